@@ -1,0 +1,1 @@
+//! A sans-IO model of an edge appliance.

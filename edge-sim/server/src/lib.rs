@@ -1,0 +1,1 @@
+//! Edge appliances over real sockets.

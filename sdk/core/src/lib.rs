@@ -1,0 +1,1 @@
+//! Every decision of the player, without sockets, clock or threads.

@@ -1,0 +1,1 @@
+//! DASH and HLS text to the manifest model.

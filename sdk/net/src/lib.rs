@@ -1,0 +1,1 @@
+//! Names, connections, requests and bodies; mechanism without policy.
