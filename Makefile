@@ -1,0 +1,74 @@
+# Two commands matter: `make demo` and `make test`. Both install what they miss by themselves.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build demo title check deny features test bench install clean
+
+# Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
+ARGS ?=
+CARGO ?= cargo
+PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
+DESTDIR ?=
+
+RELEASE := target/release
+BINARIES := nearcast nearcast-backend nearcast-edge
+# cargo-deny takes minutes to compile, so it is built once, into target/, and only on demand: see `check`.
+DENY_VERSION := 0.20.2
+DENY := $(or $(wildcard target/tools/bin/cargo-deny),$(shell command -v cargo-deny 2>/dev/null))
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+
+setup: ## Install the system packages a build needs (only those that are missing)
+	@.ci/setup
+
+setup-test: ## Install those of the tests too
+	@.ci/setup test
+
+build: setup ## Build the release binaries into target/release
+	$(CARGO) build --release $(addprefix --bin ,$(BINARIES))
+
+demo: build ## Play: backend, ten edges, a title and the terminal player (options in ARGS)
+	@$(RELEASE)/nearcast demo $(ARGS)
+
+title: setup ## Make the test title in target/media/title (kept until its parameters change)
+	@$(CARGO) run --quiet --bin nearcast-title -- --dir target/media/title
+
+check: setup-test ## Format, lints, licences and bans
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+ifneq ($(DENY),)
+	$(DENY) --log-level error check --hide-inclusion-graph licenses bans
+else
+	@echo "***************************************************************************************" >&2
+	@echo "*** cargo-deny is not installed: licences and bans were NOT checked. Run: make deny  ***" >&2
+	@echo "***************************************************************************************" >&2
+endif
+
+deny: ## Build cargo-deny once, into target/tools, then check licences and bans
+ifeq ($(DENY),)
+	$(CARGO) install --locked --root target/tools cargo-deny --version $(DENY_VERSION)
+endif
+	$(or $(DENY),target/tools/bin/cargo-deny) --log-level error check --hide-inclusion-graph licenses bans
+
+features: setup ## Compile the SDK and the player without video too
+	$(CARGO) clippy --quiet --no-default-features -p nearcast-player -p nearcast-cli -- -D warnings
+
+test: check features title ## Everything that must hold: check, feature matrix, title, all tests
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+bench: setup-test build title ## Measure and print the figures as a table
+	$(CARGO) run --release -p nearcast-e2e --bin nearcast-bench -- $(ARGS)
+
+install: build ## Put binaries and shell completions into $(PREFIX)
+	@install -d "$(DESTDIR)$(PREFIX)/bin"
+	@for name in $(BINARIES); do install -m 755 "$(RELEASE)/$$name" "$(DESTDIR)$(PREFIX)/bin/$$name" || exit 1; done
+	@for target in bash:bash-completion/completions/nearcast zsh:zsh/site-functions/_nearcast \
+	    fish:fish/vendor_completions.d/nearcast.fish; do \
+	    file="$(DESTDIR)$(PREFIX)/share/$${target#*:}"; \
+	    install -d "$$(dirname "$$file")" && $(RELEASE)/nearcast completions "$${target%%:*}" > "$$file" || exit 1; \
+	done
+	@echo "installed into $(DESTDIR)$(PREFIX): $(BINARIES), and completions for bash, zsh and fish"
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "note: $(PREFIX)/bin is not in your PATH" ;; esac
+
+clean: ## Remove everything that was built or made
+	$(CARGO) clean
