@@ -1,1 +1,4 @@
 //! The terminal player.
+
+pub mod sound;
+pub mod tui;
