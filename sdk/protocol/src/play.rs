@@ -17,7 +17,7 @@ pub struct SessionRequest {
 }
 
 /// The answer to [`SessionRequest`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionGrant {
     /// Sent as `Authorization: Bearer …` from now on.
     pub access_token: String,
@@ -25,6 +25,16 @@ pub struct SessionGrant {
     pub expires_at_unix_ms: u64,
     /// The key that play requests are sealed with; `None` when the backend does not offer sealing.
     pub sealing: Option<SealingKey>,
+}
+
+impl core::fmt::Debug for SessionGrant {
+    /// Leaves the secret out.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SessionGrant")
+            .field("expires_at_unix_ms", &self.expires_at_unix_ms)
+            .field("sealing", &self.sealing)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A key configuration for sealed play requests (RFC 9458 section 3).
@@ -76,7 +86,7 @@ pub enum Intent {
 }
 
 /// `POST /v1/play`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlayRequest {
     /// The title's identifier.
     pub title: String,
@@ -85,12 +95,17 @@ pub struct PlayRequest {
     /// Why.
     #[serde(default)]
     pub intent: Intent,
+    /// Names this request, at most 64 characters: the same one sent twice by one session (sealed and over
+    /// TLS at once, say) is one playback and one stream. `None` is always a new playback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// What the device can play.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Codecs by their four characters (`avc1`, `mp4a`…).
+    #[serde(default)]
     pub codecs: Vec<String>,
     /// Tallest picture in lines; `None` is no limit.
     #[serde(default)]
@@ -251,6 +266,47 @@ pub enum Refusal {
     Other(String),
 }
 
+impl Refusal {
+    /// Returns the stable code, as in [`Problem::code`].
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::PlanRequired => "plan_required",
+            Self::RegionBlocked => "region_blocked",
+            Self::PlatformBlocked => "platform_blocked",
+            Self::TooManyStreams => "too_many_streams",
+            Self::MaturityBlocked => "maturity_blocked",
+            Self::TitleUnknown => "title_unknown",
+            Self::DeviceUnsupported => "device_unsupported",
+            Self::SessionExpired => "session_expired",
+            Self::Overloaded => "overloaded",
+            Self::Other(code) => code,
+        }
+    }
+
+    /// Finds the refusal that a problem's code names; `None` when the problem is no refusal.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|refusal| refusal.code() == code)
+            .cloned()
+    }
+
+    /// Every refusal this version knows.
+    pub const ALL: [Self; 9] = [
+        Self::PlanRequired,
+        Self::RegionBlocked,
+        Self::PlatformBlocked,
+        Self::TooManyStreams,
+        Self::MaturityBlocked,
+        Self::TitleUnknown,
+        Self::DeviceUnsupported,
+        Self::SessionExpired,
+        Self::Overloaded,
+    ];
+}
+
 /// An error answer (RFC 9457), `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -269,8 +325,63 @@ pub struct Problem {
     /// When to ask again, where that helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// A fresh sealing key, with code `sealing_key_expired`. It only ever comes inside a sealed answer:
+    /// a key that came in the clear could be anybody's, and must not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealing: Option<SealingKey>,
+}
+
+impl Problem {
+    /// Makes a problem that its code describes in full.
+    #[must_use]
+    pub fn new(status: u16, code: &str, title: &str, detail: String) -> Self {
+        Self {
+            kind: about_blank(),
+            title: String::from(title),
+            status,
+            detail,
+            code: String::from(code),
+            retry_after_ms: None,
+            sealing: None,
+        }
+    }
 }
 
 fn about_blank() -> String {
     String::from("about:blank")
+}
+
+/// `PUT /v1/history/{title}`: how far the viewer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryUpdate {
+    /// Where on the timeline.
+    pub position_ms: u64,
+    /// Language of the sound, BCP 47.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+}
+
+/// `GET /v1/history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryList {
+    /// Latest first.
+    pub entries: Vec<HistoryEntry>,
+}
+
+/// How far the viewer is with one title.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// The title's identifier.
+    pub title: String,
+    /// Where on the timeline.
+    pub position_ms: u64,
+    /// Length of the title.
+    pub duration_ms: u64,
+    /// Whether it was watched to (nearly) the end: the next play begins at the start.
+    pub finished: bool,
+    /// When it was last watched, wall time.
+    pub watched_at_unix_ms: u64,
+    /// Language of the sound, BCP 47.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }

@@ -32,3 +32,14 @@ pub struct QoeEvent {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
 }
+
+/// `GET /v1/events/count?playback_id=`: what the backend has stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCount {
+    /// Batches, each counted once however often it was sent.
+    pub batches: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Events the client says it had to drop.
+    pub dropped: u64,
+}

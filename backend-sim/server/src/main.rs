@@ -1,0 +1,3 @@
+//! The backend over HTTP.
+
+fn main() {}

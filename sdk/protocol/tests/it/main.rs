@@ -1,0 +1,3 @@
+//! The bytes that others depend on.
+
+mod wire;
