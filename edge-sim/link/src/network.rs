@@ -1,0 +1,667 @@
+//! Links, flows and transfers in virtual time.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+use crate::sharing::{Claim, share};
+use crate::window::{SlowStart, Window};
+
+/// What a link is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// The most it passes; `None` is as good as no limit (1 Tbit/s).
+    pub rate: Option<BitRate>,
+    /// How long everything takes to cross it, one way.
+    pub delay: Duration,
+}
+
+/// Names a link of one [`Network`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(usize);
+
+/// Names a flow, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(u64);
+
+/// Names a transfer, never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(u64);
+
+/// Whether a link passes anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkState {
+    /// It does.
+    #[default]
+    Up,
+    /// Black hole: everything waits, nothing is refused.
+    Stopped,
+    /// Dead: TCP flows were reset and new ones are refused, QUIC flows are silent for ever.
+    Killed,
+}
+
+/// What a flow does when its link is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// It is reset.
+    Tcp,
+    /// It falls silent.
+    Quic,
+}
+
+/// A TCP flow over a killed link: refused, one round trip after it was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When the refusal reaches the client.
+    pub at: Instant,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the link is dead and refuses connections")
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// What reaches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The next bytes of a transfer: 64 KiB (and what leaves in a nanosecond), or what was sent in 100 ms if that
+    /// is less, or one byte where a byte takes longer than that.
+    Bytes {
+        /// The flow it is on.
+        flow: FlowId,
+        /// What they belong to.
+        transfer: TransferId,
+        /// How many, at least one.
+        bytes: ByteCount,
+        /// Whether these are the last ones.
+        last: bool,
+        /// When they arrived.
+        at: Instant,
+    },
+    /// The flow was reset: its link was killed. It no longer exists.
+    Reset {
+        /// The flow.
+        flow: FlowId,
+        /// When the reset arrived.
+        at: Instant,
+    },
+}
+
+impl Arrival {
+    /// Returns the flow it came on.
+    #[must_use]
+    pub const fn flow(&self) -> FlowId {
+        match self {
+            Self::Bytes { flow, .. } | Self::Reset { flow, .. } => *flow,
+        }
+    }
+
+    /// Returns when it arrived.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        match self {
+            Self::Bytes { at, .. } | Self::Reset { at, .. } => *at,
+        }
+    }
+}
+
+/// Links and what flows over them. See the crate's documentation for the model.
+///
+/// One `handle_*`, setter or other call that takes `now`, then [`poll_arrival`](Self::poll_arrival) until `None`,
+/// then wait until [`next_deadline`](Self::next_deadline). Time never goes back.
+#[derive(Clone, Debug)]
+pub struct Network {
+    now: Instant,
+    slow_start: Option<SlowStart>,
+    links: Vec<Link>,
+    flows: BTreeMap<FlowId, Flow>,
+    transfers: BTreeMap<TransferId, Transfer>,
+    /// Under way, by arrival and order of sending. Bounded by what the flows may have in flight: one entry
+    /// per slice of 64 KiB or 100 ms and transfer.
+    arrivals: BTreeMap<(Instant, u64), Arrival>,
+    names: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Link {
+    config: LinkConfig,
+    state: LinkState,
+}
+
+#[derive(Clone, Debug)]
+struct Flow {
+    route: Vec<usize>,
+    transport: Transport,
+    dead: bool,
+    window: Window,
+    idle_since: Instant,
+    /// What it may send now, bits per second.
+    rate: u64,
+    /// When its latest bytes arrive: later ones come no earlier.
+    arrives: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Transfer {
+    flow: FlowId,
+    limit: Option<BitRate>,
+    left: Volume,
+    /// Sent since the last slice was put under way.
+    slice: Volume,
+    slice_began: Instant,
+    /// Bits per second.
+    rate: u64,
+}
+
+/// An amount in bits times 10^9: what a rate in bits per second passes in a whole number of nanoseconds is
+/// exact.
+pub(crate) type Volume = u128;
+
+/// One byte as a [`Volume`].
+pub(crate) const BYTE: Volume = 8_000_000_000;
+
+/// Arrivals are this long at most, the cadence at which a transport reports progress.
+const SLICE: Volume = 65_536 * BYTE;
+const SLICE_SPAN: Duration = Duration::from_millis(100);
+
+/// As good as no limit.
+const UNLIMITED_BPS: u64 = 1_000_000_000_000;
+
+impl Network {
+    /// Makes a network without links, at the origin of the clock; `None` lets every flow use all of its
+    /// share at once.
+    #[must_use]
+    pub const fn new(slow_start: Option<SlowStart>) -> Self {
+        Self {
+            now: Instant::ZERO,
+            slow_start,
+            links: Vec::new(),
+            flows: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            names: 0,
+        }
+    }
+
+    /// Adds a link that is up.
+    pub fn add_link(&mut self, config: LinkConfig) -> LinkId {
+        self.links.push(Link {
+            config,
+            state: LinkState::Up,
+        });
+        LinkId(self.links.len() - 1)
+    }
+
+    /// Returns the link's present rate and delay.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    #[must_use]
+    pub fn config(&self, link: LinkId) -> LinkConfig {
+        self.links[link.0].config
+    }
+
+    /// Returns whether the link passes anything.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    #[must_use]
+    pub fn state(&self, link: LinkId) -> LinkState {
+        self.links[link.0].state
+    }
+
+    /// Returns the time there and back over a route, with nothing queued: for handshakes and requests, which
+    /// the model does not carry.
+    ///
+    /// # Panics
+    /// When a link is another network's.
+    #[must_use]
+    pub fn round_trip(&self, route: &[LinkId]) -> Duration {
+        2 * route
+            .iter()
+            .map(|link| self.links[link.0].config.delay)
+            .sum::<Duration>()
+    }
+
+    /// Changes a link's rate; `None` removes the limit, zero lets nothing pass.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    pub fn set_rate(&mut self, now: Instant, link: LinkId, rate: Option<BitRate>) {
+        self.handle_timeout(now);
+        self.links[link.0].config.rate = rate;
+        self.allocate();
+    }
+
+    /// Changes a link's delay; what is under way is not overtaken.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    pub fn set_delay(&mut self, now: Instant, link: LinkId, delay: Duration) {
+        self.handle_timeout(now);
+        self.links[link.0].config.delay = delay;
+        self.allocate();
+    }
+
+    /// Makes a link a black hole: what has left already arrives, nothing else moves.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    pub fn stop(&mut self, now: Instant, link: LinkId) {
+        self.set_state(now, link, LinkState::Stopped);
+    }
+
+    /// Kills a link: TCP flows are reset once what has left has arrived, QUIC flows are silent from now on.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    pub fn kill(&mut self, now: Instant, link: LinkId) {
+        self.set_state(now, link, LinkState::Killed);
+        let hit: Vec<FlowId> = self
+            .flows
+            .iter()
+            .filter(|(_, flow)| !flow.dead && flow.route.contains(&link.0))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in hit {
+            self.transfers.retain(|_, transfer| transfer.flow != id);
+            let delay = self.delay(id);
+            let Some(flow) = self.flows.get_mut(&id) else {
+                continue;
+            };
+            flow.dead = true;
+            if flow.transport == Transport::Tcp {
+                let at = flow.arrives.max(now + delay);
+                flow.arrives = at;
+                self.names += 1;
+                self.arrivals
+                    .insert((at, self.names), Arrival::Reset { flow: id, at });
+            }
+        }
+        self.allocate();
+    }
+
+    /// Ends [`stop`](Self::stop), where flows go on, and [`kill`](Self::kill), after which new ones may be opened.
+    ///
+    /// # Panics
+    /// When the link is another network's.
+    pub fn restore(&mut self, now: Instant, link: LinkId) {
+        self.set_state(now, link, LinkState::Up);
+    }
+
+    fn set_state(&mut self, now: Instant, link: LinkId, state: LinkState) {
+        self.handle_timeout(now);
+        self.links[link.0].state = state;
+        self.allocate();
+    }
+
+    /// Opens a flow over a route, from the appliance to the client. Handshakes are not modelled: open it when
+    /// they are over, or earlier.
+    ///
+    /// # Errors
+    /// When a link is killed and the transport would hear of it. A QUIC flow over a killed link opens and stays
+    /// silent.
+    ///
+    /// # Panics
+    /// When a link is another network's.
+    pub fn open_flow(
+        &mut self,
+        now: Instant,
+        route: &[LinkId],
+        transport: Transport,
+    ) -> Result<FlowId, Refused> {
+        self.handle_timeout(now);
+        let rtt = self.round_trip(route);
+        let dead = route
+            .iter()
+            .any(|link| self.state(*link) == LinkState::Killed);
+        if dead && transport == Transport::Tcp {
+            return Err(Refused { at: now + rtt });
+        }
+        let mut indexes: Vec<usize> = route.iter().map(|link| link.0).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        let id = FlowId(self.name());
+        self.flows.insert(
+            id,
+            Flow {
+                route: indexes,
+                transport,
+                dead,
+                window: Window::new(self.slow_start, now, rtt),
+                idle_since: now,
+                rate: 0,
+                arrives: now,
+            },
+        );
+        Ok(id)
+    }
+
+    /// Closes a flow from the client's side: nothing of it arrives any more. Harmless when it is gone.
+    pub fn close_flow(&mut self, now: Instant, flow: FlowId) {
+        self.handle_timeout(now);
+        self.flows.remove(&flow);
+        self.transfers.retain(|_, transfer| transfer.flow != flow);
+        self.arrivals.retain(|_, arrival| arrival.flow() != flow);
+        self.allocate();
+    }
+
+    /// Has the appliance send `bytes` on a flow, sharing it equally with the flow's other transfers. On a
+    /// flow that is gone or silent nothing ever arrives; of zero bytes neither.
+    pub fn send(&mut self, now: Instant, flow: FlowId, bytes: ByteCount) -> TransferId {
+        self.handle_timeout(now);
+        let id = TransferId(self.name());
+        let idle = !self.transfers.values().any(|other| other.flow == flow);
+        let rtt = 2 * self.delay(flow);
+        let slow_start = self.slow_start;
+        match self.flows.get_mut(&flow) {
+            Some(on) if !on.dead && bytes > ByteCount::ZERO => {
+                if idle {
+                    on.window = if now.since(on.idle_since) > rtt + SlowStart::IDLE {
+                        Window::new(slow_start, now, rtt)
+                    } else {
+                        on.window.wake(now, rtt)
+                    };
+                }
+            }
+            Some(_) | None => return id,
+        }
+        self.transfers.insert(
+            id,
+            Transfer {
+                flow,
+                limit: None,
+                left: u128::from(bytes.get()) * BYTE,
+                slice: 0,
+                slice_began: now,
+                rate: 0,
+            },
+        );
+        self.allocate();
+        id
+    }
+
+    /// Limits one transfer (a trickle), or removes its limit. Harmless when it is gone.
+    pub fn limit(&mut self, now: Instant, transfer: TransferId, rate: Option<BitRate>) {
+        self.handle_timeout(now);
+        if let Some(transfer) = self.transfers.get_mut(&transfer) {
+            transfer.limit = rate;
+        }
+        self.allocate();
+    }
+
+    /// Gives a transfer up: nothing of it arrives any more, and its share is free. Harmless when it is gone.
+    pub fn cancel(&mut self, now: Instant, transfer: TransferId) {
+        self.handle_timeout(now);
+        if let Some(gone) = self.transfers.remove(&transfer) {
+            self.rest(gone.flow);
+        }
+        self.arrivals.retain(
+            |_, arrival| !matches!(arrival, Arrival::Bytes { transfer: of, .. } if *of == transfer),
+        );
+        self.allocate();
+    }
+
+    /// Returns the rate a transfer has at the moment; zero when it is over, waits or is gone.
+    #[must_use]
+    pub fn rate(&self, transfer: TransferId) -> BitRate {
+        self.transfers
+            .get(&transfer)
+            .map_or(BitRate::ZERO, |transfer| BitRate::from_bps(transfer.rate))
+    }
+
+    /// Moves time forward; harmless when called early.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        // Each turn ends a slice, a round or a wait, of which a span of time holds finitely many.
+        while let Some(due) = self.next_change().filter(|due| *due <= now) {
+            self.step(due);
+        }
+        self.step(now);
+    }
+
+    /// Returns what has arrived by now, in the order of arrival; call until `None`.
+    pub fn poll_arrival(&mut self) -> Option<Arrival> {
+        let first = self.arrivals.first_entry()?;
+        if first.key().0 > self.now {
+            return None;
+        }
+        let arrival = first.remove();
+        if let Arrival::Reset { flow, .. } = arrival {
+            self.flows.remove(&flow);
+        }
+        Some(arrival)
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is due, if anything moves.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let arrival = self.arrivals.first_key_value().map(|((at, _), _)| *at);
+        [self.next_change(), arrival].into_iter().flatten().min()
+    }
+
+    const fn name(&mut self) -> u64 {
+        self.names += 1;
+        self.names
+    }
+
+    fn delay(&self, flow: FlowId) -> Duration {
+        self.flows.get(&flow).map_or(Duration::ZERO, |flow| {
+            flow.route
+                .iter()
+                .map(|link| self.links[*link].config.delay)
+                .sum()
+        })
+    }
+
+    /// When a slice ends, a window is used up or a wait is over.
+    fn next_change(&self) -> Option<Instant> {
+        let slices = self
+            .transfers
+            .values()
+            .filter(|transfer| transfer.rate > 0)
+            .map(|transfer| transfer.due(self.now));
+        let windows = self.flows.values().filter(|flow| flow.rate > 0);
+        let windows = windows.filter_map(|flow| {
+            let budget = flow.window.budget()?;
+            Some(self.now + time_for(budget, flow.rate))
+        });
+        // A wait matters only to a flow with something to send.
+        let waits = self
+            .transfers
+            .values()
+            .filter_map(|transfer| self.flows.get(&transfer.flow)?.window.due());
+        slices.chain(windows).chain(waits).min()
+    }
+
+    /// Lets everything flow until `to`, which is not after the next change.
+    fn step(&mut self, to: Instant) {
+        let span = to.since(self.now).as_nanos();
+        self.now = self.now.max(to);
+        let now = self.now;
+        let mut changed = false;
+        let mut spent: BTreeMap<FlowId, Volume> = BTreeMap::new();
+        let mut due = Vec::new();
+        for (id, transfer) in &mut self.transfers {
+            if transfer.rate == 0 {
+                continue;
+            }
+            // The next change is rounded up to whole nanoseconds, so a transfer or a window may be used up a
+            // little before.
+            let spent = spent.entry(transfer.flow).or_default();
+            let budget = self.flows.get(&transfer.flow);
+            let budget = budget.and_then(|flow| flow.window.budget());
+            let sent = (u128::from(transfer.rate) * span)
+                .min(transfer.left)
+                .min(budget.map_or(Volume::MAX, |budget| budget.saturating_sub(*spent)));
+            transfer.left -= sent;
+            transfer.slice += sent;
+            *spent += sent;
+            if transfer.slice_is_due(now) {
+                due.push(*id);
+            }
+        }
+        for (id, flow) in &mut self.flows {
+            let before = flow.window;
+            let rtt = 2 * flow
+                .route
+                .iter()
+                .map(|link| self.links[*link].config.delay)
+                .sum::<Duration>();
+            if let Some(sent) = spent.get(id) {
+                flow.window = flow.window.spend(*sent, now);
+            }
+            flow.window = flow.window.tick(now, rtt);
+            changed |= before.is_waiting() != flow.window.is_waiting();
+        }
+        for id in due {
+            self.put_under_way(id);
+            if self.transfers.get(&id).is_some_and(|t| t.left == 0)
+                && let Some(done) = self.transfers.remove(&id)
+            {
+                self.rest(done.flow);
+                changed = true;
+            }
+        }
+        if changed {
+            self.allocate();
+        }
+    }
+
+    /// Notes that a flow has nothing to send any more, if so.
+    fn rest(&mut self, flow: FlowId) {
+        if !self.transfers.values().any(|other| other.flow == flow)
+            && let Some(flow) = self.flows.get_mut(&flow)
+        {
+            flow.idle_since = self.now;
+        }
+    }
+
+    /// Turns what a transfer has sent into an arrival.
+    fn put_under_way(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            return;
+        };
+        let bytes = transfer.slice / BYTE;
+        transfer.slice %= BYTE;
+        transfer.slice_began = self.now;
+        let (flow, last) = (transfer.flow, transfer.left == 0);
+        if bytes == 0 {
+            return;
+        }
+        let at = self.now + self.delay(flow);
+        let Some(on) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let at = at.max(on.arrives);
+        on.arrives = at;
+        let order = self.name();
+        self.arrivals.insert(
+            (at, order),
+            Arrival::Bytes {
+                flow,
+                transfer: id,
+                bytes: ByteCount::new(u64::try_from(bytes).unwrap_or(u64::MAX)),
+                last,
+                at,
+            },
+        );
+    }
+
+    /// Divides the links anew: something began, ended or changed.
+    fn allocate(&mut self) {
+        let capacities: Vec<u64> = self.links.iter().map(Link::capacity).collect();
+        let mut by_flow: BTreeMap<FlowId, Vec<TransferId>> = BTreeMap::new();
+        for flow in self.flows.values_mut() {
+            flow.rate = 0;
+        }
+        for (id, transfer) in &self.transfers {
+            by_flow.entry(transfer.flow).or_default().push(*id);
+        }
+        let mut claims = Vec::with_capacity(by_flow.len());
+        for (id, transfers) in &by_flow {
+            let flow = self.flows.get(id).filter(|flow| !flow.window.is_waiting());
+            claims.push(Claim {
+                route: flow.map(|flow| flow.route.clone()).unwrap_or_default(),
+                demand: flow.map_or(0, |_| {
+                    transfers
+                        .iter()
+                        .fold(0_u64, |sum, id| sum.saturating_add(self.demand(*id)))
+                        .min(UNLIMITED_BPS)
+                }),
+            });
+        }
+        let rates = share(&capacities, &claims);
+        for ((flow, transfers), rate) in by_flow.into_iter().zip(rates) {
+            let claims: Vec<Claim> = transfers
+                .iter()
+                .map(|id| Claim {
+                    route: Vec::from([0]),
+                    demand: self.demand(*id),
+                })
+                .collect();
+            let shares = share(&[rate], &claims);
+            if let Some(flow) = self.flows.get_mut(&flow) {
+                flow.rate = shares.iter().sum();
+            }
+            for (id, share) in transfers.into_iter().zip(shares) {
+                let mut stopped = false;
+                if let Some(transfer) = self.transfers.get_mut(&id) {
+                    if transfer.rate == 0 && transfer.slice == 0 {
+                        transfer.slice_began = self.now;
+                    }
+                    stopped = transfer.rate > 0 && share == 0;
+                    transfer.rate = share;
+                }
+                // What has left arrives, even if nothing follows.
+                if stopped {
+                    self.put_under_way(id);
+                }
+            }
+        }
+    }
+
+    fn demand(&self, transfer: TransferId) -> u64 {
+        self.transfers.get(&transfer).map_or(0, |transfer| {
+            transfer.limit.map_or(UNLIMITED_BPS, BitRate::as_bps)
+        })
+    }
+}
+
+impl Link {
+    fn capacity(&self) -> u64 {
+        match self.state {
+            LinkState::Up => self.config.rate.map_or(UNLIMITED_BPS, BitRate::as_bps),
+            LinkState::Stopped | LinkState::Killed => 0,
+        }
+    }
+}
+
+impl Transfer {
+    /// When the slice is full, the transfer over, or 100 ms have passed and there is a byte to show.
+    fn due(&self, now: Instant) -> Instant {
+        let full = now + time_for(self.left.min(SLICE.saturating_sub(self.slice)), self.rate);
+        let byte = now + time_for(BYTE.saturating_sub(self.slice).min(self.left), self.rate);
+        full.min(byte.max(self.slice_began + SLICE_SPAN))
+    }
+
+    fn slice_is_due(&self, now: Instant) -> bool {
+        self.left == 0
+            || self.slice >= SLICE
+            || (self.slice >= BYTE && now >= self.slice_began + SLICE_SPAN)
+    }
+}
+
+/// The time a volume takes, rounded up; zero rates are the caller's to keep out.
+fn time_for(volume: Volume, rate: u64) -> Duration {
+    let nanos = volume.div_ceil(u128::from(rate.max(1)));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;
