@@ -1,4 +1,23 @@
 //! What appliances report to the backend, and what they get back.
+//!
+//! # Tokens
+//! A backend signs what a client may fetch; the client appends the token to every URL as its query:
+//!
+//! ```text
+//! pb=<playback id>&px=<path prefix>&exp=<unix ms>&kid=<key id>&sig=<signature>
+//! ```
+//!
+//! - All values are percent-encoded as in a URL's query; parameters may come in any order, unknown ones (CMCD) are
+//!   ignored, a repeated one spoils the token.
+//! - `px` is relative to the appliance's base URL, without a slash at its start. It holds paths that equal it, or
+//!   begin with it and a slash (`demo` and `demo/` hold `demo/stream.mpd` and not `demo2/stream.mpd`). Empty holds all.
+//! - `exp` is wall time; at that millisecond the token has ended.
+//! - `sig` is the Ed25519 signature (RFC 8032), in base64url without padding, by the key `kid` over the text
+//!   `nearcast-token/1\n{pb}\n{px}\n{exp}\n{kid}` with the decoded values and no newline at its end. A value that
+//!   holds a newline spoils the token.
+//!
+//! Appliances answer 401 `token_missing` or `token_malformed`; 403 `token_expired`, `token_wrong_path`,
+//! `token_unknown_key` or `token_bad_signature`. They learn the verifying keys from [`ReportReceipt`].
 
 use alloc::string::String;
 use alloc::vec::Vec;

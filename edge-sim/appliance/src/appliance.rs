@@ -1,0 +1,386 @@
+//! One appliance.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::appliance::{ApplianceReport, Health, ReportReceipt, VerifyingKey};
+use nearcast_protocol::fault::{Fault, FaultOrder, FaultReceipt};
+use nearcast_protocol::play::{HttpProtocol, SiteKind};
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+use crate::control::{Admission, ControlPlane};
+use crate::faults::{BodyEnd, Disposition, FaultBoard, LinkChange, OrderError, Target};
+use crate::load::{LoadMeter, Outcome};
+
+/// A point in time on both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// On the monotonic clock.
+    pub at: Instant,
+    /// Wall time.
+    pub unix_ms: u64,
+}
+
+/// What an appliance is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApplianceConfig {
+    /// Identifier.
+    pub id: String,
+    /// Where it stands, for people.
+    pub site: String,
+    /// What kind of site.
+    pub kind: SiteKind,
+    /// Degrees latitude and longitude.
+    pub position_deg: (f64, f64),
+    /// Absolute URL clients are to use, ending in a slash.
+    pub base_url: String,
+    /// Protocols it speaks there, preferred first.
+    pub protocols: Vec<HttpProtocol>,
+    /// IP addresses of the base URL's host.
+    pub addresses: Vec<String>,
+    /// Client prefixes it serves, in CIDR notation.
+    pub prefixes: Vec<String>,
+    /// What counts as full load. Not a limit: that is the link's.
+    pub capacity: BitRate,
+    /// The link's rate when nothing is wrong; `None` is no limit.
+    pub rate: Option<BitRate>,
+    /// The link's delay, one way, when nothing is wrong.
+    pub delay: Duration,
+    /// Whether there is a backend to report to; without one nobody is turned away.
+    pub has_backend: bool,
+}
+
+impl ApplianceConfig {
+    /// Makes one with a name, 1 Gbit/s of capacity, a perfect link and no backend.
+    #[must_use]
+    pub fn named(id: &str) -> Self {
+        Self {
+            id: String::from(id),
+            site: String::from(id),
+            kind: SiteKind::Isp,
+            position_deg: (0.0, 0.0),
+            base_url: String::new(),
+            protocols: Vec::new(),
+            addresses: Vec::new(),
+            prefixes: Vec::new(),
+            capacity: BitRate::from_kbps(1_000_000),
+            rate: None,
+            delay: Duration::ZERO,
+            has_backend: false,
+        }
+    }
+}
+
+/// What the driver must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send [`Appliance::report`] to the backend, and hand its receipt to
+    /// [`handle_receipt`](Appliance::handle_receipt). A report that fails is not repeated: the next one comes.
+    Report,
+    /// Change the link.
+    Link(LinkChange),
+}
+
+/// One appliance: see the crate's documentation.
+#[derive(Clone, Debug)]
+pub struct Appliance {
+    config: ApplianceConfig,
+    /// Path prefixes of what it stores, sorted.
+    files: Vec<String>,
+    faults: FaultBoard,
+    load: LoadMeter,
+    control: ControlPlane,
+    reported: Option<Health>,
+    /// Bounded: drained after each call, and a call adds at most one per rule of an order.
+    actions: VecDeque<Action>,
+}
+
+impl Appliance {
+    /// Makes an appliance that stores nothing yet.
+    #[must_use]
+    pub fn new(now: Moment, config: ApplianceConfig) -> Self {
+        Self {
+            load: LoadMeter::new(config.capacity),
+            control: ControlPlane::new(now.at),
+            files: Vec::new(),
+            faults: FaultBoard::default(),
+            reported: None,
+            actions: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Returns what it is.
+    #[must_use]
+    pub const fn config(&self) -> &ApplianceConfig {
+        &self.config
+    }
+
+    /// What it stores has changed: path prefixes relative to the base URL (`demo/`), an empty one for everything.
+    pub fn handle_files(&mut self, now: Moment, mut files: Vec<String>) {
+        files.sort_unstable();
+        files.dedup();
+        if files != self.files {
+            self.files = files;
+            self.control.handle_change();
+        }
+        self.handle_timeout(now);
+    }
+
+    /// Whether a path lies under a stored prefix.
+    #[must_use]
+    pub fn stores(&self, path: &str) -> bool {
+        self.files
+            .iter()
+            .any(|prefix| path.starts_with(prefix.as_str()))
+    }
+
+    /// Takes an order of faults; those of the link leave as actions.
+    ///
+    /// # Errors
+    /// When it cannot be carried out; nothing of it was.
+    pub fn handle_order(&mut self, now: Moment, order: FaultOrder) -> Result<(), OrderError> {
+        for fault in self.faults.apply(now.unix_ms, order)? {
+            let change = match fault {
+                None => LinkChange::Restore {
+                    rate: self.config.rate,
+                    delay: self.config.delay,
+                },
+                Some(Fault::Rate { rate_bps }) => LinkChange::Rate(rate_bps.map(BitRate::from_bps)),
+                Some(Fault::Delay { delay_ms }) => {
+                    LinkChange::Delay(Duration::from_millis(delay_ms))
+                }
+                Some(Fault::Stop) => LinkChange::Stop,
+                Some(Fault::Kill) => LinkChange::Kill,
+                Some(
+                    Fault::Trickle { .. }
+                    | Fault::Reset { .. }
+                    | Fault::Truncate { .. }
+                    | Fault::Corrupt
+                    | Fault::Status { .. }
+                    | Fault::LateFirstByte { .. },
+                ) => continue,
+            };
+            self.actions.push_back(Action::Link(change));
+        }
+        Ok(())
+    }
+
+    /// Decides what goes wrong with an answer that is about to begin.
+    pub fn decide(&mut self, now: Moment, target: Target<'_>) -> Disposition {
+        self.faults.decide(now.unix_ms, target)
+    }
+
+    /// A body was cut off as [`decide`](Self::decide) said: only now the fault has happened.
+    pub fn handle_cut(&mut self, now: Moment, target: Target<'_>, end: BodyEnd) {
+        self.faults.handle_cut(now.unix_ms, target, end);
+    }
+
+    /// Returns the receipts of faults that took effect, oldest first, at most the last 4096.
+    pub fn receipts(&self) -> impl Iterator<Item = &FaultReceipt> {
+        self.faults.receipts()
+    }
+
+    /// Bytes of bodies were sent.
+    pub fn handle_bytes(&mut self, now: Moment, bytes: ByteCount) {
+        self.load.handle_bytes(now.at, bytes);
+    }
+
+    /// A request ended.
+    pub fn handle_end(&mut self, now: Moment, outcome: Outcome) {
+        self.load.handle_end(now.at, outcome);
+        self.handle_timeout(now);
+    }
+
+    /// Whether a playback whose token is good may be served. Without a backend every one may.
+    pub fn admit(&mut self, now: Moment, playback_id: &str) -> Admission {
+        if self.config.has_backend {
+            self.control.admit(now.at, playback_id)
+        } else {
+            Admission::Admitted
+        }
+    }
+
+    /// Returns the key that verifies tokens with this key id, if it is valid now.
+    #[must_use]
+    pub fn verifying_key(&self, now: Moment, key_id: &str) -> Option<&VerifyingKey> {
+        self.control.key(key_id, now.unix_ms)
+    }
+
+    /// Whether the backend has been silent for too long; never without a backend.
+    #[must_use]
+    pub fn has_lost_control_plane(&self, now: Moment) -> bool {
+        self.config.has_backend && self.control.is_lost(now.at)
+    }
+
+    /// Returns how it is.
+    #[must_use]
+    pub fn health(&self, now: Moment) -> Health {
+        self.load.health(now.at)
+    }
+
+    /// Returns what to send to the backend.
+    #[must_use]
+    pub fn report(&self, now: Moment) -> ApplianceReport {
+        ApplianceReport {
+            site: self.config.site.clone(),
+            kind: self.config.kind.clone(),
+            position_deg: self.config.position_deg,
+            base_url: self.config.base_url.clone(),
+            protocols: self.config.protocols.clone(),
+            addresses: self.config.addresses.clone(),
+            prefixes: self.config.prefixes.clone(),
+            health: self.health(now),
+            files: self.files.clone(),
+        }
+    }
+
+    /// The backend answered a report.
+    pub fn handle_receipt(&mut self, now: Moment, receipt: ReportReceipt) {
+        self.control.handle_receipt(now.at, receipt);
+    }
+
+    /// Moves time forward; harmless when called early.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        if !self.config.has_backend {
+            return;
+        }
+        let health = self.health(now);
+        if self
+            .reported
+            .is_some_and(|before| has_changed(before, health))
+        {
+            self.control.handle_change();
+        }
+        if now.at >= self.control.report_due() {
+            self.control.handle_report_sent(now.at);
+            self.reported = Some(health);
+            self.actions.push_back(Action::Report);
+        }
+    }
+
+    /// Returns the next thing to do; call until `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is due, if ever.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.config.has_backend.then(|| self.control.report_due())
+    }
+}
+
+/// A change that steering would act on: a tenth of the capacity, a twentieth of the requests.
+fn has_changed(before: Health, now: Health) -> bool {
+    let load = now.load.get() - before.load.get();
+    let errors = now.error_rate.get() - before.error_rate.get();
+    !(-0.1..=0.1).contains(&load) || !(-0.05..=0.05).contains(&errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn moment(ms: u64) -> Moment {
+        Moment {
+            at: Instant::ZERO + Duration::from_millis(ms),
+            unix_ms: 1_000_000 + ms,
+        }
+    }
+
+    fn with_backend() -> Appliance {
+        let mut config = ApplianceConfig::named("a");
+        config.has_backend = true;
+        config.rate = Some(BitRate::from_kbps(5_000));
+        Appliance::new(moment(0), config)
+    }
+
+    #[test]
+    fn a_new_appliance_reports_at_once_then_at_intervals_and_on_change() {
+        let mut appliance = with_backend();
+        appliance.handle_timeout(moment(0));
+        assert_eq!(appliance.poll_action(), Some(Action::Report));
+        assert_eq!(appliance.poll_action(), None);
+        appliance.handle_timeout(moment(1));
+        assert_eq!(appliance.poll_action(), None);
+        appliance.handle_files(moment(100), vec!["demo/".into()]);
+        assert_eq!(appliance.next_deadline(), Some(moment(250).at));
+        appliance.handle_timeout(moment(250));
+        assert_eq!(appliance.poll_action(), Some(Action::Report));
+        assert_eq!(appliance.report(moment(250)).files, ["demo/"]);
+        // 200 Mbit/s of the 1 Gbit/s it has, over five seconds.
+        appliance.handle_bytes(moment(600), ByteCount::new(125_000_000));
+        appliance.handle_end(moment(600), Outcome::Good);
+        assert_eq!(appliance.poll_action(), Some(Action::Report));
+    }
+
+    #[test]
+    fn an_appliance_without_a_backend_serves_everybody_and_reports_to_nobody() {
+        let mut appliance = Appliance::new(moment(0), ApplianceConfig::named("a"));
+        appliance.handle_timeout(moment(60_000));
+        assert_eq!(appliance.poll_action(), None);
+        assert_eq!(appliance.next_deadline(), None);
+        assert_eq!(appliance.admit(moment(0), "p"), Admission::Admitted);
+        assert!(!appliance.has_lost_control_plane(moment(0)));
+    }
+
+    #[test]
+    fn without_receipts_new_sessions_are_turned_away() {
+        let mut appliance = with_backend();
+        assert!(appliance.has_lost_control_plane(moment(0)));
+        let receipt = ReportReceipt {
+            verifying_keys: vec![],
+            next_report_ms: 1000,
+        };
+        appliance.handle_receipt(moment(0), receipt);
+        assert_eq!(appliance.admit(moment(1), "p"), Admission::Admitted);
+        assert_eq!(
+            appliance.admit(moment(3000), "q"),
+            Admission::ControlPlaneLost
+        );
+        assert_eq!(appliance.admit(moment(3000), "p"), Admission::Admitted);
+    }
+
+    #[test]
+    fn faults_of_the_link_leave_as_actions_and_clearing_restores_what_was_configured() {
+        let mut appliance = with_backend();
+        let rule = |fault| nearcast_protocol::fault::FaultRule {
+            fault,
+            on: nearcast_protocol::fault::FaultSelector::default(),
+        };
+        let order = FaultOrder {
+            clear: true,
+            faults: vec![
+                rule(Fault::Rate { rate_bps: None }),
+                rule(Fault::Corrupt),
+                rule(Fault::Kill),
+            ],
+        };
+        appliance.handle_order(moment(5), order).unwrap();
+        let actions: Vec<Action> = core::iter::from_fn(|| appliance.poll_action()).collect();
+        let restored = LinkChange::Restore {
+            rate: Some(BitRate::from_kbps(5_000)),
+            delay: Duration::ZERO,
+        };
+        assert_eq!(
+            actions,
+            [restored, LinkChange::Rate(None), LinkChange::Kill].map(Action::Link)
+        );
+        let receipts: Vec<u64> = appliance.receipts().map(|r| r.at_unix_ms).collect();
+        assert_eq!(receipts, [1_000_005, 1_000_005]);
+    }
+
+    #[test]
+    fn stored_prefixes_hold_paths() {
+        let mut appliance = with_backend();
+        assert!(!appliance.stores("demo/stream.mpd"));
+        appliance.handle_files(moment(0), vec!["demo/".into()]);
+        assert!(appliance.stores("demo/stream.mpd"));
+        assert!(!appliance.stores("other/stream.mpd"));
+    }
+}
