@@ -1,0 +1,428 @@
+//! The loop: newest state to the screen, keys to the player.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossterm::event::EventStream;
+use futures_util::StreamExt as _;
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::graphics::detect::{Answers, QUERY, TIMEOUT, read_answers};
+use super::graphics::{CellSize, Environment, Method, Painter, Wish, choose, colours, useful_size};
+use super::keys::{Input, KeyReader, typed};
+use super::picture::{Picture, PixelSize};
+use super::state::{Playback, Screen, ViewState};
+use super::terminal::{self, Session};
+use super::update::{Command, update};
+use super::view::{picture_area, view};
+use super::writer::FrameWriter;
+
+/// How the screen is set up.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// How pictures are shown.
+    pub picture: Wish,
+    /// Where standard error goes meanwhile; see [`Session::enter`].
+    pub stderr_to: Option<File>,
+}
+
+/// What flows in and out of the loop.
+#[derive(Debug)]
+pub struct Feeds {
+    /// What the player says. When the sender is dropped the loop ends.
+    pub playback: watch::Receiver<Playback>,
+    /// The picture of this moment; only the newest is drawn.
+    pub pictures: watch::Receiver<Option<Picture>>,
+    /// What the viewer wants. A dozen of slots is plenty: when it is full, keys are answered with "busy".
+    pub commands: mpsc::Sender<Command>,
+    /// Ends the loop.
+    pub stop: CancellationToken,
+}
+
+/// Why the loop ended, when nothing went wrong with the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The viewer quit, by `q` or Ctrl-C.
+    Quit,
+    /// The player's side ended it.
+    Stopped,
+    /// A signal with this number asked for the end: `SIGTERM`, `SIGHUP` or `SIGINT`.
+    Signal(i32),
+    /// Something panicked elsewhere; the terminal was given back and the message printed.
+    Panicked,
+}
+
+/// Why the screen could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TuiError {
+    /// The terminal cannot be set up, read or written.
+    #[error("the terminal failed while {doing}")]
+    Terminal {
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Shows the screen until the viewer quits or the player's side ends. When it returns, or is dropped, the
+/// terminal is as before.
+///
+/// # Errors
+/// When the terminal cannot be set up or is gone.
+pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
+    let mut signals = Signals::listen().map_err(failed("listening for signals"))?;
+    let session = Session::enter(options.stderr_to).map_err(failed("setting it up"))?;
+    let environment = Environment::read();
+    let answers = ask(&environment).await.map_err(failed("asking it"))?;
+    let screen = Screen {
+        method: choose(options.picture, &environment, &answers),
+        colours: colours(&environment, &answers),
+        cell: cell_size(&answers),
+    };
+    let mut ui = Ui::start(session, screen, &feeds).map_err(failed("setting it up"))?;
+    for input in typed(&answers.typed) {
+        ui.input(input);
+    }
+    let mut keys = EventStream::new();
+    let mut reader = KeyReader::default();
+    let mut tick = interval(FRAME);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let end = loop {
+        if let Some(end) = ui.end {
+            break end;
+        }
+        tokio::select! {
+            _ = tick.tick() => ui.tick().map_err(failed("drawing"))?,
+            event = keys.next() => match event {
+                Some(Ok(event)) => {
+                    if let Some(input) = reader.read(&event, Instant::now()) {
+                        ui.input(input);
+                    }
+                }
+                Some(Err(source)) => return Err(failed("reading keys")(source)),
+                None => ui.end = Some(End::Stopped),
+            },
+            changed = feeds.playback.changed() => match changed {
+                Ok(()) => ui.playback(feeds.playback.borrow_and_update().clone()),
+                Err(_) => ui.end = Some(End::Stopped),
+            },
+            Ok(()) = feeds.pictures.changed() => {
+                ui.picture(feeds.pictures.borrow_and_update().clone());
+            }
+            event = signals.next() => ui.signal(event).map_err(failed("taking it back"))?,
+            () = feeds.stop.cancelled() => ui.end = Some(End::Stopped),
+        }
+    };
+    ui.finish();
+    Ok(end)
+}
+
+/// 30 frames a second at most: what a terminal takes (a full screen costs tmux 14 ms).
+const FRAME: Duration = Duration::from_millis(33);
+
+/// How long the last frame may take to get out before the terminal is given back.
+const LAST_FRAME: Duration = Duration::from_millis(500);
+
+fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> TuiError {
+    move |source| TuiError::Terminal { doing, source }
+}
+
+/// Asks the terminal and waits for the answers, away from the runtime's threads.
+async fn ask(environment: &Environment) -> io::Result<Answers> {
+    if !environment.is_worth_asking() {
+        return Ok(Answers::default());
+    }
+    terminal::write_frame(QUERY)?;
+    let reading = tokio::task::spawn_blocking(|| read_answers(rustix::stdio::stdin(), TIMEOUT));
+    reading.await.map_err(io::Error::other)?
+}
+
+/// The kernel's answer is best because it follows font changes; many terminals do not fill it in.
+fn cell_size(answers: &Answers) -> CellSize {
+    let window = crossterm::terminal::window_size().ok();
+    let of = |pixels: (u16, u16)| {
+        let window = window.as_ref()?;
+        let width = pixels.0.checked_div(window.columns)?;
+        let height = pixels.1.checked_div(window.rows)?;
+        (width > 0 && height > 0).then_some(CellSize { width, height })
+    };
+    let by_kernel = window
+        .as_ref()
+        .and_then(|window| of((window.width, window.height)));
+    by_kernel
+        .or(answers.cell)
+        .or_else(|| answers.text_area.and_then(of))
+        .unwrap_or_default()
+}
+
+/// Everything the loop changes.
+struct Ui {
+    state: ViewState,
+    session: Session,
+    terminal: Terminal<CrosstermBackend<FrameBytes>>,
+    bytes: FrameBytes,
+    writer: FrameWriter,
+    painter: Painter,
+    /// The picture that is on the screen as pixels, and where.
+    painted: Option<(Picture, Rect)>,
+    wanted: Option<PixelSize>,
+    commands: mpsc::Sender<Command>,
+    is_dirty: bool,
+    is_suspended: bool,
+    needs_clear: bool,
+    end: Option<End>,
+}
+
+impl Ui {
+    fn start(session: Session, screen: Screen, feeds: &Feeds) -> io::Result<Self> {
+        let bytes = FrameBytes::default();
+        let area = area()?;
+        let viewport = Viewport::Fixed(area);
+        let terminal = Terminal::with_options(
+            CrosstermBackend::new(bytes.clone()),
+            TerminalOptions { viewport },
+        )?;
+        Ok(Self {
+            state: ViewState {
+                playback: feeds.playback.borrow().clone(),
+                picture: feeds.pictures.borrow().clone(),
+                screen,
+                ..ViewState::default()
+            },
+            session,
+            terminal,
+            bytes,
+            writer: FrameWriter::start(terminal::write_frame)?,
+            painter: Painter::default(),
+            painted: None,
+            wanted: None,
+            commands: feeds.commands.clone(),
+            is_dirty: true,
+            is_suspended: false,
+            needs_clear: true,
+            end: None,
+        })
+    }
+
+    fn playback(&mut self, playback: Playback) {
+        self.state.playback = playback;
+        self.is_dirty = true;
+    }
+
+    fn picture(&mut self, picture: Option<Picture>) {
+        self.state.picture = picture;
+        self.is_dirty = true;
+    }
+
+    fn input(&mut self, input: Input) {
+        self.is_dirty = true;
+        match input {
+            Input::Key(key) => {
+                if let Some(command) = update(&mut self.state, key) {
+                    self.command(command);
+                }
+            }
+            Input::Redraw | Input::Resize => self.needs_clear = true,
+            Input::Suspend => self.suspend(),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        if command == Command::Quit {
+            self.end = Some(End::Quit);
+        }
+        if self.commands.try_send(command).is_err() && self.end.is_none() {
+            self.state.answer = Some("the player is busy, try again".to_owned());
+        }
+    }
+
+    fn suspend(&mut self) {
+        match self.session.suspend() {
+            Ok(()) => self.is_suspended = true,
+            Err(error) => self.state.answer = Some(error.to_string()),
+        }
+    }
+
+    fn signal(&mut self, event: SignalEvent) -> io::Result<()> {
+        match event {
+            SignalEvent::End(number) => self.end = Some(End::Signal(number)),
+            SignalEvent::Stop => self.suspend(),
+            SignalEvent::Continue => {
+                self.session.resume()?;
+                self.is_suspended = false;
+                self.needs_clear = true;
+                self.is_dirty = true;
+                self.painted = None;
+                self.command(Command::Continued);
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws if there is something new and the terminal has taken the last frame.
+    fn tick(&mut self) -> io::Result<()> {
+        if self.writer.has_failed() {
+            return Err(io::Error::other("nothing can be written to it any more"));
+        }
+        if !self.is_suspended && !terminal::is_active() {
+            self.end = Some(End::Panicked);
+        }
+        if self.is_suspended || !self.is_dirty || self.end.is_some() {
+            return Ok(());
+        }
+        if !self.writer.is_idle() {
+            self.state.frames_dropped += 1;
+            return Ok(());
+        }
+        self.is_dirty = false;
+        let frame = self.frame()?;
+        self.writer.send(frame);
+        Ok(())
+    }
+
+    fn frame(&mut self) -> io::Result<Vec<u8>> {
+        let area = area()?;
+        let cells = picture_area(area, &self.state);
+        self.ask_for_size(cells);
+        let pixels = match (&self.state.picture, cells) {
+            (Some(picture), Some(cells)) if self.paints_pixels() => Some((picture.clone(), cells)),
+            _ => None,
+        };
+        let moved = self.painted.as_ref().map(|(_, cells)| *cells)
+            != pixels.as_ref().map(|(_, cells)| *cells);
+        let mut overlay = Vec::new();
+        self.bytes.append(BEGIN);
+        if moved || self.needs_clear || area != self.terminal.get_frame().area() {
+            self.painter.clear(&mut overlay);
+            self.bytes.append(&overlay);
+            overlay.clear();
+            self.painted = None;
+            self.needs_clear = false;
+            self.terminal.resize(area)?;
+        }
+        let state = &self.state;
+        self.terminal.draw(|frame| view(frame, state))?;
+        if let Some((picture, cells)) = pixels {
+            let shown = self
+                .painted
+                .as_ref()
+                .is_some_and(|(shown, _)| shown.is_same_frame(&picture));
+            if !shown {
+                let Screen { method, cell, .. } = self.state.screen;
+                self.painter
+                    .paint(&mut overlay, method, &picture, cells, cell);
+                self.painted = Some((picture, cells));
+            }
+        }
+        self.bytes.append(&overlay);
+        self.bytes.append(END);
+        Ok(self.bytes.take())
+    }
+
+    fn paints_pixels(&self) -> bool {
+        matches!(self.state.screen.method, Method::Kitty | Method::Sixel)
+    }
+
+    /// Tells the player which size of pictures is of use.
+    fn ask_for_size(&mut self, cells: Option<Rect>) {
+        let Screen { method, cell, .. } = self.state.screen;
+        // The help hides the picture for a moment only: no reason to change anything.
+        if self.state.help {
+            return;
+        }
+        let wanted = cells.and_then(|cells| useful_size(method, cells, cell));
+        // A full channel is tried again with the next frame.
+        if wanted != self.wanted && self.commands.try_send(Command::PictureSize(wanted)).is_ok() {
+            self.wanted = wanted;
+        }
+    }
+
+    fn finish(mut self) {
+        self.writer.finish(LAST_FRAME);
+    }
+}
+
+/// Terminals that know synchronised updates show a frame at once, the others ignore this.
+const BEGIN: &[u8] = b"\x1b[?2026h";
+const END: &[u8] = b"\x1b[?2026l";
+
+fn area() -> io::Result<Rect> {
+    let (width, height) = crossterm::terminal::size()?;
+    Ok(Rect::new(0, 0, width, height))
+}
+
+/// The bytes of a frame while it is made.
+#[derive(Clone, Debug, Default)]
+struct FrameBytes(Arc<Mutex<Vec<u8>>>);
+
+impl FrameBytes {
+    fn append(&self, bytes: &[u8]) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
+    }
+
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl io::Write for FrameBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum SignalEvent {
+    End(i32),
+    Stop,
+    Continue,
+}
+
+/// The signals that touch the terminal.
+struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    interrupt: Signal,
+    stop: Signal,
+    go_on: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let kind = |signal: rustix::process::Signal| SignalKind::from_raw(signal.as_raw());
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            stop: signal(kind(rustix::process::Signal::TSTP))?,
+            go_on: signal(kind(rustix::process::Signal::CONT))?,
+        })
+    }
+
+    /// Waits for the next one. Cancel safe.
+    async fn next(&mut self) -> SignalEvent {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalEvent::End(SignalKind::terminate().as_raw_value()),
+            _ = self.hang_up.recv() => SignalEvent::End(SignalKind::hangup().as_raw_value()),
+            _ = self.interrupt.recv() => SignalEvent::End(SignalKind::interrupt().as_raw_value()),
+            _ = self.stop.recv() => SignalEvent::Stop,
+            _ = self.go_on.recv() => SignalEvent::Continue,
+        }
+    }
+}
