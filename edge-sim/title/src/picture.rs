@@ -23,11 +23,11 @@ const SCENE_FRAMES: u32 = 7 * FRAMES_PER_SECOND;
 /// The scenes, in turn: noise amplitude, brightness, and the two colour planes. The amplitudes are what makes
 /// segment sizes vary.
 const SCENES: [Scene; 5] = [
-    scene(7.0, 70, 150, 110),
-    scene(10.0, 105, 110, 150),
-    scene(4.5, 60, 140, 140),
-    scene(12.0, 120, 105, 118),
-    scene(8.0, 85, 120, 165),
+    scene(7.0, 70, 158, 108),
+    scene(10.0, 105, 104, 158),
+    scene(4.5, 60, 148, 140),
+    scene(12.0, 120, 142, 100),
+    scene(8.0, 85, 122, 168),
 ];
 
 #[derive(Clone, Copy)]
