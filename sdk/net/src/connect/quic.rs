@@ -1,0 +1,178 @@
+//! HTTP/3: QUIC, and HTTP's own start on it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h3::error::Code;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt};
+use tokio::time::timeout;
+
+use super::{
+    Alive, Attempt, CONNECTION_WINDOW, Connection, HEADER_BYTES_MAX, STREAM_WINDOW, Sender,
+    eyeballs,
+};
+use crate::config::NetSetupError;
+use crate::error::{self, NetError};
+use crate::net::{Inner, locked};
+use crate::request::Protocol;
+
+pub(crate) type SendRequest = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
+pub(crate) type RequestStream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+/// The time without a packet after which a connection is given up. Nothing keeps an idle one alive: that
+/// would wake a phone's radio for nothing, and a new one costs one round trip.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// What a round trip is taken for before it is measured. A lost first packet is sent again after three of
+/// them; the standard's 333 ms would outlast TCP's head start.
+const RTT_GUESS: Duration = Duration::from_millis(80);
+
+/// One UDP socket per family for all QUIC connections, opened when first needed.
+pub(crate) struct QuicEndpoints {
+    config: ClientConfig,
+    v4: Mutex<Option<Endpoint>>,
+    v6: Mutex<Option<Endpoint>>,
+}
+
+impl QuicEndpoints {
+    pub(crate) fn new(tls: Arc<rustls::ClientConfig>) -> Result<Self, NetSetupError> {
+        let tls = QuicClientConfig::try_from(tls).map_err(|error| NetSetupError::Tls {
+            detail: error.to_string(),
+        })?;
+        let mut transport = TransportConfig::default();
+        transport
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+            .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+            .max_idle_timeout(IDLE_MAX.try_into().ok())
+            .max_concurrent_bidi_streams(VarInt::from_u32(0))
+            .datagram_receive_buffer_size(None)
+            .initial_rtt(RTT_GUESS);
+        let mut config = ClientConfig::new(Arc::new(tls));
+        config.transport_config(Arc::new(transport));
+        Ok(Self {
+            config,
+            v4: Mutex::default(),
+            v6: Mutex::default(),
+        })
+    }
+
+    fn endpoint(&self, address: IpAddr) -> std::io::Result<Endpoint> {
+        let (slot, any) = self.slot(address.is_ipv6());
+        let mut slot = locked(slot);
+        if let Some(endpoint) = &*slot {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = Endpoint::client(any)?;
+        *slot = Some(endpoint.clone());
+        Ok(endpoint)
+    }
+
+    fn slot(&self, v6: bool) -> (&Mutex<Option<Endpoint>>, SocketAddr) {
+        if v6 {
+            (&self.v6, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0))
+        } else {
+            (&self.v4, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
+        }
+    }
+
+    /// Moves to new sockets; connections in use follow.
+    pub(crate) fn rebind(&self) {
+        for (slot, any) in [self.slot(false), self.slot(true)] {
+            let Some(endpoint) = locked(slot).clone() else {
+                continue;
+            };
+            let moved = UdpSocket::bind(any).and_then(|socket| endpoint.rebind(socket));
+            if let Err(error) = moved {
+                tracing::debug!(%error, "no new UDP socket, a later connection opens one");
+                *locked(slot) = None;
+            }
+        }
+    }
+
+    /// Closes all connections and waits until the peers have been told.
+    pub(crate) async fn close(&self) {
+        for (slot, _) in [self.slot(false), self.slot(true)] {
+            let endpoint = locked(slot).take();
+            if let Some(endpoint) = endpoint {
+                endpoint.close(no_error(), b"");
+                endpoint.wait_idle().await;
+            }
+        }
+    }
+}
+
+/// Tells the other side that nobody needs the connection any more.
+pub(super) fn close(connection: &quinn::Connection) {
+    connection.close(no_error(), b"");
+}
+
+fn no_error() -> VarInt {
+    VarInt::from_u64(Code::H3_NO_ERROR.value()).unwrap_or_default()
+}
+
+impl Inner {
+    pub(super) async fn connect_quic(
+        &self,
+        attempt: &Attempt<'_>,
+        port: u16,
+    ) -> Result<Connection, NetError> {
+        eyeballs::race(
+            attempt.addresses,
+            attempt.happy_eyeballs_delay,
+            |address| async move {
+                let peer = SocketAddr::new(address, port);
+                timeout(self.phase_limit, self.connect_quic_to(attempt, peer))
+                    .await
+                    .unwrap_or(Err(NetError::QuicTimeout { peer }))
+            },
+        )
+        .await
+    }
+
+    async fn connect_quic_to(
+        &self,
+        attempt: &Attempt<'_>,
+        peer: SocketAddr,
+    ) -> Result<Connection, NetError> {
+        let host = &attempt.origin.host;
+        let counted = self.count_connection();
+        let endpoint = self
+            .quic
+            .endpoint(peer.ip())
+            .map_err(|error| error::from_connect(&error, peer, attempt.origin))?;
+        let quic = endpoint
+            .connect_with(self.quic.config.clone(), peer, host)
+            .map_err(|error| NetError::Unreachable {
+                peer,
+                detail: error.to_string(),
+            })?
+            .await
+            .map_err(|error| error::from_quic(&error, peer, host, 0))?;
+        let (mut driver, sender) = h3::client::builder()
+            .max_field_section_size(u64::from(HEADER_BYTES_MAX))
+            .send_grease(false)
+            .build::<_, _, Bytes>(h3_quinn::Connection::new(quic.clone()))
+            .await
+            .map_err(|error| NetError::Protocol {
+                detail: error.to_string(),
+            })?;
+        let driver = self.tasks.spawn(async move {
+            let _counted = counted;
+            let ended = driver.wait_idle().await;
+            tracing::trace!(%ended, "an HTTP/3 connection ended");
+        });
+        let alive = Alive {
+            driver: driver.abort_handle(),
+            quic: Some(quic.clone()),
+        };
+        Ok(Connection {
+            protocol: Protocol::Http3,
+            peer,
+            rtt: Some(quic.rtt()),
+            sender: Sender::Http3(sender),
+            alive: Arc::new(alive),
+        })
+    }
+}

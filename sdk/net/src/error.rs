@@ -1,0 +1,560 @@
+//! Everything that can go wrong, classified once.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::request::Origin;
+
+/// How a request failed. It says what happened, never what to do about it. Plain data rather than a chain
+/// of causes, because it is compared, reported and sent on; `detail` holds what the cause said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetError {
+    /// A name could not be turned into addresses.
+    #[error("the name {host} was not resolved: {problem}")]
+    DnsFailed {
+        /// The name.
+        host: String,
+        /// What the name servers said.
+        problem: DnsProblem,
+    },
+    /// No name server answered in time.
+    #[error("no name server answered in time for {host}")]
+    DnsTimeout {
+        /// The name.
+        host: String,
+    },
+    /// Nobody listens there.
+    #[error("{peer} refused the connection")]
+    ConnectRefused {
+        /// The address tried.
+        peer: SocketAddr,
+    },
+    /// No connection within the backstop.
+    #[error("{origin} did not take the connection in time ({stage})")]
+    ConnectTimeout {
+        /// Whom it should have led to.
+        origin: Origin,
+        /// How far it came.
+        stage: ConnectStage,
+    },
+    /// No way leads there.
+    #[error("{peer} cannot be reached: {detail}")]
+    Unreachable {
+        /// The address tried.
+        peer: SocketAddr,
+        /// What the system said.
+        detail: String,
+    },
+    /// The server's certificate does not prove that it is the one asked for.
+    #[error("the certificate of {host} is not accepted: {problem} ({detail})")]
+    TlsCertificate {
+        /// The name it should have been for.
+        host: String,
+        /// What is wrong with it.
+        problem: CertificateProblem,
+        /// What the verifier said.
+        detail: String,
+    },
+    /// TLS failed for another reason than the certificate.
+    #[error("no TLS with {host}: {detail}")]
+    TlsHandshake {
+        /// The name asked for.
+        host: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// The other side reset the connection or the stream.
+    #[error("{peer} reset the connection after {received} body bytes")]
+    Reset {
+        /// The other end.
+        peer: SocketAddr,
+        /// Bytes of the body received until then.
+        received: u64,
+    },
+    /// The connection was closed where an answer, or the rest of one of unknown length, was due.
+    #[error("{peer} closed the connection before the end, after {received} body bytes")]
+    ClosedEarly {
+        /// The other end.
+        peer: SocketAddr,
+        /// Bytes of the body received until then.
+        received: u64,
+    },
+    /// The body ended before the announced length.
+    #[error("the body ended after {received} of {expected} bytes")]
+    Truncated {
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes received.
+        received: u64,
+    },
+    /// Nothing came for as long as the backstop allows.
+    #[error("nothing came any more ({phase}, after {received} body bytes)")]
+    Stalled {
+        /// What was waited for.
+        phase: Phase,
+        /// Bytes of the body received until then.
+        received: u64,
+    },
+    /// What came is not HTTP, or breaks its rules or our limits.
+    #[error("not understood as HTTP: {detail}")]
+    Protocol {
+        /// What was wrong.
+        detail: String,
+    },
+    /// A partial answer that is not the part asked for.
+    #[error("a wrong range was sent: {detail}")]
+    WrongRange {
+        /// What was asked and what came.
+        detail: String,
+    },
+    /// The body is encoded although identity was asked for.
+    #[error("the body is encoded as `{encoding}`, which was not asked for")]
+    ContentEncoding {
+        /// The encoding named.
+        encoding: String,
+    },
+    /// Redirected too often.
+    #[error("redirected {hops} times without an answer")]
+    RedirectLoop {
+        /// How often.
+        hops: u32,
+    },
+    /// Redirected to where we do not go: from `https` to `http`, or to no web address.
+    #[error("a redirect is not followed: {detail}")]
+    RedirectRefused {
+        /// Why.
+        detail: String,
+    },
+    /// QUIC got no answer: the server does not speak it, or the network blocks UDP.
+    #[error("{peer} does not answer over QUIC")]
+    QuicTimeout {
+        /// The address tried.
+        peer: SocketAddr,
+    },
+    /// The proxy did not open a tunnel.
+    #[error("the proxy {proxy} gives no way: {problem}")]
+    Proxy {
+        /// The proxy, `host:port`.
+        proxy: String,
+        /// What it did.
+        problem: ProxyProblem,
+    },
+    /// The request asks for a combination that does not exist.
+    #[error("not supported: {detail}")]
+    Unsupported {
+        /// What.
+        detail: String,
+    },
+    /// The request cannot be sent as it is.
+    #[error("the request cannot be sent: {detail}")]
+    InvalidRequest {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// This machine is the trouble: no file handles, no memory, no permission.
+    #[error("this machine refuses: {detail}")]
+    Local {
+        /// What the system said.
+        detail: String,
+    },
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl NetError {
+    /// Returns the stable code that reports and applications know it by.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::DnsFailed { .. } => "net.dns_failed",
+            Self::DnsTimeout { .. } => "net.dns_timeout",
+            Self::ConnectRefused { .. } => "net.connect_refused",
+            Self::ConnectTimeout { .. } => "net.connect_timeout",
+            Self::Unreachable { .. } => "net.unreachable",
+            Self::TlsCertificate { .. } => "net.tls_certificate",
+            Self::TlsHandshake { .. } => "net.tls_handshake",
+            Self::Reset { .. } => "net.reset",
+            Self::ClosedEarly { .. } => "net.closed_early",
+            Self::Truncated { .. } => "net.truncated",
+            Self::Stalled { .. } => "net.stalled",
+            Self::Protocol { .. } => "net.protocol",
+            Self::WrongRange { .. } => "net.wrong_range",
+            Self::ContentEncoding { .. } => "net.content_encoding",
+            Self::RedirectLoop { .. } => "net.redirect_loop",
+            Self::RedirectRefused { .. } => "net.redirect_refused",
+            Self::QuicTimeout { .. } => "net.quic_timeout",
+            Self::Proxy { .. } => "net.proxy",
+            Self::Unsupported { .. } => "net.unsupported",
+            Self::InvalidRequest { .. } => "net.invalid_request",
+            Self::Local { .. } => "net.local",
+            Self::Cancelled => "net.cancelled",
+        }
+    }
+}
+
+/// What name servers said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsProblem {
+    /// There is no such name.
+    NoSuchName,
+    /// The name exists and has no address.
+    NoAddress,
+    /// They could not or would not answer.
+    ServerFailure,
+    /// There is no name server to ask, or none can be reached.
+    NoServer,
+    /// It cannot be a name.
+    InvalidName,
+}
+
+impl fmt::Display for DnsProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchName => "there is no such name",
+            Self::NoAddress => "it has no address",
+            Self::ServerFailure => "the name servers failed",
+            Self::NoServer => "no name server can be reached",
+            Self::InvalidName => "it is not a valid name",
+        })
+    }
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// It is for another name.
+    WrongName,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// Nobody we trust has signed it.
+    UnknownIssuer,
+    /// It was revoked.
+    Revoked,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for CertificateProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongName => "it is for another name",
+            Self::Expired => "it has expired",
+            Self::NotYetValid => "it is not valid yet",
+            Self::UnknownIssuer => "its issuer is unknown",
+            Self::Revoked => "it was revoked",
+            Self::Other => "it is unusable",
+        })
+    }
+}
+
+/// How far a connection came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectStage {
+    /// A free connection was waited for.
+    Slot,
+    /// TCP.
+    Tcp,
+    /// The proxy's tunnel.
+    Tunnel,
+    /// TLS.
+    Tls,
+    /// HTTP's own start.
+    Http,
+}
+
+impl fmt::Display for ConnectStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slot => "waiting for a free connection",
+            Self::Tcp => "tcp",
+            Self::Tunnel => "proxy tunnel",
+            Self::Tls => "tls",
+            Self::Http => "http",
+        })
+    }
+}
+
+/// What a request was waiting for when nothing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The beginning of the answer.
+    Headers,
+    /// The next piece of the body.
+    Body,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Headers => "waiting for headers",
+            Self::Body => "waiting for the body",
+        })
+    }
+}
+
+/// How a proxy failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyProblem {
+    /// It answered with this status.
+    Status(u16),
+    /// It did not answer in HTTP.
+    Answer(String),
+    /// It could not be reached.
+    Connect(Box<NetError>),
+}
+
+impl fmt::Display for ProxyProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(407) => f.write_str("it wants other credentials (status 407)"),
+            Self::Status(status) => write!(f, "it answered with status {status}"),
+            Self::Answer(detail) => f.write_str(detail),
+            Self::Connect(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Classifies what the system says about opening a connection.
+pub(crate) fn from_connect(error: &io::Error, peer: SocketAddr, origin: &Origin) -> NetError {
+    let kind = error.kind();
+    if kind == io::ErrorKind::ConnectionRefused {
+        NetError::ConnectRefused { peer }
+    } else if kind == io::ErrorKind::TimedOut {
+        NetError::ConnectTimeout {
+            origin: origin.clone(),
+            stage: ConnectStage::Tcp,
+        }
+    } else if is_reset(kind) {
+        NetError::Reset { peer, received: 0 }
+    } else if is_local(error) {
+        NetError::Local {
+            detail: error.to_string(),
+        }
+    } else {
+        NetError::Unreachable {
+            peer,
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Classifies what the system says about an open connection.
+pub(crate) fn from_io(error: &io::Error, peer: SocketAddr, received: u64) -> NetError {
+    let kind = error.kind();
+    if is_reset(kind) {
+        NetError::Reset { peer, received }
+    } else if matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected
+    ) {
+        NetError::ClosedEarly { peer, received }
+    } else if matches!(
+        kind,
+        io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    ) {
+        NetError::Unreachable {
+            peer,
+            detail: error.to_string(),
+        }
+    } else if is_local(error) {
+        NetError::Local {
+            detail: error.to_string(),
+        }
+    } else {
+        NetError::Protocol {
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// Classifies a failed TLS handshake.
+pub(crate) fn from_tls(error: &io::Error, peer: SocketAddr, host: &str) -> NetError {
+    let cause = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(problem)) => NetError::TlsCertificate {
+            host: host.to_owned(),
+            problem: certificate_problem(problem),
+            detail: problem.to_string(),
+        },
+        Some(other) => NetError::TlsHandshake {
+            host: host.to_owned(),
+            detail: other.to_string(),
+        },
+        None if is_reset(error.kind()) => NetError::Reset { peer, received: 0 },
+        None => NetError::TlsHandshake {
+            host: host.to_owned(),
+            detail: error.to_string(),
+        },
+    }
+}
+
+fn certificate_problem(error: &rustls::CertificateError) -> CertificateProblem {
+    use rustls::CertificateError as E;
+    if matches!(error, E::NotValidForName | E::NotValidForNameContext { .. }) {
+        CertificateProblem::WrongName
+    } else if matches!(error, E::Expired | E::ExpiredContext { .. }) {
+        CertificateProblem::Expired
+    } else if matches!(error, E::NotValidYet | E::NotValidYetContext { .. }) {
+        CertificateProblem::NotYetValid
+    } else if matches!(error, E::UnknownIssuer) {
+        CertificateProblem::UnknownIssuer
+    } else if matches!(error, E::Revoked) {
+        CertificateProblem::Revoked
+    } else {
+        CertificateProblem::Other
+    }
+}
+
+/// Classifies what hyper says about a request or a body.
+pub(crate) fn from_hyper(error: &hyper::Error, peer: SocketAddr, received: u64) -> NetError {
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        if let Some(h2) = e.downcast_ref::<h2::Error>() {
+            return from_h2(h2, peer, received);
+        }
+        if let Some(io) = e.downcast_ref::<io::Error>() {
+            return from_io(io, peer, received);
+        }
+        cause = e.source();
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        NetError::ClosedEarly { peer, received }
+    } else {
+        NetError::Protocol {
+            detail: chain(error),
+        }
+    }
+}
+
+/// Whether a stream was given up for breaking a rule. While a body arrives the one rule it can break is to
+/// keep its announced length.
+pub(crate) fn is_h2_stream_breach(error: &hyper::Error) -> bool {
+    let h2 = error.source().and_then(|e| e.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| h2.is_library() && h2.is_reset())
+}
+
+fn from_h2(error: &h2::Error, peer: SocketAddr, received: u64) -> NetError {
+    if let Some(io) = error.get_io() {
+        from_io(io, peer, received)
+    } else if error.is_library() {
+        NetError::Protocol {
+            detail: error.to_string(),
+        }
+    } else if error.is_reset() {
+        NetError::Reset { peer, received }
+    } else {
+        NetError::ClosedEarly { peer, received }
+    }
+}
+
+/// Classifies what h3 says about a stream; `closed` is why its connection is closed, if it is.
+pub(crate) fn from_h3(
+    error: &h3::error::StreamError,
+    closed: Option<&quinn::ConnectionError>,
+    peer: SocketAddr,
+    received: u64,
+) -> NetError {
+    use h3::error::StreamError as S;
+    match (closed, error) {
+        // Closed by us because of what h3 has seen: h3's words say more.
+        (Some(quinn::ConnectionError::LocallyClosed), error) => NetError::Protocol {
+            detail: error.to_string(),
+        },
+        (Some(closed), _) => from_quic(closed, peer, "", received),
+        (None, S::RemoteTerminate { .. }) => NetError::Reset { peer, received },
+        (None, S::RemoteClosing { .. }) => NetError::ClosedEarly { peer, received },
+        (None, other) => NetError::Protocol {
+            detail: other.to_string(),
+        },
+    }
+}
+
+/// Classifies what quinn says about a connection.
+pub(crate) fn from_quic(
+    error: &quinn::ConnectionError,
+    peer: SocketAddr,
+    host: &str,
+    received: u64,
+) -> NetError {
+    use quinn::ConnectionError as Q;
+    match error {
+        Q::TimedOut => NetError::QuicTimeout { peer },
+        Q::Reset => NetError::Reset { peer, received },
+        Q::ConnectionClosed(_) | Q::ApplicationClosed(_) | Q::LocallyClosed => {
+            NetError::ClosedEarly { peer, received }
+        }
+        Q::TransportError(error) => from_transport(u64::from(error.code), &error.reason, host),
+        Q::VersionMismatch | Q::CidsExhausted => NetError::Protocol {
+            detail: error.to_string(),
+        },
+    }
+}
+
+/// QUIC carries a TLS failure as an alert number and the verifier's words.
+fn from_transport(code: u64, reason: &str, host: &str) -> NetError {
+    const CRYPTO: std::ops::Range<u64> = 0x100..0x200;
+    const EXPIRED: u64 = 0x100 + 45;
+    const UNKNOWN_ISSUER: u64 = 0x100 + 48;
+    const REVOKED: u64 = 0x100 + 44;
+    let detail = reason.to_owned();
+    if !CRYPTO.contains(&code) {
+        return NetError::Protocol { detail };
+    }
+    let host = host.to_owned();
+    if !detail.starts_with("invalid peer certificate") {
+        return NetError::TlsHandshake { host, detail };
+    }
+    let problem = match code {
+        EXPIRED if detail.contains("not valid yet") => CertificateProblem::NotYetValid,
+        EXPIRED => CertificateProblem::Expired,
+        UNKNOWN_ISSUER => CertificateProblem::UnknownIssuer,
+        REVOKED => CertificateProblem::Revoked,
+        _ if detail.contains("not valid for name") => CertificateProblem::WrongName,
+        _ => CertificateProblem::Other,
+    };
+    NetError::TlsCertificate {
+        host,
+        problem,
+        detail,
+    }
+}
+
+fn is_reset(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
+fn is_local(error: &io::Error) -> bool {
+    /// Too many open files, in this process and in the system (POSIX).
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory
+    ) || (cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE)))
+}
+
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}

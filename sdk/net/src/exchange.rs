@@ -1,0 +1,564 @@
+//! One request's life: a connection, the request, redirects, headers, the body.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use h3::error::Code;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use crate::connect::{Attempt, Connection, RequestStream, Sender, in_turn};
+use crate::error::{self, ConnectStage, NetError, Phase};
+use crate::headers::{self, Headers};
+use crate::net::{Inner, locked};
+use crate::pool::{Ticket, Wanted};
+use crate::request::{NetEvent, Origin, Protocol, Protocols, Purpose, Request, Scheme};
+
+/// Redirects followed; a chain of honest ones is shorter.
+const REDIRECTS_MAX: u32 = 5;
+/// The body of a redirect that is read so that its connection can be kept; a longer one is not worth it.
+const REDIRECT_BODY_MAX: u64 = 16 * 1024;
+
+/// Carries out `request` and tells what happens, all but the end.
+pub(crate) async fn run(
+    net: Arc<Inner>,
+    request: Request,
+    events: &mpsc::Sender<NetEvent>,
+) -> Result<(), NetError> {
+    let mut exchange = Exchange {
+        headers: exchange_headers(&net.headers, &request)?,
+        net,
+        origin: request.origin,
+        addresses: request.addresses,
+        path_and_query: request.path_and_query,
+        protocols: request.protocols,
+        happy_eyeballs_delay: request.happy_eyeballs_delay,
+        events,
+    };
+    let mut hops = 0;
+    loop {
+        let mut reply = exchange.ask().await?;
+        exchange.learn(&reply);
+        if let Some(location) = redirect_location(&reply) {
+            hops += 1;
+            if hops > REDIRECTS_MAX {
+                return Err(NetError::RedirectLoop { hops });
+            }
+            let (origin, path_and_query) = exchange.target_of(&location)?;
+            exchange.discard(reply).await;
+            exchange.redirect(origin, path_and_query);
+            continue;
+        }
+        let mut head = headers::read(
+            reply.status,
+            &reply.headers,
+            reply.lease.connection.protocol,
+            request.range,
+        )?;
+        head.redirected_to = (hops > 0).then(|| exchange.url());
+        let expected = expected_length(&head);
+        exchange.tell(NetEvent::Headers(Box::new(head))).await?;
+        while let Some(bytes) = reply.next_piece(expected, exchange.net.phase_limit).await? {
+            exchange.tell(NetEvent::Body(bytes)).await?;
+        }
+        exchange.keep(reply.lease);
+        return Ok(());
+    }
+}
+
+struct Exchange<'a> {
+    net: Arc<Inner>,
+    origin: Origin,
+    addresses: Vec<IpAddr>,
+    path_and_query: String,
+    headers: HeaderMap,
+    protocols: Protocols,
+    happy_eyeballs_delay: std::time::Duration,
+    events: &'a mpsc::Sender<NetEvent>,
+}
+
+/// A connection held by a request. Dropped before the body's end, it is not used again.
+struct Lease {
+    connection: Connection,
+    ticket: Ticket,
+    reused: bool,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// An answer whose body is still to come.
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Body,
+    received: u64,
+    lease: Lease,
+}
+
+enum Body {
+    Hyper(hyper::body::Incoming),
+    Http3(Box<Http3Stream>),
+}
+
+/// Tells the server to stop sending when dropped before the end.
+struct Http3Stream {
+    stream: RequestStream,
+    ended: bool,
+}
+
+impl Drop for Http3Stream {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.stream.stop_sending(Code::H3_REQUEST_CANCELLED);
+        }
+    }
+}
+
+impl Exchange<'_> {
+    async fn tell(&self, event: NetEvent) -> Result<(), NetError> {
+        let sent = self.events.send(event).await;
+        sent.map_err(|_| NetError::Cancelled)
+    }
+
+    /// Gets an answer. A kept connection may have been closed by the other side just now: then, and only
+    /// then, the request is sent once more, on a fresh one.
+    async fn ask(&self) -> Result<Reply, NetError> {
+        let lease = self.lease().await?;
+        let reused = lease.reused;
+        match self.send(lease).await {
+            Err(
+                NetError::Reset { .. }
+                | NetError::ClosedEarly { .. }
+                | NetError::QuicTimeout { .. }
+                | NetError::Unreachable { .. },
+            ) if reused => {
+                tracing::debug!(edge = %self.origin, "a kept connection was dead, a fresh one is opened");
+                self.net.pool.forget(&self.origin);
+                self.send(self.lease().await?).await
+            }
+            result => result,
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease, NetError> {
+        let limit = self.net.phase_limit;
+        let mut ticket = self.net.pool.ticket(&self.origin);
+        let one_each = self.origin.scheme == Scheme::Http || ticket.speaks_http1;
+        let mut slot = None;
+        if one_each && self.protocols.http1 {
+            slot = Some(self.slot(&ticket).await?);
+        }
+        if let Some(lease) = self.kept(&ticket, &mut slot).await? {
+            return Ok(lease);
+        }
+        let mut gate = None;
+        if !one_each {
+            // Who waits too long goes on alone.
+            gate = timeout(limit, ticket.gate.clone().lock_owned()).await.ok();
+            ticket = self.net.pool.ticket(&self.origin);
+            if let Some(lease) = self.kept(&ticket, &mut slot).await? {
+                return Ok(lease);
+            }
+        }
+
+        let addresses = self.resolve().await?;
+        let way = locked(&self.net.h3).way(&self.origin, self.usable_protocols(), Instant::now());
+        let Some(way) = way else {
+            return Err(NetError::Unsupported {
+                detail: format!("{} with none but the allowed protocols", self.origin),
+            });
+        };
+        let attempt = Attempt {
+            origin: &self.origin,
+            addresses: &addresses,
+            protocols: self.protocols,
+            happy_eyeballs_delay: self.happy_eyeballs_delay,
+        };
+        let connection = self.net.connect(&attempt, way).await?;
+        if connection.protocol == Protocol::Http1 {
+            if self.protocols.http2 {
+                self.net.pool.speaks_http1(&self.origin);
+            }
+            if slot.is_none() {
+                slot = Some(self.slot(&ticket).await?);
+            }
+        } else if let Some(share) = connection.share() {
+            let now = Instant::now();
+            self.net.pool.put(&self.origin, &ticket, share, now);
+        }
+        drop(gate);
+        self.tell(NetEvent::Connected {
+            cold: true,
+            protocol: connection.protocol,
+            rtt: connection.rtt,
+            peer: connection.peer,
+        })
+        .await?;
+        Ok(Lease {
+            connection,
+            ticket,
+            reused: false,
+            _slot: slot,
+        })
+    }
+
+    async fn slot(&self, ticket: &Ticket) -> Result<OwnedSemaphorePermit, NetError> {
+        let slot = timeout(self.net.phase_limit, ticket.slots.clone().acquire_owned()).await;
+        match slot {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(NetError::ConnectTimeout {
+                origin: self.origin.clone(),
+                stage: ConnectStage::Slot,
+            }),
+        }
+    }
+
+    /// Takes a kept connection, if there is one that fits.
+    async fn kept(
+        &self,
+        ticket: &Ticket,
+        slot: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<Option<Lease>, NetError> {
+        let now = Instant::now();
+        let wanted = Wanted {
+            origin: &self.origin,
+            protocols: self.protocols,
+            h3_first: locked(&self.net.h3).prefers(&self.origin, self.protocols, now),
+            addresses: if self.net.proxy.is_some() {
+                &[]
+            } else {
+                &self.addresses
+            },
+        };
+        let Some(connection) = self.net.pool.take(&wanted, now) else {
+            return Ok(None);
+        };
+        let slot = match (connection.protocol, slot.take()) {
+            (Protocol::Http1, None) => Some(self.slot(ticket).await?),
+            (Protocol::Http1, slot) => slot,
+            (Protocol::Http2 | Protocol::Http3, _) => None,
+        };
+        self.tell(NetEvent::Connected {
+            cold: false,
+            protocol: connection.protocol,
+            rtt: connection.current_rtt(),
+            peer: connection.peer,
+        })
+        .await?;
+        Ok(Some(Lease {
+            connection,
+            ticket: ticket.clone(),
+            reused: true,
+            _slot: slot,
+        }))
+    }
+
+    /// A proxy carries TCP only.
+    fn usable_protocols(&self) -> Protocols {
+        Protocols {
+            http3: self.protocols.http3 && self.net.proxy.is_none(),
+            ..self.protocols
+        }
+    }
+
+    async fn resolve(&self) -> Result<Vec<IpAddr>, NetError> {
+        let host = match &self.net.proxy {
+            Some(proxy) => &proxy.host,
+            None => &self.origin.host,
+        };
+        let given = !self.addresses.is_empty()
+            && self.net.proxy.is_none()
+            && self.net.names.fixed(host).is_none();
+        let (addresses, from_cache) = if given {
+            (self.addresses.clone(), true)
+        } else {
+            let found = timeout(self.net.phase_limit, self.net.names.lookup(host)).await;
+            let found =
+                found.unwrap_or_else(|_| Err(NetError::DnsTimeout { host: host.clone() }))?;
+            (found.addresses, found.from_cache)
+        };
+        let addresses = in_turn(&addresses);
+        self.tell(NetEvent::Resolved {
+            addresses: addresses.clone(),
+            from_cache,
+        })
+        .await?;
+        Ok(addresses)
+    }
+
+    async fn send(&self, mut lease: Lease) -> Result<Reply, NetError> {
+        let peer = lease.connection.peer;
+        let limit = self.net.phase_limit;
+        let failed = |error: hyper::Error| error::from_hyper(&error, peer, 0);
+        let alive = lease.connection.alive.clone();
+        let failed_h3 = |error: h3::error::StreamError| {
+            error::from_h3(&error, alive.quic_closed().as_ref(), peer, 0)
+        };
+        let message = self.message(lease.connection.protocol)?;
+        let (parts, body) = match &mut lease.connection.sender {
+            Sender::Http1(sender) => {
+                within(limit, sender.ready()).await?.map_err(failed)?;
+                let answer = sender.send_request(message.map(|()| Empty::new()));
+                self.tell(NetEvent::RequestSent).await?;
+                let (parts, body) = within(limit, answer).await?.map_err(failed)?.into_parts();
+                (parts, Body::Hyper(body))
+            }
+            Sender::Http2(sender) => {
+                within(limit, sender.ready()).await?.map_err(failed)?;
+                let answer = sender.send_request(message.map(|()| Empty::new()));
+                self.tell(NetEvent::RequestSent).await?;
+                let (parts, body) = within(limit, answer).await?.map_err(failed)?.into_parts();
+                (parts, Body::Hyper(body))
+            }
+            Sender::Http3(sender) => {
+                let stream = within(limit, sender.send_request(message)).await?;
+                let mut body = Box::new(Http3Stream {
+                    stream: stream.map_err(failed_h3)?,
+                    ended: false,
+                });
+                within(limit, body.stream.finish())
+                    .await?
+                    .map_err(failed_h3)?;
+                self.tell(NetEvent::RequestSent).await?;
+                let answer = within(limit, body.stream.recv_response()).await?;
+                let (parts, ()) = answer.map_err(failed_h3)?.into_parts();
+                (parts, Body::Http3(body))
+            }
+        };
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+            received: 0,
+            lease,
+        })
+    }
+
+    fn message(&self, protocol: Protocol) -> Result<http::Request<()>, NetError> {
+        let invalid = |detail: String| NetError::InvalidRequest { detail };
+        let host = self.origin.authority();
+        let uri = match protocol {
+            Protocol::Http1 => self.path_and_query.clone(),
+            Protocol::Http2 | Protocol::Http3 => self.url(),
+        };
+        if !self.path_and_query.starts_with('/') {
+            return Err(invalid("the path does not begin with `/`".to_owned()));
+        }
+        let mut message = http::Request::new(());
+        *message.method_mut() = Method::GET;
+        *message.uri_mut() = Uri::try_from(uri).map_err(|error| invalid(error.to_string()))?;
+        *message.headers_mut() = self.headers.clone();
+        if protocol == Protocol::Http1 {
+            let host = HeaderValue::from_str(&host).map_err(|error| invalid(error.to_string()))?;
+            message.headers_mut().insert(header::HOST, host);
+        }
+        Ok(message)
+    }
+
+    fn url(&self) -> String {
+        format!("{}{}", self.origin, self.path_and_query)
+    }
+
+    fn learn(&self, reply: &Reply) {
+        let announced = reply.headers.get(header::ALT_SVC);
+        if let Some(value) = announced.and_then(|value| value.to_str().ok())
+            && self.origin.scheme == Scheme::Https
+        {
+            locked(&self.net.h3).announce(&self.origin, value, Instant::now());
+        }
+    }
+
+    fn target_of(&self, location: &str) -> Result<(Origin, String), NetError> {
+        let refused = |detail: String| NetError::RedirectRefused { detail };
+        let target = Url::parse(&self.url()).and_then(|base| base.join(location));
+        let target = target.map_err(|error| refused(error.to_string()))?;
+        let (origin, path) =
+            Origin::split_url(&target).map_err(|error| refused(error.to_string()))?;
+        if self.origin.scheme == Scheme::Https && origin.scheme == Scheme::Http {
+            return Err(refused("from https to http".to_owned()));
+        }
+        Ok((origin, path))
+    }
+
+    fn redirect(&mut self, origin: Origin, path_and_query: String) {
+        if origin != self.origin {
+            // Neither the addresses nor the credentials belong to the new host.
+            self.addresses.clear();
+            for name in [header::AUTHORIZATION, header::COOKIE] {
+                self.headers.remove(name);
+            }
+            self.origin = origin;
+        }
+        self.path_and_query = path_and_query;
+    }
+
+    /// Reads a short body to its end, so that the connection can be kept.
+    async fn discard(&self, mut reply: Reply) {
+        while reply.received <= REDIRECT_BODY_MAX {
+            match reply.next_piece(None, self.net.phase_limit).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return self.keep(reply.lease),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives an HTTP/1.1 connection back; of the others the pool has a share already.
+    fn keep(&self, lease: Lease) {
+        if lease.connection.protocol == Protocol::Http1 {
+            let now = Instant::now();
+            self.net
+                .pool
+                .put(&self.origin, &lease.ticket, lease.connection, now);
+        }
+    }
+}
+
+impl Reply {
+    /// Returns the next piece of the body, `None` at its end. Pieces are not empty.
+    async fn next_piece(
+        &mut self,
+        expected: Option<u64>,
+        limit: std::time::Duration,
+    ) -> Result<Option<Bytes>, NetError> {
+        loop {
+            let received = self.received;
+            let piece =
+                timeout(limit, self.read(expected))
+                    .await
+                    .map_err(|_| NetError::Stalled {
+                        phase: Phase::Body,
+                        received,
+                    })??;
+            let Some(bytes) = piece else {
+                return match expected {
+                    Some(expected) if received < expected => {
+                        Err(NetError::Truncated { expected, received })
+                    }
+                    Some(_) | None => Ok(None),
+                };
+            };
+            self.received = received.saturating_add(bytes.len() as u64);
+            if expected.is_some_and(|expected| self.received > expected) {
+                return Err(NetError::Protocol {
+                    detail: "the body is longer than announced".to_owned(),
+                });
+            }
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    async fn read(&mut self, expected: Option<u64>) -> Result<Option<Bytes>, NetError> {
+        let peer = self.lease.connection.peer;
+        let received = self.received;
+        let missing = expected.filter(|expected| received < *expected);
+        let cut_short = |error| match (error, missing) {
+            (NetError::ClosedEarly { .. }, Some(expected)) => {
+                NetError::Truncated { expected, received }
+            }
+            (error, _) => error,
+        };
+        match &mut self.body {
+            Body::Hyper(body) => loop {
+                match body.frame().await {
+                    None => return Ok(None),
+                    Some(Ok(frame)) => {
+                        if let Ok(bytes) = frame.into_data() {
+                            return Ok(Some(bytes));
+                        }
+                    }
+                    Some(Err(error)) => {
+                        if let (true, Some(expected)) =
+                            (error::is_h2_stream_breach(&error), missing)
+                        {
+                            return Err(NetError::Truncated { expected, received });
+                        }
+                        return Err(cut_short(error::from_hyper(&error, peer, received)));
+                    }
+                }
+            },
+            Body::Http3(body) => match body.stream.recv_data().await {
+                Ok(Some(mut bytes)) => Ok(Some(bytes.copy_to_bytes(bytes.remaining()))),
+                Ok(None) => {
+                    body.ended = true;
+                    Ok(None)
+                }
+                Err(error) => {
+                    body.ended = true;
+                    let closed = self.lease.connection.alive.quic_closed();
+                    let error = error::from_h3(&error, closed.as_ref(), peer, received);
+                    Err(cut_short(error))
+                }
+            },
+        }
+    }
+}
+
+/// Waits for the beginning of an answer, no longer than the backstop.
+async fn within<F: Future>(limit: std::time::Duration, future: F) -> Result<F::Output, NetError> {
+    let late = |_| NetError::Stalled {
+        phase: Phase::Headers,
+        received: 0,
+    };
+    timeout(limit, future).await.map_err(late)
+}
+
+fn exchange_headers(usual: &HeaderMap, request: &Request) -> Result<HeaderMap, NetError> {
+    let mut map = usual.clone();
+    if request.purpose == Purpose::Control {
+        map.insert(
+            HeaderName::from_static("priority"),
+            HeaderValue::from_static("u=1"),
+        );
+    }
+    if let Some(range) = request.range {
+        if range.last.is_some_and(|last| last < range.first) {
+            return Err(NetError::InvalidRequest {
+                detail: format!("the range {range} is empty"),
+            });
+        }
+        let value = HeaderValue::from_str(&range.to_string());
+        let value = value.map_err(|error| NetError::InvalidRequest {
+            detail: error.to_string(),
+        })?;
+        map.insert(header::RANGE, value);
+    }
+    for (name, value) in &request.headers {
+        let parsed = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        );
+        let (Ok(key), Ok(value)) = parsed else {
+            return Err(NetError::InvalidRequest {
+                detail: format!("header `{name}` is not allowed in HTTP"),
+            });
+        };
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+fn redirect_location(reply: &Reply) -> Option<String> {
+    if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = reply.headers.get(header::LOCATION)?.to_str().ok()?;
+    Some(location.to_owned())
+}
+
+/// The number of bytes the body must have.
+fn expected_length(head: &Headers) -> Option<u64> {
+    match head.status {
+        204 | 304 => None,
+        _ => head
+            .content_length
+            .or(head.content_range.map(|range| range.last - range.first + 1)),
+    }
+}

@@ -1,0 +1,271 @@
+//! What is known about HTTP/3: who announced it, and where UDP gets through.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::request::{Origin, Protocols, Scheme};
+
+/// After this time a UDP path that was silent is tried again.
+const BLOCKED_FOR: Duration = Duration::from_secs(300);
+/// An announcement is believed this long unless it says otherwise (RFC 7838 §3.1), and never longer.
+const ANNOUNCED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// Origins remembered; a session has about ten.
+const ORIGINS_MAX: usize = 64;
+
+/// Which way to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Over TCP only.
+    Tcp,
+    /// Over QUIC only, to this UDP port.
+    Quic { port: u16 },
+    /// Over QUIC to this port, and over TCP as much later; the first to be connected wins.
+    Race { port: u16, head_start: Duration },
+}
+
+/// What was learnt on the network the machine is in now.
+#[derive(Default)]
+pub(crate) struct H3Memory {
+    announced: BTreeMap<Origin, (u16, Instant)>,
+    blocked: BTreeMap<Origin, Instant>,
+    /// QUIC has got through on this network at least once.
+    worked: bool,
+}
+
+impl H3Memory {
+    /// Returns the way for a new connection, or `None` if `protocols` leaves none.
+    pub(crate) fn way(&self, origin: &Origin, protocols: Protocols, now: Instant) -> Option<Way> {
+        let tcp = protocols.http2 || protocols.http1;
+        if origin.scheme == Scheme::Http {
+            return protocols.http1.then_some(Way::Tcp);
+        }
+        if !protocols.http3 {
+            return tcp.then_some(Way::Tcp);
+        }
+        let announced = self.announced.get(origin).filter(|(_, until)| now < *until);
+        let port = announced.map_or(origin.port, |(port, _)| *port);
+        if !tcp {
+            return Some(Way::Quic { port });
+        }
+        if !protocols.h3_first && announced.is_none() {
+            return Some(Way::Tcp);
+        }
+        if self.blocked.get(origin).is_some_and(|until| now < *until) {
+            return Some(Way::Tcp);
+        }
+        // One silent origin may be its own fault. As long as QUIC has not worked for any other, the
+        // network itself is suspected, and the next origins do not pay for finding out.
+        let suspected = !self.worked && self.blocked.values().any(|until| now < *until);
+        let head_start = if suspected {
+            Duration::ZERO
+        } else {
+            protocols.h3_head_start
+        };
+        Some(Way::Race { port, head_start })
+    }
+
+    /// Whether HTTP/3 is to be preferred among kept connections.
+    pub(crate) fn prefers(&self, origin: &Origin, protocols: Protocols, now: Instant) -> bool {
+        let announced = self
+            .announced
+            .get(origin)
+            .is_some_and(|(_, until)| now < *until);
+        protocols.http3 && (protocols.h3_first || announced)
+    }
+
+    /// Notes that QUIC reached `origin`.
+    pub(crate) fn connected(&mut self, origin: &Origin) {
+        self.worked = true;
+        self.blocked.remove(origin);
+    }
+
+    /// Notes that `origin` answered over TCP and not over QUIC.
+    pub(crate) fn silent(&mut self, origin: &Origin, now: Instant) {
+        make_room(&mut self.blocked, origin, |until| *until);
+        self.blocked.insert(origin.clone(), now + BLOCKED_FOR);
+    }
+
+    /// Takes in the value of an `Alt-Svc` header.
+    pub(crate) fn announce(&mut self, origin: &Origin, value: &str, now: Instant) {
+        match parse_alt_svc(origin, value) {
+            AltSvc::Clear => {
+                self.announced.remove(origin);
+            }
+            AltSvc::Http3 { port, max_age } => {
+                make_room(&mut self.announced, origin, |(_, until)| *until);
+                self.announced
+                    .insert(origin.clone(), (port, now + max_age.min(ANNOUNCED_FOR)));
+            }
+            AltSvc::Other => {}
+        }
+    }
+
+    /// Forgets what another network taught; announcements hold everywhere.
+    pub(crate) fn network_changed(&mut self) {
+        self.blocked.clear();
+        self.worked = false;
+    }
+}
+
+fn make_room<T>(map: &mut BTreeMap<Origin, T>, origin: &Origin, end: impl Fn(&T) -> Instant) {
+    if map.len() >= ORIGINS_MAX && !map.contains_key(origin) {
+        let first = map.iter().min_by_key(|(_, value)| end(value));
+        if let Some(first) = first.map(|(origin, _)| origin.clone()) {
+            map.remove(&first);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum AltSvc {
+    Clear,
+    Http3 { port: u16, max_age: Duration },
+    Other,
+}
+
+/// Reads the first usable `h3` alternative: on the same host, at any port.
+fn parse_alt_svc(origin: &Origin, value: &str) -> AltSvc {
+    if value.trim() == "clear" {
+        return AltSvc::Clear;
+    }
+    for alternative in value.split(',') {
+        let mut parts = alternative.split(';').map(str::trim);
+        let authority = parts
+            .next()
+            .and_then(|part| part.strip_prefix("h3="))
+            .map(|quoted| quoted.trim_matches('"'));
+        let Some((host, port)) = authority.and_then(|text| text.rsplit_once(':')) else {
+            continue;
+        };
+        let Ok(port) = port.parse::<u16>() else {
+            continue;
+        };
+        if port == 0 || !(host.is_empty() || host.eq_ignore_ascii_case(&origin.host)) {
+            continue;
+        }
+        let max_age = parts
+            .find_map(|part| part.strip_prefix("ma="))
+            .and_then(|seconds| seconds.trim_matches('"').parse().ok())
+            .map_or(ANNOUNCED_FOR, Duration::from_secs);
+        return AltSvc::Http3 { port, max_age };
+    }
+    AltSvc::Other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Protocols = Protocols {
+        h3_first: true,
+        ..Protocols::ALL
+    };
+
+    fn origin(port: u16) -> Origin {
+        Origin {
+            scheme: Scheme::Https,
+            host: "edge".to_owned(),
+            port,
+        }
+    }
+
+    fn race(port: u16, head_start: Duration) -> Option<Way> {
+        Some(Way::Race { port, head_start })
+    }
+
+    #[test]
+    fn a_blocked_network_costs_one_head_start_and_is_tried_again_later() {
+        let t0 = Instant::now();
+        let mut memory = H3Memory::default();
+        let full = FIRST.h3_head_start;
+        assert_eq!(memory.way(&origin(1), FIRST, t0), race(1, full));
+        memory.silent(&origin(1), t0);
+        assert_eq!(memory.way(&origin(1), FIRST, t0), Some(Way::Tcp));
+        assert_eq!(memory.way(&origin(2), FIRST, t0), race(2, Duration::ZERO));
+        assert_eq!(
+            memory.way(&origin(1), FIRST, t0 + BLOCKED_FOR),
+            race(1, full)
+        );
+    }
+
+    #[test]
+    fn one_silent_origin_is_its_own_fault_where_quic_works() {
+        let t0 = Instant::now();
+        let mut memory = H3Memory::default();
+        memory.connected(&origin(2));
+        memory.silent(&origin(1), t0);
+        assert_eq!(memory.way(&origin(1), FIRST, t0), Some(Way::Tcp));
+        assert_eq!(
+            memory.way(&origin(3), FIRST, t0),
+            race(3, FIRST.h3_head_start)
+        );
+    }
+
+    #[test]
+    fn another_network_starts_without_prejudice() {
+        let t0 = Instant::now();
+        let mut memory = H3Memory::default();
+        memory.silent(&origin(1), t0);
+        memory.announce(&origin(4), "h3=\":444\"", t0);
+        memory.network_changed();
+        assert_eq!(
+            memory.way(&origin(1), FIRST, t0),
+            race(1, FIRST.h3_head_start)
+        );
+        assert_eq!(
+            memory.way(&origin(4), Protocols::ALL, t0),
+            race(444, FIRST.h3_head_start)
+        );
+    }
+
+    #[test]
+    fn without_a_grant_h3_waits_for_an_announcement() {
+        let t0 = Instant::now();
+        let mut memory = H3Memory::default();
+        assert_eq!(memory.way(&origin(1), Protocols::ALL, t0), Some(Way::Tcp));
+        memory.announce(&origin(1), "h2=\":1\", h3=\":8443\"; ma=60", t0);
+        assert_eq!(
+            memory.way(&origin(1), Protocols::ALL, t0),
+            race(8443, FIRST.h3_head_start)
+        );
+        let late = t0 + Duration::from_secs(60);
+        assert_eq!(memory.way(&origin(1), Protocols::ALL, late), Some(Way::Tcp));
+        memory.announce(&origin(1), "clear", t0);
+        assert_eq!(memory.way(&origin(1), Protocols::ALL, t0), Some(Way::Tcp));
+    }
+
+    #[test]
+    fn what_is_allowed_bounds_what_is_tried() {
+        let memory = H3Memory::default();
+        let way = |protocols| memory.way(&origin(1), protocols, Instant::now());
+        use crate::request::Protocol::{Http1, Http2, Http3};
+        assert_eq!(way(Protocols::only(Http1)), Some(Way::Tcp));
+        assert_eq!(way(Protocols::only(Http2)), Some(Way::Tcp));
+        assert_eq!(way(Protocols::only(Http3)), Some(Way::Quic { port: 1 }));
+        let plain = Origin {
+            scheme: Scheme::Http,
+            ..origin(1)
+        };
+        let now = Instant::now();
+        assert_eq!(memory.way(&plain, FIRST, now), Some(Way::Tcp));
+        assert_eq!(memory.way(&plain, Protocols::only(Http3), now), None);
+    }
+
+    #[test]
+    fn a_malformed_announcement_is_none() {
+        for value in [
+            "",
+            "h3",
+            "h3=",
+            "h3=\":\"",
+            "h3=\":0\"",
+            "h3=\":99999\"",
+            "h3=\"other:1\"",
+            "x,,;",
+        ] {
+            assert_eq!(parse_alt_svc(&origin(1), value), AltSvc::Other, "{value}");
+        }
+    }
+}
