@@ -1,0 +1,156 @@
+//! What must hold before an MPD is handed to its parser: bounded depth and width, no entities of its own, no
+//! remote elements, and no number that the parser would overflow on.
+
+use quick_xml::Reader;
+use quick_xml::XmlVersion;
+use quick_xml::events::{BytesStart, Event};
+
+use crate::ManifestError;
+use crate::error::clip;
+use crate::limits::{XML_DEPTH_MAX, XML_ELEMENTS_MAX};
+
+/// Attributes of one element. The parser looks for duplicates in quadratic time.
+const ATTRIBUTES_MAX: usize = 64;
+
+/// Digits of each number in an `xs:duration`: the parser multiplies up to a year (3 × 10⁷ s) unchecked.
+const DURATION_DIGITS_MAX: usize = 9;
+
+/// Attributes that may hold an `xs:duration`.
+const DURATIONS: [&str; 11] = [
+    "duration",
+    "start",
+    "starttime",
+    "skipAfter",
+    "mediaPresentationDuration",
+    "minimumUpdatePeriod",
+    "minBufferTime",
+    "timeShiftBufferDepth",
+    "suggestedPresentationDelay",
+    "maxSegmentDuration",
+    "maxSubsegmentDuration",
+];
+
+/// Checks the text of an MPD.
+pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
+    let mut reader = Reader::from_str(text);
+    let mut depth = 0_usize;
+    let mut elements = 0_usize;
+    let mut ended = false;
+    loop {
+        let event = reader
+            .read_event()
+            .map_err(|error| ManifestError::malformed(clip(&error.to_string())))?;
+        match event {
+            Event::Start(element) => {
+                check_element(&element, &mut elements, depth, ended)?;
+                depth += 1;
+                if depth > XML_DEPTH_MAX {
+                    return Err(ManifestError::TooLarge {
+                        what: "depth of XML elements",
+                        limit: XML_DEPTH_MAX,
+                    });
+                }
+            }
+            Event::Empty(element) => {
+                check_element(&element, &mut elements, depth, ended)?;
+                ended |= depth == 0;
+            }
+            Event::End(_) => {
+                depth = depth.saturating_sub(1);
+                ended |= depth == 0;
+            }
+            Event::DocType(_) => {
+                return Err(ManifestError::malformed(
+                    "document type declarations are not allowed",
+                ));
+            }
+            Event::GeneralRef(reference) => {
+                let known = reference.is_char_ref()
+                    || matches!(&*reference, "lt" | "gt" | "amp" | "quot" | "apos");
+                if !known {
+                    return Err(ManifestError::malformed(format!(
+                        "unknown entity {:?}",
+                        clip(&reference)
+                    )));
+                }
+            }
+            Event::Eof => break,
+            Event::Text(_)
+            | Event::CData(_)
+            | Event::Comment(_)
+            | Event::Decl(_)
+            | Event::PI(_) => {}
+        }
+    }
+    if depth > 0 || elements == 0 {
+        return Err(ManifestError::malformed("the document is cut off"));
+    }
+    Ok(())
+}
+
+fn check_element(
+    element: &BytesStart<'_>,
+    elements: &mut usize,
+    depth: usize,
+    ended: bool,
+) -> Result<(), ManifestError> {
+    *elements += 1;
+    if *elements > XML_ELEMENTS_MAX {
+        return Err(ManifestError::TooLarge {
+            what: "number of XML elements",
+            limit: XML_ELEMENTS_MAX,
+        });
+    }
+    let name = element.local_name();
+    let name: &str = name.as_ref();
+    if depth == 0 && (ended || name != "MPD") {
+        return Err(ManifestError::NotAManifest {
+            found: format!("XML with the root element {:?}", clip(name)),
+        });
+    }
+    let mut attributes = 0;
+    for attribute in element.attributes().with_checks(false) {
+        attributes += 1;
+        if attributes > ATTRIBUTES_MAX {
+            return Err(ManifestError::TooLarge {
+                what: "number of XML attributes",
+                limit: ATTRIBUTES_MAX,
+            });
+        }
+        let wrong = |error: &dyn std::fmt::Display| {
+            ManifestError::malformed(clip(&format!("in <{name}>: {error}")))
+        };
+        let attribute = attribute.map_err(|error| wrong(&error))?;
+        let value = attribute
+            .normalized_value(XmlVersion::default())
+            .map_err(|error| wrong(&error))?;
+        let key = attribute.key.local_name();
+        let key: &str = key.as_ref();
+        if key == "href"
+            && matches!(
+                name,
+                "Period" | "AdaptationSet" | "Representation" | "SegmentList"
+            )
+        {
+            return Err(ManifestError::Xlink);
+        }
+        if DURATIONS.contains(&key) && overflows(&value) {
+            return Err(wrong(&format_args!("@{key} is too long a time")));
+        }
+        // The parser drops it, and every segment would be placed wrongly.
+        if name == "SegmentList" && key == "presentationTimeOffset" && &*value != "0" {
+            return Err(ManifestError::feature("SegmentList@presentationTimeOffset"));
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a value has the shape of a duration, with a number too large to add up.
+fn overflows(value: &str) -> bool {
+    let (whole, _fraction) = value.split_once(['.', ',']).unwrap_or((value, ""));
+    let shaped = whole.trim_start_matches(['+', '-']).starts_with('P');
+    shaped
+        && whole
+            .split(|c: char| !c.is_numeric())
+            .any(|digits| digits.chars().count() > DURATION_DIGITS_MAX)
+}

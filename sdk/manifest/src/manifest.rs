@@ -1,0 +1,217 @@
+//! A whole manifest: its outline, where things lie, and how to learn the rest.
+
+use std::time::Duration;
+
+use nearcast_protocol::manifest::{
+    Outline, Representation, RepresentationKey, Segment, SegmentIndex, TrackKind,
+};
+use nearcast_units::{ByteCount, MediaTime};
+
+use crate::address::{Base, Location, Target};
+use crate::error::clip;
+use crate::limits::{self, Budget};
+use crate::locations::{IndexPlace, Locations, Place};
+use crate::{ManifestError, dash, hls, sidx};
+
+/// A manifest, with what has been learnt of its segments so far.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Times, rates and sizes.
+    pub outline: Outline,
+    /// Where each object lies.
+    pub locations: Locations,
+    /// Places where the same files lie, in the manifest's order of preference: the `BaseURL`s of a DASH MPD.
+    /// Locations use the first. Empty when the manifest names none, which is usual. See
+    /// [`on_pathway`](Self::on_pathway).
+    pub pathways: Vec<Pathway>,
+    /// Media that was left out because it is not supported, while other media of its kind can be played (or
+    /// it is text, which nobody needs in order to play).
+    pub refused: Vec<Refused>,
+}
+
+/// A place where the same files lie; DASH `serviceLocation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pathway {
+    /// Its name, or its base where it has none.
+    pub name: String,
+    /// The folder that takes the place of another pathway's; ends in a slash, or is empty.
+    pub base: Target,
+}
+
+/// Media that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What it carries.
+    pub kind: TrackKind,
+    /// Why.
+    pub error: ManifestError,
+}
+
+/// Reads an MPD, an HLS multivariant playlist or an HLS media playlist.
+///
+/// `url` is the address of the manifest itself: an absolute http(s) URL, or a bare path, which is then
+/// relative to any appliance. References are resolved against it; see [`Target`].
+///
+/// # Errors
+/// When the bytes are too many or no manifest, when the manifest breaks the rules of its format, or when it
+/// needs something that is not supported.
+pub fn parse(bytes: &[u8], url: &str) -> Result<Manifest, ManifestError> {
+    limits::check_size(bytes)?;
+    let address = Base::of_manifest(url)?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let start = bytes.trim_ascii_start();
+    let found = || {
+        let start = start.get(..start.len().min(60)).unwrap_or_default();
+        match start {
+            [] => "nothing at all".to_owned(),
+            start => format!("{:?}", clip(&String::from_utf8_lossy(start))),
+        }
+    };
+    let is_playlist = start.starts_with(b"#EXTM3U");
+    if !is_playlist && !start.starts_with(b"<") {
+        return Err(ManifestError::NotAManifest { found: found() });
+    }
+    let text = std::str::from_utf8(start)
+        .map_err(|error| ManifestError::malformed(format!("not UTF-8: {error}")))?;
+    if is_playlist {
+        hls::parse(text, &address)
+    } else {
+        dash::parse(text, &address)
+    }
+}
+
+impl Manifest {
+    /// Takes in the object that a representation's segments are learnt from
+    /// ([`ObjectKey::Index`](nearcast_protocol::manifest::ObjectKey::Index)): an HLS media playlist or the bytes
+    /// of a `sidx`. Outline and locations are brought up to date, and the segments are returned too.
+    ///
+    /// For HLS, this also settles what only the media playlist tells: whether there is an init segment, the
+    /// container, the duration, and the bit rate of sound where byte ranges give it away. Nothing changes
+    /// when it fails, and loading once more replaces what was there.
+    ///
+    /// # Errors
+    /// When there is no such representation or it needs no index, and as [`parse`] does.
+    pub fn load_index(
+        &mut self,
+        key: RepresentationKey,
+        bytes: &[u8],
+    ) -> Result<Vec<Segment>, ManifestError> {
+        limits::check_size(bytes)?;
+        let (Some(place), Some(track)) = (self.locations.place(key), self.outline.track(key))
+        else {
+            return Err(ManifestError::UnexpectedIndex);
+        };
+        let mut budget = Budget::new(self.segments_known());
+        let index = place.index.clone();
+        let loaded = match index.as_ref().ok_or(ManifestError::UnexpectedIndex)? {
+            IndexPlace::Playlist(base) => hls::load(bytes, base, track.kind, &mut budget)?,
+            IndexPlace::Sidx { file, range, clock } => {
+                let (segments, media) = sidx::load(bytes, file, range.first, *clock, &mut budget)?;
+                Loaded {
+                    segments,
+                    place: Place {
+                        media,
+                        ..place.clone()
+                    },
+                    playlist: None,
+                }
+            }
+        };
+        let Loaded {
+            segments,
+            place,
+            playlist,
+        } = loaded;
+        let Some(representation) = self.representation_mut(key) else {
+            return Err(ManifestError::UnexpectedIndex);
+        };
+        representation.init = place.init.is_some();
+        representation.index = SegmentIndex::Known(segments.clone());
+        if let Some(facts) = playlist {
+            facts.settle(representation);
+            self.extend_to(&segments, key);
+        }
+        self.locations.insert(key, Place { index, ..place });
+        Ok(segments)
+    }
+
+    /// Returns where an object lies on another pathway; `None` when it does not lie below the first one.
+    #[must_use]
+    pub fn on_pathway(&self, location: &Location, pathway: &Pathway) -> Option<Location> {
+        let target = match (&self.pathways.first()?.base, &location.target) {
+            (Target::Path(base), Target::Path(path)) => path.strip_prefix(base.as_str()),
+            (Target::Url(base), Target::Url(url)) => url.strip_prefix(base.as_str()),
+            (Target::Path(_), Target::Url(_)) | (Target::Url(_), Target::Path(_)) => None,
+        }?;
+        Some(Location {
+            target: match &pathway.base {
+                Target::Path(base) => Target::Path(format!("{base}{target}")),
+                Target::Url(base) => Target::Url(format!("{base}{target}")),
+            },
+            range: location.range,
+        })
+    }
+
+    fn representation_mut(&mut self, key: RepresentationKey) -> Option<&mut Representation> {
+        self.outline
+            .periods
+            .get_mut(usize::from(key.period))?
+            .tracks
+            .get_mut(usize::from(key.track))?
+            .representations
+            .get_mut(usize::from(key.representation))
+    }
+
+    fn segments_known(&self) -> usize {
+        let tracks = self
+            .outline
+            .periods
+            .iter()
+            .flat_map(|period| &period.tracks);
+        tracks
+            .flat_map(|track| &track.representations)
+            .map(|representation| match &representation.index {
+                SegmentIndex::Known(segments) => segments.len(),
+                SegmentIndex::Deferred => 0,
+            })
+            .sum()
+    }
+
+    /// An HLS presentation is as long as its longest playlist of pictures or sound.
+    fn extend_to(&mut self, segments: &[Segment], key: RepresentationKey) {
+        let is_text = self
+            .outline
+            .track(key)
+            .is_some_and(|track| track.kind == TrackKind::Text);
+        let duration = duration_of(segments);
+        if is_text || self.outline.duration >= duration {
+            return;
+        }
+        self.outline.duration = duration;
+        for period in &mut self.outline.periods {
+            period.duration = duration;
+        }
+    }
+}
+
+/// What was read from an index.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) place: Place,
+    pub(crate) playlist: Option<hls::PlaylistFacts>,
+}
+
+pub(crate) fn duration_of(segments: &[Segment]) -> Option<Duration> {
+    let last = segments.last()?;
+    Some((last.start + last.duration).since(MediaTime::ZERO))
+}
+
+/// Returns the mean bit rate, where all sizes are known.
+pub(crate) fn mean_bitrate(segments: &[Segment]) -> Option<nearcast_units::BitRate> {
+    let sizes: Option<ByteCount> = segments.iter().try_fold(ByteCount::ZERO, |total, segment| {
+        Some(total + segment.size?)
+    });
+    let time: Duration = segments.iter().map(|segment| segment.duration).sum();
+    sizes?.rate_over(time)
+}
