@@ -1,0 +1,75 @@
+//! What a session is told at its start.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, MediaTime, Seed};
+use serde::{Deserialize, Serialize};
+
+/// Settings of one session; the defaults suit a viewer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where chance comes from.
+    pub seed: Seed,
+    /// Media kept ahead of the playhead. 30 s rides out most outages and fits the memory cap at 8 Mbit/s.
+    pub buffer_goal: Duration,
+    /// All encoded and in-flight bytes together stay below this.
+    pub memory_cap: ByteCount,
+    /// Where to start.
+    pub start_at: MediaTime,
+    /// How the next representation is chosen.
+    pub abr: AbrRule,
+    /// No video representation above this rate.
+    pub rung_cap: Option<BitRate>,
+    /// Audio language wanted (BCP 47); `None` takes the manifest's default.
+    pub audio_language: Option<String>,
+    /// Subtitle language wanted; `None` shows none.
+    pub text_language: Option<String>,
+    /// Whether to begin paused.
+    pub paused: bool,
+    /// Fails when nothing was shown after this time.
+    pub start_timeout: Duration,
+    /// Fails when playback has stalled for this long; `None` keeps trying.
+    pub give_up: Option<Duration>,
+    /// How many edges race at start-up, at least 1.
+    pub race_width: usize,
+    /// Bytes that races, help and probes may cost before any share is counted.
+    pub extra_allowance: ByteCount,
+    /// Share of the session's bytes that they may cost on top, per cent.
+    pub extra_percent: u8,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: Seed::default(),
+            buffer_goal: Duration::from_secs(30),
+            memory_cap: ByteCount::new(32 << 20),
+            start_at: MediaTime::ZERO,
+            abr: AbrRule::default(),
+            rung_cap: None,
+            audio_language: None,
+            text_language: None,
+            paused: false,
+            start_timeout: Duration::from_secs(15),
+            give_up: None,
+            race_width: 3,
+            extra_allowance: ByteCount::new(256 << 10),
+            extra_percent: 3,
+        }
+    }
+}
+
+/// How the next representation is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbrRule {
+    /// Throughput while the buffer is short, buffer level (BOLA) when it is long.
+    #[default]
+    Dynamic,
+    /// Throughput only.
+    Throughput,
+    /// Buffer level only.
+    Bola,
+}

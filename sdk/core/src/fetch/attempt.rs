@@ -1,0 +1,179 @@
+//! One try at an object on one edge, and what its times say about it.
+
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+use crate::edge::Edge;
+use crate::input::{AttemptId, EdgeId, Protocol};
+use crate::throughput::RecentRate;
+
+/// An attempt under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) id: AttemptId,
+    pub(crate) edge: EdgeId,
+    pub(crate) role: Role,
+    pub(crate) from: u64,
+    /// Offset after the last byte asked for; `None` is the end of the object.
+    pub(crate) to: Option<u64>,
+    /// Offset of the next byte to come.
+    pub(crate) next: u64,
+    pub(crate) started_at: Instant,
+    pub(crate) first_byte_at: Option<Instant>,
+    pub(crate) bytes: ByteCount,
+    /// Of these, bytes that another attempt had brought already.
+    pub(crate) wasted: ByteCount,
+    pub(crate) cold: bool,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) phase: Phase,
+    pub(crate) recent: RecentRate,
+    /// What the edge was thought to give when the attempt began.
+    expected: Option<BitRate>,
+    /// Help was asked for and is not asked for again before this time.
+    helped_until: Option<Instant>,
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// To bring the object.
+    Primary,
+    /// To bring it sooner than others that try the same.
+    Racer,
+    /// To bring the rest when another attempt is late.
+    Helper,
+    /// To measure the edge.
+    Probe,
+}
+
+/// How far an attempt is; each phase carries when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Connecting { since: Instant },
+    Waiting { since: Instant },
+    Body { last_byte_at: Instant },
+}
+
+/// What is wrong with an attempt that has not failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    Connect,
+    FirstByte,
+    Paused,
+    Slow,
+}
+
+impl Late {
+    pub(crate) const fn why(self) -> &'static str {
+        match self {
+            Self::Connect => "no connection within what this edge usually needs",
+            Self::FirstByte => "no first byte within what this edge usually needs",
+            Self::Paused => "the body paused for longer than this edge usually answers in",
+            Self::Slow => "far slower than this edge was before",
+        }
+    }
+}
+
+/// Between two requests for help for the same attempt.
+const HELP_AGAIN: Duration = Duration::from_secs(2);
+/// A body younger than this is in slow start and says nothing about the edge.
+const SLOW_AFTER: Duration = Duration::from_millis(500);
+/// Slower than this share of what was expected is suspicious.
+const SLOW_SHARE: f64 = 0.4;
+/// Less than this to go is not worth help.
+const SLOW_REST: Duration = Duration::from_millis(700);
+
+impl Attempt {
+    pub(crate) fn new(
+        id: AttemptId,
+        edge: EdgeId,
+        role: Role,
+        from: u64,
+        to: Option<u64>,
+        now: Instant,
+        expected: Option<BitRate>,
+    ) -> Self {
+        Self {
+            id,
+            edge,
+            role,
+            from,
+            to,
+            next: from,
+            started_at: now,
+            first_byte_at: None,
+            bytes: ByteCount::ZERO,
+            wasted: ByteCount::ZERO,
+            cold: false,
+            protocol: None,
+            phase: Phase::Connecting { since: now },
+            recent: RecentRate::default(),
+            expected,
+            helped_until: None,
+        }
+    }
+
+    /// Returns when the phase is late, by what the edge usually needs.
+    pub(crate) fn due(&self, edge: &Edge) -> Instant {
+        let due = match self.phase {
+            Phase::Connecting { since } => since + edge.connect_deadline(),
+            Phase::Waiting { since } => since + edge.ttfb_deadline(),
+            Phase::Body { last_byte_at } => last_byte_at + edge.pause_deadline(),
+        };
+        self.helped_until.map_or(due, |until| due.max(until))
+    }
+
+    /// Returns what is late at `now`, if anything is; `total` is the object's size.
+    pub(crate) fn late(&self, now: Instant, edge: &Edge, total: Option<u64>) -> Option<Late> {
+        if self.helped_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        if now >= self.due(edge) {
+            return Some(match self.phase {
+                Phase::Connecting { .. } => Late::Connect,
+                Phase::Waiting { .. } => Late::FirstByte,
+                Phase::Body { .. } => Late::Paused,
+            });
+        }
+        let first = self.first_byte_at?;
+        let rate = self.recent.rate(now)?;
+        let rest = ByteCount::new(total?.saturating_sub(self.next));
+        let slow = now.since(first) >= SLOW_AFTER
+            && self
+                .expected
+                .is_some_and(|expected| rate.as_f64() < expected.as_f64() * SLOW_SHARE)
+            && rate.time_for(rest).is_none_or(|rest| rest > SLOW_REST);
+        slow.then_some(Late::Slow)
+    }
+
+    /// Help was asked for, or is not to be had.
+    pub(crate) fn helped(&mut self, now: Instant) {
+        self.helped_until = Some(now + HELP_AGAIN);
+    }
+
+    /// Whether nothing has come for longer than the edge usually needs, whatever was done about it.
+    pub(crate) fn silent(&self, now: Instant, edge: &Edge) -> bool {
+        match self.phase {
+            Phase::Connecting { since } => now.since(since) >= edge.connect_deadline(),
+            Phase::Waiting { since } => now.since(since) >= edge.ttfb_deadline(),
+            Phase::Body { last_byte_at } => now.since(last_byte_at) >= edge.pause_deadline(),
+        }
+    }
+
+    /// Returns since when nothing was heard from the edge.
+    pub(crate) const fn quiet_since(&self) -> Instant {
+        match self.phase {
+            Phase::Connecting { since } | Phase::Waiting { since } => since,
+            Phase::Body { last_byte_at } => last_byte_at,
+        }
+    }
+
+    /// Returns the last byte's time, or the start when none came: what failovers count from.
+    pub(crate) const fn last_byte_at(&self) -> Instant {
+        match self.phase {
+            Phase::Body { last_byte_at } => last_byte_at,
+            Phase::Connecting { .. } | Phase::Waiting { .. } => self.started_at,
+        }
+    }
+}

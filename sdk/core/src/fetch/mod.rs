@@ -1,0 +1,532 @@
+//! One object's life across edges: attempts, deadlines, continuation, help. Decides nothing about what
+//! is fetched next or at which rung: that is `schedule`.
+
+mod attempt;
+
+pub(crate) use attempt::{Attempt, Late, Phase, Role};
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_units::{ByteCount, Instant};
+
+use crate::action::CancelReason;
+use crate::edge::Edges;
+use crate::input::{AttemptId, EdgeId, FetchId, Validators};
+
+/// An object on its way.
+///
+/// Every attempt begins at or before the end of what is there, so that what is there is always one
+/// prefix: its length is all there is to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    pub(crate) id: FetchId,
+    pub(crate) object: ObjectKey,
+    pub(crate) track: Option<TrackKind>,
+    /// Size that the plan assumes, until headers tell.
+    pub(crate) planned: ByteCount,
+    pub(crate) total: Option<u64>,
+    pub(crate) received: u64,
+    pub(crate) first_byte_at: Option<Instant>,
+    pub(crate) started_at: Instant,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) state: FetchState,
+    /// Edges that gave bytes of it.
+    pub(crate) contributors: Vec<EdgeId>,
+    /// Edges that gave wrong bytes, or none.
+    pub(crate) avoid: Vec<EdgeId>,
+    /// Edges that did not accept the token, until the next grant.
+    pub(crate) rejected: Vec<EdgeId>,
+    /// Attempts that failed.
+    pub(crate) failures: u32,
+    pub(crate) mismatches: u32,
+    pub(crate) digest: Option<alloc::string::String>,
+    etag: Option<alloc::string::String>,
+    /// A hand-over whose first byte is awaited.
+    pub(crate) handover: Option<Handover>,
+}
+
+/// Whether bytes are still on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchState {
+    /// Attempts run, or one waits to be made.
+    Active,
+    /// No edge can be asked before this time.
+    Waiting { until: Instant },
+    /// All bytes are there and are compared with their digest.
+    Verifying,
+}
+
+/// An edge failed while the object was on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handover {
+    pub(crate) from: EdgeId,
+    /// The last byte from it, or the start of the attempt.
+    pub(crate) at: Instant,
+    pub(crate) detected_at: Instant,
+    pub(crate) reason: &'static str,
+    pub(crate) wasted: ByteCount,
+}
+
+/// What a review of the attempts asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// This attempt is late: another edge should be asked for the rest.
+    Help { attempt: AttemptId, late: Late },
+    /// This attempt is not needed any more.
+    Cancel {
+        attempt: AttemptId,
+        reason: CancelReason,
+    },
+    /// This attempt has been silent for so long that it is given up even without another edge.
+    GiveUp { attempt: AttemptId },
+}
+
+/// Several edges answering at once for one object: the primary and two helpers.
+const LIVE_MAX: usize = 3;
+/// Bytes that a continuation asks for again, to see that both edges hold the same.
+const OVERLAP: u64 = 4096;
+/// Without any other edge an attempt may be silent for this long: within 8 s something must happen.
+const SILENT_MAX: Duration = Duration::from_secs(5);
+/// A helper is judged after this long.
+const JUDGE_AFTER: Duration = Duration::from_millis(350);
+/// A helper must be this much faster to show that the edge, not the line, is slow.
+const HELPER_FASTER: f64 = 1.5;
+/// A race for the first media segment is over after this many bytes: past slow start on most lines.
+pub(crate) const RACE_BYTES: u64 = 64 << 10;
+
+impl Fetch {
+    pub(crate) const fn new(
+        id: FetchId,
+        object: ObjectKey,
+        track: Option<TrackKind>,
+        planned: ByteCount,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            object,
+            track,
+            planned,
+            total: None,
+            received: 0,
+            first_byte_at: None,
+            started_at: now,
+            attempts: Vec::new(),
+            state: FetchState::Active,
+            contributors: Vec::new(),
+            avoid: Vec::new(),
+            rejected: Vec::new(),
+            failures: 0,
+            mismatches: 0,
+            digest: None,
+            etag: None,
+            handover: None,
+        }
+    }
+
+    pub(crate) fn attempt_mut(&mut self, id: AttemptId) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().find(|attempt| attempt.id == id)
+    }
+
+    pub(crate) fn take_attempt(&mut self, id: AttemptId) -> Option<Attempt> {
+        let index = self.attempts.iter().position(|attempt| attempt.id == id)?;
+        Some(self.attempts.remove(index))
+    }
+
+    pub(crate) fn is_probe(&self) -> bool {
+        self.attempts
+            .iter()
+            .any(|attempt| attempt.role == Role::Probe)
+    }
+
+    /// Returns where a continuation begins and how many bytes of it must match what is there.
+    pub(crate) fn resume_point(&self) -> (u64, u64) {
+        let overlap = self.received.min(OVERLAP);
+        (self.received - overlap, overlap)
+    }
+
+    /// Returns how much is still to come, by the best knowledge.
+    pub(crate) fn rest(&self) -> ByteCount {
+        ByteCount::new(
+            self.total
+                .unwrap_or(self.planned.get().max(self.received + 1))
+                .saturating_sub(self.received),
+        )
+    }
+
+    pub(crate) fn edges_tried(&self) -> Vec<EdgeId> {
+        let live = self.attempts.iter().map(|attempt| attempt.edge);
+        self.avoid
+            .iter()
+            .chain(&self.rejected)
+            .copied()
+            .chain(live)
+            .collect()
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.total.is_some_and(|total| self.received >= total)
+    }
+
+    /// Takes what an answer says about the object; `Err` when it is another object than before.
+    pub(crate) fn identify(&mut self, validators: &Validators) -> Result<(), ()> {
+        if let (Some(known), Some(said)) = (self.total, validators.total)
+            && known != said
+        {
+            return Err(());
+        }
+        self.total = self.total.or(validators.total);
+        if self.digest.is_none() {
+            self.digest.clone_from(&validators.digest);
+        }
+        if self.etag.is_none() {
+            self.etag.clone_from(&validators.etag);
+        }
+        Ok(())
+    }
+
+    /// Notes bytes `from..to` of an attempt; returns how many of them are new.
+    pub(crate) fn progress(
+        &mut self,
+        now: Instant,
+        id: AttemptId,
+        from: u64,
+        to: u64,
+    ) -> ByteCount {
+        let bytes = to.saturating_sub(from);
+        let new = if from <= self.received {
+            to.saturating_sub(self.received)
+        } else {
+            0
+        };
+        let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.id == id) else {
+            return ByteCount::ZERO;
+        };
+        attempt.next = to;
+        attempt.bytes += ByteCount::new(bytes);
+        attempt.wasted += ByteCount::new(bytes - new);
+        attempt.first_byte_at = attempt.first_byte_at.or(Some(now));
+        attempt.phase = Phase::Body { last_byte_at: now };
+        attempt.recent.progress(now, bytes);
+        let edge = attempt.edge;
+        if new > 0 {
+            self.received += new;
+            self.first_byte_at = self.first_byte_at.or(Some(now));
+            if !self.contributors.contains(&edge) {
+                self.contributors.push(edge);
+            }
+        }
+        ByteCount::new(new)
+    }
+
+    /// Returns when a review is due.
+    pub(crate) fn next_review(&self, now: Instant, edges: &Edges) -> Option<Instant> {
+        if let FetchState::Waiting { until } = self.state {
+            return Some(until);
+        }
+        let due = self.attempts.iter().filter_map(|attempt| {
+            let edge = edges.get(attempt.edge)?;
+            Some(
+                attempt
+                    .due(edge)
+                    .min((attempt.quiet_since() + SILENT_MAX).max(now)),
+            )
+        });
+        let judge = self.helper_judged_at();
+        due.chain(judge).min()
+    }
+
+    fn helper_judged_at(&self) -> Option<Instant> {
+        let helper = self
+            .attempts
+            .iter()
+            .find(|attempt| attempt.role == Role::Helper)?;
+        (self.attempts.len() > 1).then(|| helper.first_byte_at.map(|first| first + JUDGE_AFTER))?
+    }
+
+    /// Looks at all attempts; call until `None`.
+    pub(crate) fn review(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
+        if self.state != FetchState::Active {
+            return None;
+        }
+        let silent = |attempt: &Attempt| {
+            edges
+                .get(attempt.edge)
+                .is_none_or(|edge| attempt.silent(now, edge))
+        };
+        let delivering = |attempt: &Attempt| attempt.first_byte_at.is_some() && !silent(attempt);
+        let working = self.attempts.iter().any(delivering);
+
+        // Silence beside an attempt that delivers: the edge is at fault, not the line.
+        if working && let Some(quiet) = self.attempts.iter().find(|attempt| silent(attempt)) {
+            let reason = if quiet.role == Role::Racer {
+                CancelReason::LostRace
+            } else {
+                CancelReason::Silent
+            };
+            return Some(Verdict::Cancel {
+                attempt: quiet.id,
+                reason,
+            });
+        }
+        if let Some(verdict) = self.judge_helper(now) {
+            return Some(verdict);
+        }
+        if let Some(lost) = self
+            .attempts
+            .iter()
+            .find(|attempt| now.since(attempt.quiet_since()) >= SILENT_MAX)
+        {
+            return Some(Verdict::GiveUp { attempt: lost.id });
+        }
+        let racing = self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.role == Role::Racer)
+            .count();
+        if self.attempts.len() >= LIVE_MAX + racing || (racing > 0 && working) {
+            return None;
+        }
+        // Help once for all: the newest attempt is the one whose lateness asks for another.
+        let newest = self.attempts.last()?;
+        let edge = edges.get(newest.edge)?;
+        let late = newest.late(now, edge, self.total)?;
+        if newest.role == Role::Probe {
+            return None;
+        }
+        if self.attempts.len() > 1 && late == Late::Slow {
+            return None;
+        }
+        Some(Verdict::Help {
+            attempt: newest.id,
+            late,
+        })
+    }
+
+    /// Compares a helper with the attempt that it helps, once both have had time.
+    fn judge_helper(&self, now: Instant) -> Option<Verdict> {
+        let helper = self
+            .attempts
+            .iter()
+            .find(|attempt| attempt.role == Role::Helper)?;
+        let helped = self
+            .attempts
+            .iter()
+            .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
+        let first = helper.first_byte_at?;
+        if now < first + JUDGE_AFTER {
+            return None;
+        }
+        let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
+        let faster = rate(helper) > rate(helped) * HELPER_FASTER;
+        Some(if faster || helped.first_byte_at.is_none() {
+            Verdict::Cancel {
+                attempt: helped.id,
+                reason: CancelReason::Slow,
+            }
+        } else {
+            Verdict::Cancel {
+                attempt: helper.id,
+                reason: CancelReason::NotNeeded,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::EdgeOffer;
+    use nearcast_units::Seed;
+
+    fn ms(n: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(n)
+    }
+
+    fn edges() -> Edges {
+        let mut edges = Edges::new(Seed::new(1).rng());
+        edges.offer(&[
+            EdgeOffer {
+                name: "a".into(),
+                rank: 0,
+            },
+            EdgeOffer {
+                name: "b".into(),
+                rank: 1,
+            },
+        ]);
+        edges
+    }
+
+    fn fetch() -> Fetch {
+        let mut fetch = Fetch::new(
+            FetchId(1),
+            ObjectKey::Manifest,
+            None,
+            ByteCount::new(1_000_000),
+            ms(0),
+        );
+        fetch.total = Some(1_000_000);
+        fetch.attempts.push(Attempt::new(
+            AttemptId(1),
+            EdgeId(0),
+            Role::Primary,
+            0,
+            None,
+            ms(0),
+            None,
+        ));
+        fetch
+    }
+
+    fn body(fetch: &mut Fetch, id: u32, times: impl Iterator<Item = u64>, each: u64) {
+        for at in times {
+            let from = fetch
+                .attempts
+                .iter()
+                .find(|one| one.id == AttemptId(id))
+                .unwrap()
+                .next;
+            fetch.progress(ms(at), AttemptId(id), from, from + each);
+        }
+    }
+
+    #[test]
+    fn a_pause_is_helped_and_a_helper_that_delivers_ends_the_silent_attempt() {
+        let edges = edges();
+        let mut fetch = fetch();
+        body(&mut fetch, 1, (100..=500).step_by(100), 50_000);
+        assert_eq!(fetch.review(ms(700), &edges), None);
+        let due = fetch.next_review(ms(700), &edges).unwrap();
+        assert_eq!(
+            fetch.review(due, &edges),
+            Some(Verdict::Help {
+                attempt: AttemptId(1),
+                late: Late::Paused
+            })
+        );
+        fetch.attempt_mut(AttemptId(1)).unwrap().helped(due);
+
+        let (from, overlap) = fetch.resume_point();
+        assert_eq!((from, overlap), (250_000 - 4096, 4096));
+        fetch.attempts.push(Attempt::new(
+            AttemptId(2),
+            EdgeId(1),
+            Role::Helper,
+            from,
+            None,
+            due,
+            None,
+        ));
+        assert_eq!(
+            fetch.progress(
+                due + Duration::from_millis(60),
+                AttemptId(2),
+                from,
+                from + 10_096
+            ),
+            ByteCount::new(6_000)
+        );
+        let verdict = fetch.review(due + Duration::from_millis(60), &edges);
+        assert_eq!(
+            verdict,
+            Some(Verdict::Cancel {
+                attempt: AttemptId(1),
+                reason: CancelReason::Silent
+            })
+        );
+    }
+
+    #[test]
+    fn a_helper_that_is_no_faster_shows_that_the_line_is_slow() {
+        let edges = edges();
+        let mut fetch = fetch();
+        body(&mut fetch, 1, (100..=500).step_by(100), 10_000);
+        let (from, _) = fetch.resume_point();
+        fetch.attempts.push(Attempt::new(
+            AttemptId(2),
+            EdgeId(1),
+            Role::Helper,
+            from,
+            None,
+            ms(500),
+            None,
+        ));
+        for at in (600..=1000).step_by(100) {
+            body(&mut fetch, 1, core::iter::once(at), 5_000);
+            body(&mut fetch, 2, core::iter::once(at), 5_000);
+        }
+        let verdict = fetch.review(ms(1000), &edges);
+        assert_eq!(
+            verdict,
+            Some(Verdict::Cancel {
+                attempt: AttemptId(2),
+                reason: CancelReason::NotNeeded
+            })
+        );
+    }
+
+    #[test]
+    fn a_helper_that_is_much_faster_shows_that_the_edge_is_slow() {
+        let edges = edges();
+        let mut fetch = fetch();
+        body(&mut fetch, 1, (100..=500).step_by(100), 10_000);
+        let (from, _) = fetch.resume_point();
+        fetch.attempts.push(Attempt::new(
+            AttemptId(2),
+            EdgeId(1),
+            Role::Helper,
+            from,
+            None,
+            ms(500),
+            None,
+        ));
+        for at in (600..=1000).step_by(100) {
+            body(&mut fetch, 1, core::iter::once(at), 1_000);
+            body(&mut fetch, 2, core::iter::once(at), 50_000);
+        }
+        let verdict = fetch.review(ms(1000), &edges);
+        assert_eq!(
+            verdict,
+            Some(Verdict::Cancel {
+                attempt: AttemptId(1),
+                reason: CancelReason::Slow
+            })
+        );
+    }
+
+    #[test]
+    fn without_another_edge_silence_ends_by_itself() {
+        let edges = edges();
+        let mut fetch = fetch();
+        fetch.attempt_mut(AttemptId(1)).unwrap().helped(ms(4_000));
+        assert_eq!(fetch.review(ms(4_900), &edges), None);
+        assert_eq!(
+            fetch.review(ms(5_000), &edges),
+            Some(Verdict::GiveUp {
+                attempt: AttemptId(1)
+            })
+        );
+    }
+
+    #[test]
+    fn another_size_is_another_object() {
+        let mut fetch = fetch();
+        assert_eq!(
+            fetch.identify(&Validators {
+                total: Some(999),
+                ..Validators::default()
+            }),
+            Err(())
+        );
+        assert_eq!(
+            fetch.identify(&Validators {
+                total: None,
+                ..Validators::default()
+            }),
+            Ok(())
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! What is buffered and what comes next, per track. Places objects on the playhead's way; how they are
+//! obtained is `fetch`'s business.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{RepresentationKey, TrackKind};
+use nearcast_units::{ByteCount, MediaTime};
+
+use crate::input::FetchId;
+use crate::timeline::TrackWish;
+
+/// One track of the session: what the viewer wants of it, what is buffered, what is on its way.
+#[derive(Debug)]
+pub(crate) struct TrackState {
+    pub(crate) kind: TrackKind,
+    pub(crate) wish: TrackWish,
+    /// Index of the chosen track in the period that `next` lies in; `None` when there is none.
+    pub(crate) chosen: Option<u16>,
+    /// Period of the next segment.
+    pub(crate) period: u16,
+    /// Presentation time of the next segment to fetch.
+    pub(crate) next: MediaTime,
+    /// No segment is left.
+    pub(crate) over: bool,
+    /// Completed segments in order, from the one that is shown on.
+    pub(crate) buffered: VecDeque<Buffered>,
+    /// The media fetch in flight.
+    pub(crate) fetching: Option<Fetching>,
+    /// Representation of the last segment decided on.
+    pub(crate) last: Option<RepresentationKey>,
+    /// Whether the end was said to the sink.
+    pub(crate) end_said: bool,
+}
+
+/// A completed segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffered {
+    pub(crate) fetch: FetchId,
+    pub(crate) key: RepresentationKey,
+    pub(crate) index: u32,
+    pub(crate) start: MediaTime,
+    pub(crate) end: MediaTime,
+    pub(crate) bytes: ByteCount,
+    pub(crate) handed_on: bool,
+}
+
+/// A segment on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetching {
+    pub(crate) fetch: FetchId,
+    pub(crate) key: RepresentationKey,
+    pub(crate) start: MediaTime,
+    pub(crate) end: MediaTime,
+}
+
+/// Two segments that meet within this are contiguous (rounding of timescales, audio frames).
+const GAP: Duration = Duration::from_millis(120);
+
+impl TrackState {
+    pub(crate) fn new(kind: TrackKind, wish: TrackWish) -> Self {
+        Self {
+            kind,
+            wish,
+            chosen: None,
+            period: 0,
+            next: MediaTime::ZERO,
+            over: false,
+            buffered: VecDeque::new(),
+            fetching: None,
+            last: None,
+            end_said: false,
+        }
+    }
+
+    /// Whether playback has to wait for this track.
+    pub(crate) fn counts(&self) -> bool {
+        self.chosen.is_some() && self.kind != TrackKind::Text
+    }
+
+    /// Returns up to where media is buffered without a gap from `playhead` on; `playhead` when nothing is.
+    pub(crate) fn contiguous_end(&self, playhead: MediaTime) -> MediaTime {
+        let mut end = playhead;
+        for segment in &self.buffered {
+            if segment.end <= playhead {
+                continue;
+            }
+            if segment.start > end + GAP {
+                break;
+            }
+            end = end.max(segment.end);
+        }
+        end
+    }
+
+    /// Returns the buffer level: media playable after the playhead.
+    pub(crate) fn level(&self, playhead: MediaTime) -> Duration {
+        self.contiguous_end(playhead).since(playhead)
+    }
+
+    pub(crate) fn bytes(&self) -> ByteCount {
+        self.buffered.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether everything up to the end of the track is buffered.
+    pub(crate) fn complete(&self) -> bool {
+        self.over && self.fetching.is_none()
+    }
+
+    /// Takes out segments that were shown.
+    pub(crate) fn pop_shown(&mut self, playhead: MediaTime) -> Option<Buffered> {
+        // Kept a moment longer, so that a sink that is a little behind still finds its samples.
+        let shown = self
+            .buffered
+            .front()
+            .is_some_and(|segment| segment.handed_on && segment.end + SHOWN_MARGIN <= playhead);
+        if shown {
+            self.buffered.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Takes out the last segment that begins at or after `from`.
+    pub(crate) fn pop_from(&mut self, from: MediaTime) -> Option<Buffered> {
+        let later = self
+            .buffered
+            .back()
+            .is_some_and(|segment| segment.start >= from);
+        if later {
+            self.buffered.pop_back()
+        } else {
+            None
+        }
+    }
+}
+
+const SHOWN_MARGIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(n: i64) -> MediaTime {
+        MediaTime::from_micros(n * 1_000_000)
+    }
+
+    fn track(spans: &[(i64, i64)]) -> TrackState {
+        let mut track = TrackState::new(TrackKind::Video, TrackWish::default());
+        for (index, &(start, end)) in spans.iter().enumerate() {
+            track.buffered.push_back(Buffered {
+                fetch: FetchId(1),
+                key: RepresentationKey {
+                    period: 0,
+                    track: 0,
+                    representation: 0,
+                },
+                index: u32::try_from(index).unwrap(),
+                start: seconds(start),
+                end: seconds(end),
+                bytes: ByteCount::new(100),
+                handed_on: true,
+            });
+        }
+        track
+    }
+
+    #[test]
+    fn the_level_ends_at_a_gap() {
+        let track = track(&[(0, 4), (4, 8), (12, 16)]);
+        assert_eq!(track.level(seconds(1)), Duration::from_secs(7));
+        assert_eq!(track.level(seconds(9)), Duration::ZERO);
+        assert_eq!(track.level(seconds(13)), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn shown_segments_leave_in_order() {
+        let mut track = track(&[(0, 4), (4, 8)]);
+        assert!(track.pop_shown(seconds(4)).is_none());
+        assert_eq!(track.pop_shown(seconds(5)).map(|one| one.index), Some(0));
+        assert!(track.pop_shown(seconds(5)).is_none());
+        assert_eq!(track.bytes(), ByteCount::new(100));
+    }
+}

@@ -1,0 +1,438 @@
+//! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks),
+//! transfer (attempts across edges), playback (clock, stalls, seeks) and plan (what comes next). Each of
+//! them is an `impl` of the one [`Session`]; decisions that need no session live in their own modules.
+
+mod control;
+mod plan;
+mod playback;
+mod snapshot;
+mod transfer;
+
+#[cfg(test)]
+mod tests;
+
+pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot};
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
+use nearcast_protocol::report::SessionReport;
+use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
+
+use crate::abr::Abr;
+use crate::action::{Action, CancelReason};
+use crate::clock::PlayClock;
+use crate::config::Config;
+use crate::edge::Edges;
+use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError};
+use crate::fetch::Fetch;
+use crate::input::{AttemptId, Command, EdgeId, Epoch, FetchId, Input};
+use crate::qoe::Recorder;
+use crate::schedule::TrackState;
+use crate::timeline::{Timeline, TrackWish};
+
+/// One playback: decides, and never acts.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    now: Instant,
+    loaded_at: Option<Instant>,
+    state: PlayState,
+    epoch: Epoch,
+    grant: GrantState,
+    edges: Edges,
+    timeline: Option<Timeline>,
+    tracks: [TrackState; 3],
+    clock: PlayClock,
+    rate: f64,
+    /// The viewer asked for a pause, whatever the buffers say.
+    paused: bool,
+    hidden: bool,
+    abr: Abr,
+    lock: Option<u16>,
+    cap: Option<BitRate>,
+    fetches: Vec<Fetch>,
+    inits: BTreeMap<RepresentationKey, Init>,
+    /// Whose init was handed on last, per track.
+    handed_init: [Option<RepresentationKey>; 3],
+    /// Edges that gave wrong bytes of an object, for when it is fetched again.
+    suspects: BTreeMap<ObjectKey, Vec<EdgeId>>,
+    /// Objects that no edge has.
+    missing: Vec<ObjectKey>,
+    /// The race for the first media segment was run.
+    raced: bool,
+    probe_at: Instant,
+    /// Bytes that races, help and probes have cost.
+    extra: ByteCount,
+    /// Bytes that were of use.
+    useful: ByteCount,
+    /// When something last moved: bytes, the playhead, or the session's state.
+    progress_at: Instant,
+    edges_down: bool,
+    last_failure: Option<SessionError>,
+    next_fetch: u32,
+    next_attempt: u32,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+    recorder: Recorder,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GrantState {
+    Absent,
+    /// Asked for, or asked for again.
+    Asked {
+        since: Instant,
+        refresh: bool,
+    },
+    /// Asking failed; held says whether the old one still serves.
+    Waiting {
+        until: Instant,
+        refresh: bool,
+    },
+    Held {
+        refresh_at: Option<Instant>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Init {
+    Fetching,
+    Ready(FetchId),
+}
+
+const KINDS: [TrackKind; 3] = [TrackKind::Video, TrackKind::Audio, TrackKind::Text];
+
+const fn slot(kind: TrackKind) -> usize {
+    match kind {
+        TrackKind::Video => 0,
+        TrackKind::Audio => 1,
+        TrackKind::Text => 2,
+    }
+}
+
+/// Without progress for this long while something should move, the session helps itself.
+const WATCHDOG: Duration = Duration::from_secs(8);
+
+impl Session {
+    /// Makes a session that waits for [`Input::Load`].
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let wish = |language: &Option<String>| TrackWish {
+            language: language.clone(),
+            role: None,
+        };
+        Self {
+            now: Instant::ZERO,
+            loaded_at: None,
+            state: PlayState::Idle,
+            epoch: Epoch(0),
+            grant: GrantState::Absent,
+            edges: Edges::new(config.seed.split("edges").rng()),
+            timeline: None,
+            tracks: [
+                TrackState::new(TrackKind::Video, TrackWish::default()),
+                TrackState::new(TrackKind::Audio, wish(&config.audio_language)),
+                TrackState::new(TrackKind::Text, wish(&config.text_language)),
+            ],
+            clock: PlayClock::held(config.start_at),
+            rate: 1.0,
+            paused: config.paused,
+            hidden: false,
+            abr: Abr::new(config.abr),
+            lock: None,
+            cap: config.rung_cap,
+            fetches: Vec::new(),
+            inits: BTreeMap::new(),
+            handed_init: [None; 3],
+            suspects: BTreeMap::new(),
+            missing: Vec::new(),
+            raced: false,
+            probe_at: Instant::ZERO,
+            extra: ByteCount::ZERO,
+            useful: ByteCount::ZERO,
+            progress_at: Instant::ZERO,
+            edges_down: false,
+            last_failure: None,
+            next_fetch: 1,
+            next_attempt: 1,
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            recorder: Recorder::default(),
+            config,
+        }
+    }
+
+    /// Takes what happened at `now`. Time never goes back: an earlier `now` counts as the latest one.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.now = self.now.max(now);
+        if self.is_over() {
+            return;
+        }
+        match input {
+            Input::Load => self.load(),
+            Input::Granted(grant) => self.granted(&grant),
+            Input::GrantFailed {
+                code,
+                message,
+                refused,
+                retry_after,
+            } => {
+                self.grant_failed(SessionError { code, message }, refused, retry_after);
+            }
+            Input::ManifestParsed(outline) => self.manifest_parsed(outline),
+            Input::IndexParsed {
+                key,
+                segments,
+                init,
+            } => self.index_parsed(key, segments, init),
+            Input::ParseFailed {
+                object,
+                code,
+                message,
+            } => self.parse_failed(object, SessionError { code, message }),
+            Input::Transport { attempt, event } => self.transport(attempt, event),
+            Input::Verified { fetch, intact } => self.verified(fetch, intact),
+            Input::Undecodable {
+                epoch,
+                object,
+                code,
+            } => self.undecodable(epoch, object, &code),
+            Input::Anchor { epoch, position } => self.anchor(epoch, position),
+            Input::Underrun { epoch } => self.underrun(epoch),
+            Input::Command(command) => self.command(command),
+            Input::Timeout => {}
+        }
+        self.advance();
+        if self.is_over() {
+            while let Some(fetch) = self.fetches.pop() {
+                self.end_fetch(fetch, CancelReason::Stopped);
+            }
+        }
+    }
+
+    /// Returns the next thing to do; call until `None`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns the next thing to tell; call until `None`.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Returns when [`Input::Timeout`] is due if nothing else happens; `None` when nothing waits.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.is_over() || self.loaded_at.is_none() {
+            return None;
+        }
+        let reviews = self
+            .fetches
+            .iter()
+            .filter_map(|fetch| fetch.next_review(self.now, &self.edges));
+        [
+            self.control_deadline(),
+            self.playback_deadline(),
+            self.plan_deadline(),
+            self.watchdog_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(reviews)
+        .min()
+        // Never in the past: a deadline that was just handled must not make the driver spin.
+        .map(|due| due.max(self.now + Duration::from_millis(1)))
+    }
+
+    /// Returns the report so far.
+    #[must_use]
+    pub fn report(&self, now: Instant) -> SessionReport {
+        self.build_report(now.max(self.now))
+    }
+
+    /// Returns whether the session has ended: nothing more will come.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(
+            self.state,
+            PlayState::Ended | PlayState::Failed(_) | PlayState::Stopped
+        )
+    }
+
+    /// Everything that follows from what was just heard, in the one order that there is.
+    fn advance(&mut self) {
+        if self.loaded_at.is_none() || self.is_over() {
+            return;
+        }
+        self.drive_control();
+        self.review_fetches();
+        self.drive_playback();
+        self.plan();
+        self.watch();
+        self.recorder
+            .sample_buffer(self.now, &self.tracks, self.clock.position(self.now));
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Play => self.set_paused(false),
+            Command::Pause => self.set_paused(true),
+            Command::Seek { to } => self.seek(to),
+            Command::LockRung { rung } => self.lock = rung,
+            Command::CapRung { bitrate } => self.cap = bitrate,
+            Command::SelectAudio { track } => self.select_audio(track),
+            Command::SelectText { track } => self.select_text(track),
+            Command::NetworkChanged => self.network_changed(),
+            Command::Background { hidden } => self.hidden = hidden,
+            Command::Stop => self.stop(PlayState::Stopped),
+        }
+    }
+
+    fn track(&self, kind: TrackKind) -> &TrackState {
+        &self.tracks[slot(kind)]
+    }
+
+    fn track_mut(&mut self, kind: TrackKind) -> &mut TrackState {
+        &mut self.tracks[slot(kind)]
+    }
+
+    fn playhead(&self) -> MediaTime {
+        self.clock.position(self.now)
+    }
+
+    fn set_state(&mut self, state: PlayState) {
+        if self.state != state {
+            self.recorder.state(self.now, &self.state, &state);
+            self.state = state.clone();
+            self.events.push_back(Event::State(state));
+            self.progress_at = self.now;
+        }
+    }
+
+    fn fail(&mut self, error: SessionError) {
+        self.stop(PlayState::Failed(error));
+    }
+
+    /// Ends everything that is under way.
+    fn stop(&mut self, state: PlayState) {
+        if self.clock.is_running() {
+            self.hold_clock();
+        }
+        self.set_state(state);
+    }
+
+    fn decide(&mut self, kind: DecisionKind, chosen: String, why: &str, inputs: &[(&str, f64)]) {
+        let inputs = inputs
+            .iter()
+            .map(|(name, value)| (String::from(*name), *value))
+            .collect();
+        let decision = Decision {
+            kind,
+            chosen,
+            why: why.into(),
+            inputs,
+        };
+        self.recorder.decision(self.now, &decision);
+        self.events.push_back(Event::Decision(decision));
+    }
+
+    /// Whether races, help and probes may cost `more` bytes on top of what they have cost.
+    fn extra_allowed(&self, more: ByteCount) -> bool {
+        let share = self
+            .useful
+            .get()
+            .saturating_mul(u64::from(self.config.extra_percent))
+            / 100;
+        (self.extra + more).get() <= self.config.extra_allowance.get().saturating_add(share)
+    }
+
+    fn new_attempt_id(&mut self) -> AttemptId {
+        let id = AttemptId(self.next_attempt);
+        self.next_attempt += 1;
+        id
+    }
+
+    fn watchdog_deadline(&self) -> Option<Instant> {
+        let starting = (self.recorder.startup_at().is_none() && !self.paused)
+            .then(|| self.loaded_at.map(|at| at + self.config.start_timeout))
+            .flatten();
+        let giving_up = match (&self.state, self.config.give_up) {
+            (PlayState::Stalled(_) | PlayState::Seeking, Some(limit)) => {
+                self.recorder.held_since().map(|at| at + limit)
+            }
+            _ => None,
+        };
+        let stuck = self.should_move().then(|| self.progress_at + WATCHDOG);
+        [starting, giving_up, stuck].into_iter().flatten().min()
+    }
+
+    /// Whether something is expected to move now.
+    fn should_move(&self) -> bool {
+        match self.state {
+            PlayState::Starting | PlayState::Stalled(_) | PlayState::Seeking => true,
+            PlayState::Playing => !self.fetches.is_empty(),
+            PlayState::Idle
+            | PlayState::Paused
+            | PlayState::Ended
+            | PlayState::Failed(_)
+            | PlayState::Stopped => false,
+        }
+    }
+
+    /// Ends waits that have lasted too long, each in its own way.
+    fn watch(&mut self) {
+        let Some(loaded_at) = self.loaded_at else {
+            return;
+        };
+        if self.is_over() {
+            return;
+        }
+        if self.recorder.startup_at().is_none()
+            && !self.paused
+            && self.now.since(loaded_at) >= self.config.start_timeout
+        {
+            let error = self.last_failure.clone().unwrap_or_else(|| SessionError {
+                code: "playback.start_timeout".into(),
+                message: "nothing playable arrived in time; check the network and the address"
+                    .into(),
+            });
+            return self.fail(error);
+        }
+        if let (PlayState::Stalled(cause), Some(limit), Some(since)) =
+            (&self.state, self.config.give_up, self.recorder.held_since())
+            && self.now.since(since) >= limit
+        {
+            let message = alloc::format!(
+                "playback has stalled for {} s ({}); the last failure was {}",
+                limit.as_secs(),
+                cause.code(),
+                self.last_failure
+                    .as_ref()
+                    .map_or("none", |failure| failure.code.as_str()),
+            );
+            return self.fail(SessionError {
+                code: "playback.stalled".into(),
+                message,
+            });
+        }
+        if self.should_move() && self.now.since(self.progress_at) >= WATCHDOG {
+            self.progress_at = self.now;
+            let waiting = self.fetches.len();
+            let inputs = [(
+                "fetches",
+                f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)),
+            )];
+            self.decide(
+                DecisionKind::Watchdog,
+                "start over".into(),
+                "nothing has moved for 8 s",
+                &inputs,
+            );
+            self.restart_fetches();
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! What comes next: which object of which track at which rung, init segments and indices in time, and
+//! what to measure with spare time.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
+use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
+
+use super::{Init, KINDS, Session, slot};
+use crate::abr::AbrContext;
+use crate::action::{Action, CancelReason};
+use crate::edge::BreakerState;
+use crate::event::{DecisionKind, Event, PlayState, seconds};
+use crate::fetch::{FetchState, Phase, Role};
+use crate::schedule::Fetching;
+use crate::timeline::{Place, capped, needs_init};
+
+/// Subtitles are fetched this far ahead at most.
+const TEXT_AHEAD: Duration = Duration::from_secs(30);
+/// Indices and init segments are small; what they are taken to weigh.
+const SMALL: ByteCount = ByteCount::new(4 << 10);
+/// Enough to get past a round trip, little enough to be paid for.
+const PROBE_BYTES: u64 = 48 << 10;
+/// Between two probes.
+const PROBE_EVERY: Duration = Duration::from_secs(8);
+/// What was measured longer ago is worth measuring again.
+const PROBE_AFTER: Duration = Duration::from_secs(40);
+/// A transfer younger than this is not given up for a lower rung.
+const ABANDON_AFTER: Duration = Duration::from_millis(900);
+
+impl Session {
+    pub(super) fn plan(&mut self) {
+        if self.timeline.is_none() || self.is_over() {
+            return;
+        }
+        self.fetch_missing_inits();
+        for kind in KINDS {
+            self.hand_on(kind);
+        }
+        // What was handed on may be what playback waits for.
+        self.drive_playback();
+        if self.is_over() {
+            return;
+        }
+        self.abandon_for_lower();
+        let playhead = self.playhead();
+        let audio_first = self.track(TrackKind::Audio).level(playhead)
+            <= self.track(TrackKind::Video).level(playhead);
+        let order = if audio_first {
+            [TrackKind::Audio, TrackKind::Video]
+        } else {
+            [TrackKind::Video, TrackKind::Audio]
+        };
+        for kind in order {
+            self.plan_track(kind);
+        }
+        self.plan_track(TrackKind::Text);
+        self.plan_probe();
+    }
+
+    /// Hands on what is complete, in order, each with its init segment before it.
+    fn hand_on(&mut self, kind: TrackKind) {
+        let epoch = self.epoch;
+        while let Some(next) = self
+            .track(kind)
+            .buffered
+            .iter()
+            .position(|segment| !segment.handed_on)
+        {
+            let Some(segment) = self.track(kind).buffered.get(next).copied() else {
+                return;
+            };
+            let wants_init = self
+                .timeline
+                .as_ref()
+                .and_then(|timeline| timeline.representation(segment.key))
+                .is_some_and(needs_init);
+            if wants_init && self.handed_init[slot(kind)] != Some(segment.key) {
+                let Some(Init::Ready(fetch)) = self.inits.get(&segment.key).copied() else {
+                    return;
+                };
+                let object = ObjectKey::Init(segment.key);
+                self.actions.push_back(Action::HandOn {
+                    epoch,
+                    fetch,
+                    object,
+                    track: kind,
+                });
+                self.handed_init[slot(kind)] = Some(segment.key);
+            }
+            let object = ObjectKey::Media(segment.key, segment.index);
+            self.actions.push_back(Action::HandOn {
+                epoch,
+                fetch: segment.fetch,
+                object,
+                track: kind,
+            });
+            if let Some(segment) = self.track_mut(kind).buffered.get_mut(next) {
+                segment.handed_on = true;
+            }
+        }
+        let track = self.track(kind);
+        if track.complete()
+            && !track.end_said
+            && (track.chosen.is_some() || !track.buffered.is_empty())
+        {
+            self.track_mut(kind).end_said = true;
+            self.actions
+                .push_back(Action::EndOfTrack { epoch, track: kind });
+        }
+    }
+
+    /// Init segments of everything buffered or on its way.
+    fn fetch_missing_inits(&mut self) {
+        for kind in KINDS {
+            let track = self.track(kind);
+            let buffered = track
+                .buffered
+                .iter()
+                .filter(|one| !one.handed_on)
+                .map(|one| one.key)
+                .next();
+            let wanted = [track.fetching.map(|fetching| fetching.key), buffered];
+            for key in wanted.into_iter().flatten() {
+                self.want_init(kind, key);
+            }
+        }
+    }
+
+    fn want_init(&mut self, kind: TrackKind, key: RepresentationKey) {
+        let needed = self
+            .timeline
+            .as_ref()
+            .and_then(|timeline| timeline.representation(key))
+            .is_some_and(needs_init);
+        if needed && !self.inits.contains_key(&key) {
+            self.inits.insert(key, Init::Fetching);
+            self.begin_fetch(ObjectKey::Init(key), Some(kind), SMALL);
+        }
+    }
+
+    /// Begins the next segment of a track if there is room and nothing of it is on its way.
+    fn plan_track(&mut self, kind: TrackKind) {
+        // A period may end here and the next begin; there are few.
+        for _ in 0..8 {
+            if self.track(kind).over || self.track(kind).fetching.is_some() || self.is_over() {
+                return;
+            }
+            let Some(chosen) = self.track(kind).chosen else {
+                return self.next_period(kind);
+            };
+            if !self.has_room(kind) {
+                return;
+            }
+            let period = self.track(kind).period;
+            let Some(choice) = self.choose_representation(kind, period, chosen) else {
+                return;
+            };
+            let (key, why) = choice;
+            let next = self.track(kind).next;
+            let Some(timeline) = &self.timeline else {
+                return;
+            };
+            match timeline.place(key, next) {
+                Place::IndexMissing => return self.want_index(kind, key),
+                Place::PeriodOver => self.next_period(kind),
+                Place::Segment { index, segment } => {
+                    let size = timeline.size(key, &segment);
+                    let end = segment.start + segment.duration;
+                    self.begin_segment(kind, key, index, (segment.start, end), size, why);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next_period(&mut self, kind: TrackKind) {
+        let Some(timeline) = &self.timeline else {
+            return;
+        };
+        let next = self.track(kind).period + 1;
+        if next >= timeline.periods() {
+            self.track_mut(kind).over = true;
+            return;
+        }
+        let start = timeline
+            .period(next)
+            .map_or(MediaTime::ZERO, |period| period.start);
+        self.enter_period(kind, next);
+        let track = self.track_mut(kind);
+        track.next = track.next.max(start);
+    }
+
+    fn begin_segment(
+        &mut self,
+        kind: TrackKind,
+        key: RepresentationKey,
+        index: u32,
+        (start, end): (MediaTime, MediaTime),
+        size: ByteCount,
+        why: &'static str,
+    ) {
+        self.want_init(kind, key);
+        let fetch = self.begin_fetch(ObjectKey::Media(key, index), Some(kind), size);
+        let from = self.track(kind).last;
+        let track = self.track_mut(kind);
+        track.fetching = Some(Fetching {
+            fetch,
+            key,
+            start,
+            end,
+        });
+        track.next = end;
+        track.last = Some(key);
+        if from != Some(key) {
+            self.events.push_back(Event::RepresentationSwitched {
+                track: kind,
+                from,
+                to: key,
+                at: start,
+            });
+        }
+        if kind == TrackKind::Video || from != Some(key) {
+            self.explain_rung(kind, key, why, size);
+        }
+    }
+
+    fn explain_rung(
+        &mut self,
+        kind: TrackKind,
+        key: RepresentationKey,
+        why: &'static str,
+        size: ByteCount,
+    ) {
+        let buffer = seconds(self.track(kind).level(self.playhead()));
+        let rate = self.rate_for_plan().map_or(0.0, BitRate::as_f64);
+        let name = self
+            .timeline
+            .as_ref()
+            .and_then(|timeline| timeline.representation(key))
+            .map_or_else(String::new, |one| one.id.clone());
+        let bytes = f64::from(u32::try_from(size.get()).unwrap_or(u32::MAX));
+        self.decide(
+            DecisionKind::Rung,
+            name,
+            why,
+            &[
+                ("buffer_s", buffer),
+                ("rate_bps", rate),
+                ("size_bytes", bytes),
+            ],
+        );
+    }
+
+    /// Whether another segment fits in time and memory.
+    fn has_room(&self, kind: TrackKind) -> bool {
+        let goal = if kind == TrackKind::Text {
+            TEXT_AHEAD
+        } else {
+            self.config.buffer_goal
+        };
+        let track = self.track(kind);
+        let playhead = self.playhead();
+        let ahead = track.next.since(playhead);
+        if ahead >= goal {
+            return false;
+        }
+        let held: ByteCount = self
+            .tracks
+            .iter()
+            .map(crate::schedule::TrackState::bytes)
+            .sum();
+        let coming: ByteCount = self
+            .fetches
+            .iter()
+            .map(|fetch| ByteCount::new(fetch.total.unwrap_or(fetch.planned.get())))
+            .sum();
+        let next = track.buffered.back().map_or(SMALL, |last| last.bytes);
+        // Whatever the cap, one segment of each track must fit or nothing would ever play.
+        (held + coming + next) <= self.config.memory_cap || track.buffered.is_empty()
+    }
+
+    /// Returns the rate that the next transfer may count on.
+    pub(super) fn rate_for_plan(&self) -> Option<BitRate> {
+        self.edges
+            .current()
+            .and_then(|id| self.edges.get(id))
+            .and_then(crate::edge::Edge::rate)
+            .or_else(|| self.edges.line_rate(self.now))
+    }
+
+    fn choose_representation(
+        &mut self,
+        kind: TrackKind,
+        period: u16,
+        track: u16,
+    ) -> Option<(RepresentationKey, &'static str)> {
+        let timeline = self.timeline.as_ref()?;
+        let ladder = timeline.ladder(period, track);
+        let key = |rung: usize| {
+            Some(RepresentationKey {
+                period,
+                track,
+                representation: u16::try_from(rung).ok()?,
+            })
+        };
+        if kind != TrackKind::Video {
+            // Sound is cheap beside the picture: the best that a fifth of the rate carries.
+            let rate = self
+                .rate_for_plan()
+                .map_or(BitRate::from_kbps(128), |rate| rate.scaled(0.2));
+            let last = self
+                .track(kind)
+                .last
+                .filter(|last| last.period == period && last.track == track);
+            let rung = last.map_or_else(
+                || {
+                    ladder
+                        .partition_point(|one| one.bitrate <= rate)
+                        .saturating_sub(1)
+                },
+                |last| usize::from(last.representation),
+            );
+            let rung = (rung..ladder.len())
+                .chain(0..rung)
+                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(key)))?;
+            return Some((key(rung)?, "as much as the picture leaves room for"));
+        }
+        let top = capped(ladder, self.cap);
+        if let Some(lock) = self.lock {
+            return Some((
+                key(usize::from(lock).min(ladder.len().saturating_sub(1)))?,
+                "the viewer locked this rung",
+            ));
+        }
+        let last = self
+            .track(kind)
+            .last
+            .filter(|last| last.period == period)
+            .map(|last| usize::from(last.representation));
+        let segment = self
+            .track(kind)
+            .buffered
+            .back()
+            .map_or(Duration::from_secs(4), |last| last.end.since(last.start));
+        let context = AbrContext {
+            ladder: ladder.get(..=top)?,
+            buffer: self.track(kind).level(self.clock.position(self.now)),
+            goal: self.config.buffer_goal,
+            segment,
+            rate: self.rate_for_plan(),
+            last: last.map(|last| last.min(top)),
+        };
+        let choice = self.abr.choose(&context);
+        let rung = choice.rung.min(top);
+        // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
+        let rung = self.rung_with_index(key(rung)?, last, rung);
+        let rung = (0..=rung)
+            .rev()
+            .chain(rung..=top)
+            .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(key)))?;
+        Some((key(rung)?, choice.why))
+    }
+
+    fn rung_with_index(
+        &mut self,
+        wanted: RepresentationKey,
+        last: Option<usize>,
+        rung: usize,
+    ) -> usize {
+        let Some(timeline) = &self.timeline else {
+            return rung;
+        };
+        let next = self.track(TrackKind::Video).next;
+        let Some(last) = last else { return rung };
+        if timeline.place(wanted, next) == Place::IndexMissing
+            && self.slack(TrackKind::Video) > Duration::ZERO
+        {
+            self.want_index(TrackKind::Video, wanted);
+            return last;
+        }
+        rung
+    }
+
+    fn want_index(&mut self, kind: TrackKind, key: RepresentationKey) {
+        let object = ObjectKey::Index(key);
+        if !self.fetches.iter().any(|fetch| fetch.object == object) {
+            self.begin_fetch(object, Some(kind), SMALL);
+        }
+    }
+
+    fn is_missing(&self, key: RepresentationKey) -> bool {
+        let next = self.track(TrackKind::Video).next;
+        self.missing.iter().any(|object| match *object {
+            ObjectKey::Init(of) | ObjectKey::Index(of) => of == key,
+            ObjectKey::Media(of, index) => {
+                of == key
+                    && self.timeline.as_ref().is_some_and(
+                        |timeline| matches!(timeline.place(key, next), Place::Segment { index: at, .. } if at == index),
+                    )
+            }
+            ObjectKey::Manifest | ObjectKey::Probe => false,
+        })
+    }
+
+    /// Whether the period has another representation in place of the one that lacks an object.
+    pub(super) fn has_other_rung(&mut self, object: ObjectKey) -> bool {
+        let Some(key) = object.representation() else {
+            return false;
+        };
+        let Some(timeline) = &self.timeline else {
+            return false;
+        };
+        let kind = timeline.outline().track(key).map(|track| track.kind);
+        let rungs = timeline.ladder(key.period, key.track).len();
+        // The segment is to be placed again from where it began.
+        if let (ObjectKey::Media(..), Some(kind)) = (object, kind)
+            && let Some(fetching) = self.track(kind).fetching
+        {
+            self.track_mut(kind).next = fetching.start;
+        }
+        let lost = self
+            .missing
+            .iter()
+            .filter(|one| one.representation().is_some_and(|of| of.track == key.track))
+            .count();
+        lost + 1 < rungs.max(1)
+    }
+
+    /// Gives up a transfer that would end after the buffer does, where a lower rung would end before.
+    fn abandon_for_lower(&mut self) {
+        let Some(fetching) = self.track(TrackKind::Video).fetching else {
+            return;
+        };
+        let rung = usize::from(fetching.key.representation);
+        if rung == 0 || self.lock.is_some() || self.state != PlayState::Playing {
+            return;
+        }
+        let Some(fetch) = self.fetches.iter().find(|fetch| fetch.id == fetching.fetch) else {
+            return;
+        };
+        let [attempt] = fetch.attempts.as_slice() else {
+            return;
+        };
+        let (Some(first), Some(total), Some(rate)) = (
+            attempt.first_byte_at,
+            fetch.total,
+            attempt.recent.rate(self.now),
+        ) else {
+            return;
+        };
+        if self.now.since(first) < ABANDON_AFTER
+            || attempt.role != Role::Primary
+            || fetch.state != FetchState::Active
+        {
+            return;
+        }
+        if !matches!(attempt.phase, Phase::Body { .. }) {
+            return;
+        }
+        let level = self.track(TrackKind::Video).level(self.playhead());
+        let rest = ByteCount::new(total.saturating_sub(fetch.received));
+        let Some(needs) = rate.time_for(rest) else {
+            return;
+        };
+        if needs <= level {
+            return;
+        }
+        let span = fetching.end.since(fetching.start);
+        let Some(timeline) = &self.timeline else {
+            return;
+        };
+        let ladder = timeline.ladder(fetching.key.period, fetching.key.track);
+        // The highest lower rung that would be there in time, else the lowest.
+        let in_time = |one: &nearcast_protocol::manifest::Representation| {
+            rate.time_for(one.bitrate.bytes_in(span))
+                .is_some_and(|takes| takes < level)
+        };
+        let lower = ladder.get(..rung).unwrap_or_default();
+        let target = lower.iter().rposition(in_time).unwrap_or(0);
+        let Some(takes) = lower
+            .get(target)
+            .and_then(|one| rate.time_for(one.bitrate.bytes_in(span)))
+        else {
+            return;
+        };
+        // Starting over must gain clearly, or it only throws bytes away.
+        if takes.as_secs_f64() > needs.as_secs_f64() * 0.6 {
+            return;
+        }
+        let id = lower
+            .get(target)
+            .map_or_else(String::new, |one| one.id.clone());
+        let inputs = [
+            ("buffer_s", seconds(level)),
+            ("needs_s", seconds(needs)),
+            ("lower_needs_s", seconds(takes)),
+        ];
+        self.decide(
+            DecisionKind::Abandon,
+            id,
+            "the transfer would end after the buffer does",
+            &inputs,
+        );
+        self.abandon(fetching.fetch, CancelReason::LowerRung);
+        let track = self.track_mut(TrackKind::Video);
+        track.fetching = None;
+        track.next = fetching.start;
+        track.last = u16::try_from(target)
+            .ok()
+            .map(|representation| RepresentationKey {
+                representation,
+                ..fetching.key
+            });
+    }
+
+    /// Measures an edge that was not measured for long, while nothing else is to be done.
+    fn plan_probe(&mut self) {
+        if self.now < self.probe_at || self.state != PlayState::Playing || self.hidden {
+            return;
+        }
+        let busy = self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
+        let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
+            >= self.config.buffer_goal
+            || !self.track(TrackKind::Video).counts();
+        let object = self.probe_object();
+        self.probe_at = self.now
+            + if busy || !rich {
+                Duration::from_millis(500)
+            } else {
+                PROBE_EVERY
+            };
+        let (false, true, Some(object)) = (busy, rich, object) else {
+            return;
+        };
+        if !self.extra_allowed(ByteCount::new(PROBE_BYTES)) {
+            return;
+        }
+        let current = self.edges.current();
+        let candidate = self
+            .edges
+            .usable(self.now, object, &[])
+            .filter(|(id, edge)| {
+                Some(*id) != current
+                    && (edge.state(self.now) == BreakerState::HalfOpen
+                        || edge
+                            .measured_at
+                            .is_none_or(|at| self.now.since(at) >= PROBE_AFTER))
+            })
+            .min_by_key(|(_, edge)| (edge.measured_at, edge.rank))
+            .map(|(id, edge)| (id, edge.name.clone()));
+        if let Some((edge, name)) = candidate {
+            self.decide(
+                DecisionKind::Probe,
+                name,
+                "spare time: not measured for long",
+                &[],
+            );
+            self.begin_probe(edge, object, PROBE_BYTES);
+        }
+    }
+
+    /// What to ask for in a probe: the segment that comes next, or the one just shown.
+    fn probe_object(&self) -> Option<ObjectKey> {
+        let track = if self.track(TrackKind::Video).counts() {
+            self.track(TrackKind::Video)
+        } else {
+            self.track(TrackKind::Audio)
+        };
+        track
+            .buffered
+            .back()
+            .map(|last| ObjectKey::Media(last.key, last.index))
+    }
+
+    /// Returns when a buffer will have room again, or a probe is due.
+    pub(super) fn plan_deadline(&self) -> Option<Instant> {
+        let playhead = self.playhead();
+        let refill = self
+            .tracks
+            .iter()
+            .filter(|track| track.chosen.is_some() && !track.over && track.fetching.is_none())
+            .filter_map(|track| {
+                let goal = if track.kind == TrackKind::Text {
+                    TEXT_AHEAD
+                } else {
+                    self.config.buffer_goal
+                };
+                if track.next.since(playhead) < goal {
+                    return None;
+                }
+                self.clock
+                    .reaches(self.now, track.next - goal + Duration::from_micros(1))
+            });
+        let probe = (self.state == PlayState::Playing && !self.hidden).then_some(self.probe_at);
+        refill.chain(probe).min()
+    }
+}

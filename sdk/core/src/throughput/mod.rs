@@ -1,0 +1,225 @@
+//! How fast and how soon: rates and times measured on our own transfers.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+/// Rate of one edge, fed by slices inside transfers. Two exponential averages over transfer time, fast
+/// and slow, of which the lower one counts (half-lives 3 s and 8 s as in dash.js and Sabre; Spiteri et
+/// al., MMSys 2018); both corrected for their short past.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RateEstimate {
+    fast: Average,
+    slow: Average,
+    slice: Option<Slice>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    since: Instant,
+    bytes: ByteCount,
+}
+
+/// A slice shorter than this says more about scheduling than about the edge.
+const SLICE_MIN: Duration = Duration::from_millis(80);
+/// A whole transfer shorter than a slice counts from this size on (a few round trips of slow start).
+const BURST_MIN: ByteCount = ByteCount::new(48 << 10);
+
+impl RateEstimate {
+    /// Body bytes of some transfer from the edge came in; `busy` says that a transfer was under way
+    /// before, so that the time since the last call counts.
+    pub(crate) fn progress(&mut self, now: Instant, bytes: ByteCount) {
+        let Some(slice) = &mut self.slice else {
+            // The first bytes of a burst waited in buffers: their time is not known.
+            self.slice = Some(Slice {
+                since: now,
+                bytes: ByteCount::ZERO,
+            });
+            return;
+        };
+        slice.bytes += bytes;
+        let elapsed = now.since(slice.since);
+        if elapsed >= SLICE_MIN {
+            let rate = slice.bytes.rate_over(elapsed);
+            *slice = Slice {
+                since: now,
+                bytes: ByteCount::ZERO,
+            };
+            if let Some(rate) = rate {
+                self.sample(rate, elapsed);
+            }
+        }
+    }
+
+    /// No transfer from the edge is under way any more.
+    pub(crate) fn idle(&mut self, now: Instant) {
+        if let Some(slice) = self.slice.take() {
+            let elapsed = now.since(slice.since);
+            if slice.bytes >= BURST_MIN
+                && let Some(rate) = slice
+                    .bytes
+                    .rate_over(elapsed.max(Duration::from_micros(100)))
+            {
+                self.sample(rate, elapsed.max(Duration::from_millis(10)));
+            }
+        }
+    }
+
+    fn sample(&mut self, rate: BitRate, over: Duration) {
+        self.fast.add(rate.as_f64(), over, 3.0);
+        self.slow.add(rate.as_f64(), over, 8.0);
+    }
+
+    /// Returns the estimate; `None` before the first sample.
+    pub(crate) fn rate(&self) -> Option<BitRate> {
+        let lower = self.fast.value()?.min(self.slow.value()?);
+        Some(BitRate::from_bps(1).scaled(lower))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Average {
+    weighted: f64,
+    weight: f64,
+}
+
+impl Average {
+    fn add(&mut self, value: f64, over: Duration, half_life_s: f64) {
+        let keep = libm::pow(0.5, over.as_secs_f64() / half_life_s);
+        self.weighted = keep * self.weighted + (1.0 - keep) * value;
+        self.weight = keep * self.weight + (1.0 - keep);
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.weighted / self.weight)
+    }
+}
+
+/// The newest samples of a span of time, with quantiles.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spans {
+    newest: VecDeque<Duration>,
+}
+
+/// Enough for a 95 % quantile that one odd sample does not decide, and quick to forget.
+const SPANS_MAX: usize = 32;
+
+impl Spans {
+    pub(crate) fn add(&mut self, span: Duration) {
+        if self.newest.len() == SPANS_MAX {
+            self.newest.pop_front();
+        }
+        self.newest.push_back(span);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.newest.clear();
+    }
+
+    /// Returns a quantile by the nearest rank; `percent` is 1 to 100. `None` without samples.
+    pub(crate) fn quantile(&self, percent: usize) -> Option<Duration> {
+        let mut sorted: Vec<Duration> = self.newest.iter().copied().collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied()
+    }
+}
+
+/// Bytes of one transfer over its last moments.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecentRate {
+    marks: VecDeque<(Instant, u64)>,
+    total: u64,
+}
+
+const RECENT: Duration = Duration::from_millis(800);
+const MARKS_MAX: usize = 64;
+
+impl RecentRate {
+    pub(crate) fn progress(&mut self, now: Instant, bytes: u64) {
+        self.total += bytes;
+        self.marks.push_back((now, self.total));
+        while self.marks.len() > MARKS_MAX
+            || self
+                .marks
+                .get(1)
+                .is_some_and(|(at, _)| now.since(*at) > RECENT)
+        {
+            self.marks.pop_front();
+        }
+    }
+
+    /// Returns the rate from `since` (or the last 800 ms, if that is shorter) to `now`; `None` before the
+    /// second slice.
+    pub(crate) fn rate(&self, now: Instant) -> Option<BitRate> {
+        let (at, before) = *self.marks.front()?;
+        let elapsed = now.since(at);
+        if elapsed.is_zero() || self.marks.len() < 2 && elapsed < RECENT / 4 {
+            return None;
+        }
+        ByteCount::new(self.total - before).rate_over(elapsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_steady_rate_is_found_and_a_collapse_counts_at_once() {
+        let mut estimate = RateEstimate::default();
+        for n in 0..=20 {
+            estimate.progress(ms(n * 100), ByteCount::new(125_000));
+        }
+        let steady = estimate.rate().unwrap().as_bps();
+        assert!(steady.abs_diff(10_000_000) < 100_000, "{steady}");
+        for n in 21..=50 {
+            estimate.progress(ms(n * 100), ByteCount::new(12_500));
+        }
+        let low = estimate.rate().unwrap().as_bps();
+        assert!(low < 5_200_000, "half-life of 3 s: {low}");
+    }
+
+    #[test]
+    fn idle_time_is_not_held_against_the_edge() {
+        let mut estimate = RateEstimate::default();
+        for burst in 0..3 {
+            let start = burst * 10_000;
+            for n in 0..=10 {
+                estimate.progress(ms(start + n * 100), ByteCount::new(125_000));
+            }
+            estimate.idle(ms(start + 1000));
+        }
+        assert!(estimate.rate().unwrap().as_bps() > 9_900_000);
+    }
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let mut spans = Spans::default();
+        assert_eq!(spans.quantile(50), None);
+        for n in 1..=20 {
+            spans.add(Duration::from_millis(n));
+        }
+        assert_eq!(spans.quantile(50), Some(Duration::from_millis(10)));
+        assert_eq!(spans.quantile(95), Some(Duration::from_millis(19)));
+    }
+
+    #[test]
+    fn the_recent_rate_forgets() {
+        let mut recent = RecentRate::default();
+        for n in 0..10 {
+            recent.progress(ms(n * 100), 125_000);
+        }
+        for n in 10..30 {
+            recent.progress(ms(n * 100), 12_500);
+        }
+        let rate = recent.rate(ms(2900)).unwrap().as_bps();
+        assert!(rate.abs_diff(1_000_000) < 200_000, "{rate}");
+    }
+}
