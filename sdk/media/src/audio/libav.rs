@@ -1,6 +1,8 @@
 //! Every other codec, by FFmpeg's libraries.
 
+use ffmpeg_next::Error;
 use ffmpeg_next::codec::decoder::Audio;
+use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::format::{Sample as Format, sample::Type};
 use ffmpeg_next::frame::Audio as Frame;
 
@@ -8,6 +10,10 @@ use super::{AudioDecoder, AudioFrame};
 use crate::decode::DecodeError;
 use crate::fmp4::{Sample, TrackInfo};
 use crate::libav;
+
+/// Sound samples per channel that one encoded sample may hold: the longest block of FLAC. A damaged sample can decode
+/// to a new frame every few bytes.
+const LENGTH_MAX: usize = 65_536;
 
 pub(super) struct LibavDecoder {
     decoder: Audio,
@@ -32,13 +38,27 @@ impl AudioDecoder for LibavDecoder {
             samples: Vec::new(),
         };
         let mut frame = Frame::empty();
-        // A sample of AC-3 may hold several frames, which follow each other.
-        while self.decoder.receive_frame(&mut frame).is_ok() {
+        let mut length = 0;
+        loop {
+            match self.decoder.receive_frame(&mut frame) {
+                Ok(()) => {}
+                // It wants the next sample.
+                Err(Error::Eof | Error::Other { errno: EAGAIN }) => {
+                    return Ok(decoded.trimmed(sample));
+                }
+                Err(error) => return Err(libav::corrupt(sample.pts, error)),
+            }
+            length += frame.samples();
+            let same_format =
+                frame.rate() == decoded.sample_rate && frame.channels() == decoded.channels;
+            if length > LENGTH_MAX || !(same_format || decoded.samples.is_empty()) {
+                self.decoder.flush();
+                return Err(libav::corrupt(sample.pts, Error::InvalidData));
+            }
             decoded.sample_rate = frame.rate();
             decoded.channels = frame.channels();
             interleave(&frame, &mut decoded.samples);
         }
-        Ok(decoded.trimmed(sample))
     }
 
     fn reset(&mut self) {

@@ -4,16 +4,13 @@
 //! Mixing, resampling and output belong to whoever plays the frames.
 
 mod aac;
-mod asc;
 #[cfg(feature = "video")]
 mod libav;
 
 use nearcast_units::MediaTime;
 
 use crate::decode::DecodeError;
-use crate::fmp4::{Codec, Sample, TrackInfo};
-
-pub use asc::AudioSpecificConfig;
+use crate::fmp4::{AudioSpecificConfig, Codec, Sample, TrackInfo};
 
 /// Decoded sound.
 #[derive(Clone, Debug, PartialEq)]

@@ -57,9 +57,9 @@ pub struct TrackInfo {
     pub codec: CodecConfig,
     /// The size of the picture; `None` for sound and text.
     pub resolution: Option<Resolution>,
-    /// Sound samples per second as the container says (the decoder may know better); `None` when it does not say.
+    /// Sound samples per second as the init segment says (the decoder may know better); `None` when it does not say.
     pub sample_rate: Option<u32>,
-    /// Channels of the sound as the container says (the decoder may know better).
+    /// Channels of the sound as the init segment says (the decoder may know better).
     pub channels: Option<u16>,
     /// Where the presentation begins in the media.
     pub edit: Edit,

@@ -4,6 +4,7 @@
 //! apart, and nothing is allocated by what a count field claims. What a decoder makes of a sample belongs to
 //! [`audio`](crate::audio) and [`video`](crate::video).
 
+mod asc;
 mod demuxer;
 mod error;
 mod fragment;
@@ -12,6 +13,7 @@ mod integrity;
 mod reader;
 mod sample_entry;
 
+pub use asc::AudioSpecificConfig;
 pub use demuxer::{Sample, SegmentDemuxer};
 pub use error::DemuxError;
 pub use init::{Edit, InitSegment, Resolution, SampleDefaults, SampleKind, TrackInfo};

@@ -1,5 +1,6 @@
 //! The sample description: codec, decoder configuration, picture size, sound format.
 
+use super::asc::AudioSpecificConfig;
 use super::init::protection_scheme;
 use super::reader::Reader;
 use super::{DemuxError, FourCc, Resolution, SampleKind};
@@ -130,8 +131,18 @@ pub(super) fn parse_stsd(
             scheme: protection_scheme(body)?,
         });
     }
+    let codec = codec_of(entry.kind, body)?;
+    // Writers put 2 for any number of channels; the decoder's own configuration is right. With band replication
+    // the decoder gives more than its configuration says of the core.
+    if codec.codec == Codec::Aac
+        && let Some(config) = AudioSpecificConfig::parse(&codec.config)
+        && !config.sbr
+    {
+        sample_rate = Some(config.sample_rate);
+        channels = config.channels().or(channels);
+    }
     Ok(SampleEntry {
-        codec: codec_of(entry.kind, body)?,
+        codec,
         resolution,
         sample_rate,
         channels,

@@ -2,6 +2,7 @@
 
 use ffmpeg_next::Error;
 use ffmpeg_next::codec::decoder::Video;
+use ffmpeg_next::error::EAGAIN;
 use ffmpeg_next::frame::Video as LibavFrame;
 use nearcast_units::MediaTime;
 
@@ -91,7 +92,7 @@ impl VideoDecoder {
             let mut frame = LibavFrame::empty();
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {}
-                Err(Error::Eof | Error::Other { .. }) => return Ok(frames), // wants more samples, or is empty
+                Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(frames), // wants more samples, or is empty
                 Err(error) => return Err(libav::corrupt(sent, error)),
             }
             let Some(pts) = frame.pts().or_else(|| frame.timestamp()) else {

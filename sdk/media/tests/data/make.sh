@@ -24,8 +24,8 @@ rm manifest.mpd
 
 # Picture and sound in one file, init and fragments together; `absolute` has tfhd base-data-offsets.
 mux="-map 0:v -map 1:a $x264 -s 64x36 -c:a aac -b:a 32k -flags:a +bitexact"
-run -f lavfi -i "$grey" -f lavfi -i "$beep" $mux -movflags frag_keyframe+empty_moov+default_base_moof muxed.mp4
-run -f lavfi -i "$grey" -f lavfi -i "$beep" $mux -movflags frag_keyframe+empty_moov muxed-absolute.mp4
+run -f lavfi -i "$grey" -f lavfi -i "$beep" $mux -movflags frag_keyframe+delay_moov+default_base_moof muxed.mp4
+run -f lavfi -i "$grey" -f lavfi -i "$beep" $mux -movflags frag_keyframe+delay_moov muxed-absolute.mp4
 
 # Sound that is not AAC-LC in mono or stereo.
 run -f lavfi -i "$beep" -c:a libopus -b:a 24k -movflags empty_moov+default_base_moof+delay_moov -frag_duration 3000000 opus.mp4

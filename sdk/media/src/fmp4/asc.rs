@@ -50,6 +50,16 @@ impl AudioSpecificConfig {
         })
     }
 
+    /// Returns the number of channels; `None` when the stream tells it.
+    #[must_use]
+    pub const fn channels(&self) -> Option<u16> {
+        match self.channel_configuration {
+            configuration @ 1..=6 => Some(configuration as u16),
+            7 => Some(8),
+            _ => None,
+        }
+    }
+
     /// Whether this is LC without extensions in mono or stereo, with 1024 samples a frame.
     #[must_use]
     pub const fn is_plain_lc(&self) -> bool {
