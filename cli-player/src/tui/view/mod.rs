@@ -201,7 +201,7 @@ impl Places {
             Layout::vertical([LINE, REST, LINE, LINE, Constraint::Length(8), LINE, LINE])
                 .areas(area);
         let [picture, _, side] =
-            Layout::horizontal([REST, LINE, Constraint::Length(52)]).areas(middle);
+            Layout::horizontal([REST, LINE, Constraint::Length(54)]).areas(middle);
         let [edges, ladder, status] =
             Layout::vertical([Constraint::Length(12), REST, Constraint::Length(4)]).areas(side);
         Self {

@@ -1,0 +1,117 @@
+//! A player of one still picture, for the tests of the terminal half (`tests/it`).
+//!
+//! `tui_fixture shell WISH` takes a controlling terminal as a shell does and starts `tui_fixture play WISH`
+//! in it. Space shows the other picture, `m` makes a thread panic.
+
+use std::io::{self, Write as _};
+use std::process::{Command as Process, ExitCode};
+use std::time::Duration;
+
+use nearcast_cli::tui::state::Phase;
+use nearcast_cli::tui::{self, Command, End, Feeds, Options, Picture, PixelSize, Playback};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Any error ends the fixture, with its text on standard error.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["shell", wish] => shell(wish),
+        ["play", wish] => play(wish),
+        _ => Err("tui_fixture shell|play WISH".into()),
+    };
+    outcome.unwrap_or_else(|error| {
+        writeln!(io::stderr(), "fixture: {error}").ok();
+        ExitCode::FAILURE
+    })
+}
+
+fn shell(wish: &str) -> Outcome<ExitCode> {
+    rustix::process::setsid()?;
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+    let mut child = Process::new(std::env::current_exe()?)
+        .args(["play", wish])
+        .spawn()?;
+    let code = child
+        .wait()?
+        .code()
+        .and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+#[tokio::main]
+async fn play(wish: &str) -> Outcome<ExitCode> {
+    writeln!(io::stdout(), "pid {}", std::process::id())?;
+    let playback = Playback {
+        title: "Fixture Title".to_owned(),
+        phase: Phase::Playing,
+        duration: Some(Duration::from_secs(600)),
+        ..Playback::default()
+    };
+    let (state, playback) = watch::channel(playback);
+    let (pictures, newest) = watch::channel(Some(pattern(false)?));
+    let (commands, inbox) = mpsc::channel(16);
+    let feeds = Feeds {
+        playback,
+        pictures: newest,
+        commands,
+        stop: CancellationToken::new(),
+    };
+    let player = tokio::spawn(answer(inbox, state, pictures));
+    let options = Options {
+        picture: wish.parse()?,
+        stderr_to: None,
+    };
+    let end = tui::run(options, feeds).await?;
+    player.abort();
+    writeln!(io::stdout(), "end {end:?}")?;
+    writeln!(io::stderr(), "stderr is back")?;
+    Ok(match end {
+        End::Signal(number) => ExitCode::from(128 + u8::try_from(number)?),
+        End::Panicked => ExitCode::from(101),
+        End::Quit | End::Stopped => ExitCode::SUCCESS,
+    })
+}
+
+async fn answer(
+    mut inbox: mpsc::Receiver<Command>,
+    state: watch::Sender<Playback>,
+    pictures: watch::Sender<Option<Picture>>,
+) -> Outcome<()> {
+    while let Some(command) = inbox.recv().await {
+        writeln!(io::stderr(), "stray line: {command:?}")?;
+        state.send_modify(|playback| playback.notice = Some(format!("got {command:?}")));
+        match command {
+            Command::Pause => {
+                pictures.send_replace(Some(pattern(true)?));
+            }
+            Command::SetMuted(_) => {
+                std::thread::spawn(|| std::panic::panic_any("a thread panicked, as asked"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// 64x36 pixels in squares of 4: column, row and a checkerboard in one channel each.
+fn pattern(inverted: bool) -> Outcome<Picture> {
+    let size = PixelSize {
+        width: 64,
+        height: 36,
+    };
+    let mut rgb = Vec::new();
+    for y in 0..36_u32 {
+        for x in 0..64_u32 {
+            let (column, row) = (x / 4, y / 4);
+            let check = if (column + row) % 2 == 0 { 200 } else { 40 };
+            for value in [column * 16, row * 28, check] {
+                let value = u8::try_from(value)?;
+                rgb.push(if inverted { 255 - value } else { value });
+            }
+        }
+    }
+    Ok(Picture::new(size, rgb)?)
+}
