@@ -32,6 +32,8 @@ pub struct Title {
     pub hls: PathBuf,
     /// Every media file's size: `{"schema": "nearcast.sizes/1", "files": {"v1/00001.m4s": 123}}`.
     pub sizes: PathBuf,
+    /// A catalogue for `nearcast-backend` with this title as `demo`, for edges whose root is the directory above.
+    pub catalogue: PathBuf,
     /// How long it is.
     pub duration: Duration,
     /// Frames per second of every rung.
@@ -167,7 +169,7 @@ struct Wish {
     ladder: Vec<(String, u64, u32, u32)>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Wish {
     fn new(config: &TitleConfig) -> Self {
@@ -210,6 +212,27 @@ struct Sizes {
 
 const SIZES: &str = "sizes.json";
 
+const CATALOGUE: &str = "catalogue.toml";
+
+/// Returns the backend's catalogue: the title as `demo`, its files under the name of its directory.
+fn catalogue(dir: &Path, seconds: u32) -> String {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    // JSON's string escapes are TOML's too.
+    let text = |path: &str| json(&format!("{name}/{path}"));
+    let lowest = LADDER[0].size.height;
+    format!(
+        "[[title]]\nid = \"demo\"\nname = \"Nearcast demo\"\n\
+         description = \"A made title whose picture shows rung, time and frame number.\"\n\
+         duration_ms = {}\nfiles = {}\ndash = {}\nhls = {}\nsizes = {}\n\
+         codecs = [\"avc1\", \"mp4a\"]\nheight_min = {lowest}\n",
+        u64::from(seconds) * 1000,
+        text(""),
+        text(DASH),
+        text(HLS),
+        text(SIZES),
+    )
+}
+
 /// Makes the title that `config` describes, unless the directory holds it already.
 ///
 /// Blocks for as long as that takes: half a minute for two minutes on two cores. `on_progress` is called on the
@@ -231,7 +254,7 @@ pub fn make(
     place.refuse_foreign()?;
     encoder::check(&config.ffmpeg)?;
     place.begin()?;
-    let made = fill(config, &place.making, wish, on_progress).and_then(|record| {
+    let made = fill(config, &place, wish, on_progress).and_then(|record| {
         place.finish()?;
         Ok(record)
     });
@@ -251,6 +274,7 @@ fn title(dir: &Path, record: &Record) -> Title {
         dash: dir.join(DASH),
         hls: dir.join(HLS),
         sizes: dir.join(SIZES),
+        catalogue: dir.join(CATALOGUE),
         duration: Duration::from_secs(record.wish.seconds.into()),
         frames_per_second: record.wish.frames_per_second,
         rungs: LADDER
@@ -354,13 +378,14 @@ fn remove(dir: &Path) -> Result<(), TitleError> {
     }
 }
 
-/// Fills an empty directory with a title.
+/// Fills the empty working directory with a title.
 fn fill(
     config: &TitleConfig,
-    dir: &Path,
+    place: &Place,
     wish: Wish,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Record, TitleError> {
+    let dir = &place.making;
     let contents = encode(config, dir, on_progress)?;
     let mut sizes = BTreeMap::new();
     for track in contents.tracks() {
@@ -380,6 +405,10 @@ fn fill(
         files: sizes.clone(),
     };
     texts.push((SIZES.to_owned(), json(&list)));
+    texts.push((
+        CATALOGUE.to_owned(),
+        catalogue(&place.dir, contents.seconds),
+    ));
 
     let mut files = sizes;
     for (path, text) in texts {

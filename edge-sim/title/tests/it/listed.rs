@@ -68,6 +68,26 @@ fn the_sizes_file_tells_every_media_files_true_size() {
 }
 
 #[test]
+fn the_catalogue_names_the_manifests_as_seen_from_the_directory_above() {
+    let catalogue: toml::Table = toml::from_str(&read("catalogue.toml")).unwrap();
+    let title = &catalogue["title"][0];
+    assert_eq!(title["id"].as_str(), Some("demo"));
+    assert_eq!(
+        title["duration_ms"].as_integer(),
+        Some(i64::from(SECONDS) * 1000)
+    );
+    for (key, file) in [
+        ("files", ""),
+        ("dash", "stream.mpd"),
+        ("hls", "master.m3u8"),
+    ] {
+        let path = title[key].as_str().unwrap();
+        assert_eq!(path, format!("title/{file}"));
+        assert!(crate::title().dir.join("..").join(path).exists());
+    }
+}
+
+#[test]
 fn nothing_is_left_of_the_work() {
     let parent = title().dir.parent().unwrap();
     let left = fs::read_dir(parent).unwrap().map(|entry| {
