@@ -1,1 +1,15 @@
-//! Sessions in virtual time.
+//! Sessions in virtual time: the same `nearcast-core` session that the player drives, over the links of
+//! `nearcast-link`, without sockets, threads or a clock. One seed decides everything; the same set-up
+//! gives the same log, byte for byte.
+//!
+//! The model: a connection costs two round trips (TCP and TLS 1.3), a warm one none; a request takes one
+//! way to the appliance and its answer comes over the link; objects have a size and no payload.
+
+mod driver;
+mod setup;
+mod title;
+mod world;
+
+pub use driver::{Outcome, Simulation};
+pub use setup::{EdgeSetup, Setup, TimedCommand, TimedFault};
+pub use title::SimTitle;

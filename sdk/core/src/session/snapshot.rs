@@ -226,3 +226,66 @@ impl Session {
         })
     }
 }
+
+impl Session {
+    /// Checks what must hold after each step; tests, simulations and fuzzing call it.
+    ///
+    /// # Errors
+    /// Says in words what does not hold.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        if self.is_over() {
+            return if self.fetches.is_empty() {
+                Ok(())
+            } else {
+                Err("a session that is over still fetches".into())
+            };
+        }
+        if self.loaded_at.is_some() && self.should_move() && self.next_deadline().is_none() {
+            return Err("something is expected to move and there is no deadline".into());
+        }
+        for track in &self.tracks {
+            if let Some(fetching) = track.fetching
+                && !self.fetches.iter().any(|fetch| fetch.id == fetching.fetch)
+            {
+                return Err(alloc::format!(
+                    "{:?} waits for a fetch that is not there",
+                    track.kind
+                ));
+            }
+            let ordered = track
+                .buffered
+                .iter()
+                .zip(track.buffered.iter().skip(1))
+                .all(|(one, next)| one.start < next.start);
+            if !ordered {
+                return Err(alloc::format!("{:?} segments are out of order", track.kind));
+            }
+        }
+        for fetch in &self.fetches {
+            if fetch.total.is_some_and(|total| fetch.received > total) {
+                return Err(alloc::format!(
+                    "{:?} has more bytes than the object",
+                    fetch.object
+                ));
+            }
+            if fetch.attempts.is_empty() && fetch.state == crate::fetch::FetchState::Active {
+                return Err(alloc::format!(
+                    "{:?} has no attempt and does not wait",
+                    fetch.object
+                ));
+            }
+            let twins = self
+                .fetches
+                .iter()
+                .filter(|other| other.object == fetch.object && !other.is_probe())
+                .count();
+            if !fetch.is_probe() && twins > 1 {
+                return Err(alloc::format!(
+                    "{:?} is fetched twice at once",
+                    fetch.object
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,240 @@
+//! Drives one session over one world in virtual time: the earliest of what is due happens, the session
+//! hears of it, does what follows, and so on until it ends.
+
+use nearcast_core::{Action, EdgeOffer, Event, FetchId, Grant, Input, Session};
+use nearcast_protocol::report::SessionReport;
+use nearcast_units::{ByteCount, Instant};
+
+use crate::setup::{Setup, TimedFault};
+use crate::world::World;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One session in one world.
+#[derive(Debug)]
+pub struct Simulation {
+    setup: Setup,
+    world: World,
+    session: Session,
+    now: Instant,
+    /// Inputs that come later, in the order `(when, since when known)`.
+    inputs: BTreeMap<(Instant, u64), Later>,
+    sequence: u64,
+    log: Vec<String>,
+    violations: Vec<String>,
+    fetched: BTreeMap<FetchId, nearcast_protocol::manifest::ObjectKey>,
+}
+
+#[derive(Debug)]
+enum Later {
+    Input(Input),
+    Fault(TimedFault),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The session's own report.
+    pub report: SessionReport,
+    /// Every input and event, a line of JSON each with its time.
+    pub log: Vec<String>,
+    /// Broken invariants; empty in a sound run.
+    pub violations: Vec<String>,
+    /// Virtual time at the end.
+    pub ended_at: Instant,
+    /// Whether the session ended by itself.
+    pub over: bool,
+    /// Body bytes that arrived from each appliance.
+    pub bytes: Vec<ByteCount>,
+}
+
+/// How long the backend takes to answer.
+const BACKEND: Duration = Duration::from_millis(40);
+/// A run that needs more steps than this is a loop without progress.
+const STEPS_MAX: u64 = 3_000_000;
+
+impl Simulation {
+    /// Makes the world and the session; nothing has happened yet.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let mut simulation = Self {
+            world: World::new(&setup),
+            session: Session::new(setup.config.clone()),
+            now: Instant::ZERO,
+            inputs: BTreeMap::new(),
+            sequence: 0,
+            log: Vec::new(),
+            violations: Vec::new(),
+            fetched: BTreeMap::new(),
+            setup,
+        };
+        simulation.later(Duration::ZERO, Later::Input(Input::Load));
+        for fault in simulation.setup.faults.clone() {
+            simulation.later(fault.at, Later::Fault(fault));
+        }
+        for timed in simulation.setup.commands.clone() {
+            simulation.later(timed.at, Later::Input(Input::Command(timed.command)));
+        }
+        simulation
+    }
+
+    /// Runs until the session ends or the limit is reached.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        let limit = Instant::ZERO + self.setup.limit;
+        let mut steps = 0_u64;
+        while !self.session.is_over() {
+            let input = self.inputs.first_key_value().map(|((at, _), _)| *at);
+            let Some(next) = [
+                input,
+                self.world.next_deadline(),
+                self.session.next_deadline(),
+            ]
+            .into_iter()
+            .flatten()
+            .min() else {
+                self.violations.push(format!(
+                    "nothing is due at {} s and the session is not over",
+                    self.now.as_secs_f64()
+                ));
+                break;
+            };
+            if next > limit {
+                break;
+            }
+            steps += 1;
+            if steps > STEPS_MAX {
+                self.violations.push(format!(
+                    "more than {STEPS_MAX} steps by {} s",
+                    self.now.as_secs_f64()
+                ));
+                break;
+            }
+            self.now = self.now.max(next);
+            self.step();
+        }
+        let over = self.session.is_over();
+        Outcome {
+            report: self.session.report(self.now),
+            log: self.log,
+            violations: self.violations,
+            ended_at: self.now,
+            over,
+            bytes: self.world.bytes_sent.clone(),
+        }
+    }
+
+    fn later(&mut self, after: Duration, later: Later) {
+        self.sequence += 1;
+        self.inputs.insert((self.now + after, self.sequence), later);
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        for (attempt, event) in self.world.advance(now) {
+            self.tell(Input::Transport { attempt, event });
+        }
+        while let Some(entry) = self
+            .inputs
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)
+        {
+            match entry.remove() {
+                Later::Input(input) => self.tell(input),
+                Later::Fault(fault) => {
+                    let healthy = self
+                        .setup
+                        .edges
+                        .get(fault.edge)
+                        .and_then(|edge| edge.link.rate);
+                    self.write("fault", &format!("{:?}", fault.fault));
+                    self.world.fault(now, fault.edge, fault.fault, healthy);
+                }
+            }
+        }
+        if self.session.next_deadline().is_some_and(|due| due <= now) {
+            self.tell(Input::Timeout);
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let text = serde_json::to_string(&input).unwrap_or_else(|error| error.to_string());
+        self.write("input", &text);
+        self.session.handle(self.now, input);
+        while let Some(action) = self.session.poll_action() {
+            self.act(action);
+        }
+        while let Some(event) = self.session.poll_event() {
+            self.note(&event);
+        }
+        if let Err(violation) = self.session.check_invariants() {
+            self.violations
+                .push(format!("at {} s: {violation}", self.now.as_secs_f64()));
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        let text = serde_json::to_string(event).unwrap_or_else(|error| error.to_string());
+        self.write("event", &text);
+    }
+
+    fn write(&mut self, kind: &str, text: &str) {
+        self.log.push(format!(
+            "{{\"at_ns\":{},\"{kind}\":{text}}}",
+            self.now.as_nanos()
+        ));
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::RequestGrant { .. } => {
+                let edges = self.setup.edges.iter().zip(0..);
+                let edges = edges
+                    .map(|(edge, rank)| EdgeOffer {
+                        name: edge.name.clone(),
+                        rank,
+                    })
+                    .collect();
+                let grant = Grant {
+                    edges,
+                    refresh_after: self.setup.refresh_after,
+                };
+                self.later(BACKEND, Later::Input(Input::Granted(grant)));
+            }
+            Action::StartAttempt(spec) => {
+                self.fetched.insert(spec.fetch, spec.object);
+                self.world.start(self.now, spec, &self.setup.title);
+            }
+            Action::CancelAttempt {
+                attempt,
+                drop_connections,
+            } => self.world.cancel(self.now, attempt, drop_connections),
+            Action::Verify { fetch, .. } => self.later(
+                Duration::ZERO,
+                Later::Input(Input::Verified {
+                    fetch,
+                    intact: true,
+                }),
+            ),
+            Action::Parse { .. } => {
+                let outline = self.setup.title.outline().clone();
+                self.later(Duration::ZERO, Later::Input(Input::ManifestParsed(outline)));
+            }
+            Action::ResetNetwork => self.world.reset(self.now),
+            // Samples and the clock: the session itself extrapolates, as with the player's null sink.
+            Action::HandOn { .. }
+            | Action::Release { .. }
+            | Action::Flush { .. }
+            | Action::EndOfTrack { .. }
+            | Action::Clock(_) => {}
+        }
+    }
+}
+
+impl Outcome {
+    /// Returns the log as one text, to compare two runs byte for byte.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.log.join("\n")
+    }
+}

@@ -1,0 +1,111 @@
+//! What a simulated world is made of.
+
+use std::time::Duration;
+
+use nearcast_core::{Command, Config};
+use nearcast_link::LinkConfig;
+use nearcast_protocol::fault::Fault;
+use nearcast_units::BitRate;
+
+use crate::title::SimTitle;
+
+/// A world and what happens in it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The session's settings, its seed among them.
+    pub config: Config,
+    /// What is played.
+    pub title: SimTitle,
+    /// Appliances, best first.
+    pub edges: Vec<EdgeSetup>,
+    /// The link that all answers cross.
+    pub last_mile: LinkConfig,
+    /// When a grant has to be refreshed; `None` is never.
+    pub refresh_after: Option<Duration>,
+    /// What goes wrong, and when.
+    pub faults: Vec<TimedFault>,
+    /// What the viewer does, and when.
+    pub commands: Vec<TimedCommand>,
+    /// The run ends here if the session has not.
+    pub limit: Duration,
+}
+
+/// One appliance.
+#[derive(Clone, Debug)]
+pub struct EdgeSetup {
+    /// Its name.
+    pub name: String,
+    /// Its own link.
+    pub link: LinkConfig,
+}
+
+/// Something that goes wrong at a time since the play intent.
+#[derive(Clone, Debug)]
+pub struct TimedFault {
+    /// When.
+    pub at: Duration,
+    /// Index of the appliance.
+    pub edge: usize,
+    /// What; `None` restores the appliance.
+    pub fault: Option<Fault>,
+}
+
+/// Something the viewer does at a time since the play intent.
+#[derive(Clone, Debug)]
+pub struct TimedCommand {
+    /// When.
+    pub at: Duration,
+    /// What.
+    pub command: Command,
+}
+
+impl Setup {
+    /// Makes a quiet world: `edges` equal appliances of 40 Mbit/s behind a last mile of 20 Mbit/s, round
+    /// trips from 20 ms on, 5 ms more for each further appliance.
+    #[must_use]
+    pub fn quiet(title: SimTitle, edges: u32) -> Self {
+        let limit = title.duration() * 2 + Duration::from_secs(60);
+        Self {
+            config: Config::default(),
+            title,
+            edges: (0..edges)
+                .map(|n| EdgeSetup {
+                    name: format!("edge-{n}"),
+                    link: LinkConfig {
+                        rate: Some(BitRate::from_kbps(40_000)),
+                        delay: Duration::from_micros(5_000 + 2_500 * u64::from(n)),
+                    },
+                })
+                .collect(),
+            last_mile: LinkConfig {
+                rate: Some(BitRate::from_kbps(20_000)),
+                delay: Duration::from_millis(5),
+            },
+            refresh_after: None,
+            faults: Vec::new(),
+            commands: Vec::new(),
+            limit,
+        }
+    }
+
+    /// Adds a fault.
+    #[must_use]
+    pub fn fault(mut self, at_s: f64, edge: usize, fault: Option<Fault>) -> Self {
+        self.faults.push(TimedFault {
+            at: Duration::from_secs_f64(at_s),
+            edge,
+            fault,
+        });
+        self
+    }
+
+    /// Adds something the viewer does.
+    #[must_use]
+    pub fn command(mut self, at_s: f64, command: Command) -> Self {
+        self.commands.push(TimedCommand {
+            at: Duration::from_secs_f64(at_s),
+            command,
+        });
+        self
+    }
+}

@@ -1,0 +1,121 @@
+//! A title without payload: an outline and the size of every object.
+
+use std::time::Duration;
+
+use nearcast_protocol::manifest::{
+    Container, ObjectKey, Outline, Period, Representation, RepresentationKey, Segment,
+    SegmentIndex, Track, TrackKind,
+};
+use nearcast_units::{BitRate, ByteCount, MediaTime, Seed};
+
+/// What is played in a simulation.
+#[derive(Clone, Debug)]
+pub struct SimTitle {
+    outline: Outline,
+}
+
+/// Declared rates of the made title, kbit/s.
+const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
+const SEGMENT: Duration = Duration::from_secs(4);
+
+impl SimTitle {
+    /// Makes a title like the one `make demo` makes: six rungs, two audio languages, segments of 4 s
+    /// whose sizes vary by a third either way.
+    #[must_use]
+    pub fn made(duration: Duration, seed: Seed) -> Self {
+        let mut rng = seed.split("title").rng();
+        let scenes: Vec<f64> = (0..duration.as_millis().div_ceil(SEGMENT.as_millis()))
+            .map(|_| 0.67 + 0.66 * rng.next_f64())
+            .collect();
+        let representation = |id: String, bitrate: BitRate, vary: bool| {
+            let segments = scenes.iter().enumerate().map(|(index, scene)| {
+                let start = SEGMENT * u32::try_from(index).unwrap_or(u32::MAX);
+                let duration = SEGMENT.min(duration.saturating_sub(start));
+                let factor = if vary { *scene } else { 1.0 };
+                let size = bitrate.scaled(factor).bytes_in(duration);
+                Segment {
+                    start: MediaTime::from_duration(start),
+                    duration,
+                    size: Some(size),
+                }
+            });
+            Representation {
+                id,
+                bitrate,
+                codecs: String::new(),
+                resolution: None,
+                container: Container::Fmp4,
+                init: true,
+                index: SegmentIndex::Known(segments.collect()),
+                media_offset_us: 0,
+            }
+        };
+        let track = |kind, language: Option<&str>, representations| Track {
+            kind,
+            language: language.map(Into::into),
+            label: None,
+            role: None,
+            default: language == Some("en"),
+            representations,
+        };
+        let video = LADDER_KBPS
+            .iter()
+            .enumerate()
+            .map(|(rung, kbps)| representation(format!("v{rung}"), BitRate::from_kbps(*kbps), true))
+            .collect();
+        let audio = |language| {
+            vec![representation(
+                format!("a-{language}"),
+                BitRate::from_kbps(96),
+                false,
+            )]
+        };
+        let tracks = vec![
+            track(TrackKind::Video, None, video),
+            track(TrackKind::Audio, Some("en"), audio("en")),
+            track(TrackKind::Audio, Some("sv"), audio("sv")),
+        ];
+        Self {
+            outline: Outline {
+                duration: Some(duration),
+                periods: vec![Period {
+                    start: MediaTime::ZERO,
+                    duration: Some(duration),
+                    tracks,
+                }],
+            },
+        }
+    }
+
+    /// Returns the length.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.outline.duration.unwrap_or_default()
+    }
+
+    /// Returns what the session is told.
+    #[must_use]
+    pub const fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// Returns an object's size.
+    #[must_use]
+    pub fn size(&self, object: ObjectKey) -> ByteCount {
+        match object {
+            ObjectKey::Manifest => ByteCount::new(9_000),
+            ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => ByteCount::new(1_000),
+            ObjectKey::Media(key, index) => self
+                .segment(key, index)
+                .and_then(|one| one.size)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn segment(&self, key: RepresentationKey, index: u32) -> Option<&Segment> {
+        match &self.outline.representation(key)?.index {
+            SegmentIndex::Known(segments) => segments.get(usize::try_from(index).ok()?),
+            SegmentIndex::Deferred => None,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What must hold of sessions in virtual time.
+
+use std::time::Duration;
+
+use nearcast_core::Command;
+use nearcast_protocol::fault::Fault;
+use nearcast_sim::{Outcome, Setup, SimTitle, Simulation};
+use nearcast_units::{BitRate, MediaTime, Ratio, Seed};
+
+fn two_minutes() -> Setup {
+    Setup::quiet(SimTitle::made(Duration::from_secs(120), Seed::new(7)), 10)
+}
+
+fn run(setup: Setup) -> Outcome {
+    let outcome = Simulation::new(setup).run();
+    assert_eq!(outcome.violations, Vec::<String>::new());
+    outcome
+}
+
+/// Plays through; returns the outcome after checking what every undisturbed viewer may expect.
+fn smooth(setup: Setup) -> Outcome {
+    let outcome = run(setup);
+    assert!(
+        outcome.over,
+        "ended at {} s: {:?}",
+        outcome.ended_at.as_secs_f64(),
+        outcome.report.decisions.last()
+    );
+    assert_eq!(outcome.report.error, None);
+    assert_eq!(
+        outcome.report.stalls,
+        vec![],
+        "{:#?}",
+        outcome.report.decisions
+    );
+    assert!(
+        (outcome.report.played_s - 120.0).abs() < 0.01,
+        "{}",
+        outcome.report.played_s
+    );
+    outcome
+}
+
+#[test]
+fn a_quiet_world_plays_through_at_the_top() {
+    let outcome = smooth(two_minutes());
+    assert!(
+        outcome.report.startup_s.unwrap() < 1.0,
+        "{:?}",
+        outcome.report.startup_s
+    );
+    assert!(
+        outcome.report.mean_bitrate_bps > 4_500_000.0,
+        "{}",
+        outcome.report.mean_bitrate_bps
+    );
+    assert_eq!(outcome.report.failovers, vec![]);
+}
+
+#[test]
+fn an_edge_that_dies_is_left_in_mid_segment_and_nobody_notices() {
+    let outcome = smooth(two_minutes().fault(33.0, 0, Some(Fault::Kill)));
+    let quiet = smooth(two_minutes());
+    assert_eq!(outcome.report.edges[0].state != "closed", true);
+    assert!(outcome.report.mean_bitrate_bps > quiet.report.mean_bitrate_bps * 0.9);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log_twice() {
+    let setup = || {
+        two_minutes()
+            .fault(33.0, 0, Some(Fault::Kill))
+            .fault(60.0, 1, Some(Fault::Stop))
+    };
+    assert_eq!(run(setup()).text(), run(setup()).text());
+}
+
+#[test]
+fn a_silent_edge_is_left_within_two_seconds() {
+    // Slow links, so that a segment is always on its way when the edge falls silent.
+    let mut setup = two_minutes();
+    for edge in &mut setup.edges {
+        edge.link.rate = Some(BitRate::from_kbps(4_000));
+    }
+    for at in [20.0, 20.7, 21.4, 40.1, 63.3] {
+        let outcome = smooth(setup.clone().fault(at, 0, Some(Fault::Stop)));
+        for failover in &outcome.report.failovers {
+            assert!(
+                failover.first_byte_s.is_some_and(|first| first < 2.0),
+                "{failover:?}"
+            );
+        }
+        assert!(
+            !outcome.report.failovers.is_empty(),
+            "silent at {at}: {:#?}",
+            outcome.report.decisions
+        );
+        let wasted = outcome.report.bytes.wasted;
+        assert!(wasted < 600_000, "{wasted}");
+    }
+}
+
+#[test]
+fn a_reset_in_mid_body_is_continued_where_it_was() {
+    let mut setup = two_minutes();
+    setup.edges.truncate(2);
+    let reset = Fault::Reset {
+        after: Ratio::new(0.5).unwrap(),
+    };
+    let outcome = smooth(setup.fault(20.0, 0, Some(reset)));
+    let failover = outcome.report.failovers.first().expect("a failover");
+    assert!(failover.offset > 0, "{failover:?}");
+    assert!(failover.wasted_bytes <= 4096, "{failover:?}");
+}
+
+#[test]
+fn one_slow_edge_is_not_blamed_on_the_line() {
+    let mut setup = two_minutes();
+    for edge in &mut setup.edges {
+        edge.link.rate = Some(BitRate::from_kbps(12_000));
+    }
+    let slow = Fault::Rate {
+        rate_bps: Some(2_400_000),
+    };
+    let outcome = smooth(setup.fault(30.0, 0, Some(slow)));
+    let after: Vec<u64> = outcome
+        .report
+        .segments
+        .iter()
+        .filter(|one| one.track == "video" && one.requested_s > 36.0)
+        .map(|one| one.bitrate_bps)
+        .collect();
+    assert!(after.iter().all(|bps| *bps >= 3_000_000), "{after:?}");
+    assert!(
+        outcome.bytes[0].get() < outcome.bytes.iter().map(|bytes| bytes.get()).sum::<u64>() / 2
+    );
+}
+
+#[test]
+fn a_line_that_slows_down_costs_the_rung_and_not_the_edge() {
+    let mut setup = two_minutes();
+    for edge in 0..10 {
+        setup = setup.fault(
+            30.0,
+            edge,
+            Some(Fault::Rate {
+                rate_bps: Some(1_500_000),
+            }),
+        );
+    }
+    let outcome = smooth(setup);
+    let last = outcome
+        .report
+        .segments
+        .iter()
+        .rev()
+        .find(|one| one.track == "video")
+        .unwrap();
+    assert!(last.bitrate_bps <= 1_050_000, "{}", last.bitrate_bps);
+}
+
+#[test]
+fn all_edges_down_is_a_state_and_not_an_end() {
+    let mut setup = two_minutes();
+    setup.limit = Duration::from_secs(400);
+    for edge in 0..10 {
+        setup = setup
+            .fault(20.0, edge, Some(Fault::Kill))
+            .fault(90.0, edge, None);
+    }
+    let outcome = run(setup);
+    assert!(outcome.over, "{:#?}", outcome.report.decisions);
+    assert_eq!(outcome.report.error, None);
+    assert_eq!(outcome.report.stall_count, 1);
+    assert!(outcome.text().contains("all_edges_down") && outcome.text().contains("edges_back"));
+    assert!(
+        outcome.report.stalls[0].duration_s < 50.0,
+        "{:?}",
+        outcome.report.stalls
+    );
+}
+
+#[test]
+fn nothing_before_the_first_frame_ends_after_fifteen_seconds() {
+    let mut setup = two_minutes();
+    for edge in 0..10 {
+        setup = setup.fault(0.0, edge, Some(Fault::Stop));
+    }
+    let outcome = run(setup);
+    assert!(outcome.over);
+    assert!(
+        outcome.ended_at.as_secs_f64() < 15.1,
+        "{}",
+        outcome.ended_at.as_secs_f64()
+    );
+    assert!(outcome.report.error.is_some());
+}
+
+#[test]
+fn a_seek_goes_on_from_there() {
+    let outcome = run(two_minutes().command(
+        10.0,
+        Command::Seek {
+            to: MediaTime::from_micros(100_000_000),
+        },
+    ));
+    assert!(outcome.over);
+    assert_eq!(outcome.report.stalls, vec![]);
+    assert!(
+        outcome.report.played_s < 40.0,
+        "{}",
+        outcome.report.played_s
+    );
+    let back = run(two_minutes().command(
+        50.0,
+        Command::Seek {
+            to: MediaTime::from_micros(5_000_000),
+        },
+    ));
+    assert!(
+        (back.report.played_s - (50.0 + 115.0)).abs() < 3.0,
+        "{}",
+        back.report.played_s
+    );
+}
+
+#[test]
+fn a_pause_holds_and_play_goes_on() {
+    let outcome = smooth(
+        two_minutes()
+            .command(10.0, Command::Pause)
+            .command(40.0, Command::Play),
+    );
+    assert!(outcome.ended_at.as_secs_f64() > 149.0);
+}
+
+#[test]
+fn tokens_are_refreshed_while_it_plays_and_while_it_is_paused() {
+    let mut setup = two_minutes()
+        .command(10.0, Command::Pause)
+        .command(200.0, Command::Play);
+    setup.refresh_after = Some(Duration::from_secs(45));
+    setup.limit = Duration::from_secs(400);
+    let outcome = smooth(setup);
+    let refreshes = outcome
+        .report
+        .fetches
+        .iter()
+        .filter(|fetch| fetch.kind == "play")
+        .count();
+    assert!(refreshes >= 7, "{refreshes}");
+}
+
+#[test]
+fn the_viewer_may_choose_another_language_and_lock_a_rung() {
+    let outcome = smooth(
+        two_minutes()
+            .command(20.0, Command::SelectAudio { track: 1 })
+            .command(30.0, Command::LockRung { rung: Some(1) }),
+    );
+    assert!(
+        outcome
+            .report
+            .segments
+            .iter()
+            .any(|one| one.representation == "a-sv")
+    );
+    assert_eq!(
+        outcome
+            .report
+            .segments
+            .iter()
+            .rev()
+            .find(|one| one.track == "video")
+            .unwrap()
+            .representation,
+        "v1"
+    );
+}
