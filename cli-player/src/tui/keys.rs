@@ -107,6 +107,10 @@ pub(super) fn typed(mut bytes: &[u8]) -> Vec<Input> {
     inputs
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most of a keyboard's keys mean nothing here"
+)]
 fn input(key: KeyEvent) -> Option<Input> {
     let shift = key.modifiers.contains(KeyModifiers::SHIFT);
     if key.modifiers.contains(KeyModifiers::CONTROL) {
