@@ -4,12 +4,12 @@
 use core::time::Duration;
 
 use nearcast_protocol::manifest::Representation;
-use nearcast_units::BitRate;
+use nearcast_units::{BitRate, ByteCount};
 
 use crate::config::AbrRule;
 
 /// What a rule may look at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct AbrContext<'a> {
     /// Representations by ascending bit rate, already cut to the cap.
     pub(crate) ladder: &'a [Representation],
@@ -23,6 +23,8 @@ pub(crate) struct AbrContext<'a> {
     pub(crate) rate: Option<BitRate>,
     /// Rung of the segment before; `None` for the first.
     pub(crate) last: Option<usize>,
+    /// Size of the segment to come at a rung.
+    pub(crate) size: &'a dyn Fn(usize) -> ByteCount,
 }
 
 /// A rung and the reason for it.
@@ -111,8 +113,18 @@ fn throughput(context: &AbrContext<'_>) -> usize {
     } else {
         SAFETY
     };
-    sustained(context.ladder, rate.scaled(safety))
+    let rung = sustained(context.ladder, rate.scaled(safety));
+    // Declared rates are means: the segment itself must be here before the buffer is empty.
+    let room = context.buffer.mul_f64(IN_TIME);
+    let in_time = |rung: &usize| {
+        rate.time_for((context.size)(*rung))
+            .is_some_and(|takes| takes <= room)
+    };
+    (0..=rung).rev().find(in_time).unwrap_or(0)
 }
+
+/// Share of the buffer that the next transfer may use up.
+const IN_TIME: f64 = 0.75;
 
 fn sustained(ladder: &[Representation], rate: BitRate) -> usize {
     ladder
@@ -151,8 +163,10 @@ mod tests {
     use alloc::vec::Vec;
     use nearcast_protocol::manifest::SegmentIndex;
 
+    const LADDER: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
+
     fn ladder() -> Vec<Representation> {
-        [235, 560, 1050, 1750, 3000, 5800]
+        LADDER
             .iter()
             .map(|kbps| representation("v", *kbps, SegmentIndex::Deferred))
             .collect()
@@ -171,6 +185,7 @@ mod tests {
             segment: Duration::from_secs(4),
             rate: mbps.map(|mbps| BitRate::from_kbps(mbps * 1000)),
             last,
+            size: &|rung| BitRate::from_kbps(LADDER[rung]).bytes_in(Duration::from_secs(4)),
         }
     }
 
@@ -188,6 +203,19 @@ mod tests {
         let mut abr = Abr::new(AbrRule::Dynamic);
         assert_eq!(abr.choose(&context(&ladder, 5, Some(3), Some(3))).rung, 3);
         assert_eq!(abr.choose(&context(&ladder, 5, Some(4), Some(3))).rung, 4);
+    }
+
+    #[test]
+    fn a_segment_that_is_larger_than_its_rung_declares_must_still_come_in_time() {
+        let ladder = ladder();
+        let mut abr = Abr::new(AbrRule::Dynamic);
+        let size =
+            |rung: usize| BitRate::from_kbps(LADDER[rung] * 2).bytes_in(Duration::from_secs(4));
+        let context = AbrContext {
+            size: &size,
+            ..context(&ladder, 5, Some(4), Some(3))
+        };
+        assert_eq!(abr.choose(&context).rung, 3);
     }
 
     #[test]

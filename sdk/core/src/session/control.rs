@@ -150,6 +150,7 @@ impl Session {
             | GrantState::Held { .. } => {}
         }
         let known = self.timeline.is_some()
+            || self.parsing.contains(&ObjectKey::Manifest)
             || self
                 .fetches
                 .iter()
@@ -160,6 +161,7 @@ impl Session {
     }
 
     pub(super) fn manifest_parsed(&mut self, outline: Outline) {
+        self.parsing.retain(|object| *object != ObjectKey::Manifest);
         if self.timeline.is_some() {
             return;
         }
@@ -219,6 +221,8 @@ impl Session {
         segments: Vec<Segment>,
         init: bool,
     ) {
+        self.parsing
+            .retain(|object| *object != ObjectKey::Index(key));
         let Some(timeline) = &mut self.timeline else {
             return;
         };
@@ -234,7 +238,14 @@ impl Session {
 
     /// A manifest that one edge gives and nobody can read may be good on another edge.
     pub(super) fn parse_failed(&mut self, object: ObjectKey, error: SessionError) {
+        self.parsing.retain(|one| *one != object);
+        let givers = self.recorder.contributors(object);
         let suspects = self.suspects.entry(object).or_default();
+        for giver in givers {
+            if !suspects.contains(&giver) {
+                suspects.push(giver);
+            }
+        }
         let others = self.edges.usable(self.now, object, suspects).count();
         if others == 0 || suspects.len() >= PARSE_TRIES {
             return self.fail(error);

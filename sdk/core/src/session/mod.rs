@@ -55,6 +55,8 @@ pub struct Session {
     lock: Option<u16>,
     cap: Option<BitRate>,
     fetches: Vec<Fetch>,
+    /// Manifests and indices that the driver parses.
+    parsing: Vec<ObjectKey>,
     inits: BTreeMap<RepresentationKey, Init>,
     /// Whose init was handed on last, per track.
     handed_init: [Option<RepresentationKey>; 3],
@@ -146,6 +148,7 @@ impl Session {
             lock: None,
             cap: config.rung_cap,
             fetches: Vec::new(),
+            parsing: Vec::new(),
             inits: BTreeMap::new(),
             handed_init: [None; 3],
             suspects: BTreeMap::new(),

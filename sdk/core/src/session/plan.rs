@@ -344,6 +344,16 @@ impl Session {
             .buffered
             .back()
             .map_or(Duration::from_secs(4), |last| last.end.since(last.start));
+        let next = self.track(kind).next;
+        let size = |rung: usize| {
+            let place = key(rung).map(|key| (key, timeline.place(key, next)));
+            if let Some((key, Place::Segment { segment, .. })) = place {
+                return timeline.size(key, &segment);
+            }
+            ladder
+                .get(rung)
+                .map_or(SMALL, |one| one.bitrate.bytes_in(segment))
+        };
         let context = AbrContext {
             ladder: ladder.get(..=top)?,
             buffer: self.track(kind).level(self.clock.position(self.now)),
@@ -351,6 +361,7 @@ impl Session {
             segment,
             rate: self.rate_for_plan(),
             last: last.map(|last| last.min(top)),
+            size: &size,
         };
         let choice = self.abr.choose(&context);
         let rung = choice.rung.min(top);
@@ -385,7 +396,9 @@ impl Session {
 
     fn want_index(&mut self, kind: TrackKind, key: RepresentationKey) {
         let object = ObjectKey::Index(key);
-        if !self.fetches.iter().any(|fetch| fetch.object == object) {
+        if !self.parsing.contains(&object)
+            && !self.fetches.iter().any(|fetch| fetch.object == object)
+        {
             self.begin_fetch(object, Some(kind), SMALL);
         }
     }

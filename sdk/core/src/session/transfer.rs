@@ -922,6 +922,7 @@ impl Session {
         self.progress_at = self.now;
         match fetch.object {
             ObjectKey::Manifest | ObjectKey::Index(_) => {
+                self.parsing.push(fetch.object);
                 self.actions.push_back(Action::Parse {
                     fetch: fetch.id,
                     object: fetch.object,
