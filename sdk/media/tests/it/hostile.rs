@@ -5,7 +5,9 @@ use nearcast_media::{
 };
 use proptest::prelude::*;
 
-use crate::fixtures::{AUDIO, MUXED, OPUS, SURROUND, VIDEO, boxed, demux_in_pieces, position_of};
+use crate::fixtures::{
+    AUDIO, MUXED, OPUS, SURROUND, VIDEO, boxed, demux_in_pieces, position_of, samples_of,
+};
 
 fn video_error(segment: &[u8]) -> DemuxError {
     let init = InitSegment::parse(VIDEO.init).unwrap();
@@ -299,6 +301,26 @@ proptest! {
     ) {
         let (init, segment) = FILES[file];
         play(&mutated(init, &mutations), segment, 1000);
+    }
+
+    #[test]
+    fn mutated_samples_are_sound_or_a_typed_error(
+        mutations in mutations(),
+        samples in prop::collection::vec(0..95_usize, 1..5),
+    ) {
+        let track = InitSegment::parse(AUDIO.init).unwrap().tracks.remove(0);
+        let mut decoder = audio_decoder(&track).unwrap();
+        let all = samples_of(&AUDIO);
+        for index in samples {
+            let mut sample = all[index].clone();
+            sample.data = mutated(&sample.data, &mutations).into();
+            if let Ok(frame) = decoder.decode(&sample) {
+                prop_assert!(frame.samples.len() <= 1024);
+                prop_assert!(frame.samples.iter().all(|value| value.is_finite()));
+            }
+            // Whatever it was, the next good one is heard.
+            prop_assert!(decoder.decode(&all[50]).is_ok());
+        }
     }
 
     #[test]
