@@ -1,0 +1,281 @@
+//! The body of an answer on its way out, and the log line that follows it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use nearcast_appliance::{BodyEnd, Disposition, Moment, Outcome, Target, corrupts};
+use nearcast_link::{LinkState, Pacer};
+use nearcast_units::{ByteCount, Instant};
+use tokio::io::AsyncReadExt;
+
+use crate::access_log::{AccessEntry, End};
+use crate::connection::Control;
+use crate::edge::Edge;
+
+/// Where bytes come from.
+pub(crate) enum Source {
+    /// A file at the right offset.
+    File(tokio::fs::File),
+    /// Text made for this answer.
+    Text(Bytes),
+    /// That many bytes that nobody reads.
+    Filler,
+}
+
+/// A body that is sent as the link and the faults allow.
+pub(crate) struct AnswerBody {
+    source: Source,
+    /// How much of it was taken.
+    taken: u64,
+    first: u64,
+    length: u64,
+    corrupt: bool,
+    end: BodyEnd,
+    trickle: Option<Pacer>,
+    path: String,
+    log: LogLine,
+}
+
+/// What the transport is to do next.
+pub(crate) enum Step {
+    /// Send these; say [`AnswerBody::sent`] when they were handed over.
+    Data(Bytes),
+    /// End the body, complete or not.
+    End,
+    /// Reset the connection (TCP) or the stream (QUIC).
+    Reset,
+}
+
+/// One write at most: large enough to be cheap, small enough to share the link.
+const CHUNK: u64 = 64 * 1024;
+
+impl AnswerBody {
+    pub(crate) fn new(
+        source: Source,
+        target: Target<'_>,
+        fault: &Disposition,
+        mut log: LogLine,
+    ) -> Self {
+        let now = log.edge.clock.now();
+        log.expected = target.length;
+        Self {
+            source,
+            taken: 0,
+            first: target.first,
+            length: target.length,
+            corrupt: fault.corrupt,
+            end: fault.end,
+            trickle: fault.rate.map(|rate| Pacer::new(now, Some(rate))),
+            path: target.path.to_owned(),
+            log,
+        }
+    }
+
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Waits until something may be sent.
+    pub(crate) async fn next(&mut self) -> Step {
+        let (limit, cut) = match self.end {
+            BodyEnd::Complete => (self.length, None),
+            BodyEnd::Reset { after } => (after, Some(End::Reset)),
+            BodyEnd::Truncate { after } => (after, Some(End::Truncated)),
+        };
+        if self.taken < limit {
+            let edge = Arc::clone(&self.log.edge);
+            let want = (limit - self.taken).min(CHUNK);
+            let allowed = edge.gate.allowance(want, self.trickle.as_mut()).await;
+            return match self.take(allowed).await {
+                Ok(bytes) => Step::Data(bytes),
+                Err(error) => {
+                    tracing::warn!(edge = %edge.id, path = %self.path, %error, "a file ended early");
+                    self.log.end = Some(End::Failed);
+                    Step::Reset
+                }
+            };
+        }
+        let Some(cut) = cut else {
+            return Step::End;
+        };
+        self.log.control.settle().await;
+        self.log.end = Some(cut);
+        let target = Target {
+            path: &self.path,
+            first: self.first,
+            length: self.length,
+        };
+        let end = self.end;
+        self.log
+            .edge
+            .with(|appliance, now| appliance.handle_cut(now, target, end));
+        if cut == End::Reset {
+            Step::Reset
+        } else {
+            Step::End
+        }
+    }
+
+    /// Bytes were handed to the transport.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.log.entry.bytes += bytes;
+        self.log.last_at = self.log.edge.clock.now();
+        self.log.edge.counters().bytes += bytes;
+        self.log
+            .edge
+            .with(|appliance, now| appliance.handle_bytes(now, ByteCount::new(bytes)));
+    }
+
+    async fn take(&mut self, count: u64) -> std::io::Result<Bytes> {
+        let size = usize::try_from(count).unwrap_or(usize::MAX);
+        let bytes = match &mut self.source {
+            Source::File(file) => {
+                let mut buffer = BytesMut::zeroed(size);
+                file.read_exact(&mut buffer).await?;
+                buffer.freeze()
+            }
+            Source::Text(text) => text.split_to(size.min(text.len())),
+            Source::Filler => Bytes::from(vec![0x4e; size]),
+        };
+        let from = self.taken;
+        self.taken += count;
+        if !self.corrupt {
+            return Ok(bytes);
+        }
+        let mut spoilt = BytesMut::from(&bytes[..]);
+        for (index, byte) in (from..).zip(spoilt.iter_mut()) {
+            if corrupts(index, self.length) {
+                *byte ^= 0xff;
+            }
+        }
+        Ok(spoilt.freeze())
+    }
+
+    /// Turns it into a body for hyper. A reset tears the whole connection down and never returns.
+    pub(crate) fn into_frames(
+        self,
+    ) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send
+    {
+        futures_util::stream::unfold(self, |mut body| async move {
+            match body.next().await {
+                Step::Data(bytes) => {
+                    body.sent(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                    Some((Ok(Frame::data(bytes)), body))
+                }
+                Step::End => None,
+                Step::Reset => {
+                    body.log.control.request_reset();
+                    std::future::pending().await
+                }
+            }
+        })
+    }
+}
+
+/// Writes the log line of one request when it is dropped, so that none is missing.
+pub(crate) struct LogLine {
+    edge: Arc<Edge>,
+    control: Arc<Control>,
+    pub(crate) entry: AccessEntry,
+    protocol: &'static str,
+    began: Instant,
+    /// When the last bytes were handed over.
+    last_at: Instant,
+    expected: u64,
+    end: Option<End>,
+}
+
+impl LogLine {
+    pub(crate) fn new(
+        edge: Arc<Edge>,
+        control: Arc<Control>,
+        protocol: &'static str,
+        request: &http::request::Parts,
+    ) -> Self {
+        let Moment { at, unix_ms } = edge.now();
+        let entry = AccessEntry {
+            unix_ms,
+            at_ms: at.as_secs_f64() * 1000.0,
+            appliance: edge.id.clone(),
+            protocol: protocol.to_owned(),
+            method: request.method.as_str().to_owned(),
+            path: request.uri.path().to_owned(),
+            first: None,
+            last: None,
+            status: None,
+            bytes: 0,
+            duration_ms: 0.0,
+            end: End::Cancelled,
+            cmcd: None,
+            playback_id: None,
+        };
+        Self {
+            edge,
+            control,
+            entry,
+            protocol,
+            began: at,
+            last_at: at,
+            expected: 0,
+            end: None,
+        }
+    }
+
+    fn how_it_ended(&self) -> End {
+        if let Some(end) = self.end {
+            return end;
+        }
+        if self.entry.status.is_some() && self.entry.bytes == self.expected {
+            return End::Complete;
+        }
+        if self.edge.gate.view().state == LinkState::Killed {
+            return End::Killed;
+        }
+        if self.control.is_reset() {
+            return End::Reset;
+        }
+        if self.edge.shutdown.is_cancelled() {
+            return End::Shutdown;
+        }
+        End::Cancelled
+    }
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        let end = self.how_it_ended();
+        let until = match end {
+            End::Complete => self.last_at,
+            End::Cancelled
+            | End::Reset
+            | End::Truncated
+            | End::Killed
+            | End::Shutdown
+            | End::Failed => self.edge.clock.now(),
+        };
+        self.entry.end = end;
+        self.entry.duration_ms = until.since(self.began).as_secs_f64() * 1000.0;
+        let status = self.entry.status.unwrap_or(0);
+        let outcome = match end {
+            End::Reset | End::Truncated | End::Killed | End::Failed => Outcome::Failed,
+            End::Complete | End::Cancelled | End::Shutdown if status >= 500 => Outcome::Failed,
+            End::Complete | End::Cancelled | End::Shutdown => Outcome::Good,
+        };
+        self.edge
+            .count(self.protocol, status, name_of(end), outcome);
+        self.edge.log.add(self.entry.clone());
+    }
+}
+
+const fn name_of(end: End) -> &'static str {
+    match end {
+        End::Complete => "complete",
+        End::Cancelled => "cancelled",
+        End::Reset => "reset",
+        End::Truncated => "truncated",
+        End::Killed => "killed",
+        End::Shutdown => "shutdown",
+        End::Failed => "failed",
+    }
+}

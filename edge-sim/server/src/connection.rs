@@ -1,0 +1,182 @@
+//! One TCP connection behind the link: it can be frozen, and torn down with a reset.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::gate::Gate;
+
+/// What the requests on a connection and its task know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// The connection is to be reset, or was.
+    reset: AtomicBool,
+    reset_wanted: Notify,
+    /// Bytes written to the socket, and whether it took the last ones.
+    written: AtomicU64,
+    blocked: AtomicBool,
+    /// Who waits for a frozen connection: the reading and the writing side.
+    frozen: Mutex<[Option<Waker>; 2]>,
+}
+
+impl Control {
+    /// Has the connection's task reset it.
+    pub(crate) fn request_reset(&self) {
+        self.mark_reset();
+        self.reset_wanted.notify_one();
+    }
+
+    pub(crate) async fn reset_wanted(&self) {
+        self.reset_wanted.notified().await;
+    }
+
+    /// From now on, closing the socket is a reset.
+    pub(crate) fn mark_reset(&self) {
+        self.reset.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.reset.load(Ordering::SeqCst)
+    }
+
+    /// Lets both sides look at the link again.
+    pub(crate) fn thaw(&self) {
+        let wakers =
+            std::mem::take(&mut *self.frozen.lock().unwrap_or_else(PoisonError::into_inner));
+        for waker in wakers.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until what was handed to HTTP has reached the socket: nothing more was written for some
+    /// milliseconds. Neither hyper nor h2 says so itself. Bounded, for clients that do not read.
+    pub(crate) async fn settle(&self) {
+        let mut calm = 0;
+        let mut seen = self.written.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(4)).await;
+            let written = self.written.load(Ordering::SeqCst);
+            calm = if written == seen && !self.blocked.load(Ordering::SeqCst) {
+                calm + 1
+            } else {
+                0
+            };
+            seen = written;
+            if calm == 2 {
+                return;
+            }
+        }
+    }
+
+    fn freeze(&self, side: usize, waker: &Waker) {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner)[side] = Some(waker.clone());
+    }
+}
+
+/// A socket behind the link.
+#[derive(Debug)]
+pub(crate) struct GatedStream {
+    pub(crate) stream: TcpStream,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) control: Arc<Control>,
+}
+
+const READ: usize = 0;
+const WRITE: usize = 1;
+
+impl GatedStream {
+    fn poll_open(&self, side: usize, cx: &Context<'_>) -> Poll<()> {
+        if self.gate.is_up() {
+            return Poll::Ready(());
+        }
+        self.control.freeze(side, cx.waker());
+        // It may have come up between the two lines above.
+        if self.gate.is_up() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn note(&self, written: &Poll<io::Result<usize>>) {
+        self.control
+            .blocked
+            .store(written.is_pending(), Ordering::SeqCst);
+        if let Poll::Ready(Ok(bytes)) = written {
+            let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
+            self.control.written.fetch_add(bytes, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for GatedStream {
+    fn drop(&mut self) {
+        // A socket that is closed with a linger time of zero sends a reset.
+        if self.control.is_reset()
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "a connection could not be reset");
+        }
+    }
+}
+
+impl AsyncRead for GatedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_open(READ, cx));
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for GatedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.poll_open(WRITE, cx).is_pending() {
+            self.control.blocked.store(true, Ordering::SeqCst);
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.poll_open(WRITE, cx).is_pending() {
+            self.control.blocked.store(true, Ordering::SeqCst);
+            return Poll::Pending;
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_open(WRITE, cx));
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_open(WRITE, cx));
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

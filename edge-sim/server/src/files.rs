@@ -1,0 +1,266 @@
+//! Files under a root, and nothing outside it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use nearcast_appliance::token::decode;
+use ring::digest;
+
+use crate::config::EdgeError;
+
+/// The folder an edge serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// Canonical.
+    root: Arc<PathBuf>,
+    digests: Arc<Mutex<BTreeMap<PathBuf, Digest>>>,
+}
+
+/// A file that is open, and what HTTP says of it.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) file: File,
+    pub(crate) length: u64,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) modified: Option<SystemTime>,
+    pub(crate) content_type: &'static str,
+}
+
+/// Why a file is not served.
+#[derive(Debug)]
+pub(crate) enum FileError {
+    /// There is none that may be served.
+    NotFound,
+    /// There is one and it cannot be read.
+    Unreadable(io::Error),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Digest {
+    length: u64,
+    modified: Option<SystemTime>,
+    sha256: [u8; 32],
+}
+
+/// Digests of more files are forgotten: some 100 bytes each.
+const DIGESTS_MAX: usize = 65_536;
+/// More titles than this are not reported.
+const PREFIXES_MAX: usize = 1000;
+
+impl Files {
+    pub(crate) fn open(root: &Path) -> Result<Self, EdgeError> {
+        let failed = |source| EdgeError::Root {
+            path: root.to_owned(),
+            source,
+        };
+        let canonical = root.canonicalize().map_err(failed)?;
+        fs::read_dir(&canonical).map_err(failed)?;
+        Ok(Self {
+            root: Arc::new(canonical),
+            digests: Arc::default(),
+        })
+    }
+
+    /// Opens a file by a path from a URL that was decoded already. Blocks.
+    pub(crate) fn find(&self, path: &str) -> Result<Object, FileError> {
+        if !is_plain(path) {
+            return Err(FileError::NotFound);
+        }
+        // Links are followed here, so that one that leads out of the root is found out.
+        let file = self.root.join(path).canonicalize();
+        let file = file.map_err(|error| {
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                FileError::Unreadable(error)
+            } else {
+                FileError::NotFound
+            }
+        })?;
+        if !file.starts_with(self.root.as_path()) {
+            return Err(FileError::NotFound);
+        }
+        let opened = File::open(&file).map_err(FileError::Unreadable)?;
+        let about = opened.metadata().map_err(FileError::Unreadable)?;
+        if !about.is_file() {
+            return Err(FileError::NotFound);
+        }
+        let (length, modified) = (about.len(), about.modified().ok());
+        let sha256 = self
+            .digest(&file, length, modified)
+            .map_err(FileError::Unreadable)?;
+        Ok(Object {
+            content_type: content_type(&file),
+            file: opened,
+            length,
+            sha256,
+            modified,
+        })
+    }
+
+    /// Returns path prefixes of what is stored: the folders and files at the top of the root. Blocks.
+    pub(crate) fn prefixes(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.root.as_path()) else {
+            return Vec::new();
+        };
+        let names = entries.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let folder = entry.path().is_dir();
+            (!name.starts_with('.')).then(|| if folder { format!("{name}/") } else { name })
+        });
+        names.take(PREFIXES_MAX).collect()
+    }
+
+    fn digest(
+        &self,
+        path: &Path,
+        length: u64,
+        modified: Option<SystemTime>,
+    ) -> io::Result<[u8; 32]> {
+        let known = self.digests().get(path).copied();
+        if let Some(known) =
+            known.filter(|known| known.length == length && known.modified == modified)
+        {
+            return Ok(known.sha256);
+        }
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut file = File::open(path)?;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            context.update(&buffer[..read]);
+        }
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(context.finish().as_ref());
+        let mut digests = self.digests();
+        if digests.len() >= DIGESTS_MAX {
+            digests.clear();
+        }
+        let digest = Digest {
+            length,
+            modified,
+            sha256,
+        };
+        digests.insert(path.to_owned(), digest);
+        Ok(sha256)
+    }
+
+    fn digests(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Digest>> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Decodes the path of a URL, without its first slash; `None` when it is no path of a file.
+pub(crate) fn decode_path(path: &str) -> Option<String> {
+    decode(path.strip_prefix('/')?).filter(|path| !path.contains('\0'))
+}
+
+/// Only plain names between the slashes: nothing hidden, nothing that means something to a file system.
+fn is_plain(path: &str) -> bool {
+    let plain = |name: &str| {
+        !name.is_empty() && !name.starts_with('.') && !name.contains(['\\', '\0', ':'])
+    };
+    path.len() <= 4096 && path.split('/').all(plain)
+}
+
+fn content_type(path: &Path) -> &'static str {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("mpd") => "application/dash+xml",
+        Some("m3u8") => "application/vnd.apple.mpegurl",
+        Some("m4s") => "video/iso.segment",
+        Some("mp4" | "m4v" | "cmfv") => "video/mp4",
+        Some("m4a" | "cmfa") => "audio/mp4",
+        Some("vtt") => "text/vtt",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("demo")).unwrap();
+        fs::write(root.join("demo/a.m4s"), b"abc").unwrap();
+        fs::write(root.join(".hidden"), b"x").unwrap();
+        fs::write(folder.path().join("secret"), b"secret").unwrap();
+        let files = Files::open(&root).unwrap();
+        (folder, files)
+    }
+
+    #[test]
+    fn only_files_under_the_root_are_found() {
+        let (folder, files) = tree();
+        assert_eq!(files.find("demo/a.m4s").unwrap().length, 3);
+        for path in [
+            "",
+            "demo",
+            "demo/",
+            "/demo/a.m4s",
+            "demo//a.m4s",
+            "../secret",
+            "demo/../../secret",
+            "./demo/a.m4s",
+            "demo\\a.m4s",
+            ".hidden",
+            "demo/b",
+            "demo/a.m4s/b",
+            "C:secret",
+        ] {
+            assert!(
+                matches!(files.find(path), Err(FileError::NotFound)),
+                "{path}"
+            );
+        }
+        #[cfg(unix)]
+        {
+            let link = |to: &str, name: &str| {
+                std::os::unix::fs::symlink(
+                    folder.path().join(to),
+                    folder.path().join("root").join(name),
+                )
+                .unwrap();
+            };
+            link("secret", "out");
+            link("root/demo/a.m4s", "in");
+            assert!(matches!(files.find("out"), Err(FileError::NotFound)));
+            assert_eq!(files.find("in").unwrap().length, 3);
+        }
+        drop(folder);
+    }
+
+    #[test]
+    fn a_changed_file_has_a_new_digest() {
+        let (folder, files) = tree();
+        let first = files.find("demo/a.m4s").unwrap().sha256;
+        assert_eq!(first[..4], [0xba, 0x78, 0x16, 0xbf], "sha-256 of abc");
+        fs::write(folder.path().join("root/demo/a.m4s"), b"abcd").unwrap();
+        assert_ne!(files.find("demo/a.m4s").unwrap().sha256, first);
+    }
+
+    #[test]
+    fn escapes_are_decoded_once() {
+        assert_eq!(decode_path("/a%20b").as_deref(), Some("a b"));
+        assert_eq!(decode_path("/%252e%252e/x").as_deref(), Some("%2e%2e/x"));
+        assert_eq!(decode_path("/a%00b"), None);
+        assert_eq!(decode_path("/a%zz"), None);
+        assert_eq!(decode_path("a"), None);
+    }
+
+    #[test]
+    fn titles_are_the_folders_at_the_top() {
+        let (folder, files) = tree();
+        fs::write(folder.path().join("root/top.mpd"), b"x").unwrap();
+        let mut prefixes = files.prefixes();
+        prefixes.sort();
+        assert_eq!(prefixes, ["demo/", "top.mpd"]);
+    }
+}

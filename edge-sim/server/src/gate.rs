@@ -1,0 +1,158 @@
+//! The link in front of one appliance, for real sockets: rate, delay, black hole and death.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nearcast_appliance::LinkChange;
+use nearcast_link::{LinkState, Pacer};
+use nearcast_units::{BitRate, ByteCount};
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::Clock;
+
+/// What everything that crosses the link looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) state: LinkState,
+    pub(crate) delay: Duration,
+    /// Counts changes, so that listeners can say which they have followed.
+    pub(crate) epoch: u64,
+}
+
+/// The link. Sockets ask it before they move bytes, bodies before they hand some on.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    clock: Clock,
+    /// The same as in the view, for the datagrams' path, which must not lock.
+    is_up: AtomicBool,
+    view: watch::Sender<View>,
+    pacer: Mutex<Pacer>,
+    /// Bodies take turns, first come first served, so that they share the rate fairly.
+    turn: Semaphore,
+}
+
+impl Gate {
+    pub(crate) fn new(clock: Clock, rate: Option<BitRate>, delay: Duration) -> Self {
+        let view = View {
+            state: LinkState::Up,
+            delay,
+            epoch: 0,
+        };
+        Self {
+            is_up: AtomicBool::new(true),
+            view: watch::Sender::new(view),
+            pacer: Mutex::new(Pacer::new(clock.now(), rate)),
+            turn: Semaphore::new(1),
+            clock,
+        }
+    }
+
+    /// Carries out a change; returns its epoch.
+    pub(crate) fn change(&self, change: LinkChange) -> u64 {
+        let now = self.clock.now();
+        let mut view = *self.view.borrow();
+        match change {
+            LinkChange::Restore { rate, delay } => {
+                self.pacer().set_rate(now, rate);
+                view.delay = delay;
+                view.state = LinkState::Up;
+            }
+            LinkChange::Rate(rate) => self.pacer().set_rate(now, rate),
+            LinkChange::Delay(delay) => view.delay = delay,
+            LinkChange::Stop => view.state = LinkState::Stopped,
+            LinkChange::Kill => view.state = LinkState::Killed,
+        }
+        view.epoch += 1;
+        // Datagrams first: a killed QUIC connection must not say goodbye.
+        self.is_up
+            .store(view.state == LinkState::Up, Ordering::SeqCst);
+        self.view.send_replace(view);
+        view.epoch
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        *self.view.borrow()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn rate(&self) -> Option<BitRate> {
+        self.pacer().rate()
+    }
+
+    /// Waits for one crossing of the link.
+    pub(crate) async fn cross(&self) {
+        let delay = self.view().delay;
+        if delay > Duration::ZERO {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Waits until some of `want` bytes may be sent; returns how many, at least one. With a private
+    /// pacer beside the link's, both allow it.
+    ///
+    /// # Cancel safety
+    /// Nothing is taken before it returns.
+    pub(crate) async fn allowance(&self, want: u64, private: Option<&mut Pacer>) -> u64 {
+        let want = ByteCount::new(want);
+        let want = match private {
+            Some(pacer) => {
+                self.paced(want, |now, want| pacer.next_send(now, want))
+                    .await
+            }
+            None => want,
+        };
+        if self.rate().is_none() && self.is_up() {
+            return want.get();
+        }
+        // The semaphore is never closed; without a turn it would be less fair, not wrong.
+        let turn = self.turn.acquire().await.ok();
+        let allowed = self
+            .paced(want, |now, want| self.pacer().next_send(now, want))
+            .await;
+        drop(turn);
+        allowed.get()
+    }
+
+    async fn paced(
+        &self,
+        want: ByteCount,
+        mut ask: impl FnMut(
+            nearcast_units::Instant,
+            ByteCount,
+        ) -> Result<ByteCount, nearcast_units::Instant>,
+    ) -> ByteCount {
+        let mut view = self.subscribe();
+        loop {
+            let up = view.borrow_and_update().state == LinkState::Up;
+            let due = if up {
+                match ask(self.clock.now(), want) {
+                    Ok(bytes) => return bytes,
+                    Err(at) => at,
+                }
+            } else {
+                nearcast_units::Instant::from_nanos(u64::MAX)
+            };
+            tokio::select! {
+                () = self.clock.sleep_until(due) => {}
+                changed = view.changed() => {
+                    // The sender is `self`: it cannot be gone.
+                    if changed.is_err() {
+                        return ByteCount::ZERO;
+                    }
+                }
+            }
+        }
+    }
+
+    fn pacer(&self) -> MutexGuard<'_, Pacer> {
+        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

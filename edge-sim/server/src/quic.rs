@@ -1,0 +1,260 @@
+//! HTTP/3: a UDP socket behind the link and the connections on it.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h3::error::Code;
+use h3::server::RequestResolver;
+use nearcast_link::LinkState;
+use nearcast_protocol::play::HttpProtocol;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, TokioRuntime, UdpPoller};
+use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{Door, answer};
+use crate::body::Step;
+use crate::config::EdgeError;
+use crate::connection::Control;
+use crate::edge::Edge;
+use crate::gate::Gate;
+
+/// What quinn may hold before it is acknowledged: it leaves unshaped.
+const SEND_WINDOW: u64 = 256 * 1024;
+const STREAMS_MAX: u32 = 128;
+const CONNECTIONS_MAX: usize = 2048;
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// A QUIC stream does not say when its bytes have left; on a loopback this is ample.
+const SETTLE: Duration = Duration::from_millis(25);
+
+/// Makes the endpoint. Must be called within a runtime.
+pub(crate) fn endpoint(
+    socket: std::net::UdpSocket,
+    tls: rustls::ServerConfig,
+    gate: Arc<Gate>,
+    blocked: bool,
+) -> Result<Endpoint, EdgeError> {
+    let failed = |reason: String| EdgeError::Tls { reason };
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut transport = quinn::TransportConfig::default();
+    let idle = quinn::IdleTimeout::try_from(IDLE_MAX).map_err(|error| failed(error.to_string()))?;
+    transport
+        .max_idle_timeout(Some(idle))
+        .send_window(SEND_WINDOW)
+        .max_concurrent_bidi_streams(STREAMS_MAX.into());
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    let runtime = Arc::new(TokioRuntime);
+    let inner = runtime
+        .wrap_udp_socket(socket)
+        .map_err(|error| failed(error.to_string()))?;
+    let socket = Arc::new(GatedSocket {
+        inner,
+        gate,
+        blocked,
+    });
+    Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// Takes connections until the edge is shut down.
+pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint) {
+    let connections = TaskTracker::new();
+    loop {
+        tokio::select! {
+            () = edge.shutdown.cancelled() => break,
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) if connections.len() < CONNECTIONS_MAX => {
+                    connections.spawn(connection(Arc::clone(&edge), incoming));
+                }
+                Some(incoming) => incoming.refuse(),
+                None => break,
+            },
+        }
+    }
+    endpoint.close(0_u32.into(), b"");
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection until it ends, or the appliance dies or ends.
+async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming) {
+    let mut view = edge.gate.subscribe();
+    let serve = serve(Arc::clone(&edge), incoming);
+    let mut serve = std::pin::pin!(serve);
+    loop {
+        // A black hole needs nothing here: its datagrams are dropped at the socket.
+        if view.borrow_and_update().state == LinkState::Killed {
+            break;
+        }
+        tokio::select! {
+            () = edge.shutdown.cancelled() => break,
+            changed = view.changed() => if changed.is_err() { break },
+            () = &mut serve => break,
+        }
+    }
+}
+
+async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming) {
+    edge.gate.cross().await;
+    let connected = match incoming.accept() {
+        Ok(connecting) => connecting.await,
+        Err(error) => Err(error),
+    };
+    let accepted = match connected {
+        Ok(quic) => {
+            *edge.counters().connections.entry("h3").or_default() += 1;
+            h3::server::builder()
+                .build(h3_quinn::Connection::new(quic))
+                .await
+        }
+        Err(error) => {
+            tracing::debug!(edge = %edge.id, %error, "a QUIC handshake failed");
+            return;
+        }
+    };
+    let mut http: h3::server::Connection<h3_quinn::Connection, Bytes> = match accepted {
+        Ok(http) => http,
+        Err(error) => {
+            tracing::debug!(edge = %edge.id, %error, "an HTTP/3 connection ended");
+            return;
+        }
+    };
+    // Dropped with the connection, which ends its requests.
+    let mut requests = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = http.accept() => match accepted {
+                Ok(Some(resolver)) => {
+                    requests.spawn(request(Arc::clone(&edge), resolver));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(edge = %edge.id, %error, "an HTTP/3 connection ended");
+                    break;
+                }
+            },
+            Some(_) = requests.join_next() => {}
+        }
+    }
+}
+
+async fn request(edge: Arc<Edge>, resolver: RequestResolver<h3_quinn::Connection, Bytes>) {
+    let (request, mut stream) = match resolver.resolve_request().await {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::debug!(edge = %edge.id, %error, "an HTTP/3 request ended");
+            return;
+        }
+    };
+    let door = Door {
+        edge,
+        protocol: HttpProtocol::H3,
+        control: Arc::new(Control::default()),
+        over_tls: true,
+    };
+    let (head, ()) = request.into_parts();
+    let (head, mut body) = answer(&door, head).await.into_parts();
+    if stream
+        .send_response(http::Response::from_parts(head, ()))
+        .await
+        .is_err()
+    {
+        return;
+    }
+    if body.length() > 0 {
+        loop {
+            match body.next().await {
+                Step::Data(bytes) => {
+                    let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    if stream.send_data(bytes).await.is_err() {
+                        // Without this, a dropped stream would look like a body that is complete and short.
+                        stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+                        return;
+                    }
+                    body.sent(count);
+                }
+                Step::End => break,
+                Step::Reset => {
+                    tokio::time::sleep(SETTLE).await;
+                    stream.stop_stream(Code::H3_INTERNAL_ERROR);
+                    return;
+                }
+            }
+        }
+    }
+    // The line is written before the client can know that it has everything.
+    drop(body);
+    if stream.finish().await.is_ok() {
+        // Read to the end, or quinn tells the client to stop sending what it has sent, which some take for a
+        // failure.
+        while let Ok(Some(_)) = stream.recv_data().await {}
+    }
+}
+
+/// A socket behind the link: what does not pass is lost without a word.
+#[derive(Debug)]
+struct GatedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    gate: Arc<Gate>,
+    blocked: bool,
+}
+
+impl GatedSocket {
+    fn passes(&self) -> bool {
+        !self.blocked && self.gate.is_up()
+    }
+}
+
+impl AsyncUdpSocket for GatedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.inner).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if self.passes() {
+            self.inner.try_send(transmit)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        // A flood must not keep the task from others.
+        for _ in 0..64 {
+            let received = std::task::ready!(self.inner.poll_recv(cx, bufs, meta))?;
+            if self.passes() {
+                return Poll::Ready(Ok(received));
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}

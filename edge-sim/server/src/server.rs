@@ -1,0 +1,314 @@
+//! Starting, steering and ending one edge.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nearcast_appliance::{Appliance, ApplianceConfig};
+use nearcast_protocol::fault::{FaultOrder, FaultReceipt};
+use nearcast_protocol::play::HttpProtocol;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::DropGuard;
+use tokio_util::task::TaskTracker;
+
+use crate::access_log::{AccessEntry, AccessLog};
+use crate::authority::{Authority, Leaf};
+use crate::clock::Clock;
+use crate::config::{Backend, EdgeConfig, EdgeError, FaultError};
+use crate::edge::{Edge, Parts};
+use crate::files::Files;
+use crate::gate::Gate;
+use crate::tcp::{self, Port, Serving};
+use crate::{admin, quic, reporting};
+
+/// Starts edges.
+#[derive(Debug)]
+pub struct EdgeServer;
+
+/// A running edge. Dropping it stops everything; [`shutdown`](Self::shutdown) also waits for that.
+#[derive(Debug)]
+pub struct EdgeHandle {
+    edge: Arc<Edge>,
+    base_url: String,
+    plain_url: Option<String>,
+    admin_url: String,
+    authority: Authority,
+    tasks: TaskTracker,
+    _stop: DropGuard,
+}
+
+/// A free TCP port whose UDP twin is taken is given back and another one tried.
+const PORT_TRIES: u32 = 32;
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+impl EdgeServer {
+    /// Opens the ports and begins to serve. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the root, a port, the authority, the log or the backend's URL cannot be used; nothing runs then.
+    pub async fn start(config: EdgeConfig) -> Result<EdgeHandle, EdgeError> {
+        if !config.admin.ip().is_loopback() {
+            return Err(EdgeError::AdminNotLoopback {
+                address: config.admin,
+            });
+        }
+        let backend = config.backend.clone().map(client).transpose()?;
+        let files = Files::open(&config.root)?;
+        let log = AccessLog::open(config.access_log.as_deref())?;
+        let authority = match &config.authority {
+            Some(authority) => authority.clone(),
+            None => Authority::new()?,
+        };
+        let names = config.host.iter().cloned();
+        let names: Vec<String> = names.chain([config.listen.ip().to_string()]).collect();
+        let leaf = authority.issue(&names)?;
+
+        let has = |protocol: HttpProtocol| config.protocols.contains(&protocol);
+        let (port, udp) = open_port(config.listen, has(HttpProtocol::H3))?;
+        let address = port.address;
+        let plain = config
+            .plain
+            .map(|at| Port::open(at).map_err(|error| in_use("plain HTTP", at, error)))
+            .transpose()?;
+        let admin = TcpListener::bind(config.admin)
+            .await
+            .map_err(|error| in_use("admin", config.admin, error))?;
+        let admin_at = admin
+            .local_addr()
+            .map_err(|error| in_use("admin", config.admin, error))?;
+
+        let clock = Clock::start();
+        let gate = Arc::new(Gate::new(clock, config.rate, config.delay));
+        let reached = reachable(address.ip());
+        let host = config.host.clone().unwrap_or_else(|| in_url(reached));
+        let base_url = format!("https://{host}:{}/", address.port());
+        let plain_url = plain
+            .as_ref()
+            .map(|plain| format!("http://{host}:{}/", plain.address.port()));
+        let model = ApplianceConfig {
+            site: config.site.clone(),
+            kind: config.kind.clone(),
+            position_deg: config.position_deg,
+            base_url: base_url.clone(),
+            protocols: config.protocols.clone(),
+            addresses: vec![reached.to_string()],
+            prefixes: config.prefixes.clone(),
+            capacity: config.capacity,
+            rate: config.rate,
+            delay: config.delay,
+            has_backend: backend.is_some(),
+            ..ApplianceConfig::named(&config.id)
+        };
+        let alt_svc = format!("h3=\":{}\"; ma=86400", address.port());
+        let alt_svc = udp
+            .is_some()
+            .then(|| http::HeaderValue::from_str(&alt_svc).ok());
+        let edge = Arc::new(Edge::new(Parts {
+            clock,
+            gate: Arc::clone(&gate),
+            files,
+            stores: config.stores.clone(),
+            log,
+            alt_svc: alt_svc.flatten(),
+            listeners: 1 + usize::from(plain.is_some()),
+            appliance: Appliance::new(clock.moment(), model),
+        }));
+
+        let mut over_tcp = Vec::new();
+        if has(HttpProtocol::H2) {
+            over_tcp.push(b"h2".to_vec());
+        }
+        over_tcp.push(b"http/1.1".to_vec());
+        let acceptor = TlsAcceptor::from(Arc::new(tls(&leaf, over_tcp, false)?));
+        let endpoint = udp
+            .map(|socket| {
+                let tls = tls(&leaf, vec![b"h3".to_vec()], true)?;
+                quic::endpoint(socket, tls, gate, config.udp_blocked)
+            })
+            .transpose()?;
+
+        // What is stored is known before the first report.
+        reporting::look_through(&edge).await;
+        let tasks = TaskTracker::new();
+        let serving = |tls, index| Serving {
+            edge: Arc::clone(&edge),
+            tls,
+            index,
+        };
+        tasks.spawn(tcp::listen(serving(Some(acceptor), 0), port));
+        if let Some(plain) = plain {
+            tasks.spawn(tcp::listen(serving(None, 1), plain));
+        }
+        if let Some(endpoint) = endpoint {
+            tasks.spawn(quic::listen(Arc::clone(&edge), endpoint));
+        }
+        tasks.spawn(admin::serve(Arc::clone(&edge), admin));
+        tasks.spawn(reporting::run(Arc::clone(&edge), backend));
+        tasks.close();
+        Ok(EdgeHandle {
+            base_url,
+            plain_url,
+            admin_url: format!("http://{admin_at}/"),
+            authority,
+            tasks,
+            _stop: edge.shutdown.clone().drop_guard(),
+            edge,
+        })
+    }
+}
+
+impl EdgeHandle {
+    /// Returns the appliance's identifier.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.edge.id
+    }
+
+    /// Returns the URL of HTTPS and HTTP/3, ending in a slash.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Returns the URL of plain HTTP, ending in a slash, if that was asked for.
+    #[must_use]
+    pub fn plain_url(&self) -> Option<&str> {
+        self.plain_url.as_deref()
+    }
+
+    /// Returns the URL of the admin port, ending in a slash.
+    #[must_use]
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
+    /// Returns the certificate that clients must trust, in PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.authority.ca_pem()
+    }
+
+    /// Carries out an order of faults. When it returns, a killed appliance refuses connections and a revived
+    /// one takes them.
+    ///
+    /// # Errors
+    /// When the order makes no sense, or the port could not be had again.
+    pub async fn apply(&self, order: FaultOrder) -> Result<(), FaultError> {
+        self.edge.apply(order).await
+    }
+
+    /// Returns the receipts of faults that took effect, oldest first.
+    #[must_use]
+    pub fn receipts(&self) -> Vec<FaultReceipt> {
+        self.edge.receipts()
+    }
+
+    /// Returns the last 50,000 requests that ended, in the order they ended.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<AccessEntry> {
+        self.edge.log.entries()
+    }
+
+    /// Ends all connections and closes the ports; waits up to 5 s for that.
+    pub async fn shutdown(self) {
+        self.edge.shutdown.cancel();
+        let ended = tokio::time::timeout(SHUTDOWN_MAX, self.tasks.wait()).await;
+        if ended.is_err() {
+            tracing::warn!(edge = %self.edge.id, "connections outlived the server");
+        }
+    }
+}
+
+/// Opens TCP and, if wanted, UDP under one port number.
+fn open_port(address: SocketAddr, with_udp: bool) -> Result<(Port, Option<UdpSocket>), EdgeError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // A free port may be taken by another edge between two steps; a given one is what it is.
+        let retry = address.port() == 0 && tries < PORT_TRIES;
+        let port = match Port::open(address) {
+            Ok(port) => port,
+            Err(error) if retry && error.kind() == io::ErrorKind::AddrInUse => continue,
+            Err(error) => return Err(in_use("TCP", address, error)),
+        };
+        if !with_udp {
+            return Ok((port, None));
+        }
+        match UdpSocket::bind(port.address) {
+            Ok(socket) => return Ok((port, Some(socket))),
+            Err(error) if retry && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(in_use("UDP", address, error)),
+        }
+    }
+}
+
+fn in_use(what: &'static str, address: SocketAddr, source: io::Error) -> EdgeError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        EdgeError::PortInUse { what, address }
+    } else {
+        EdgeError::Bind {
+            what,
+            address,
+            source,
+        }
+    }
+}
+
+/// The address that clients on this machine use.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => ip,
+    }
+}
+
+fn in_url(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+fn tls(
+    leaf: &Leaf,
+    alpn: Vec<Vec<u8>>,
+    early_data: bool,
+) -> Result<rustls::ServerConfig, EdgeError> {
+    let failed = |error: rustls::Error| EdgeError::Tls {
+        reason: error.to_string(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain.clone(), leaf.key.clone_key())
+        .map_err(failed)?;
+    config.alpn_protocols = alpn;
+    if early_data {
+        // QUIC knows only all or nothing here; requests are GETs, which may be replayed.
+        config.max_early_data_size = u32::MAX;
+    }
+    Ok(config)
+}
+
+fn client(backend: Backend) -> Result<(Backend, reqwest::Client), EdgeError> {
+    let url = reqwest::Url::parse(&backend.url).ok();
+    let good = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !good {
+        return Err(EdgeError::BackendUrl { url: backend.url });
+    }
+    // Fails when one is installed already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(2))
+        .build()
+        .map_err(|error| EdgeError::Tls {
+            reason: error.to_string(),
+        })?;
+    Ok((backend, client))
+}
