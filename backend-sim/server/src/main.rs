@@ -1,3 +1,155 @@
-//! The backend over HTTP.
+//! `nearcast-backend`: the backend in a process of its own.
 
-fn main() {}
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, error::ErrorKind};
+use nearcast_backend_server::{
+    Backend, BackendConfig, CA_CERTIFICATE_FILE, Catalogue, LOOPBACK_SECRET, PlayRate,
+    read_catalogue,
+};
+
+/// Decides who may play what, and from which edges.
+#[derive(Debug, Parser)]
+#[command(name = "nearcast-backend", version)]
+struct Options {
+    /// Where to listen (port 0 takes a free one)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Where sealed play requests come in over plain HTTP [default: the next port]
+    #[arg(long, value_name = "ADDR")]
+    sealed_listen: Option<SocketAddr>,
+    /// Serve without TLS (loopback addresses only)
+    #[arg(long)]
+    plain: bool,
+    /// Name or address that clients reach this backend by
+    #[arg(long, value_name = "HOST")]
+    public_host: Option<String>,
+    /// Catalogue file, or a folder with a catalogue.toml [default: one title, "demo"]
+    #[arg(long, value_name = "PATH")]
+    titles: Option<PathBuf>,
+    /// File that keeps sessions, history, events and keys [default: memory]
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Folder of the certificate authority shared with the edges; made when missing
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "NEARCAST_CA_DIR",
+        default_value = "nearcast-ca"
+    )]
+    ca_dir: PathBuf,
+    /// Bootstrap secret of the edges; needed unless listening on loopback
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "NEARCAST_SECRET",
+        hide_env_values = true
+    )]
+    secret: Option<String>,
+    /// Play requests let through each second, the rest is refused as overloaded (0: all)
+    #[arg(long, value_name = "N")]
+    plays_per_second: Option<u32>,
+}
+
+/// A catalogue is written for a title; without one, the title that `make demo` makes is meant.
+const DEMO_DURATION_MS: u64 = 120_000;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let secret = match &options.secret {
+        Some(secret) => secret.clone(),
+        None if options.listen.ip().is_loopback() => LOOPBACK_SECRET.to_owned(),
+        None => Options::command()
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "--secret is needed when others than this machine can reach the backend",
+            )
+            .exit(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("NEARCAST_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match run(options, secret) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done about a closed stderr.
+            writeln!(std::io::stderr(), "nearcast-backend: {error:#}").unwrap_or_default();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(options: Options, secret: String) -> anyhow::Result<()> {
+    let catalogue = match &options.titles {
+        Some(path) => read_catalogue(path)?,
+        None => Catalogue::demo(DEMO_DURATION_MS),
+    };
+    let sealed_listen = options.sealed_listen.unwrap_or_else(|| {
+        let port = match options.listen.port() {
+            0 => 0,
+            port => port.checked_add(1).unwrap_or(0),
+        };
+        SocketAddr::new(options.listen.ip(), port)
+    });
+    let mut config = BackendConfig {
+        listen: options.listen,
+        sealed_listen: Some(sealed_listen),
+        plain: options.plain,
+        public_host: options.public_host,
+        state: options.state,
+        ca_dir: Some(options.ca_dir.clone()),
+        secret,
+        ..BackendConfig::loopback(catalogue)
+    };
+    config.model.play_rate = options.plays_per_second.map(|per_second| PlayRate {
+        per_second,
+        burst: per_second,
+    });
+
+    let stopped = stop_signal().context("waiting for signals")?;
+    let backend = Backend::start(config).await?;
+    let ca = options.ca_dir.join(CA_CERTIFICATE_FILE);
+    writeln!(
+        std::io::stdout(),
+        "nearcast-backend ready: url={} sealed={} ca={}",
+        backend.url(),
+        backend.sealed_url().unwrap_or("none"),
+        ca.display()
+    )
+    .context("writing to stdout")?;
+    stopped.await;
+    backend.shutdown().await;
+    Ok(())
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        drop(tokio::signal::ctrl_c().await);
+    })
+}

@@ -1,0 +1,294 @@
+//! Starts and stops the backend.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nearcast_backend_model::{Backend as Model, Catalogue, CatalogueError, ModelConfig};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::api::{self, App, Parts, SEALING_KEYS, SIGNING_KEYS, Urls};
+use crate::ca::{Authority, CaError};
+use crate::clock::WallClock;
+use crate::listen;
+use crate::sealing::{SealingConfig, SealingKeys};
+use crate::signing::{NoRandomness, SigningConfig, SigningKeys};
+use crate::store::{self, StoreError, StoreThread};
+
+/// The bootstrap secret of a backend that only this machine reaches.
+pub const LOOPBACK_SECRET: &str = "nearcast-loopback";
+
+/// What a backend is to do.
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// Where the main API listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where sealed play requests come in, over plain HTTP; `None` offers no sealing.
+    pub sealed_listen: Option<SocketAddr>,
+    /// Serves the main API without TLS; on loopback only.
+    pub plain: bool,
+    /// The name or address that clients reach this backend by; `None` is the address it listens on.
+    pub public_host: Option<String>,
+    /// Titles, accounts, plans and networks.
+    pub catalogue: Catalogue,
+    /// File that keeps sessions, playbacks, history, events and keys; `None` keeps them in memory.
+    pub state: Option<PathBuf>,
+    /// Folder of the certificate authority, shared with the edges; `None` makes one in memory.
+    pub ca_dir: Option<PathBuf>,
+    /// What appliances prove themselves with.
+    pub secret: String,
+    /// Limits and spans of the model.
+    pub model: ModelConfig,
+    /// Limits and spans of sealing keys.
+    pub sealing: SealingConfig,
+}
+
+impl BackendConfig {
+    /// A backend on free ports of 127.0.0.1, all in memory.
+    #[must_use]
+    pub fn loopback(catalogue: Catalogue) -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            listen: any_port,
+            sealed_listen: Some(any_port),
+            plain: false,
+            public_host: None,
+            catalogue,
+            state: None,
+            ca_dir: None,
+            secret: LOOPBACK_SECRET.to_owned(),
+            model: ModelConfig::default(),
+            sealing: SealingConfig::default(),
+        }
+    }
+}
+
+/// A backend that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// A port is taken, or an address is not of this machine.
+    #[error(
+        "cannot listen on {address}: {source}; choose another with --listen or --sealed-listen"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The main API without TLS would be open to others.
+    #[error("cannot serve {0} without TLS: that is for loopback addresses only")]
+    PlainNotLoopback(SocketAddr),
+    /// The catalogue contradicts itself.
+    #[error("the catalogue makes no sense: {0}")]
+    Catalogue(#[from] CatalogueError),
+    /// The certificate authority cannot be used.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The state file cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No key can be made.
+    #[error(transparent)]
+    Keys(#[from] NoRandomness),
+}
+
+/// Starts backends.
+#[derive(Debug)]
+pub struct Backend;
+
+impl Backend {
+    /// Starts a backend on the current tokio runtime; it serves when this returns.
+    ///
+    /// # Errors
+    /// When a port, the catalogue, the certificate authority or the state file cannot be used.
+    ///
+    /// # Cancel safety
+    /// When dropped before it returns, nothing is left running.
+    pub async fn start(config: BackendConfig) -> Result<BackendHandle, BackendError> {
+        let clock = Arc::new(WallClock::default());
+        let mut model = Model::new(config.catalogue.clone(), config.model)?;
+        if config.plain && !config.listen.ip().is_loopback() {
+            return Err(BackendError::PlainNotLoopback(config.listen));
+        }
+        let listener = bind(config.listen).await?;
+        let sealed_listener = match config.sealed_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let authority = Authority::open(config.ca_dir.as_deref(), clock.now())?;
+        let tls = if config.plain {
+            None
+        } else {
+            let names = names(config.listen.ip(), config.public_host.as_deref());
+            let tls = authority.server_config(names, clock.now())?;
+            Some(TlsAcceptor::from(Arc::new(tls)))
+        };
+        let urls = urls(&config, local(&listener, config.listen)?, &sealed_listener)?;
+
+        let (store, store_thread, mut kept) = store::open(config.state.as_deref())?;
+        let now = clock.now();
+        for record in std::mem::take(&mut kept.records) {
+            model.restore(now, record);
+        }
+        let signing_config = SigningConfig {
+            rotate_after: SIGNING_ROTATE_AFTER,
+            lead: config.model.report_interval * 4,
+            token_ttl: config.model.token_ttl,
+        };
+        let app = Arc::new(App::new(Parts {
+            model,
+            signing: SigningKeys::new(now, signing_config, kept.keys(SIGNING_KEYS))?,
+            sealing: SealingKeys::new(now, config.sealing, kept.keys(SEALING_KEYS))?,
+            clock,
+            store,
+            urls: urls.clone(),
+            secret: config.secret,
+            report_interval_ms: millis(config.model.report_interval),
+            steering_ttl_ms: millis(config.model.steering_ttl),
+        }));
+
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = sealed_listener {
+            let router = api::sealed_router(Arc::clone(&app));
+            tasks.spawn(listen::serve(listener, None, router, stop.clone()));
+        }
+        let router = api::main_router(Arc::clone(&app));
+        tasks.spawn(listen::serve(listener, tls, router, stop.clone()));
+        tasks.spawn(keep_house(app, stop.clone()));
+        tracing::info!(url = urls.main, "the backend serves");
+        Ok(BackendHandle {
+            urls,
+            ca_pem: authority.pem().to_owned(),
+            tasks,
+            store_thread,
+            stop: stop.drop_guard(),
+        })
+    }
+}
+
+/// A backend that runs. Dropping it stops it.
+#[derive(Debug)]
+pub struct BackendHandle {
+    urls: Urls,
+    ca_pem: String,
+    tasks: JoinSet<()>,
+    store_thread: StoreThread,
+    stop: DropGuard,
+}
+
+impl BackendHandle {
+    /// Returns where the main API is: absolute, without a slash at its end.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.urls.main
+    }
+
+    /// Returns where sealed requests go: absolute, the whole URL; `None` when sealing is not offered.
+    #[must_use]
+    pub fn sealed_url(&self) -> Option<&str> {
+        self.urls.sealed.as_deref()
+    }
+
+    /// Returns the certificate that clients are to trust, in PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Stops: lets requests that are being answered end, and writes everything to the state file.
+    ///
+    /// # Cancel safety
+    /// When dropped, the backend stops without waiting.
+    pub async fn shutdown(self) {
+        let Self {
+            mut tasks,
+            store_thread,
+            stop,
+            ..
+        } = self;
+        drop(stop);
+        while tasks.join_next().await.is_some() {}
+        store_thread.join().await;
+    }
+}
+
+/// A day: keys change while nobody looks, and often enough that it is a habit.
+const SIGNING_ROTATE_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// What has to be done from time to time has seconds to spare.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(10);
+
+async fn keep_house(app: Arc<App>, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = interval.tick() => app.handle_timeout(),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, BackendError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| BackendError::Listen { address, source })
+}
+
+fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, BackendError> {
+    listener
+        .local_addr()
+        .map_err(|source| BackendError::Listen { address, source })
+}
+
+fn urls(
+    config: &BackendConfig,
+    main: SocketAddr,
+    sealed: &Option<TcpListener>,
+) -> Result<Urls, BackendError> {
+    let host = |address: SocketAddr| -> String {
+        match (&config.public_host, address.ip()) {
+            (Some(host), _) => host.clone(),
+            // Nobody can connect to "any address".
+            (None, ip) if ip.is_unspecified() => "localhost".to_owned(),
+            (None, IpAddr::V4(ip)) => ip.to_string(),
+            (None, IpAddr::V6(ip)) => format!("[{ip}]"),
+        }
+    };
+    let scheme = if config.plain { "http" } else { "https" };
+    let sealed = match sealed {
+        Some(listener) => {
+            let address = local(listener, config.listen)?;
+            let (host, port) = (host(address), address.port());
+            Some(format!("http://{host}:{port}/v1/sealed"))
+        }
+        None => None,
+    };
+    let (host, port) = (host(main), main.port());
+    Ok(Urls {
+        main: format!("{scheme}://{host}:{port}"),
+        sealed,
+    })
+}
+
+/// Names of this machine that the certificate is for.
+fn names(listen: IpAddr, public_host: Option<&str>) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    if !listen.is_unspecified() {
+        names.push(listen.to_string());
+    }
+    names.extend(public_host.map(|host| host.trim_matches(['[', ']']).to_owned()));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

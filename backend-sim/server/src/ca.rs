@@ -1,0 +1,294 @@
+//! The certificate authority that a machine's backend and edges share.
+//!
+//! A folder holds `ca.pem`, which clients trust, and `ca.key.pem`. Whoever starts first makes both; several
+//! that start at once agree, because the key file appears in one step and two certificates of one key and
+//! one name are as good as each other.
+
+use std::fs;
+use std::io;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nearcast_units::Instant;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+
+/// The certificate clients trust, in a CA folder.
+pub const CA_CERTIFICATE_FILE: &str = "ca.pem";
+
+/// The authority's secret key, in a CA folder.
+pub const CA_KEY_FILE: &str = "ca.key.pem";
+
+/// The subject of the authority, part of the agreement with the edges.
+const CA_NAME: &str = "Nearcast local CA";
+
+/// A certificate authority that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file that cannot be read or written.
+    #[error("cannot use {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Files that do not belong together, or are none of ours.
+    #[error(
+        "{path} is not a Nearcast CA ({why}); remove ca.pem and ca.key.pem there to have new ones made"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A certificate that could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(String),
+}
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    /// Opens the authority of a folder, or makes one there; without a folder makes one in memory.
+    pub(crate) fn open(folder: Option<&Path>, now: Instant) -> Result<Self, CaError> {
+        let Some(folder) = folder else {
+            let key = KeyPair::generate().map_err(failed)?;
+            let pem = certificate(&key, now)?;
+            return Ok(Self::new(key, pem));
+        };
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CaError::File { path, source }
+        };
+        fs::create_dir_all(folder).map_err(at(folder))?;
+        let key_path = folder.join(CA_KEY_FILE);
+        let certificate_path = folder.join(CA_CERTIFICATE_FILE);
+        if !key_path.exists() {
+            let pem = KeyPair::generate().map_err(failed)?.serialize_pem();
+            place(&key_path, pem.as_bytes()).map_err(at(&key_path))?;
+        }
+        let pem = fs::read_to_string(&key_path).map_err(at(&key_path))?;
+        let key = KeyPair::from_pem(&pem).map_err(|error| CaError::Foreign {
+            path: key_path,
+            why: error.to_string(),
+        })?;
+        if !certificate_path.exists() {
+            place(&certificate_path, certificate(&key, now)?.as_bytes())
+                .map_err(at(&certificate_path))?;
+        }
+        let pem = fs::read_to_string(&certificate_path).map_err(at(&certificate_path))?;
+        if !same_authority(&pem, &certificate(&key, now)?) {
+            return Err(CaError::Foreign {
+                path: certificate_path,
+                why: format!("it is not of {CA_KEY_FILE} beside it, or not named {CA_NAME:?}"),
+            });
+        }
+        Ok(Self::new(key, pem))
+    }
+
+    fn new(key: KeyPair, pem: String) -> Self {
+        Self {
+            issuer: Issuer::new(authority_params(), key),
+            pem,
+        }
+    }
+
+    /// Returns the certificate that clients are to trust.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Makes a TLS configuration for HTTP/1.1 and HTTP/2 with a certificate for these names.
+    pub(crate) fn server_config(
+        &self,
+        names: Vec<String>,
+        now: Instant,
+    ) -> Result<rustls::ServerConfig, CaError> {
+        let key = KeyPair::generate().map_err(failed)?;
+        let mut params = CertificateParams::new(names).map_err(failed)?;
+        params.distinguished_name = named("nearcast-backend");
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        set_validity(&mut params, now, LEAF_VALIDITY)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        let authority = CertificateDer::from_pem_slice(self.pem.as_bytes())
+            .map_err(|error| CaError::Certificate(error.to_string()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                builder.with_no_client_auth().with_single_cert(
+                    vec![certificate.der().clone(), authority],
+                    PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
+                )
+            })
+            .map_err(|error| CaError::Certificate(error.to_string()))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// Apple's platforms refuse certificates of servers that are good for longer than 398 days, and a new one is
+/// made at each start.
+const LEAF_VALIDITY: Duration = Duration::from_secs(397 * DAY_S);
+
+const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3650 * DAY_S);
+
+const DAY_S: u64 = 24 * 3600;
+
+fn authority_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(CA_NAME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+    ];
+    params
+}
+
+fn certificate(key: &KeyPair, now: Instant) -> Result<String, CaError> {
+    let mut params = authority_params();
+    set_validity(&mut params, now, AUTHORITY_VALIDITY)?;
+    Ok(params.self_signed(key).map_err(failed)?.pem())
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+/// Valid from a day ago, for clients whose clocks are behind.
+fn set_validity(
+    params: &mut CertificateParams,
+    now: Instant,
+    validity: Duration,
+) -> Result<(), CaError> {
+    let at = |time: Instant| {
+        i64::try_from(time.as_nanos() / 1_000_000_000)
+            .ok()
+            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .ok_or_else(|| CaError::Certificate("the clock is far off".to_owned()))
+    };
+    params.not_before = at(now - Duration::from_secs(DAY_S))?;
+    params.not_after = at(now + validity)?;
+    Ok(())
+}
+
+/// Whether two certificates name the same authority with the same key.
+fn same_authority(a: &str, b: &str) -> bool {
+    let anchor = |pem: &str| {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(pem.as_bytes()).ok()?)
+            .ok()?;
+        let anchor = roots.roots.into_iter().next()?;
+        Some((anchor.subject, anchor.subject_public_key_info))
+    };
+    anchor(a).is_some_and(|seen| anchor(b) == Some(seen))
+}
+
+/// Makes a file appear with all its content, readable by its owner alone; one that is there already stays.
+fn place(path: &Path, content: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options
+        .open(&draft)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::hard_link(&draft, path));
+    let removed = fs::remove_file(&draft);
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => removed,
+        Err(error) => Err(error),
+        Ok(()) => removed,
+    }
+}
+
+fn failed(error: rcgen::Error) -> CaError {
+    CaError::Certificate(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_nanos(1_700_000_000_000_000_000);
+
+    #[test]
+    fn a_folder_keeps_its_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Authority::open(Some(folder.path()), NOW).unwrap();
+        let again = Authority::open(Some(folder.path()), NOW).unwrap();
+        assert_eq!(first.pem(), again.pem());
+        assert!(
+            again
+                .server_config(vec!["localhost".to_owned()], NOW)
+                .is_ok()
+        );
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, 2, "no draft is left");
+    }
+
+    #[test]
+    fn several_that_start_at_once_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let pems: Vec<String> = std::thread::scope(|scope| {
+            let starters: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| Authority::open(Some(path), NOW)))
+                .collect();
+            starters
+                .into_iter()
+                .map(|starter| starter.join().unwrap().unwrap().pem().to_owned())
+                .collect()
+        });
+        assert!(pems.iter().all(|pem| same_authority(pem, &pems[0])));
+    }
+
+    #[test]
+    fn files_that_do_not_belong_together_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = Authority::open(None, NOW).unwrap();
+        fs::write(folder.path().join(CA_CERTIFICATE_FILE), other.pem()).unwrap();
+        let error = Authority::open(Some(folder.path()), NOW).err().unwrap();
+        assert!(
+            error.to_string().contains("ca.key.pem beside it"),
+            "{error}"
+        );
+        fs::write(folder.path().join(CA_KEY_FILE), "nothing").unwrap();
+        assert!(matches!(
+            Authority::open(Some(folder.path()), NOW),
+            Err(CaError::Foreign { .. })
+        ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_reads_the_key() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        Authority::open(Some(folder.path()), NOW).unwrap();
+        let key = fs::metadata(folder.path().join(CA_KEY_FILE)).unwrap();
+        assert_eq!(key.permissions().mode() & 0o077, 0);
+    }
+}

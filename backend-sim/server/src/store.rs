@@ -1,0 +1,489 @@
+//! What outlives the process: an embedded store, written by a thread of its own.
+//!
+//! Requests hand work over through a bounded queue and never wait for a disk. When the queue is nearly full,
+//! events are dropped and counted; what the backend itself needs to remember has the rest of it.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use nearcast_backend_model::{Action, Record};
+use nearcast_protocol::telemetry::{EventBatch, EventCount};
+use redb::backends::InMemoryBackend;
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition, WriteTransaction,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Records of the model, JSON by key.
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+/// Keys of the server, JSON by name.
+const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
+/// Batches of events, JSON by playback and sequence number.
+const EVENTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("events");
+/// The order in which batches came, so that the oldest can go.
+const ARRIVALS: TableDefinition<'_, u64, (&str, u64)> = TableDefinition::new("arrivals");
+/// Batches, events and dropped events by playback.
+const COUNTS: TableDefinition<'_, &str, (u64, u64, u64)> = TableDefinition::new("counts");
+
+/// A store that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the state file {path}: {why}")]
+pub struct StoreError {
+    path: PathBuf,
+    why: String,
+}
+
+/// A redb operation that failed; boxed, because its error is large.
+type Failed = Box<redb::Error>;
+
+/// Work for the store's thread.
+enum Work {
+    Actions(Vec<Action>),
+    Keys {
+        name: &'static str,
+        json: Vec<u8>,
+    },
+    Events {
+        batch: Box<EventBatch>,
+    },
+    Count {
+        playback_id: String,
+        reply: oneshot::Sender<EventCount>,
+    },
+}
+
+/// The queue to the store's thread.
+#[derive(Clone)]
+pub(crate) struct Store {
+    work: mpsc::Sender<Work>,
+}
+
+/// The store's thread. It ends when all [`Store`]s are gone and all work is done.
+#[derive(Debug)]
+pub(crate) struct StoreThread {
+    thread: JoinHandle<()>,
+}
+
+impl StoreThread {
+    /// Waits until all work is done and the file is closed. All [`Store`]s must be gone.
+    pub(crate) async fn join(self) {
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the store's thread did not end well");
+        }
+    }
+}
+
+/// The queue was full; the work is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueFull;
+
+/// Batches of events kept; the oldest go. At some kilobytes each this is below a gigabyte.
+const BATCHES_MAX: u64 = 100_000;
+
+/// Work that waits. The thread takes hundreds at a time, in milliseconds.
+const QUEUE_MAX: usize = 4096;
+
+/// Places in the queue that events leave free for the backend's own records.
+const QUEUE_RESERVED: usize = QUEUE_MAX / 4;
+
+/// Work done in one transaction: one flush to disk serves them all.
+const TRANSACTION_MAX: usize = 256;
+
+/// What an earlier process left.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) records: Vec<Record>,
+    keys: Vec<(String, Vec<u8>)>,
+}
+
+impl Kept {
+    /// Returns the keys that were stored under a name; none when they cannot be read.
+    pub(crate) fn keys<T: serde::de::DeserializeOwned>(&self, name: &str) -> Vec<T> {
+        self.keys
+            .iter()
+            .find(|(stored, _)| stored == name)
+            .and_then(|(_, json)| serde_json::from_slice(json).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Opens a file, or a store in memory, and starts its thread.
+pub(crate) fn open(path: Option<&Path>) -> Result<(Store, StoreThread, Kept), StoreError> {
+    open_with(path, BATCHES_MAX)
+}
+
+fn open_with(
+    path: Option<&Path>,
+    batches_max: u64,
+) -> Result<(Store, StoreThread, Kept), StoreError> {
+    let fails = |why: String| StoreError {
+        path: path.unwrap_or_else(|| Path::new("(memory)")).to_owned(),
+        why,
+    };
+    let database = match path {
+        Some(path) => {
+            reserve(path).map_err(|error| fails(error.to_string()))?;
+            Database::create(path)
+        }
+        None => Database::builder().create_with_backend(InMemoryBackend::new()),
+    }
+    .map_err(|error| fails(error.to_string()))?;
+    make_tables(&database).map_err(|error| fails(error.to_string()))?;
+    let kept = read_kept(&database).map_err(|error| fails(error.to_string()))?;
+    let (work, queue) = mpsc::channel(QUEUE_MAX);
+    let thread = std::thread::Builder::new()
+        .name("nearcast-store".to_owned())
+        .spawn(move || run(&database, queue, batches_max))
+        .map_err(|error| fails(error.to_string()))?;
+    Ok((Store { work }, StoreThread { thread }, kept))
+}
+
+/// Makes the file, readable by its owner alone: it holds keys and access tokens.
+fn reserve(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+impl Store {
+    /// Remembers what the model wants remembered.
+    pub(crate) fn actions(&self, actions: Vec<Action>) -> Result<(), QueueFull> {
+        if actions.is_empty() {
+            return Ok(());
+        }
+        self.push(Work::Actions(actions))
+    }
+
+    /// Remembers keys under a name, in place of earlier ones.
+    pub(crate) fn keys<T: serde::Serialize>(
+        &self,
+        name: &'static str,
+        keys: &T,
+    ) -> Result<(), QueueFull> {
+        let json = serde_json::to_vec(keys).map_err(|_| QueueFull)?;
+        self.push(Work::Keys { name, json })
+    }
+
+    /// Remembers a batch of events.
+    pub(crate) fn events(&self, batch: EventBatch) -> Result<(), QueueFull> {
+        if self.work.capacity() <= QUEUE_RESERVED {
+            return Err(QueueFull);
+        }
+        self.push(Work::Events {
+            batch: Box::new(batch),
+        })
+    }
+
+    /// Counts the events of a playback, those included that came before this call.
+    pub(crate) async fn count(&self, playback_id: String) -> Result<EventCount, QueueFull> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Work::Count { playback_id, reply })?;
+        answer.await.map_err(|_| QueueFull)
+    }
+
+    fn push(&self, work: Work) -> Result<(), QueueFull> {
+        self.work.try_send(work).map_err(|_| QueueFull)
+    }
+}
+
+fn make_tables(database: &Database) -> Result<(), Failed> {
+    let write = database.begin_write().map_err(failed)?;
+    write.open_table(RECORDS).map_err(failed)?;
+    write.open_table(KEYS).map_err(failed)?;
+    write.open_table(EVENTS).map_err(failed)?;
+    write.open_table(ARRIVALS).map_err(failed)?;
+    write.open_table(COUNTS).map_err(failed)?;
+    write.commit().map_err(failed)
+}
+
+fn read_kept(database: &Database) -> Result<Kept, Failed> {
+    let read = database.begin_read().map_err(failed)?;
+    let mut kept = Kept::default();
+    for entry in read
+        .open_table(RECORDS)
+        .map_err(failed)?
+        .iter()
+        .map_err(failed)?
+    {
+        let (key, json) = entry.map_err(failed)?;
+        match serde_json::from_slice(json.value()) {
+            Ok(record) => kept.records.push(record),
+            // One bad record must not keep everybody from playing.
+            Err(error) => {
+                let kind = key.value().split('/').next().unwrap_or_default().to_owned();
+                tracing::warn!(kind, %error, "a stored record is not readable and is left out");
+            }
+        }
+    }
+    for entry in read
+        .open_table(KEYS)
+        .map_err(failed)?
+        .iter()
+        .map_err(failed)?
+    {
+        let (name, json) = entry.map_err(failed)?;
+        kept.keys
+            .push((name.value().to_owned(), json.value().to_vec()));
+    }
+    Ok(kept)
+}
+
+fn run(database: &Database, mut queue: mpsc::Receiver<Work>, batches_max: u64) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut work = VecDeque::from([first]);
+        while work.len() < TRANSACTION_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            work.push_back(next);
+        }
+        let lost = work.len();
+        match perform(database, work, batches_max) {
+            Ok(replies) => {
+                for (reply, count) in replies {
+                    if reply.send(count).is_err() {
+                        tracing::trace!("whoever asked for a count has gone");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, lost, "the store could not be written");
+            }
+        }
+    }
+}
+
+type Replies = Vec<(oneshot::Sender<EventCount>, EventCount)>;
+
+fn perform(database: &Database, work: VecDeque<Work>, batches_max: u64) -> Result<Replies, Failed> {
+    let write = database.begin_write().map_err(failed)?;
+    let mut replies = Vec::new();
+    for work in work {
+        match work {
+            Work::Actions(actions) => write_actions(&write, actions)?,
+            Work::Keys { name, json } => {
+                let mut keys = write.open_table(KEYS).map_err(failed)?;
+                keys.insert(name, json.as_slice()).map_err(failed)?;
+            }
+            Work::Events { batch } => write_events(&write, &batch, batches_max)?,
+            Work::Count { playback_id, reply } => {
+                replies.push((reply, count(&write, &playback_id)?));
+            }
+        }
+    }
+    write.commit().map_err(failed)?;
+    Ok(replies)
+}
+
+fn write_actions(write: &WriteTransaction, actions: Vec<Action>) -> Result<(), Failed> {
+    let mut records = write.open_table(RECORDS).map_err(failed)?;
+    for action in actions {
+        match action {
+            Action::Store { key, record } => match serde_json::to_vec(&record) {
+                Ok(json) => {
+                    records
+                        .insert(key.as_str(), json.as_slice())
+                        .map_err(failed)?;
+                }
+                Err(error) => tracing::error!(%error, "a record could not be written"),
+            },
+            Action::Forget { key } => {
+                records.remove(key.as_str()).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_events(
+    write: &WriteTransaction,
+    batch: &EventBatch,
+    batches_max: u64,
+) -> Result<(), Failed> {
+    let mut events = write.open_table(EVENTS).map_err(failed)?;
+    let mut arrivals = write.open_table(ARRIVALS).map_err(failed)?;
+    let mut counts = write.open_table(COUNTS).map_err(failed)?;
+    let key = (batch.playback_id.as_str(), batch.sequence);
+    // A batch whose answer was lost is sent again.
+    if events.get(key).map_err(failed)?.is_some() {
+        return Ok(());
+    }
+    let json = match serde_json::to_vec(batch) {
+        Ok(json) => json,
+        Err(error) => {
+            tracing::error!(%error, "a batch of events could not be written");
+            return Ok(());
+        }
+    };
+    events.insert(key, json.as_slice()).map_err(failed)?;
+    let arrival = match arrivals.last().map_err(failed)? {
+        Some((last, _)) => last.value() + 1,
+        None => 0,
+    };
+    arrivals.insert(arrival, key).map_err(failed)?;
+    let (batches, seen, dropped) = count_of(&counts, key.0)?;
+    let more = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+    let sum = (
+        batches + 1,
+        seen.saturating_add(more),
+        dropped.saturating_add(batch.dropped),
+    );
+    counts.insert(key.0, sum).map_err(failed)?;
+
+    while arrivals.len().map_err(failed)? > batches_max {
+        let oldest = match arrivals.pop_first().map_err(failed)? {
+            Some((_, oldest)) => {
+                let (playback_id, sequence) = oldest.value();
+                (playback_id.to_owned(), sequence)
+            }
+            None => break,
+        };
+        let (id, sequence) = (oldest.0.as_str(), oldest.1);
+        let removed: Option<EventBatch> = events
+            .remove((id, sequence))
+            .map_err(failed)?
+            .and_then(|json| serde_json::from_slice(json.value()).ok());
+        let (batches, seen, dropped) = count_of(&counts, id)?;
+        if batches <= 1 {
+            counts.remove(id).map_err(failed)?;
+        } else if let Some(removed) = removed {
+            let fewer = u64::try_from(removed.events.len()).unwrap_or(u64::MAX);
+            let rest = (
+                batches - 1,
+                seen.saturating_sub(fewer),
+                dropped.saturating_sub(removed.dropped),
+            );
+            counts.insert(id, rest).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn count(write: &WriteTransaction, playback_id: &str) -> Result<EventCount, Failed> {
+    let counts = write.open_table(COUNTS).map_err(failed)?;
+    let (batches, events, dropped) = count_of(&counts, playback_id)?;
+    Ok(EventCount {
+        batches,
+        events,
+        dropped,
+    })
+}
+
+fn count_of(
+    counts: &redb::Table<'_, &'static str, (u64, u64, u64)>,
+    playback_id: &str,
+) -> Result<(u64, u64, u64), Failed> {
+    let count = counts.get(playback_id).map_err(failed)?;
+    Ok(count.map_or((0, 0, 0), |count| count.value()))
+}
+
+fn failed(error: impl Into<redb::Error>) -> Failed {
+    Box::new(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use nearcast_protocol::telemetry::QoeEvent;
+
+    use super::*;
+
+    fn batch(playback_id: &str, sequence: u64, events: usize) -> EventBatch {
+        let event = QoeEvent {
+            at_ms: 0,
+            position_ms: 0,
+            kind: "stalled".to_owned(),
+            fields: BTreeMap::new(),
+        };
+        EventBatch {
+            playback_id: playback_id.to_owned(),
+            sequence,
+            dropped: 1,
+            events: vec![event; events],
+        }
+    }
+
+    fn count(batches: u64, events: u64, dropped: u64) -> EventCount {
+        EventCount {
+            batches,
+            events,
+            dropped,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_counts_once_however_often_it_comes() {
+        let (store, thread, _) = open(None).unwrap();
+        for sequence in [0, 1, 0, 1] {
+            store.events(batch("p", sequence, 3)).unwrap();
+        }
+        store.events(batch("q", 0, 1)).unwrap();
+        assert_eq!(store.count("p".to_owned()).await, Ok(count(2, 6, 2)));
+        assert_eq!(store.count("none".to_owned()).await, Ok(count(0, 0, 0)));
+        drop(store);
+        thread.join().await;
+    }
+
+    #[tokio::test]
+    async fn the_oldest_batches_go() {
+        let (store, _thread, _) = open_with(None, 3).unwrap();
+        for sequence in 0..3 {
+            store.events(batch("old", sequence, 2)).unwrap();
+        }
+        for sequence in 0..2 {
+            store.events(batch("new", sequence, 1)).unwrap();
+        }
+        assert_eq!(store.count("old".to_owned()).await, Ok(count(1, 2, 1)));
+        store.events(batch("new", 2, 1)).unwrap();
+        assert_eq!(store.count("old".to_owned()).await, Ok(count(0, 0, 0)));
+        assert_eq!(store.count("new".to_owned()).await, Ok(count(3, 3, 3)));
+    }
+
+    #[tokio::test]
+    async fn a_file_keeps_everything_and_is_open_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        let (store, thread, kept) = open(Some(&path)).unwrap();
+        assert!(kept.records.is_empty());
+        let taken = open(Some(&path)).err().unwrap().to_string();
+        assert!(taken.contains("state.redb"), "{taken}");
+        store.events(batch("p", 0, 2)).unwrap();
+        store.keys("k", &vec![7]).unwrap();
+        store
+            .actions(vec![
+                Action::Store {
+                    key: "history/a/t".to_owned(),
+                    record: serde_json::from_str(
+                        r#"{"kind":"history","account":"a","entry":{"title":"t","position_ms":1,
+                        "duration_ms":2,"finished":false,"watched_at_unix_ms":3}}"#,
+                    )
+                    .unwrap(),
+                },
+                Action::Forget {
+                    key: "session/none".to_owned(),
+                },
+            ])
+            .unwrap();
+        drop(store);
+        thread.join().await;
+        let (store, _thread, kept) = open(Some(&path)).unwrap();
+        assert_eq!(kept.records[0].key(), "history/a/t");
+        assert_eq!(kept.keys::<u8>("k"), [7]);
+        assert!(kept.keys::<u8>("other").is_empty());
+        assert_eq!(store.count("p".to_owned()).await, Ok(count(1, 2, 1)));
+    }
+
+    #[test]
+    fn a_file_that_is_no_store_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.redb");
+        std::fs::write(&path, "this is not a store").unwrap();
+        assert!(open(Some(&path)).is_err());
+        assert!(open(Some(&folder.path().join("no/such/folder"))).is_err());
+    }
+}
