@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
-use h3::error::Code;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use http_body_util::{BodyExt as _, Empty};
@@ -100,23 +99,11 @@ struct Reply {
     lease: Lease,
 }
 
+/// Dropped before its end, either resets its stream. For HTTP/3 that is quinn's doing: h3's own
+/// `stop_sending` panics while a read is pending (h3-quinn 0.0.10).
 enum Body {
     Hyper(hyper::body::Incoming),
-    Http3(Box<Http3Stream>),
-}
-
-/// Tells the server to stop sending when dropped before the end.
-struct Http3Stream {
-    stream: RequestStream,
-    ended: bool,
-}
-
-impl Drop for Http3Stream {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.stream.stop_sending(Code::H3_REQUEST_CANCELLED);
-        }
-    }
+    Http3(Box<RequestStream>),
 }
 
 impl Exchange<'_> {
@@ -148,7 +135,8 @@ impl Exchange<'_> {
     async fn lease(&self) -> Result<Lease, NetError> {
         let limit = self.net.phase_limit;
         let mut ticket = self.net.pool.ticket(&self.origin);
-        let one_each = self.origin.scheme == Scheme::Http || ticket.speaks_http1;
+        let only_http1 = !self.protocols.http2 && !self.protocols.http3;
+        let one_each = only_http1 || self.origin.scheme == Scheme::Http || ticket.speaks_http1;
         let mut slot = None;
         if one_each && self.protocols.http1 {
             slot = Some(self.slot(&ticket).await?);
@@ -161,6 +149,11 @@ impl Exchange<'_> {
             // Who waits too long goes on alone.
             gate = timeout(limit, ticket.gate.clone().lock_owned()).await.ok();
             ticket = self.net.pool.ticket(&self.origin);
+            if ticket.speaks_http1 && self.protocols.http1 {
+                // There is nothing to share: who comes after need not wait for this connection.
+                gate = None;
+                slot = Some(self.slot(&ticket).await?);
+            }
             if let Some(lease) = self.kept(&ticket, &mut slot).await? {
                 return Ok(lease);
             }
@@ -317,15 +310,10 @@ impl Exchange<'_> {
             }
             Sender::Http3(sender) => {
                 let stream = within(limit, sender.send_request(message)).await?;
-                let mut body = Box::new(Http3Stream {
-                    stream: stream.map_err(failed_h3)?,
-                    ended: false,
-                });
-                within(limit, body.stream.finish())
-                    .await?
-                    .map_err(failed_h3)?;
+                let mut body = Box::new(stream.map_err(failed_h3)?);
+                within(limit, body.finish()).await?.map_err(failed_h3)?;
                 self.tell(NetEvent::RequestSent).await?;
-                let answer = within(limit, body.stream.recv_response()).await?;
+                let answer = within(limit, body.recv_response()).await?;
                 let (parts, ()) = answer.map_err(failed_h3)?.into_parts();
                 (parts, Body::Http3(body))
             }
@@ -484,14 +472,10 @@ impl Reply {
                     }
                 }
             },
-            Body::Http3(body) => match body.stream.recv_data().await {
+            Body::Http3(body) => match body.recv_data().await {
                 Ok(Some(mut bytes)) => Ok(Some(bytes.copy_to_bytes(bytes.remaining()))),
-                Ok(None) => {
-                    body.ended = true;
-                    Ok(None)
-                }
+                Ok(None) => Ok(None),
                 Err(error) => {
-                    body.ended = true;
                     let closed = self.lease.connection.alive.quic_closed();
                     let error = error::from_h3(&error, closed.as_ref(), peer, received);
                     Err(cut_short(error))
