@@ -74,15 +74,15 @@ impl Encoder<'_> {
                 ])
                 .args(["-s", &format!("{}x{}", rung.size.width, rung.size.height)])
                 .args(["-r", &FRAMES_PER_SECOND.to_string(), "-i", "pipe:0"])
-                .args(["-c:v", "libx264", "-preset", "superfast", "-bf", "2"])
+                .args(["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2"])
                 // One thread a rung: rungs run side by side, and the result does not depend on the machine.
                 .args(["-threads", "1", "-sc_threshold", "0", "-flags", "+cgop"])
                 .args(["-g", &frames_in_segment.to_string()])
                 .args(["-keyint_min", &frames_in_segment.to_string()])
                 .args(["-b:v", &bps.to_string()])
                 // Room for a noisy scene to take what a quiet one leaves, so that segment sizes differ.
-                .args(["-maxrate", &(bps * 8 / 5).to_string()])
-                .args(["-bufsize", &(bps * 4).to_string()])
+                .args(["-maxrate", &(bps * 13 / 10).to_string()])
+                .args(["-bufsize", &(bps * 2).to_string()])
                 .args(["-x264-params", "qcomp=0.9:nal-hrd=none"]);
         })?;
         let mut painter = Painter::new(rung);

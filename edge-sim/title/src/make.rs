@@ -169,7 +169,7 @@ struct Wish {
     ladder: Vec<(String, u64, u32, u32)>,
 }
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 4;
 
 impl Wish {
     fn new(config: &TitleConfig) -> Self {
@@ -235,7 +235,7 @@ fn catalogue(dir: &Path, seconds: u32) -> String {
 
 /// Makes the title that `config` describes, unless the directory holds it already.
 ///
-/// Blocks for as long as that takes: half a minute for two minutes on two cores. `on_progress` is called on the
+/// Blocks for as long as that takes: under a minute for two minutes on two cores. `on_progress` is called on the
 /// calling thread. A second call for the same directory, in this process or another, waits for the first.
 ///
 /// # Errors

@@ -24,10 +24,10 @@ const SCENE_FRAMES: u32 = 7 * FRAMES_PER_SECOND;
 /// segment sizes vary.
 const SCENES: [Scene; 5] = [
     scene(7.0, 70, 158, 108),
-    scene(10.0, 105, 104, 158),
-    scene(4.5, 60, 148, 140),
-    scene(12.0, 120, 142, 100),
-    scene(8.0, 85, 122, 168),
+    scene(8.5, 105, 104, 158),
+    scene(6.0, 60, 148, 140),
+    scene(9.5, 120, 142, 100),
+    scene(7.5, 85, 122, 168),
 ];
 
 #[derive(Clone, Copy)]
