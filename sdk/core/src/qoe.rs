@@ -287,11 +287,6 @@ impl Recorder {
         }
     }
 
-    /// A buffered segment was dropped before it was shown.
-    pub(crate) fn dropped(&mut self, id: FetchId) {
-        self.wasted_fetch(id);
-    }
-
     pub(crate) fn handover_begins(
         &mut self,
         fetch: &Fetch,

@@ -331,7 +331,10 @@ impl Session {
             self.actions.push_back(Action::Release {
                 fetch: dropped.fetch,
             });
-            self.recorder.dropped(dropped.fetch);
+            // What was handed on and then not wanted any more is the viewer's choice, not waste.
+            if !dropped.handed_on {
+                self.recorder.wasted_fetch(dropped.fetch);
+            }
             let track = self.track_mut(kind);
             track.next = dropped.start;
             track.period = dropped.key.period;

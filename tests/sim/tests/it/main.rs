@@ -1,5 +1,7 @@
 //! What must hold of sessions in virtual time.
 
+mod sweep;
+
 use std::time::Duration;
 
 use nearcast_core::Command;
