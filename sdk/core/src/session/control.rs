@@ -97,24 +97,20 @@ impl Session {
         };
     }
 
-    /// An edge did not accept the token: a new one is asked for, once for all who wait.
-    pub(super) fn token_rejected(&mut self) {
+    /// An edge did not accept the token: a new one is asked for, once for all who wait. Returns whether
+    /// one will come.
+    pub(super) fn token_rejected(&mut self) -> bool {
         match self.grant {
             GrantState::Held {
                 refresh_at: Some(_),
             } => {
-                self.decide(
-                    DecisionKind::Refresh,
-                    "ask the backend".into(),
-                    "an edge did not accept the token",
-                    &[],
-                );
+                let why = "an edge did not accept the token";
+                self.decide(DecisionKind::Refresh, "ask the backend".into(), why, &[]);
                 self.ask_grant(true);
+                true
             }
-            GrantState::Absent
-            | GrantState::Asked { .. }
-            | GrantState::Waiting { .. }
-            | GrantState::Held { refresh_at: None } => {}
+            GrantState::Asked { .. } | GrantState::Waiting { .. } => true,
+            GrantState::Absent | GrantState::Held { refresh_at: None } => false,
         }
     }
 

@@ -146,22 +146,17 @@ impl Session {
             .rested_at(fetch.object)
             .unwrap_or(self.now + WAIT_MAX);
         let until = rested.min(self.now + WAIT_MAX).max(self.now + WAIT_MIN);
-        // Everybody is suspect: suspicion against all is of no use.
-        if !fetch.avoid.is_empty()
-            && self
-                .edges
-                .usable(self.now, fetch.object, &[])
-                .next()
-                .is_some()
-        {
-            fetch.avoid.clear();
-        }
         fetch.state = FetchState::Waiting { until };
         let none_left = self
             .edges
             .usable(self.now, fetch.object, &[])
             .next()
             .is_none();
+        if !none_left {
+            // Everybody is suspect: suspicion against all is of no use.
+            fetch.avoid.clear();
+            fetch.rejected.clear();
+        }
         if none_left && !self.edges_down && !self.edges.all_lack(fetch.object) {
             self.edges_down = true;
             self.events.push_back(Event::AllEdgesDown);
@@ -537,10 +532,12 @@ impl Session {
                 }
             }
             Remedy::AskBackend => {
-                fetch.rejected.push(edge);
-                self.token_rejected();
-                if fetch.failures > REJECTIONS_MAX {
+                // Without a backend, or with new tokens that are not accepted either, it is the edge.
+                if self.token_rejected() && fetch.failures <= REJECTIONS_MAX {
+                    fetch.rejected.push(edge);
+                } else {
                     self.edges.fail(self.now, edge, Duration::ZERO);
+                    self.edge_state_changed(edge);
                 }
             }
             Remedy::FetchAgain => {
