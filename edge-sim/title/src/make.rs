@@ -169,7 +169,7 @@ struct Wish {
     ladder: Vec<(String, u64, u32, u32)>,
 }
 
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 impl Wish {
     fn new(config: &TitleConfig) -> Self {

@@ -24,9 +24,9 @@ const SCENE_FRAMES: u32 = 7 * FRAMES_PER_SECOND;
 /// segment sizes vary.
 const SCENES: [Scene; 5] = [
     scene(7.0, 70, 158, 108),
-    scene(8.5, 105, 104, 158),
-    scene(6.0, 60, 148, 140),
     scene(9.5, 120, 142, 100),
+    scene(6.0, 60, 148, 140),
+    scene(8.5, 105, 104, 158),
     scene(7.5, 85, 122, 168),
 ];
 
