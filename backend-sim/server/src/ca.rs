@@ -9,6 +9,7 @@ use std::io;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nearcast_units::Instant;
@@ -207,7 +208,10 @@ fn same_authority(a: &str, b: &str) -> bool {
 
 /// Makes a file appear with all its content, readable by its owner alone; one that is there already stays.
 fn place(path: &Path, content: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    // Several may start at once in one process, too.
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
+    let draft = path.with_extension(format!("backend-{process}-{number}.draft"));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
