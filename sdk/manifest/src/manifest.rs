@@ -101,6 +101,7 @@ impl Manifest {
         else {
             return Err(ManifestError::UnexpectedIndex);
         };
+        let alone = track.representations.len() == 1;
         let mut budget = Budget::new(self.segments_known());
         let index = place.index.clone();
         let loaded = match index.as_ref().ok_or(ManifestError::UnexpectedIndex)? {
@@ -128,7 +129,7 @@ impl Manifest {
         representation.init = place.init.is_some();
         representation.index = SegmentIndex::Known(segments.clone());
         if let Some(facts) = playlist {
-            facts.settle(representation);
+            facts.settle(representation, alone);
             self.extend_to(&segments, key);
         }
         self.locations.insert(key, Place { index, ..place });

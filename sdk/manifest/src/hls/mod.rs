@@ -68,21 +68,18 @@ pub(crate) struct PlaylistFacts {
 }
 
 impl PlaylistFacts {
-    /// Brings a representation up to date. Pictures keep the rate that the multivariant playlist declares, and
-    /// with it their order.
-    pub(crate) fn settle(&self, representation: &mut Representation) {
+    /// Brings a representation up to date. `alone` says that its track has no other: only then may a nominal
+    /// rate give way to a measured one without upsetting the order of a ladder.
+    pub(crate) fn settle(&self, representation: &mut Representation, alone: bool) {
         representation.container = self.container;
+        let nominal = [NOMINAL_AUDIO, NOMINAL_TEXT].contains(&representation.bitrate);
         if let Some(bitrate) = self.bitrate
-            && representation.resolution.is_none()
-            && is_nominal(representation.bitrate)
+            && alone
+            && nominal
         {
             representation.bitrate = bitrate;
         }
     }
-}
-
-fn is_nominal(bitrate: BitRate) -> bool {
-    [NOMINAL_AUDIO, NOMINAL_TEXT, NOMINAL_VIDEO].contains(&bitrate)
 }
 
 /// A media playlist that was opened directly: one representation. Whether it is picture or sound shows in the

@@ -117,7 +117,7 @@ fn sound_alone_is_a_ladder_too() {
 fn only_the_first_pathway_is_kept() {
     let manifest = hls(
         "#EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"a\",RESOLUTION=2x2\na.m3u8\n\
-        #EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"b\",RESOLUTION=2x2\nb.m3u8\n",
+        #EXT-X-STREAM-INF:BANDWIDTH=2,PATHWAY-ID=\"b\",RESOLUTION=2x2\nb.m3u8\n",
     )
     .unwrap();
     assert_eq!(shape(&manifest), [(Video, None, 1)]);
