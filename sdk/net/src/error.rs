@@ -558,3 +558,96 @@ fn chain(error: &dyn StdError) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reports, telemetry and bindings know failures by these names: add, never change.
+    #[test]
+    fn codes_and_texts_stay() {
+        let host = || "edge.test".to_owned();
+        let peer: SocketAddr = "192.0.2.1:443".parse().unwrap();
+        let origin = || Origin::split("https://edge.test/").unwrap().0;
+        let detail = || "why".to_owned();
+        let received = 5;
+        let problem = CertificateProblem::Expired;
+        let stage = ConnectStage::Tls;
+        let phase = Phase::Body;
+        let proxy = ProxyProblem::Status(407);
+        let encoding = "gzip".to_owned();
+        use NetError as E;
+        let all = [
+            E::DnsFailed {
+                host: host(),
+                problem: DnsProblem::NoSuchName,
+            },
+            E::DnsTimeout { host: host() },
+            E::ConnectRefused { peer },
+            E::ConnectTimeout {
+                origin: origin(),
+                stage,
+            },
+            E::Unreachable {
+                peer,
+                detail: detail(),
+            },
+            E::TlsCertificate {
+                host: host(),
+                problem,
+                detail: detail(),
+            },
+            E::TlsHandshake {
+                host: host(),
+                detail: detail(),
+            },
+            E::Reset { peer, received },
+            E::ClosedEarly { peer, received },
+            E::Truncated {
+                expected: 9,
+                received,
+            },
+            E::Stalled { phase, received },
+            E::Protocol { detail: detail() },
+            E::WrongRange { detail: detail() },
+            E::ContentEncoding { encoding },
+            E::RedirectLoop { hops: 6 },
+            E::RedirectRefused { detail: detail() },
+            E::QuicTimeout { peer },
+            E::Proxy {
+                proxy: "proxy:8080".to_owned(),
+                problem: proxy,
+            },
+            E::Unsupported { detail: detail() },
+            E::InvalidRequest { detail: detail() },
+            E::Local { detail: detail() },
+            E::Cancelled,
+        ];
+        let told: Vec<_> = all.iter().map(|e| format!("{}: {e}", e.code())).collect();
+        let expected = [
+            "net.dns_failed: the name edge.test was not resolved: there is no such name",
+            "net.dns_timeout: no name server answered in time for edge.test",
+            "net.connect_refused: 192.0.2.1:443 refused the connection",
+            "net.connect_timeout: https://edge.test did not take the connection in time (tls)",
+            "net.unreachable: 192.0.2.1:443 cannot be reached: why",
+            "net.tls_certificate: the certificate of edge.test is not accepted: it has expired (why)",
+            "net.tls_handshake: no TLS with edge.test: why",
+            "net.reset: 192.0.2.1:443 reset the connection after 5 body bytes",
+            "net.closed_early: 192.0.2.1:443 closed the connection before the end, after 5 body bytes",
+            "net.truncated: the body ended after 5 of 9 bytes",
+            "net.stalled: nothing came any more (waiting for the body, after 5 body bytes)",
+            "net.protocol: not understood as HTTP: why",
+            "net.wrong_range: a wrong range was sent: why",
+            "net.content_encoding: the body is encoded as `gzip`, which was not asked for",
+            "net.redirect_loop: redirected 6 times without an answer",
+            "net.redirect_refused: a redirect is not followed: why",
+            "net.quic_timeout: 192.0.2.1:443 does not answer over QUIC",
+            "net.proxy: the proxy proxy:8080 gives no way: it wants other credentials (status 407)",
+            "net.unsupported: not supported: why",
+            "net.invalid_request: the request cannot be sent: why",
+            "net.local: this machine refuses: why",
+            "net.cancelled: cancelled",
+        ];
+        assert_eq!(told, expected);
+    }
+}

@@ -246,6 +246,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_net_is_made_without_a_runtime() {
+        let net = Net::new(NetConfig::default()).unwrap();
+        let (requests, connections) = (0, 0);
+        let nothing = OpenCounts {
+            requests,
+            connections,
+        };
+        assert_eq!(net.open(), nothing);
+    }
+
+    #[test]
     fn a_header_that_cannot_be_sent_is_refused_at_once() {
         for header in [("x y", "1"), ("", "1"), ("x", "a\r\nb: c")] {
             let config = NetConfig {

@@ -171,9 +171,8 @@ async fn a_slow_reader_slows_the_sender() {
         // Nothing is read meanwhile: a sender that nobody slows makes far more than this in that time.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(made() < AHEAD_MAX, "{protocol:?}: {} bytes", made());
-        let mut read = 0;
-        while read < AHEAD_MAX as usize {
-            read += next_body(&mut events).await;
+        for _ in 0..50 {
+            next_body(&mut events).await;
         }
         drop(handle);
     }
