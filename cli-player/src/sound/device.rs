@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nearcast_units::Ratio;
+use nearcast_units::{Instant, Ratio};
 
 use super::queue::PcmQueue;
 use super::stream::{OpenError, StreamThread};
@@ -13,6 +13,7 @@ use super::{Anchor, AudioOutput, Block, Clock, Format, Push};
 #[derive(Debug)]
 pub struct DeviceOutput {
     feed: Feed,
+    watch: Watch,
     /// Ends the stream when dropped; none in tests, which pull by hand.
     _stream: Option<StreamThread>,
 }
@@ -26,21 +27,29 @@ impl DeviceOutput {
         let (stream, feed) = StreamThread::open(clock, wanted)?;
         Ok(Self {
             feed,
+            watch: Watch::default(),
             _stream: Some(stream),
         })
     }
 
     #[cfg(test)]
-    pub(super) const fn by_hand(feed: Feed) -> Self {
+    pub(super) fn by_hand(feed: Feed) -> Self {
         Self {
             feed,
+            watch: Watch::default(),
             _stream: None,
         }
     }
 
-    /// Returns why the device is lost, once it is.
-    pub(super) fn lost(&self) -> Option<String> {
-        self.feed.lock().lost.clone()
+    /// Returns why the device is lost, once it is. It is to be asked a few times a second: a device that
+    /// wants no samples any more does not say so.
+    pub(super) fn lost(&mut self) -> Option<String> {
+        let now = (self.feed.clock)();
+        let inner = self.feed.lock();
+        if self.watch.is_silent_too_long(inner.fills, now) {
+            return Some("it takes no more samples".to_owned());
+        }
+        inner.lost.clone()
     }
 
     /// Takes out what was not played yet.
@@ -48,6 +57,32 @@ impl DeviceOutput {
         let mut inner = self.feed.lock();
         let empty = PcmQueue::new(inner.queue.format());
         std::mem::replace(&mut inner.queue, empty)
+    }
+}
+
+/// Notices a device that does not ask any more.
+#[derive(Debug, Default)]
+struct Watch {
+    fills: u64,
+    looked_at: Instant,
+    silent_for: Duration,
+}
+
+impl Watch {
+    /// A sound server may take 2 s to get going (measured with PulseAudio's null sink).
+    const SILENT_MAX: Duration = Duration::from_secs(5);
+    /// Time in which nobody looked counts little: the whole process may have been stopped.
+    const LOOK_MAX: Duration = Duration::from_millis(250);
+
+    fn is_silent_too_long(&mut self, fills: u64, now: Instant) -> bool {
+        if fills == self.fills {
+            self.silent_for += now.since(self.looked_at).min(Self::LOOK_MAX);
+        } else {
+            self.fills = fills;
+            self.silent_for = Duration::ZERO;
+        }
+        self.looked_at = now;
+        self.silent_for > Self::SILENT_MAX
     }
 }
 
@@ -73,7 +108,22 @@ impl std::fmt::Debug for Feed {
 struct Inner {
     queue: PcmQueue,
     anchor: Option<Anchor>,
+    /// Until when the device has something to play by the last anchor.
+    covered_until: Instant,
+    /// How often the device asked.
+    fills: u64,
     lost: Option<String>,
+}
+
+impl Inner {
+    /// The place that is played next, standing.
+    fn standing(&self, now: Instant) -> Option<Anchor> {
+        Some(Anchor {
+            media_time: self.queue.next_place()?,
+            at: now,
+            is_moving: false,
+        })
+    }
 }
 
 impl Feed {
@@ -81,6 +131,8 @@ impl Feed {
         let inner = Inner {
             queue: PcmQueue::new(format),
             anchor: None,
+            covered_until: Instant::ZERO,
+            fills: 0,
             lost: None,
         };
         Self {
@@ -94,6 +146,8 @@ impl Feed {
         let now = (self.clock)();
         let mut inner = self.lock();
         let pulled = inner.queue.pull(out);
+        inner.fills += 1;
+        inner.covered_until = now + delay + inner.queue.format().span(pulled.frames);
         inner.anchor = pulled.first.map(|media_time| Anchor {
             media_time,
             at: now + delay,
@@ -110,6 +164,9 @@ impl Feed {
     }
 }
 
+/// How much later than expected a busy machine may ask.
+const LATE_MAX: Duration = Duration::from_millis(60);
+
 impl AudioOutput for DeviceOutput {
     fn push(&mut self, block: &Block) -> Push {
         self.feed.lock().queue.push(block)
@@ -118,14 +175,13 @@ impl AudioOutput for DeviceOutput {
     fn position(&mut self) -> Option<Anchor> {
         let now = (self.feed.clock)();
         let inner = self.feed.lock();
-        if inner.queue.is_paused() {
-            return Some(Anchor {
-                media_time: inner.queue.next_place()?,
-                at: now,
-                is_moving: false,
-            });
+        let is_late = now > inner.covered_until + LATE_MAX;
+        match inner.anchor {
+            // What it had is played, and it does not ask for more: the clock must not run on alone.
+            Some(anchor) if anchor.is_moving && is_late => inner.standing(now),
+            Some(_) if inner.queue.is_paused() => inner.standing(now),
+            anchor => anchor,
         }
-        inner.anchor
     }
 
     fn queued(&mut self) -> Duration {
@@ -144,13 +200,7 @@ impl AudioOutput for DeviceOutput {
         let mut inner = self.feed.lock();
         inner.queue.set_paused(false);
         // The old anchor is from before the pause; until the device asks again, the clock stands.
-        if let Some(media_time) = inner.queue.next_place() {
-            inner.anchor = Some(Anchor {
-                media_time,
-                at: (self.feed.clock)(),
-                is_moving: false,
-            });
-        }
+        inner.anchor = inner.standing((self.feed.clock)());
     }
 
     fn flush(&mut self) {
@@ -229,6 +279,43 @@ mod tests {
         feed.fill(&mut period(), DELAY);
         let anchor = output.position().unwrap();
         assert_eq!((anchor.media_time, anchor.is_moving), (ms(20), true));
+    }
+
+    #[test]
+    fn a_device_that_stops_asking_stops_the_clock() {
+        let clock = HandClock::default();
+        let (feed, mut output) = device(&clock);
+        assert_eq!(output.push(&block(0, 1000)), Push::Taken);
+        feed.fill(&mut period(), DELAY);
+        clock.advance(DELAY + Duration::from_millis(20) + LATE_MAX);
+        assert!(
+            output.position().unwrap().is_moving,
+            "late, but not too late"
+        );
+        clock.advance(Duration::from_millis(1));
+        let anchor = output.position().unwrap();
+        assert_eq!((anchor.media_time, anchor.is_moving), (ms(20), false));
+        clock.advance(Duration::from_secs(1));
+        feed.fill(&mut period(), DELAY);
+        let anchor = output.position().unwrap();
+        assert_eq!((anchor.media_time, anchor.is_moving), (ms(20), true));
+    }
+
+    #[test]
+    fn a_device_that_never_asks_again_is_lost_and_a_stopped_process_is_not() {
+        let clock = HandClock::default();
+        let (feed, mut output) = device(&clock);
+        feed.fill(&mut period(), DELAY);
+        assert_eq!(output.lost(), None);
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(output.lost(), None, "nobody looked for an hour");
+        for _ in 0..60 {
+            clock.advance(Duration::from_millis(100));
+            output.lost();
+        }
+        assert!(output.lost().is_some());
+        feed.fill(&mut period(), DELAY);
+        assert_eq!(output.lost(), None);
     }
 
     #[test]

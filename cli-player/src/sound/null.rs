@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn being_asked_often_does_not_make_it_slow() {
         let (clock, mut sink) = sink();
-        for second in 0..60 {
+        for second in 0..3 {
             assert_eq!(sink.push(&block(second * 1000, 1000)), Push::Taken);
             // 48,000 Hz: at each of these steps less than a frame is due.
             for _ in 0..100_000 {
@@ -159,7 +159,7 @@ mod tests {
         }
         let place = sink.position().unwrap().media_time;
         assert!(
-            place.distance(ms(60_000)) < Duration::from_millis(1),
+            place.distance(ms(3_000)) < Duration::from_millis(1),
             "{place:?}"
         );
         assert_eq!(sink.underruns(), 0);

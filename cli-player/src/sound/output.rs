@@ -34,6 +34,9 @@ impl std::fmt::Debug for Sound {
 impl Sound {
     /// Opens the default device for sound of this format; without one, time goes on silently. Blocks for
     /// as long as the sound system takes, at most a few seconds: keep it off the runtime's threads.
+    ///
+    /// Open it when a session begins, not with the first sample: a sound server may take up to 2 s more
+    /// until it plays, and the clock stands as long.
     #[must_use]
     pub fn open(clock: Clock, wanted: Format) -> Self {
         let device = DeviceOutput::open(clock.clone(), wanted);
@@ -72,7 +75,7 @@ impl Sound {
 
     /// Returns the output in use. A device that was lost is replaced here, with all that it had not played.
     fn output(&mut self) -> &mut dyn AudioOutput {
-        if let Output::Device(device) = &self.output
+        if let Output::Device(device) = &mut self.output
             && let Some(why) = device.lost()
         {
             let rest = device.take_queue();

@@ -1,0 +1,151 @@
+//! Defaults from a configuration file, and places that outlive a run.
+//!
+//! `config.toml` in the user's configuration folder (`~/.config/nearcast/` on Linux) or where
+//! `NEARCAST_CONFIG` points; command line and environment come first.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use directories::ProjectDirs;
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+
+/// What the file may hold; unknown keys are an error, so that a slip of the pen is noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// The backend's URL.
+    pub(crate) backend: Option<String>,
+    /// A certificate authority to trust.
+    pub(crate) ca: Option<PathBuf>,
+    /// The account's name.
+    pub(crate) account: Option<String>,
+    /// Preferred audio language.
+    pub(crate) audio: Option<String>,
+    /// Preferred subtitle language.
+    pub(crate) subtitles: Option<String>,
+}
+
+impl Settings {
+    /// Reads the file, if there is one.
+    pub(crate) fn read() -> Result<Self, Failure> {
+        let Some(path) = Self::path() else { return Ok(Self::default()) };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(Failure::io("player.config", format_args!("cannot read {}", path.display()))(error)),
+        };
+        toml::from_str(&text).map_err(|error| {
+            let message = error.to_string();
+            let message = message.trim().replace('\n', " ");
+            Failure::new("player.config", format_args!("{}: {message}", path.display()))
+        })
+    }
+
+    /// Returns where the file is looked for.
+    pub(crate) fn path() -> Option<PathBuf> {
+        std::env::var_os("NEARCAST_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| Some(folders()?.config_dir().join("config.toml")))
+    }
+}
+
+/// The user's folders for this program.
+pub(crate) fn folders() -> Option<ProjectDirs> {
+    ProjectDirs::from("", "", "nearcast")
+}
+
+/// Where each source was left, in the user's state folder.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    file: PathBuf,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    /// Seconds by source.
+    positions_s: BTreeMap<String, f64>,
+}
+
+/// More sources than this are forgotten, in the order of their names.
+const KEPT_MAX: usize = 500;
+/// Nearer to the beginning or the end than this is not worth going back to.
+const MARGIN: Duration = Duration::from_secs(10);
+
+impl Positions {
+    /// Opens the list; `None` where the user has no folders.
+    pub(crate) fn open() -> Option<Self> {
+        let folders = folders()?;
+        let folder = folders.state_dir().unwrap_or_else(|| folders.data_local_dir());
+        Some(Self { file: folder.join("positions.toml") })
+    }
+
+    /// Returns where a source was left.
+    pub(crate) fn of(&self, source: &str) -> Option<Duration> {
+        let seconds = *self.read().positions_s.get(source)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// Keeps where a source was left; forgets it at the beginning and at the end.
+    pub(crate) fn keep(&self, source: &str, position: Duration, duration: Option<Duration>) -> io::Result<()> {
+        let mut kept = self.read();
+        let ended = duration.is_some_and(|duration| position + MARGIN >= duration);
+        if position < MARGIN || ended {
+            if kept.positions_s.remove(source).is_none() {
+                return Ok(());
+            }
+        } else {
+            kept.positions_s.insert(source.to_owned(), position.as_secs_f64());
+        }
+        while kept.positions_s.len() > KEPT_MAX {
+            kept.positions_s.pop_first();
+        }
+        let text = toml::to_string(&kept).map_err(io::Error::other)?;
+        write_whole(&self.file, text.as_bytes())
+    }
+
+    /// A list that cannot be read is an empty one: it is worth no error.
+    fn read(&self) -> Kept {
+        std::fs::read_to_string(&self.file).ok().and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
+    }
+}
+
+/// Writes a file so that it is there whole or not at all.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let beside = folder.join(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() && let Err(error) = std::fs::remove_file(&beside) {
+        tracing::debug!(%error, "nothing half-written to remove");
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_kept_and_forgotten_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let positions = Positions { file: folder.path().join("state/positions.toml") };
+        let minute = Duration::from_secs(60);
+        assert_eq!(positions.of("demo"), None);
+        positions.keep("demo", minute, Some(minute * 2)).unwrap();
+        assert_eq!(positions.of("demo"), Some(minute));
+        positions.keep("demo", minute * 2, Some(minute * 2)).unwrap();
+        assert_eq!(positions.of("demo"), None);
+    }
+
+    #[test]
+    fn a_slip_in_the_file_is_told_with_its_place() {
+        let error = toml::from_str::<Settings>("backnd = 'x'").unwrap_err().to_string();
+        assert!(error.contains("backnd") && error.contains("line 1"), "{error}");
+    }
+}

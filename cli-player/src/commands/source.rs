@@ -1,0 +1,198 @@
+//! Arguments that say where from and over which network; shared by the commands that reach out.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use nearcast_player::{BackendOptions, BitRate, HttpVersion, NetworkOptions};
+
+use super::{Context, Failure};
+
+/// How the network is used.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct NetworkArguments {
+    /// Use this version of HTTP only
+    #[arg(long, value_enum)]
+    pub(crate) http: Option<HttpChoice>,
+    /// Fixed address of a host, instead of a name look-up
+    #[arg(long, value_name = "HOST:ADDR", value_parser = parse_resolve)]
+    pub(crate) resolve: Vec<(String, IpAddr)>,
+    /// Accept any certificate: for trying things out only
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Trust this certificate authority too (PEM)
+    #[arg(long, value_name = "FILE", env = "NEARCAST_CA")]
+    pub(crate) ca: Vec<PathBuf>,
+    /// Send this header to edges and backend
+    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// Send this user agent
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) user_agent: Option<String>,
+    /// Go through this HTTP proxy (it must allow CONNECT)
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+}
+
+/// Versions of HTTP by the names that reports use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HttpChoice {
+    /// HTTP/3
+    H3,
+    /// HTTP/2
+    H2,
+    /// HTTP/1.1
+    Http1,
+}
+
+/// Which backend, and who asks.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct BackendArguments {
+    /// The backend's URL
+    #[arg(long, value_name = "URL", env = "NEARCAST_BACKEND")]
+    pub(crate) backend: Option<String>,
+    /// The account's name at the backend
+    #[arg(long, value_name = "NAME", env = "NEARCAST_ACCOUNT")]
+    pub(crate) account: Option<String>,
+    /// Pretend to be at this address (a backend on this machine believes it)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) client_address: Option<IpAddr>,
+    /// Pretend to be this platform
+    #[arg(long, value_name = "NAME")]
+    pub(crate) platform: Option<String>,
+}
+
+impl NetworkArguments {
+    /// Reads what the network is to be like.
+    pub(crate) fn options(&self, context: &Context) -> Result<NetworkOptions, Failure> {
+        let mut files = self.ca.clone();
+        if files.is_empty() {
+            files.extend(context.settings.ca.clone());
+        }
+        let extra_ca_pem = files.iter().map(|path| read_ca(path)).collect::<Result<_, _>>()?;
+        Ok(NetworkOptions {
+            user_agent: self.user_agent.clone(),
+            headers: self.header.clone(),
+            extra_ca_pem,
+            insecure: self.insecure,
+            resolve: self.resolve.clone(),
+            http: self.http.map(|http| match http {
+                HttpChoice::H3 => HttpVersion::H3,
+                HttpChoice::H2 => HttpVersion::H2,
+                HttpChoice::Http1 => HttpVersion::Http1,
+            }),
+            proxy: self.proxy.clone(),
+        })
+    }
+}
+
+impl BackendArguments {
+    /// Returns the backend by argument, environment or configuration.
+    pub(crate) fn options(&self, context: &Context) -> Option<BackendOptions> {
+        let url = self.backend.clone().or_else(|| context.settings.backend.clone())?;
+        let mut options = BackendOptions::new(url);
+        if let Some(account) = self.account.clone().or_else(|| context.settings.account.clone()) {
+            options.account = account;
+        }
+        if let Some(platform) = &self.platform {
+            options.platform.clone_from(platform);
+        }
+        Some(options)
+    }
+
+    /// Adds what a backend on this machine is to believe about the client.
+    pub(crate) fn add_headers(&self, network: &mut NetworkOptions) {
+        if let Some(address) = self.client_address {
+            network.headers.push(("Nearcast-Client-Address".to_owned(), address.to_string()));
+        }
+    }
+}
+
+fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(Failure::io(
+        "player.ca",
+        format_args!("cannot read the certificate authority {}", path.display()),
+    ))
+}
+
+fn parse_resolve(text: &str) -> Result<(String, IpAddr), String> {
+    let (host, address) = text.split_once(':').ok_or("write it as HOST:ADDR, as in edge.example:127.0.0.1")?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
+    Ok((host.to_owned(), address))
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write it as NAME: VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Reads a span of time: `90`, `90s`, `1.5m`, `2h`, `1h02m03s`.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a span of time: write 90s, 10m or 1h30m");
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(end);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(unit_end);
+        let factor = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wrong()),
+        };
+        total += Duration::try_from_secs_f64(number * factor).map_err(|_| wrong())?;
+        rest = next;
+    }
+    Ok(total)
+}
+
+/// Reads a rate: `1500kbps`, `1.5Mbps`, `800000`.
+pub(crate) fn parse_rate(text: &str) -> Result<BitRate, String> {
+    let wrong = || format!("`{text}` is not a rate: write 1500kbps or 1.5Mbps");
+    let lower = text.to_ascii_lowercase();
+    let (number, factor) = if let Some(number) = lower.strip_suffix("kbps") {
+        (number, 1_000)
+    } else if let Some(number) = lower.strip_suffix("mbps") {
+        (number, 1_000_000)
+    } else {
+        (lower.strip_suffix("bps").unwrap_or(&lower), 1)
+    };
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    if !(number > 0.0 && number < 1e9) {
+        return Err(wrong());
+    }
+    Ok(BitRate::from_bps(factor).scaled(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_rates_are_read_as_people_write_them() {
+        assert_eq!(parse_span("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_span("1h02m03s"), Ok(Duration::from_secs(3723)));
+        assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
+        assert!(parse_span("tomorrow").is_err());
+        assert!(parse_span("-3").is_err());
+        assert_eq!(parse_rate("1500kbps"), Ok(BitRate::from_kbps(1500)));
+        assert_eq!(parse_rate("1.5Mbps"), Ok(BitRate::from_kbps(1500)));
+        assert!(parse_rate("fast").is_err());
+    }
+
+    #[test]
+    fn a_fixed_address_may_be_of_either_family() {
+        assert_eq!(parse_resolve("a.example:127.0.0.1").unwrap().1.to_string(), "127.0.0.1");
+        assert_eq!(parse_resolve("a.example:[::1]").unwrap().1.to_string(), "::1");
+        assert!(parse_resolve("a.example").is_err());
+    }
+}
