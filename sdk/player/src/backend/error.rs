@@ -1,0 +1,209 @@
+//! How a control call can end without an answer one can use.
+
+use std::time::Duration;
+
+use nearcast_protocol::play::{Problem, Refusal};
+
+/// Why the backend gave no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The play request was refused: an answer, not an outage.
+    #[error("{message}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// One sentence for people.
+        message: String,
+        /// When to ask again, where that helps.
+        retry_after: Option<Duration>,
+    },
+    /// The backend answered with an error.
+    #[error("the backend answered {call} with {status}: {message}")]
+    Problem {
+        /// Which call.
+        call: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// The backend's own code; empty when its answer held none.
+        problem: String,
+        /// One sentence for people.
+        message: String,
+        /// When to ask again, where that helps.
+        retry_after: Option<Duration>,
+    },
+    /// The backend cannot be reached.
+    #[error("the backend cannot be reached for {call}: {reason}")]
+    Unreachable {
+        /// Which call.
+        call: &'static str,
+        /// What the connection said.
+        reason: String,
+    },
+    /// The backend did not answer in time.
+    #[error("the backend did not answer {call} in time")]
+    Timeout {
+        /// Which call.
+        call: &'static str,
+    },
+    /// The backend's certificate is not accepted, or TLS failed otherwise.
+    #[error("no TLS with the backend for {call}: {reason}")]
+    Tls {
+        /// Which call.
+        call: &'static str,
+        /// What the verifier said.
+        reason: String,
+    },
+    /// The answer is not what it should be.
+    #[error("the backend's answer to {call} cannot be understood: {reason}")]
+    BadAnswer {
+        /// Which call.
+        call: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The client could not be set up, or the backend's address is unusable.
+    #[error("the backend cannot be asked: {reason}")]
+    Setup {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl BackendError {
+    /// Returns the stable code: `play.<refusal>` for a refusal, `backend.…` for everything else.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { refusal, .. } => refusal_code(refusal),
+            Self::Problem { .. } => "backend.problem",
+            Self::Unreachable { .. } => "backend.unreachable",
+            Self::Timeout { .. } => "backend.timeout",
+            Self::Tls { .. } => "backend.tls",
+            Self::BadAnswer { .. } => "backend.bad_answer",
+            Self::Setup { .. } => "backend.setup",
+        }
+    }
+
+    /// Returns whether asking again cannot help.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => !matches!(refusal, Refusal::Overloaded),
+            Self::Problem { status, .. } => {
+                *status >= 400 && *status < 500 && *status != 408 && *status != 429
+            }
+            Self::Setup { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Tls { .. }
+            | Self::BadAnswer { .. } => false,
+        }
+    }
+
+    /// Returns when to ask again, where the backend said so.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } | Self::Problem { retry_after, .. } => *retry_after,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Tls { .. }
+            | Self::BadAnswer { .. }
+            | Self::Setup { .. } => None,
+        }
+    }
+
+    pub(super) fn from_problem(
+        call: &'static str,
+        problem: Problem,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let retry_after = problem
+            .retry_after_ms
+            .map(Duration::from_millis)
+            .or(retry_after);
+        let message = match (problem.title.as_str(), problem.detail.as_str()) {
+            ("", "") => problem.code.clone(),
+            (text, "") | ("", text) => text.to_owned(),
+            (title, detail) => format!("{title}: {detail}"),
+        };
+        match Refusal::from_code(&problem.code) {
+            Some(refusal) => Self::Refused {
+                refusal,
+                message,
+                retry_after,
+            },
+            None => Self::Problem {
+                call,
+                status: problem.status,
+                problem: problem.code,
+                message,
+                retry_after,
+            },
+        }
+    }
+
+    pub(super) fn from_transport(call: &'static str, error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Timeout { call };
+        }
+        if let Some(tls) = tls_cause(error) {
+            return Self::Tls {
+                call,
+                reason: tls.to_string(),
+            };
+        }
+        if error.is_builder() {
+            return Self::Setup {
+                reason: innermost(error),
+            };
+        }
+        Self::Unreachable {
+            call,
+            reason: innermost(error),
+        }
+    }
+}
+
+const fn refusal_code(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::PlanRequired => "play.plan_required",
+        Refusal::RegionBlocked => "play.region_blocked",
+        Refusal::PlatformBlocked => "play.platform_blocked",
+        Refusal::TooManyStreams => "play.too_many_streams",
+        Refusal::MaturityBlocked => "play.maturity_blocked",
+        Refusal::TitleUnknown => "play.title_unknown",
+        Refusal::DeviceUnsupported => "play.device_unsupported",
+        Refusal::SessionExpired => "play.session_expired",
+        Refusal::Overloaded => "play.overloaded",
+        Refusal::Other(_) => "play.refused",
+    }
+}
+
+/// TLS errors come wrapped in I/O errors, which give their inner error only by `get_ref`.
+fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        let wrapped = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if let Some(tls) = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Some(tls);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The outer layers repeat the URL, which may hold what is nobody's business.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
+}

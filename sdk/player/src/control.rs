@@ -1,0 +1,135 @@
+//! Where the session's permission to play comes from: the backend, or the source itself.
+
+use std::time::Duration;
+
+use nearcast_core::{EdgeOffer, Grant, Input};
+use nearcast_protocol::play::{Capabilities, Intent, PlayGrant, PlayRequest};
+
+use crate::backend::{Backend, BackendError, GrantPath};
+use crate::edges::EdgeBook;
+use crate::event::EventKind;
+use crate::source::FixedSource;
+
+/// Who grants.
+#[derive(Clone, Debug)]
+pub(crate) enum Granter {
+    /// A backend.
+    Backend {
+        backend: Backend,
+        title: String,
+        playback_id: Option<String>,
+        request_id: String,
+    },
+    /// Nobody needs to be asked.
+    Fixed(FixedSource),
+}
+
+/// What came of asking.
+pub(crate) type Granted = Result<(Box<PlayGrant>, GrantPath), BackendError>;
+
+impl Granter {
+    /// Asks; only a backend takes time.
+    pub(crate) async fn ask(self, refresh: bool) -> Granted {
+        let Self::Backend {
+            backend,
+            title,
+            playback_id,
+            request_id,
+        } = self
+        else {
+            return Err(BackendError::Setup {
+                reason: "there is no backend to ask".to_owned(),
+            });
+        };
+        let granted = match playback_id.filter(|_| refresh) {
+            Some(playback) => backend.refresh(&playback).await,
+            None => {
+                let request = PlayRequest {
+                    title,
+                    capabilities: capabilities(),
+                    intent: Intent::Play,
+                    request_id: Some(request_id),
+                };
+                backend.play(&request).await
+            }
+        };
+        granted.map(|(grant, path)| (Box::new(grant), path))
+    }
+}
+
+/// What this build plays.
+fn capabilities() -> Capabilities {
+    let codecs: &[&str] = if cfg!(feature = "video") {
+        &[
+            "avc1", "avc3", "hvc1", "hev1", "av01", "vp09", "mp4a", "opus", "ac-3", "ec-3", "wvtt",
+        ]
+    } else {
+        // Without a decoder it still takes media apart, for sinks that decode themselves.
+        &[
+            "avc1", "avc3", "hvc1", "hev1", "av01", "vp09", "mp4a", "wvtt",
+        ]
+    };
+    Capabilities {
+        codecs: codecs.iter().map(|&codec| codec.to_owned()).collect(),
+        height_max: None,
+        drm_systems: Vec::new(),
+    }
+}
+
+/// Turns a backend's grant into what the session and the application hear.
+pub(crate) fn take_grant(
+    book: &mut EdgeBook,
+    grant: &PlayGrant,
+    path: GrantPath,
+) -> (Input, EventKind) {
+    let edges = book.take_grant(grant);
+    let event = EventKind::Granted {
+        playback_id: grant.playback_id.clone(),
+        title: grant.title.name.clone(),
+        edges: names(&edges),
+        path: Some(path),
+    };
+    // A backend that names no span would have its grant refreshed without end.
+    let refresh_after =
+        (grant.refresh_after_ms > 0).then(|| Duration::from_millis(grant.refresh_after_ms));
+    (
+        Input::Granted(Grant {
+            edges,
+            refresh_after,
+        }),
+        event,
+    )
+}
+
+/// Turns a source that needs no backend into the same.
+pub(crate) fn take_fixed(edges: Vec<EdgeOffer>) -> (Input, EventKind) {
+    let event = EventKind::Granted {
+        playback_id: String::new(),
+        title: String::new(),
+        edges: names(&edges),
+        path: None,
+    };
+    (
+        Input::Granted(Grant {
+            edges,
+            refresh_after: None,
+        }),
+        event,
+    )
+}
+
+/// Turns a refusal or failure into the same.
+pub(crate) fn take_failure(error: &BackendError) -> (Input, EventKind) {
+    let (code, message) = (error.code().to_owned(), error.to_string());
+    let input = Input::GrantFailed {
+        code: code.clone(),
+        message: message.clone(),
+        refused: error.is_final(),
+        retry_after: error.retry_after(),
+    };
+    (input, EventKind::GrantFailed { code, message })
+}
+
+fn names(edges: &[EdgeOffer]) -> Vec<String> {
+    edges.iter().map(|edge| edge.name.clone()).collect()
+}

@@ -1,0 +1,133 @@
+//! Decoders on threads of their own: one per decoded track, none without a sink for what it decodes.
+//!
+//! The driver feeds encoded samples through a bounded channel and never waits for a thread; a thread never
+//! waits for the driver except to say that something cannot be decoded.
+
+mod audio;
+#[cfg(feature = "video")]
+mod video;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nearcast_core::Epoch;
+use nearcast_media::{DecodeError, Sample};
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_protocol::report::FrameReport;
+use nearcast_units::MediaTime;
+
+use crate::sink::TrackFormat;
+
+pub(crate) use audio::AudioTrack;
+#[cfg(feature = "video")]
+pub(crate) use video::VideoTrack;
+
+/// Encoded samples waiting for a decoder: some 1.3 s of sound, 2 s of pictures.
+const WORK_MAX: usize = 64;
+/// A thread looks around at least this often.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
+/// Notes waiting for the driver.
+pub(crate) const NOTES_MAX: usize = 64;
+
+/// What the driver feeds a decoder with. Each call says whether it was taken; if not, it is made again.
+pub(crate) trait Feed {
+    /// Samples of this format follow.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be decoded here; its samples are then taken and forgotten.
+    fn format(&mut self, format: &TrackFormat) -> Result<bool, DecodeError>;
+
+    /// One sample in decode order.
+    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample, preroll: bool) -> bool;
+
+    /// No more samples come.
+    fn end(&mut self) -> bool;
+}
+
+/// What a thread tells the driver.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum DecoderNote {
+    /// The sink plays here.
+    Anchor { epoch: Epoch, position: MediaTime },
+    /// The sink ran dry.
+    Underrun { epoch: Epoch },
+    /// A sample cannot be decoded.
+    Undecodable {
+        epoch: Epoch,
+        object: ObjectKey,
+        code: &'static str,
+    },
+    /// The sink does not work; playback goes on without it.
+    SinkFailed { track: TrackKind, message: String },
+    /// Everything up to the end was given to the sink.
+    Drained { track: TrackKind },
+}
+
+/// What was flushed since a thread last looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flush {
+    from: MediaTime,
+    everything: bool,
+}
+
+impl Flush {
+    /// Two flushes in a row forget what either forgets.
+    fn and(self, later: Self) -> Self {
+        Self {
+            from: if later.everything {
+                later.from
+            } else {
+                self.from.min(later.from)
+            },
+            everything: self.everything || later.everything,
+        }
+    }
+}
+
+/// Every critical section here leaves the state whole, so one that panicked left it whole too.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Without the feature there is no such thing.
+#[cfg(not(feature = "video"))]
+pub(crate) enum VideoTrack {}
+
+#[cfg(not(feature = "video"))]
+impl VideoTrack {
+    pub(crate) fn begin(&mut self, _: MediaTime) {
+        match *self {}
+    }
+
+    pub(crate) fn flush(&mut self, _: Epoch, _: MediaTime, _: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn wake(&mut self) {
+        match *self {}
+    }
+
+    pub(crate) fn counts(&self) -> FrameReport {
+        match *self {}
+    }
+
+    pub(crate) fn into_thread(self) -> Option<std::thread::JoinHandle<()>> {
+        match self {}
+    }
+}
+
+#[cfg(not(feature = "video"))]
+impl Feed for VideoTrack {
+    fn format(&mut self, _: &TrackFormat) -> Result<bool, DecodeError> {
+        match *self {}
+    }
+
+    fn sample(&mut self, _: Epoch, _: ObjectKey, _: &Sample, _: bool) -> bool {
+        match *self {}
+    }
+
+    fn end(&mut self) -> bool {
+        match *self {}
+    }
+}

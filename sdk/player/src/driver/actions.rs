@@ -1,0 +1,261 @@
+//! Does what the session asks.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nearcast_core::{
+    Action, AttemptId, AttemptSpec, ClockOrder, Epoch, Failure, FetchId, Input, TransportEvent,
+};
+use nearcast_manifest::{Manifest, ManifestError, parse};
+use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
+use nearcast_units::Instant;
+use ring::digest::{SHA256, digest};
+
+use super::Driver;
+use super::inbox::{Job, Live};
+use crate::control::{Granter, take_fixed};
+use crate::edges::locate;
+use crate::event::EventKind;
+use crate::pump::{Facts, Handed};
+use crate::transport::{self, Window};
+
+impl Driver {
+    pub(super) fn act(&mut self, now: Instant, action: Action) {
+        match action {
+            Action::RequestGrant { refresh } => self.request_grant(refresh),
+            Action::StartAttempt(spec) => self.start_attempt(&spec),
+            Action::CancelAttempt {
+                attempt,
+                drop_connections,
+            } => {
+                let ended = self.live.end(attempt);
+                if let Some(live) = ended.filter(|_| drop_connections)
+                    && let Some(origin) = self.book.origin(live.edge)
+                {
+                    self.network.net().drop_edge(origin);
+                }
+            }
+            Action::Verify { fetch, digest } => self.verify(fetch, digest),
+            Action::Parse { fetch, object } => self.parse(fetch, object),
+            Action::HandOn {
+                epoch,
+                fetch,
+                object,
+                track,
+            } => self.hand_on(epoch, fetch, object, track),
+            Action::Release { fetch } => {
+                self.live.end_all_for(fetch);
+                self.store.release(fetch);
+            }
+            Action::Flush { epoch, track, from } => {
+                self.epoch = epoch;
+                self.pump.flush(epoch, track, from);
+                self.stale = true;
+            }
+            Action::EndOfTrack { epoch, track } => {
+                if epoch == self.epoch {
+                    self.pump.end_of_track(track);
+                }
+            }
+            Action::Clock(ClockOrder::Start { epoch, at, rate }) => {
+                self.epoch = epoch;
+                self.playhead.start(now, at, rate);
+                self.pump.start(epoch, at);
+                self.stale = true;
+            }
+            Action::Clock(ClockOrder::Hold) => {
+                self.playhead.hold(now);
+                self.pump.hold();
+                self.stale = true;
+            }
+            Action::ResetNetwork => self.network.net().network_changed(),
+        }
+    }
+
+    fn request_grant(&mut self, refresh: bool) {
+        if let Granter::Fixed(source) = &self.granter {
+            self.fixed = self.book.take_fixed(source);
+            let (input, event) = take_fixed(self.fixed.clone());
+            self.tell(event);
+            self.pending.push_back(input);
+            return;
+        }
+        let asking = self.granter.clone().ask(refresh);
+        self.inbox.spawn_job(async { Job::Granted(asking.await) });
+    }
+
+    fn start_attempt(&mut self, spec: &AttemptSpec) {
+        let AttemptSpec {
+            attempt,
+            fetch,
+            object,
+            edge,
+            probe,
+            ..
+        } = *spec;
+        let request = self.manifest_name.as_deref().and_then(|name| {
+            let location = locate(self.manifest.as_ref(), name, object)?;
+            let window = Window::new(location.range, spec)?;
+            let allowed = self.network.protocols();
+            Some((
+                self.book
+                    .request(edge, self.manifest.as_ref(), &location, allowed)?,
+                window,
+            ))
+        });
+        let Some((request, window)) = request else {
+            return self.cannot_fetch(attempt);
+        };
+        tracing::trace!(
+            fetch_id = fetch.0,
+            edge = self.book.name(edge),
+            "an attempt begins"
+        );
+        let net = self.network.net().clone();
+        let task = transport::run(net, attempt, request, window, self.inbox.notes());
+        let task = self.inbox.spawn_attempt(task);
+        self.live.insert(
+            attempt,
+            Live {
+                fetch,
+                probe,
+                edge,
+                task,
+            },
+        );
+    }
+
+    fn cannot_fetch(&mut self, attempt: AttemptId) {
+        let event = TransportEvent::Failed(Failure::Internal);
+        self.pending.push_back(Input::Transport { attempt, event });
+    }
+
+    fn verify(&mut self, fetch: FetchId, promised: String) {
+        let bytes = self.store.join(fetch).unwrap_or_default();
+        self.inbox.spawn_work(move || {
+            let intact = STANDARD.encode(digest(&SHA256, &bytes)) == promised;
+            Job::Verified { fetch, intact }
+        });
+    }
+
+    fn parse(&mut self, fetch: FetchId, object: ObjectKey) {
+        let bytes = self.store.join(fetch).unwrap_or_default();
+        match (object, self.manifest.as_mut()) {
+            (ObjectKey::Manifest, _) => {
+                // A large one takes tens of milliseconds.
+                let name = self.manifest_name.clone().unwrap_or_default();
+                self.inbox
+                    .spawn_work(move || Job::Parsed(Box::new(parse(&bytes, &name))));
+            }
+            (ObjectKey::Index(key), Some(manifest)) => {
+                let input = match manifest.load_index(key, &bytes) {
+                    Ok(segments) => {
+                        let init = manifest
+                            .outline
+                            .representation(key)
+                            .is_some_and(|one| one.init);
+                        Input::IndexParsed {
+                            key,
+                            segments,
+                            init,
+                        }
+                    }
+                    Err(error) => parse_failed(object, &error),
+                };
+                self.pending.push_back(input);
+            }
+            (
+                ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Media(..) | ObjectKey::Probe,
+                _,
+            ) => {
+                let message = "this object cannot be parsed".to_owned();
+                self.pending.push_back(Input::ParseFailed {
+                    object,
+                    code: "player.internal".to_owned(),
+                    message,
+                });
+            }
+        }
+    }
+
+    pub(super) fn manifest_parsed(&mut self, parsed: Result<Manifest, ManifestError>) {
+        let manifest = match parsed {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                self.pending
+                    .push_back(parse_failed(ObjectKey::Manifest, &error));
+                return;
+            }
+        };
+        for refused in &manifest.refused {
+            self.tell(EventKind::TrackRefused {
+                track: refused.kind,
+                code: refused.error.code().to_owned(),
+                message: refused.error.to_string(),
+            });
+        }
+        // Further places become further edges before anything of the title is asked for.
+        if let Some(offers) = self
+            .book
+            .take_pathways(&manifest, &self.fixed)
+            .filter(|_| !self.fixed.is_empty())
+        {
+            self.fixed = offers;
+            let (input, event) = take_fixed(self.fixed.clone());
+            self.tell(event);
+            self.pending.push_back(input);
+        }
+        self.pending
+            .push_back(Input::ManifestParsed(manifest.outline.clone()));
+        self.manifest = Some(manifest);
+    }
+
+    fn hand_on(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
+        let (Some(bytes), Some(facts)) = (self.store.join(fetch), self.facts(object)) else {
+            tracing::debug!(?object, "nothing to hand on");
+            self.pending.push_back(Input::Undecodable {
+                epoch,
+                object,
+                code: "player.internal".to_owned(),
+            });
+            return;
+        };
+        self.pump.hand_on(
+            track,
+            Handed {
+                object,
+                bytes,
+                facts,
+            },
+        );
+    }
+
+    /// What the manifest says about an object's representation.
+    fn facts(&self, object: ObjectKey) -> Option<Facts> {
+        let representation = self
+            .manifest
+            .as_ref()?
+            .outline
+            .representation(object.representation()?)?;
+        let start = match (object, &representation.index) {
+            (ObjectKey::Media(_, index), SegmentIndex::Known(segments)) => segments
+                .get(usize::try_from(index).ok()?)
+                .map(|segment| segment.start),
+            _ => None,
+        };
+        Some(Facts {
+            id: representation.id.clone(),
+            bitrate: representation.bitrate,
+            container: representation.container,
+            media_offset_us: representation.media_offset_us,
+            start,
+        })
+    }
+}
+
+fn parse_failed(object: ObjectKey, error: &ManifestError) -> Input {
+    Input::ParseFailed {
+        object,
+        code: error.code().to_owned(),
+        message: error.to_string(),
+    }
+}

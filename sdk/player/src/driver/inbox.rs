@@ -1,0 +1,149 @@
+//! Everything the driver waits for, in one place.
+
+use nearcast_core::{AttemptId, Command, FetchId};
+use nearcast_manifest::{Manifest, ManifestError};
+use nearcast_protocol::report::SessionReport;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::control::Granted;
+use crate::decode::DecoderNote;
+use crate::transport::Note;
+
+/// What the application asks of the driver.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Command(Command),
+    Report(oneshot::Sender<SessionReport>),
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub(super) enum Job {
+    Granted(Granted),
+    Parsed(Box<Result<Manifest, ManifestError>>),
+    Verified {
+        fetch: FetchId,
+        intact: bool,
+    },
+    /// Nobody waits for it.
+    Done,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Happened {
+    Note(Note),
+    Decoder(DecoderNote),
+    Order(Order),
+    Job(Job),
+    /// An attempt's task ended; `Some` when it did so without a last word.
+    Reaped,
+    /// The time has come.
+    Due,
+}
+
+/// The channels and tasks that belong to the driver; dropping it ends the tasks.
+pub(super) struct Inbox {
+    notes: mpsc::Receiver<Note>,
+    sender: mpsc::Sender<Note>,
+    decoders: mpsc::Receiver<DecoderNote>,
+    orders: mpsc::Receiver<Order>,
+    attempts: JoinSet<()>,
+    jobs: JoinSet<Job>,
+}
+
+impl Inbox {
+    pub(super) fn new(
+        orders: mpsc::Receiver<Order>,
+        decoders: mpsc::Receiver<DecoderNote>,
+    ) -> Self {
+        let (sender, notes) = mpsc::channel(crate::transport::NOTES_MAX);
+        Self {
+            notes,
+            sender,
+            decoders,
+            orders,
+            attempts: JoinSet::new(),
+            jobs: JoinSet::new(),
+        }
+    }
+
+    /// Waits until something happens, or for `at`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped: every branch is a receive, a join or a sleep.
+    pub(super) async fn next(&mut self, at: Instant) -> Happened {
+        tokio::select! {
+            Some(note) = self.notes.recv() => Happened::Note(note),
+            Some(note) = self.decoders.recv() => Happened::Decoder(note),
+            Some(order) = self.orders.recv() => Happened::Order(order),
+            Some(job) = self.jobs.join_next() => job.map_or(Happened::Job(Job::Done), Happened::Job),
+            Some(_) = self.attempts.join_next() => Happened::Reaped,
+            () = tokio::time::sleep_until(at) => Happened::Due,
+        }
+    }
+
+    /// Returns the channel of a new attempt.
+    pub(super) fn notes(&self) -> mpsc::Sender<Note> {
+        self.sender.clone()
+    }
+
+    pub(super) fn spawn_attempt(
+        &mut self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> AbortHandle {
+        self.attempts.spawn(task)
+    }
+
+    pub(super) fn spawn_job(&mut self, task: impl Future<Output = Job> + Send + 'static) {
+        self.jobs.spawn(task);
+    }
+
+    pub(super) fn spawn_work(&mut self, work: impl FnOnce() -> Job + Send + 'static) {
+        self.jobs.spawn_blocking(work);
+    }
+}
+
+/// An attempt that runs.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) fetch: FetchId,
+    pub(super) probe: bool,
+    pub(super) edge: nearcast_core::EdgeId,
+    pub(super) task: AbortHandle,
+}
+
+/// Attempts that run, few at a time.
+#[derive(Debug, Default)]
+pub(super) struct LiveAttempts(std::collections::BTreeMap<AttemptId, Live>);
+
+impl LiveAttempts {
+    pub(super) fn insert(&mut self, id: AttemptId, live: Live) {
+        self.0.insert(id, live);
+    }
+
+    pub(super) fn get(&self, id: AttemptId) -> Option<&Live> {
+        self.0.get(&id)
+    }
+
+    /// Ends an attempt; what it still says is not heard.
+    pub(super) fn end(&mut self, id: AttemptId) -> Option<Live> {
+        let live = self.0.remove(&id)?;
+        live.task.abort();
+        Some(live)
+    }
+
+    /// Ends all attempts for a fetch.
+    pub(super) fn end_all_for(&mut self, fetch: FetchId) {
+        self.0.retain(|_, live| {
+            let other = live.fetch != fetch;
+            if !other {
+                live.task.abort();
+            }
+            other
+        });
+    }
+}

@@ -1,0 +1,568 @@
+//! Runs the session: waits for one of {something happened, a deadline, the end}, tells the session, does what
+//! the session asks. Decides nothing.
+
+mod actions;
+mod inbox;
+mod tell;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nearcast_core::{
+    Command, Config, EdgeOffer, Epoch, Failure, Input, PlayState, Session, TransportEvent,
+};
+use nearcast_manifest::Manifest;
+use nearcast_protocol::play::HistoryUpdate;
+use nearcast_protocol::report::SessionReport;
+use nearcast_units::{Instant, MediaTime};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::control::{Granter, take_failure, take_grant};
+use crate::decode::DecoderNote;
+use crate::edges::EdgeBook;
+use crate::event::{EventKind, PlayerEvent};
+use crate::network::Network;
+use crate::playhead::Playhead;
+use crate::pump::{Outputs, Pump, Wake};
+use crate::record::Recorder;
+use crate::report::Additions;
+use crate::snapshot::PlayerSnapshot;
+use crate::store::{Comparison, Store};
+use crate::telemetry::{EventQueue, Sender};
+use crate::transport::{Note, What};
+
+pub(crate) use inbox::Order;
+use inbox::{Happened, Inbox, Job, LiveAttempts};
+
+/// How often sinks' places are told, statistics are made anew, and lateness is measured.
+const TICK: Duration = Duration::from_millis(250);
+/// How long telemetry may hold the end up.
+pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(2);
+/// How long decoders may take to give their last frames at the end.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How often the backend is told how far the viewer is.
+const HISTORY_EVERY: Duration = Duration::from_secs(30);
+
+/// What a driver begins with.
+pub(crate) struct Setup {
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) network: Network,
+    pub(crate) granter: Granter,
+    /// Begins where the backend says that the viewer left off.
+    pub(crate) resume: bool,
+    pub(crate) locked_rung: Option<u16>,
+    pub(crate) outputs: Outputs,
+    pub(crate) playhead: Playhead,
+    pub(crate) recorder: Recorder,
+    pub(crate) additions: Additions,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) decoders: mpsc::Receiver<DecoderNote>,
+    pub(crate) events: broadcast::Sender<PlayerEvent>,
+    pub(crate) snapshot: watch::Sender<PlayerSnapshot>,
+    pub(crate) finished: watch::Sender<Option<Arc<SessionReport>>>,
+}
+
+pub(crate) struct Driver {
+    clock: Clock,
+    session: Session,
+    config: Config,
+    network: Network,
+    granter: Granter,
+    resume: bool,
+    book: EdgeBook,
+    /// Offers of a source without backend.
+    fixed: Vec<EdgeOffer>,
+    manifest_name: Option<String>,
+    manifest: Option<Manifest>,
+    store: Store,
+    live: LiveAttempts,
+    inbox: Inbox,
+    pump: Pump,
+    wake: Wake,
+    playhead: Playhead,
+    /// Nobody but us says where playback is: there is no audio sink.
+    own_anchors: bool,
+    /// Decoders that have not given their last yet.
+    undrained: usize,
+    epoch: Epoch,
+    pending: VecDeque<Input>,
+    tick_at: Instant,
+    history_at: Instant,
+    recorder: Recorder,
+    additions: Additions,
+    telemetry: EventQueue,
+    sender: Option<Sender>,
+    state: PlayState,
+    title: Option<(String, String)>,
+    stale: bool,
+    events: broadcast::Sender<PlayerEvent>,
+    snapshot: watch::Sender<PlayerSnapshot>,
+    finished: watch::Sender<Option<Arc<SessionReport>>>,
+}
+
+impl Driver {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let Setup {
+            clock,
+            config,
+            network,
+            granter,
+            resume,
+            locked_rung,
+            outputs,
+            playhead,
+            ..
+        } = setup;
+        let undrained = usize::from(outputs.audio.is_some()) + usize::from(outputs.video.is_some());
+        let mut pending = VecDeque::from([Input::Load]);
+        if locked_rung.is_some() {
+            pending.push_front(Input::Command(Command::LockRung { rung: locked_rung }));
+        }
+        let manifest_name = match &granter {
+            Granter::Fixed(fixed) => Some(fixed.manifest.clone()),
+            Granter::Backend { .. } => None,
+        };
+        Self {
+            session: Session::new(config.clone()),
+            clock,
+            config,
+            network,
+            granter,
+            resume,
+            book: EdgeBook::default(),
+            fixed: Vec::new(),
+            manifest_name,
+            manifest: None,
+            store: Store::default(),
+            live: LiveAttempts::default(),
+            inbox: Inbox::new(setup.orders, setup.decoders),
+            own_anchors: outputs.audio.is_none(),
+            undrained,
+            pump: Pump::new(outputs),
+            wake: Wake::default(),
+            playhead,
+            epoch: Epoch::default(),
+            pending,
+            tick_at: clock.now() + TICK,
+            history_at: clock.now() + HISTORY_EVERY,
+            recorder: setup.recorder,
+            additions: setup.additions,
+            telemetry: EventQueue::default(),
+            sender: None,
+            state: PlayState::Idle,
+            title: None,
+            stale: true,
+            events: setup.events,
+            snapshot: setup.snapshot,
+            finished: setup.finished,
+        }
+    }
+
+    /// Plays to the end, or until `stop`; whatever runs for this session ends with it.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.play() => {}
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = self.finish() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn play(&mut self) {
+        if let Err(error) = self.recorder.config(&self.config) {
+            self.tell(EventKind::RecordingFailed {
+                message: error.to_string(),
+            });
+        }
+        if self.network.options().insecure {
+            self.tell(EventKind::InsecureTls);
+        }
+        self.settle();
+        while !self.session.is_over() {
+            let due = self.next_wake();
+            let happened = self.inbox.next(self.clock.at(due)).await;
+            if matches!(happened, Happened::Due) {
+                self.additions.lateness.record(due, self.clock.now());
+            }
+            self.happened(happened);
+            self.settle();
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Note(note) => self.note(note),
+            Happened::Decoder(note) => self.decoder_note(note),
+            Happened::Order(Order::Command(command)) => {
+                self.pending.push_back(Input::Command(command))
+            }
+            Happened::Order(Order::Report(to)) => {
+                // Whoever asked may have gone.
+                to.send(self.report()).ok();
+            }
+            Happened::Job(job) => self.job(job),
+            Happened::Reaped => {}
+            Happened::Due => self.due(),
+        }
+    }
+
+    /// Tells the session what waits, does what it asks and moves media on, until nothing more follows.
+    fn settle(&mut self) {
+        loop {
+            while let Some(input) = self.pending.pop_front() {
+                self.handle(input);
+            }
+            if self.session.is_over() {
+                break;
+            }
+            self.wake = self.pump.advance(self.playhead.position());
+            self.hear_pump();
+            if self.pending.is_empty() {
+                break;
+            }
+        }
+        if std::mem::take(&mut self.stale) {
+            self.publish();
+        }
+    }
+
+    fn hear_pump(&mut self) {
+        while let Some(input) = self.pump.poll_input() {
+            self.pending.push_back(input);
+        }
+        while let Some(refused) = self.pump.poll_not_decoded() {
+            let crate::pump::NotDecoded {
+                track,
+                code,
+                message,
+            } = refused;
+            self.tell(EventKind::NotDecoded {
+                track,
+                code: code.to_owned(),
+                message,
+            });
+        }
+    }
+
+    /// One input, then everything that follows from it.
+    fn handle(&mut self, input: Input) {
+        let now = self.clock.now();
+        if let Err(error) = self.recorder.input(now, &input) {
+            self.tell(EventKind::RecordingFailed {
+                message: error.to_string(),
+            });
+        }
+        self.session.handle(now, input);
+        while let Some(action) = self.session.poll_action() {
+            self.act(now, action);
+        }
+        while let Some(event) = self.session.poll_event() {
+            self.tell_session_event(event);
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        let Note { attempt, what } = note;
+        let Some(live) = self.live.get(attempt) else {
+            return;
+        };
+        let event = match what {
+            What::Event(event) => {
+                if matches!(event, TransportEvent::Complete | TransportEvent::Failed(_)) {
+                    self.live.end(attempt);
+                }
+                event
+            }
+            What::Body { at, pieces } => {
+                let (fetch, probe) = (live.fetch, live.probe);
+                let mut to = at;
+                for piece in &pieces {
+                    if !probe {
+                        if let Err(failure) = self.keep(fetch, to, piece) {
+                            self.live.end(attempt);
+                            let event = TransportEvent::Failed(failure);
+                            self.pending.push_back(Input::Transport { attempt, event });
+                            return;
+                        }
+                    }
+                    to += piece.len() as u64;
+                }
+                TransportEvent::Progress { from: at, to }
+            }
+        };
+        self.pending.push_back(Input::Transport { attempt, event });
+    }
+
+    fn keep(
+        &mut self,
+        fetch: nearcast_core::FetchId,
+        at: u64,
+        piece: &bytes::Bytes,
+    ) -> Result<(), Failure> {
+        if let Comparison::Differs { at } = self.store.compare(fetch, at, piece) {
+            tracing::debug!(fetch_id = fetch.0, at, "two edges gave different bytes");
+            return Err(Failure::Mismatch);
+        }
+        self.store.write(fetch, at, piece);
+        // The session plans within its cap; this is for an edge that sends without end.
+        let limit = self
+            .config
+            .memory_cap
+            .get()
+            .saturating_mul(2)
+            .max(STORE_MIN);
+        if self.store.bytes() > limit {
+            Err(Failure::Internal)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn decoder_note(&mut self, note: DecoderNote) {
+        match note {
+            DecoderNote::Anchor { epoch, position } => {
+                if epoch == self.epoch {
+                    self.playhead.anchor(self.clock.now(), position);
+                }
+                self.pending.push_back(Input::Anchor { epoch, position });
+            }
+            DecoderNote::Underrun { epoch } => self.pending.push_back(Input::Underrun { epoch }),
+            DecoderNote::Undecodable {
+                epoch,
+                object,
+                code,
+            } => {
+                self.pending.push_back(Input::Undecodable {
+                    epoch,
+                    object,
+                    code: code.to_owned(),
+                });
+            }
+            DecoderNote::SinkFailed { track, message } => {
+                self.own_anchors = true;
+                self.undrained = self.undrained.saturating_sub(1);
+                self.tell(EventKind::NotDecoded {
+                    track,
+                    code: "player.sink_failed".to_owned(),
+                    message,
+                });
+            }
+            DecoderNote::Drained { .. } => self.undrained = self.undrained.saturating_sub(1),
+        }
+    }
+
+    fn job(&mut self, job: Job) {
+        match job {
+            Job::Granted(Ok((grant, path))) => {
+                self.begin_playback(&grant);
+                let (input, event) = take_grant(&mut self.book, &grant, path);
+                self.tell(event);
+                self.pending.push_back(input);
+            }
+            Job::Granted(Err(error)) => {
+                let (input, event) = take_failure(&error);
+                self.tell(event);
+                self.pending.push_back(input);
+            }
+            Job::Parsed(parsed) => self.manifest_parsed(*parsed),
+            Job::Verified { fetch, intact } => {
+                self.pending.push_back(Input::Verified { fetch, intact })
+            }
+            Job::Done => {}
+        }
+    }
+
+    /// What the first grant of a playback brings beside edges.
+    fn begin_playback(&mut self, grant: &nearcast_protocol::play::PlayGrant) {
+        let Granter::Backend {
+            backend,
+            playback_id,
+            ..
+        } = &mut self.granter
+        else {
+            return;
+        };
+        if playback_id.as_ref() == Some(&grant.playback_id) {
+            return;
+        }
+        *playback_id = Some(grant.playback_id.clone());
+        self.manifest_name = grant
+            .manifests
+            .dash
+            .clone()
+            .or_else(|| grant.manifests.hls.clone());
+        self.title = Some((grant.playback_id.clone(), grant.title.name.clone()));
+        match backend.telemetry(grant.events_url.as_deref()) {
+            Ok(to) => {
+                self.sender = Some(Sender::spawn(
+                    self.telemetry.clone(),
+                    grant.playback_id.clone(),
+                    to,
+                ))
+            }
+            Err(error) => tracing::debug!(code = error.code(), "telemetry has nowhere to go"),
+        }
+        if self.resume && grant.resume_position_ms > 0 {
+            let to = MediaTime::from_duration(Duration::from_millis(grant.resume_position_ms));
+            self.pending.push_back(Input::Command(Command::Seek { to }));
+        }
+    }
+
+    fn due(&mut self) {
+        let now = self.clock.now();
+        if self.session.next_deadline().is_some_and(|due| now >= due) {
+            self.pending.push_back(Input::Timeout);
+        }
+        if now >= self.tick_at {
+            self.tick_at = now + TICK;
+            self.stale = true;
+            if self.own_anchors && self.playhead.is_running() {
+                let position = self.playhead.position_at(now);
+                self.pending.push_back(Input::Anchor {
+                    epoch: self.epoch,
+                    position,
+                });
+            }
+        }
+        if now >= self.history_at {
+            self.history_at = now + HISTORY_EVERY;
+            self.put_history();
+        }
+    }
+
+    fn put_history(&mut self) {
+        if let Some(task) = self.history() {
+            self.inbox.spawn_job(async {
+                task.await;
+                Job::Done
+            });
+        }
+    }
+
+    /// Tells the backend how far the viewer is; it may fail in silence.
+    fn history(&self) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        let Granter::Backend {
+            backend,
+            title,
+            playback_id: Some(_),
+            ..
+        } = &self.granter
+        else {
+            return None;
+        };
+        let position_ms = u64::try_from(self.playhead.position().as_micros() / 1000).ok()?;
+        let (backend, title) = (backend.clone(), title.clone());
+        let update = HistoryUpdate {
+            position_ms,
+            language: self.audio_language(),
+        };
+        Some(async move {
+            if let Err(error) = backend.put_history(&title, &update).await {
+                tracing::debug!(code = error.code(), "the viewing position was not kept");
+            }
+        })
+    }
+
+    fn next_wake(&self) -> Instant {
+        let now = self.clock.now();
+        let pump = self.wake.after.map(|span| now + span);
+        let position = self
+            .wake
+            .position
+            .and_then(|at| self.playhead.time_until(at))
+            .map(|span| now + span);
+        [self.session.next_deadline(), pump, position]
+            .into_iter()
+            .flatten()
+            .fold(self.tick_at, Instant::min)
+    }
+
+    fn report(&mut self) -> SessionReport {
+        if let Some(video) = &self.pump.outputs().video {
+            self.additions.frames = Some(video.counts());
+        }
+        self.additions
+            .complete(self.session.report(self.clock.now()))
+    }
+
+    fn publish(&mut self) {
+        let session = self.session.snapshot(self.clock.now());
+        self.playhead.place(session.position);
+        let snapshot = PlayerSnapshot {
+            session,
+            cues: self.pump.cues().shown().to_vec(),
+            frames: self
+                .pump
+                .outputs()
+                .video
+                .as_ref()
+                .map(crate::decode::VideoTrack::counts)
+                .unwrap_or_default(),
+            stored_bytes: self.store.bytes(),
+            telemetry_dropped: self.telemetry.dropped(),
+            playback_id: self.title.as_ref().map(|(id, _)| id.clone()),
+            title: self.title.as_ref().map(|(_, name)| name.clone()),
+        };
+        self.snapshot.send_replace(snapshot);
+    }
+
+    /// After the end: last frames, last words, the report.
+    async fn finish(&mut self) {
+        if self.state == PlayState::Ended {
+            let until = crate::clock::after(DRAIN_MAX);
+            while self.undrained > 0 {
+                self.wake = self.pump.finish();
+                let retry = crate::clock::after(self.wake.after.unwrap_or(TICK)).min(until);
+                let happened = self.inbox.next(retry).await;
+                let timed_out = matches!(happened, Happened::Due) && retry == until;
+                self.happened(happened);
+                self.pending.clear();
+                if timed_out {
+                    tracing::debug!("a decoder did not give its last frames in time");
+                    break;
+                }
+            }
+            if self.pump.outputs().samples.is_some() {
+                self.pump.finish();
+            }
+        }
+        if let Err(error) = self.recorder.finish() {
+            self.tell(EventKind::RecordingFailed {
+                message: error.to_string(),
+            });
+        }
+        self.publish();
+        let report = self.report();
+        self.finished.send_replace(Some(Arc::new(report)));
+        // The application hears that there are no more events before the backend hears the last of them.
+        self.events = broadcast::channel(1).0;
+        let history = self.history();
+        let farewell = async {
+            if let Some(history) = history {
+                history.await;
+            }
+        };
+        let sender = self.sender.take();
+        let flush = async {
+            if let Some(sender) = sender {
+                sender.close(FLUSH_MAX).await;
+            }
+        };
+        if tokio::time::timeout(FLUSH_MAX, async { tokio::join!(farewell, flush) })
+            .await
+            .is_err()
+        {
+            tracing::debug!("the backend did not hear of the end in time");
+        }
+        self.pump.shut_down().await;
+    }
+}
+
+/// However small the cap, this much may lie in the store: a manifest may have 16 MiB.
+const STORE_MIN: u64 = 64 << 20;

@@ -1,0 +1,538 @@
+//! From segments that were handed on to samples in sinks, each once, in order, at most two seconds ahead.
+//!
+//! A plain state machine without task or clock: the driver tells it what was handed on and what time it is,
+//! and asks when to come again. Segments stay encoded until they are nearly due; the next one is taken apart
+//! while the current one is shown, so that a broken one is noticed while there is time to ask elsewhere.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nearcast_core::{Epoch, Input};
+use nearcast_media::{
+    Codec, InitSegment, Sample, SampleKind, SegmentDemuxer, parse_webvtt, parse_wvtt,
+};
+use nearcast_protocol::manifest::{Container, ObjectKey, TrackKind};
+use nearcast_units::{BitRate, MediaTime};
+
+use crate::cues::CueBook;
+use crate::decode::{AudioTrack, Feed, VideoTrack};
+use crate::sink::{CueSink, SampleSink, TrackFormat};
+
+/// Samples go to sinks at most this far ahead of the playhead; the rest stays encoded.
+const LEAD: Duration = Duration::from_secs(2);
+/// A decoder that has no room is asked again this soon: half a frame at 30 frames per second.
+const RETRY: Duration = Duration::from_millis(15);
+/// Segments taken apart at a time: the one that is shown and the next.
+const OPENED_MAX: usize = 2;
+
+/// What receives media.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    pub(crate) samples: Option<Box<dyn SampleSink>>,
+    pub(crate) cues: Option<Box<dyn CueSink>>,
+    pub(crate) audio: Option<AudioTrack>,
+    pub(crate) video: Option<VideoTrack>,
+}
+
+/// An object that was handed on.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) object: ObjectKey,
+    pub(crate) bytes: Bytes,
+    /// What the manifest says about its representation.
+    pub(crate) facts: Facts,
+}
+
+/// What the manifest says about a representation.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) id: String,
+    pub(crate) bitrate: BitRate,
+    pub(crate) container: Container,
+    pub(crate) media_offset_us: i64,
+    /// Where a media segment begins on the timeline.
+    pub(crate) start: Option<MediaTime>,
+}
+
+/// All tracks.
+pub(crate) struct Pump {
+    outputs: Outputs,
+    epoch: Epoch,
+    tracks: [Track; 3],
+    cues: CueBook,
+    inputs: VecDeque<Input>,
+    refused: VecDeque<NotDecoded>,
+}
+
+/// A track that nothing here can decode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotDecoded {
+    pub(crate) track: TrackKind,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+/// One track.
+struct Track {
+    kind: TrackKind,
+    handed: VecDeque<Handed>,
+    /// Taken apart, in order.
+    opened: VecDeque<Opened>,
+    init: Option<InitSegment>,
+    /// Told to sinks with the next segment.
+    format: Option<TrackFormat>,
+    /// Samples presented before this are only needed to decode others.
+    show_from: MediaTime,
+    ended: bool,
+    end_told: bool,
+}
+
+/// What a segment was taken apart into.
+struct Opened {
+    object: ObjectKey,
+    /// Told to sinks before the samples.
+    format: Option<TrackFormat>,
+    samples: VecDeque<Sample>,
+}
+
+impl Pump {
+    pub(crate) fn new(outputs: Outputs) -> Self {
+        let track = |kind| Track {
+            kind,
+            handed: VecDeque::new(),
+            opened: VecDeque::new(),
+            init: None,
+            format: None,
+            show_from: MediaTime::from_micros(i64::MIN),
+            ended: false,
+            end_told: false,
+        };
+        Self {
+            outputs,
+            epoch: Epoch(0),
+            tracks: [
+                track(TrackKind::Video),
+                track(TrackKind::Audio),
+                track(TrackKind::Text),
+            ],
+            cues: CueBook::default(),
+            inputs: VecDeque::new(),
+            refused: VecDeque::new(),
+        }
+    }
+
+    /// What is presented before `from` is not to be shown: playback begins there.
+    pub(crate) fn begin(&mut self, from: MediaTime) {
+        for track in &mut self.tracks {
+            track.show_from = from;
+        }
+        if let Some(audio) = &mut self.outputs.audio {
+            audio.begin(from);
+        }
+        if let Some(video) = &mut self.outputs.video {
+            video.begin(from);
+        }
+    }
+
+    /// Takes an object in its track's order.
+    pub(crate) fn hand_on(&mut self, kind: TrackKind, handed: Handed) {
+        let track = self.track_mut(kind);
+        track.ended = false;
+        track.end_told = false;
+        track.handed.push_back(handed);
+    }
+
+    /// No more comes for a track.
+    pub(crate) fn end_of_track(&mut self, kind: TrackKind) {
+        self.track_mut(kind).ended = true;
+    }
+
+    /// Forgets what was not shown: of all tracks (a seek: everything), or of one from `from` on.
+    pub(crate) fn flush(&mut self, epoch: Epoch, only: Option<TrackKind>, from: MediaTime) {
+        self.epoch = epoch;
+        for kind in [TrackKind::Video, TrackKind::Audio, TrackKind::Text] {
+            if only.is_some_and(|only| only != kind) {
+                continue;
+            }
+            let everything = only.is_none();
+            self.track_mut(kind).flush(from, everything);
+            if let Some(sink) = &mut self.outputs.samples {
+                sink.flush(kind, from);
+            }
+            match kind {
+                TrackKind::Video => self
+                    .outputs
+                    .video
+                    .iter_mut()
+                    .for_each(|video| video.flush(epoch, from, everything)),
+                TrackKind::Audio => self
+                    .outputs
+                    .audio
+                    .iter_mut()
+                    .for_each(|audio| audio.flush(epoch, from, everything)),
+                TrackKind::Text => self.cues.clear(),
+            }
+        }
+    }
+
+    /// Media time passes from `at` on.
+    pub(crate) fn start(&mut self, epoch: Epoch, at: MediaTime) {
+        if let Some(audio) = &mut self.outputs.audio {
+            audio.start(epoch, at);
+        }
+        if let Some(video) = &mut self.outputs.video {
+            video.wake();
+        }
+    }
+
+    /// Media time stands still.
+    pub(crate) fn hold(&mut self) {
+        if let Some(audio) = &mut self.outputs.audio {
+            audio.hold();
+        }
+        if let Some(video) = &mut self.outputs.video {
+            video.wake();
+        }
+    }
+
+    /// Moves on what is due; returns the playhead's position or the span after which to call again.
+    pub(crate) fn advance(&mut self, playhead: MediaTime) -> Wake {
+        let mut wake = Wake::default();
+        for index in 0..self.tracks.len() {
+            self.advance_track(index, playhead, &mut wake);
+        }
+        if let Some(shown) = self.cues.advance(playhead)
+            && let Some(sink) = &mut self.outputs.cues
+        {
+            sink.show(shown);
+        }
+        wake.at_position(self.cues.next_change(playhead));
+        wake
+    }
+
+    /// Hands everything that is left on, whatever the time: playback has ended.
+    pub(crate) fn finish(&mut self) -> Wake {
+        self.advance(MediaTime::from_micros(i64::MAX))
+    }
+
+    /// Returns what the session is to hear.
+    pub(crate) fn poll_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front()
+    }
+
+    /// Returns a track that cannot be decoded here.
+    pub(crate) fn poll_not_decoded(&mut self) -> Option<NotDecoded> {
+        self.refused.pop_front()
+    }
+
+    /// Ends the decoders' threads and waits for them.
+    pub(crate) async fn shut_down(&mut self) {
+        let audio = self.outputs.audio.take().and_then(AudioTrack::into_thread);
+        let video = self.outputs.video.take().and_then(VideoTrack::into_thread);
+        let threads: Vec<_> = [audio, video].into_iter().flatten().collect();
+        if threads.is_empty() {
+            return;
+        }
+        let joined =
+            tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()))
+                .await;
+        if !joined.unwrap_or(false) {
+            tracing::error!("a decoder's thread panicked");
+        }
+    }
+
+    /// Returns the cues to be seen now.
+    pub(crate) fn cues(&self) -> &CueBook {
+        &self.cues
+    }
+
+    /// Returns the decoders.
+    pub(crate) const fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    fn track_mut(&mut self, kind: TrackKind) -> &mut Track {
+        match kind {
+            TrackKind::Video => &mut self.tracks[0],
+            TrackKind::Audio => &mut self.tracks[1],
+            TrackKind::Text => &mut self.tracks[2],
+        }
+    }
+
+    fn advance_track(&mut self, index: usize, playhead: MediaTime, wake: &mut Wake) {
+        let Self {
+            outputs,
+            epoch,
+            tracks,
+            cues,
+            inputs,
+            refused,
+        } = self;
+        let Some(track) = tracks.get_mut(index) else {
+            return;
+        };
+        let due = playhead + LEAD;
+        loop {
+            if let Some(trouble) = track.open_next(cues) {
+                trouble.tell(track.kind, *epoch, inputs, refused);
+            }
+            let Some(opened) = track.opened.front_mut() else {
+                break;
+            };
+            if let Some(format) = &opened.format {
+                match outputs.format(format) {
+                    Told::Yes => {}
+                    Told::NoRoom => return wake.after(RETRY),
+                    Told::Refused(why) => refused.push_back(why),
+                }
+                opened.format = None;
+            }
+            while let Some(sample) = opened.samples.front() {
+                // By decode time: a picture is decoded before those it is shown after.
+                if sample.dts > due {
+                    return wake.at_position(Some(sample.dts - LEAD));
+                }
+                let preroll = sample.pts + sample.duration <= track.show_from;
+                if !outputs.sample(track.kind, *epoch, opened.object, sample, preroll) {
+                    return wake.after(RETRY);
+                }
+                opened.samples.pop_front();
+            }
+            track.opened.pop_front();
+        }
+        if track.ended && track.handed.is_empty() && !track.end_told {
+            if outputs.end(track.kind) {
+                track.end_told = true;
+            } else {
+                wake.after(RETRY);
+            }
+        }
+    }
+}
+
+/// When to call again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wake {
+    /// When the playhead is here.
+    pub(crate) position: Option<MediaTime>,
+    /// After this span.
+    pub(crate) after: Option<Duration>,
+}
+
+impl Wake {
+    fn at_position(&mut self, position: Option<MediaTime>) {
+        self.position = [self.position, position].into_iter().flatten().min();
+    }
+
+    fn after(&mut self, span: Duration) {
+        self.after = Some(self.after.map_or(span, |known| known.min(span)));
+    }
+}
+
+/// What a sink made of a format.
+enum Told {
+    Yes,
+    NoRoom,
+    Refused(NotDecoded),
+}
+
+impl Outputs {
+    fn format(&mut self, format: &TrackFormat) -> Told {
+        let decoder: Option<&mut dyn Feed> = match format.kind {
+            TrackKind::Video => self.video.as_mut().map(|video| video as &mut dyn Feed),
+            TrackKind::Audio => self.audio.as_mut().map(|audio| audio as &mut dyn Feed),
+            TrackKind::Text => None,
+        };
+        if let Some(decoder) = decoder {
+            match decoder.format(format) {
+                Ok(true) => {}
+                Ok(false) => return Told::NoRoom,
+                Err(error) => {
+                    let why = NotDecoded {
+                        track: format.kind,
+                        code: error.code(),
+                        message: error.to_string(),
+                    };
+                    if let Some(sink) = &mut self.samples {
+                        sink.format(format);
+                    }
+                    return Told::Refused(why);
+                }
+            }
+        }
+        if let Some(sink) = &mut self.samples {
+            sink.format(format);
+        }
+        Told::Yes
+    }
+
+    /// Returns whether the sample was taken.
+    fn sample(
+        &mut self,
+        kind: TrackKind,
+        epoch: Epoch,
+        object: ObjectKey,
+        sample: &Sample,
+        preroll: bool,
+    ) -> bool {
+        let taken = match kind {
+            TrackKind::Video => self
+                .video
+                .as_mut()
+                .is_none_or(|video| video.sample(epoch, object, sample, preroll)),
+            TrackKind::Audio => self
+                .audio
+                .as_mut()
+                .is_none_or(|audio| audio.sample(epoch, object, sample, preroll)),
+            TrackKind::Text => true,
+        };
+        if taken && let Some(sink) = &mut self.samples {
+            sink.sample(kind, sample, preroll);
+        }
+        taken
+    }
+
+    /// Returns whether the end was taken.
+    fn end(&mut self, kind: TrackKind) -> bool {
+        let taken = match kind {
+            TrackKind::Video => self.video.as_mut().is_none_or(Feed::end),
+            TrackKind::Audio => self.audio.as_mut().is_none_or(Feed::end),
+            TrackKind::Text => true,
+        };
+        if taken && let Some(sink) = &mut self.samples {
+            sink.end(kind);
+        }
+        taken
+    }
+}
+
+impl Track {
+    fn flush(&mut self, from: MediaTime, everything: bool) {
+        // What was handed on and begins before `from` still plays; the session hands the rest on again, with
+        // its init segment.
+        let kept = self
+            .handed
+            .iter()
+            .take_while(|one| !everything && one.facts.start.is_none_or(|start| start < from));
+        let kept = kept.count();
+        self.handed.truncate(kept);
+        if everything {
+            self.opened.clear();
+            self.format = None;
+            self.show_from = from;
+        }
+        for opened in &mut self.opened {
+            opened.samples.retain(|sample| sample.pts < from);
+        }
+        self.opened.retain(|opened| !opened.samples.is_empty());
+        self.ended = false;
+        self.end_told = false;
+    }
+
+    /// Takes segments apart until enough are open.
+    fn open_next(&mut self, cues: &mut CueBook) -> Option<Trouble> {
+        while self.opened.len() < OPENED_MAX {
+            let handed = self.handed.pop_front()?;
+            let object = handed.object;
+            if let Err(code) = self.open(handed, cues) {
+                return Some(Trouble { object, code });
+            }
+        }
+        None
+    }
+
+    fn open(&mut self, handed: Handed, cues: &mut CueBook) -> Result<(), &'static str> {
+        let Handed {
+            object,
+            bytes,
+            facts,
+        } = handed;
+        if facts.container == Container::WebVtt {
+            cues.add(parse_webvtt(&bytes, facts.media_offset_us).map_err(|error| error.code())?);
+            return Ok(());
+        }
+        let wanted = sample_kind(self.kind);
+        let is_init = matches!(object, ObjectKey::Init(_));
+        // A segment may carry its own init.
+        if is_init || self.init.is_none() {
+            let init = InitSegment::parse(&bytes).map_err(|error| error.code())?;
+            let info = init.track(wanted).ok_or("media.track_missing")?.clone();
+            self.format = Some(TrackFormat {
+                kind: self.kind,
+                representation: facts.id,
+                bitrate: facts.bitrate,
+                info,
+            });
+            self.init = Some(init);
+        }
+        let Some(init) = self.init.as_ref().filter(|_| !is_init) else {
+            return Ok(());
+        };
+        let mut demuxer = SegmentDemuxer::new(init, facts.media_offset_us);
+        demuxer.push(&bytes).map_err(|error| error.code())?;
+        demuxer.finish().map_err(|error| error.code())?;
+        let samples: VecDeque<Sample> = std::iter::from_fn(|| demuxer.poll_sample())
+            .filter(|sample| sample.kind == wanted)
+            .collect();
+        if self.kind == TrackKind::Text {
+            let is_webvtt = init
+                .track(wanted)
+                .is_some_and(|info| info.codec.codec == Codec::WebVtt);
+            if !is_webvtt {
+                return Err("unsupported.codec");
+            }
+            for sample in &samples {
+                cues.add(parse_wvtt(sample).map_err(|error| error.code())?);
+            }
+            return Ok(());
+        }
+        self.opened.push_back(Opened {
+            object,
+            format: self.format.take(),
+            samples,
+        });
+        Ok(())
+    }
+}
+
+/// A segment that cannot be taken apart.
+struct Trouble {
+    object: ObjectKey,
+    code: &'static str,
+}
+
+impl Trouble {
+    fn tell(
+        self,
+        track: TrackKind,
+        epoch: Epoch,
+        inputs: &mut VecDeque<Input>,
+        refused: &mut VecDeque<NotDecoded>,
+    ) {
+        let Self { object, code } = self;
+        tracing::debug!(?object, code, "a segment cannot be taken apart");
+        if track == TrackKind::Text {
+            // Nobody needs subtitles in order to play.
+            refused.push_back(NotDecoded {
+                track,
+                code,
+                message: "a piece of the subtitles cannot be read".to_owned(),
+            });
+        } else {
+            inputs.push_back(Input::Undecodable {
+                epoch,
+                object,
+                code: code.to_owned(),
+            });
+        }
+    }
+}
+
+const fn sample_kind(kind: TrackKind) -> SampleKind {
+    match kind {
+        TrackKind::Video => SampleKind::Video,
+        TrackKind::Audio => SampleKind::Audio,
+        TrackKind::Text => SampleKind::Text,
+    }
+}
