@@ -10,6 +10,7 @@ use nearcast_units::{ByteCount, Instant};
 use tokio::io::AsyncReadExt;
 
 use crate::access_log::{AccessEntry, End};
+use crate::clock::millis;
 use crate::connection::Control;
 use crate::edge::Edge;
 
@@ -196,7 +197,7 @@ impl LogLine {
         let Moment { at, unix_ms } = edge.now();
         let entry = AccessEntry {
             unix_ms,
-            at_ms: at.as_secs_f64() * 1000.0,
+            at_ms: millis(at.since(Instant::ZERO)),
             appliance: edge.id.clone(),
             protocol: protocol.to_owned(),
             method: request.method.as_str().to_owned(),
@@ -255,7 +256,7 @@ impl Drop for LogLine {
             | End::Failed => self.edge.clock.now(),
         };
         self.entry.end = end;
-        self.entry.duration_ms = until.since(self.began).as_secs_f64() * 1000.0;
+        self.entry.duration_ms = millis(until.since(self.began));
         let status = self.entry.status.unwrap_or(0);
         let outcome = match end {
             End::Reset | End::Truncated | End::Killed | End::Failed => Outcome::Failed,

@@ -1,6 +1,6 @@
 //! The only reader of clocks in this crate.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nearcast_appliance::Moment;
 use nearcast_units::Instant;
@@ -41,6 +41,15 @@ impl Clock {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Milliseconds with three decimals: so few digits are the same when they are read back.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "microseconds below 2^53 are exact for 285 years"
+)]
+pub(crate) const fn millis(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1000.0
 }
 
 /// Wall time, for certificates and logs.

@@ -8,7 +8,8 @@
 //! - Every request leaves one [`AccessEntry`], however it ends. Its `bytes` are what was handed to the transport.
 //! - Shaping is done to bodies before the transport, so that real congestion control still runs behind it. Buffers
 //!   of the transports are kept small (some 256 KiB), because what is in them leaves unshaped.
-//! - A killed appliance refuses its own port: a bound socket that does not listen keeps others from taking it.
+//! - A killed appliance keeps its port and refuses it: a bound socket that does not listen keeps the system from
+//!   giving the port to somebody else.
 //!
 //! The admin port speaks plain HTTP on loopback only: `POST /control/faults`, `GET /control/receipts`,
 //! `GET /control/log`, `GET /healthz`, `GET /metrics`.

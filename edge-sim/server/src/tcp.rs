@@ -27,7 +27,7 @@ use crate::edge::Edge;
 /// A port that stays ours while nobody listens on it.
 pub(crate) struct Port {
     pub(crate) address: SocketAddr,
-    /// Bound and not listening: connections are refused, and no other program gets the port. Where two
+    /// Bound and not listening: connections are refused, and the system gives the port to nobody. Where two
     /// sockets cannot share an address it is not there.
     _reserved: Option<Socket>,
     /// The first listener, until the accept loop takes it.

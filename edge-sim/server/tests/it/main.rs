@@ -1,1 +1,15 @@
-fn main() {}
+//! Edges over real sockets, asked by clients of all three protocols.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of this is tests, their helpers too"
+)]
+
+mod client;
+mod content;
+mod faults;
+mod fixture;
+mod link;
+mod log;
+mod process;
+mod token;

@@ -1,0 +1,236 @@
+//! Each fault does what it says, over each protocol.
+
+use std::time::{Duration, Instant};
+
+use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
+
+use crate::client::{ALL, Protocol, Whole};
+use crate::fixture::{edge, half, segment, soon};
+
+const SEGMENT: &str = "/demo/segment.m4s";
+
+#[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn was_reset(protocol: Protocol, answer: &Whole) -> bool {
+    let fail = answer.fail.as_ref().expect("the body must fail");
+    match protocol {
+        Protocol::Http1 | Protocol::H2 => fail.kind == Some(std::io::ErrorKind::ConnectionReset),
+        Protocol::H3 => fail.text.contains("H3_INTERNAL_ERROR"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_comes_instead_with_retry_after() {
+    let edge = edge().await;
+    edge.fault(Fault::Status {
+        status: 503,
+        retry_after_s: Some(7),
+    })
+    .await;
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let answer = soon(client.get(SEGMENT)).await.unwrap();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), "7");
+        assert_eq!(answer.code(), "fault");
+        // A request for nothing is answered so as well.
+        assert_eq!(soon(client.get("/nothing")).await.unwrap().status, 503);
+    }
+    edge.clear().await;
+    let mut client = edge.connect(Protocol::H2).await;
+    assert_eq!(soon(client.get(SEGMENT)).await.unwrap().status, 200);
+    assert_eq!(edge.edge.receipts().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_comes_where_it_was_ordered() {
+    for protocol in ALL {
+        let edge = edge().await;
+        edge.fault(Fault::Reset { after: half() }).await;
+        let mut client = edge.connect(protocol).await;
+        let answer = soon(client.get(SEGMENT)).await.unwrap();
+        assert!(
+            was_reset(protocol, &answer),
+            "{protocol:?}: {:?}",
+            answer.fail
+        );
+        assert_eq!(answer.body, segment()[..150_000], "{protocol:?}");
+        let receipts = edge.edge.receipts();
+        assert_eq!(receipts.len(), 1);
+        assert_eq!(receipts[0].offset, Some(150_000));
+        assert_eq!(receipts[0].path.as_deref(), Some("demo/segment.m4s"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncated_body_ends_in_good_order() {
+    for protocol in ALL {
+        let edge = edge().await;
+        edge.fault(Fault::Truncate { after: half() }).await;
+        let mut client = edge.connect(protocol).await;
+        let answer = soon(client.get(SEGMENT)).await.unwrap();
+        assert_eq!(answer.body, segment()[..150_000], "{protocol:?}");
+        assert_eq!(answer.header("content-length"), "300000");
+        let fail = answer.fail.as_ref();
+        assert!(
+            fail.is_none_or(|fail| fail.kind != Some(std::io::ErrorKind::ConnectionReset)),
+            "{protocol:?}: {fail:?}"
+        );
+        assert_eq!(edge.log(1).await[0].bytes, 150_000);
+        // Only HTTP/1.1 needs a new connection for the next request.
+        edge.clear().await;
+        if protocol == Protocol::Http1 {
+            client = edge.connect(protocol).await;
+        }
+        assert_eq!(soon(client.get(SEGMENT)).await.unwrap().body, segment());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrupt_body_has_one_byte_in_a_thousand_flipped() {
+    let edge = edge().await;
+    edge.fault(Fault::Corrupt).await;
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let answer = soon(client.get(SEGMENT)).await.unwrap();
+        assert_eq!(answer.body.len(), 300_000);
+        let good = segment();
+        let flipped: Vec<usize> = (0..300_000)
+            .filter(|&i| answer.body[i] != good[i])
+            .collect();
+        let expected: Vec<usize> = (0..300).map(|n| n * 1000 + 500).collect();
+        assert_eq!(flipped, expected, "{protocol:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_answer_is_late_and_good() {
+    let edge = edge().await;
+    edge.fault(Fault::LateFirstByte { delay_ms: 300 }).await;
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let began = now();
+        let answer = soon(client.get(SEGMENT)).await.unwrap();
+        assert!(
+            began.elapsed() >= Duration::from_millis(300),
+            "{protocol:?}"
+        );
+        assert_eq!(answer.body, segment());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trickle_is_slow_for_its_own_body_only() {
+    let edge = edge().await;
+    let rule = FaultRule {
+        fault: Fault::Trickle { rate_bps: 80_000 },
+        on: FaultSelector {
+            path_contains: Some(String::from("segment")),
+            count: None,
+        },
+    };
+    let order = FaultOrder {
+        clear: false,
+        faults: vec![rule],
+    };
+    edge.edge.apply(order).await.unwrap();
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let began = now();
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        let read = soon(answer.read_at_least(6_000)).await;
+        let took = began.elapsed();
+        assert!(read.len() < 20_000, "{protocol:?}: {}", read.len());
+        assert!(took > Duration::from_millis(400), "{protocol:?}: {took:?}");
+        drop(answer);
+        let mut other = edge.connect(protocol).await;
+        let answer = soon(other.get("/demo/stream.mpd")).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_ends_with_its_count() {
+    let edge = edge().await;
+    let rule = FaultRule {
+        fault: Fault::Status {
+            status: 500,
+            retry_after_s: None,
+        },
+        on: FaultSelector {
+            path_contains: None,
+            count: Some(2),
+        },
+    };
+    let order = FaultOrder {
+        clear: false,
+        faults: vec![rule],
+    };
+    edge.edge.apply(order).await.unwrap();
+    let mut client = edge.connect(Protocol::H2).await;
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(soon(client.get(SEGMENT)).await.unwrap().status.as_u16());
+    }
+    assert_eq!(statuses, [500, 500, 200]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_are_ordered_over_the_admin_port() {
+    let edge = edge().await;
+    let admin = edge.edge.admin_url().to_owned();
+    let mut control = soon(crate::client::Client::connect(Protocol::Http1, &admin, ""))
+        .await
+        .unwrap();
+    let client = plain_client();
+    let faults = format!("{admin}control/faults");
+    let order = r#"{"faults":[{"fault":{"kind":"status","status":429,"retry_after_s":1}},{"fault":{"kind":"delay","delay_ms":10}}]}"#;
+    let post = |body: &'static str| {
+        client
+            .post(&faults)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+    };
+    let answer = soon(post(order)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let state: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(
+        (&state["link"], &state["delay_ms"]),
+        (&"up".into(), &10.into())
+    );
+    let mut https = edge.connect(Protocol::H2).await;
+    assert_eq!(soon(https.get(SEGMENT)).await.unwrap().status, 429);
+
+    for bad in [
+        "{",
+        r#"{"faults":[{"fault":{"kind":"earthquake"}}]}"#,
+        r#"{"faults":[{"fault":{"kind":"status","status":200}}]}"#,
+    ] {
+        let answer = soon(post(bad)).await.unwrap();
+        assert!(answer.status().is_client_error(), "{bad}");
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], "bad_order", "{bad}");
+    }
+    let receipts = soon(control.get("/control/receipts")).await.unwrap();
+    let receipts: serde_json::Value = serde_json::from_slice(&receipts.body).unwrap();
+    assert_eq!(receipts[0]["fault"]["kind"], "delay");
+    assert_eq!(receipts[1]["path"], "demo/segment.m4s");
+    let log = soon(control.get("/control/log")).await.unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&log.body).unwrap();
+    assert_eq!(line["status"], 429);
+    let health = soon(control.get("/healthz")).await.unwrap();
+    assert_eq!(health.status, 200);
+    let metrics = soon(control.get("/metrics")).await.unwrap();
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let line = "nearcast_edge_requests_total{appliance=\"a\",protocol=\"h2\",status=\"429\",end=\"complete\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+fn plain_client() -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}

@@ -1,0 +1,156 @@
+//! The access log says exactly what happened.
+
+use nearcast_edge_server::{AccessEntry, End};
+use nearcast_protocol::fault::Fault;
+
+use crate::client::ALL;
+use crate::fixture::{edge_with, half, soon};
+
+const SEGMENT: &str = "/demo/segment.m4s";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_leaves_one_exact_line_in_memory_and_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.jsonl");
+    let path = file.clone();
+    let edge = edge_with(move |config| config.access_log = Some(path)).await;
+    let mut expected = Vec::new();
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let asked = format!("{SEGMENT}?CMCD=bl%3D2000%2Csid%3D%22x%22&other=1");
+        let part = [("range", "bytes=1000-")];
+        soon(client.fetch("GET", &asked, &part)).await.unwrap();
+        soon(client.fetch("HEAD", SEGMENT, &[])).await.unwrap();
+        let by_header = [("cmcd-request", "bl=100")];
+        let missing = soon(client.fetch("GET", "/missing%20file", &by_header))
+            .await
+            .unwrap();
+        let name = protocol.name();
+        let cmcd = Some("bl=2000,sid=\"x\"");
+        expected.push((
+            name,
+            "GET",
+            SEGMENT,
+            Some((1000, 299_999)),
+            206,
+            299_000,
+            cmcd,
+        ));
+        expected.push((name, "HEAD", SEGMENT, None, 200, 0, None));
+        expected.push((
+            name,
+            "GET",
+            "/missing%20file",
+            None,
+            404,
+            missing.body.len(),
+            Some("bl=100"),
+        ));
+        edge.log(expected.len()).await;
+    }
+    let log = edge.edge.access_log();
+    let got: Vec<_> = log
+        .iter()
+        .map(|line| {
+            assert_eq!((line.appliance.as_str(), line.end), ("a", End::Complete));
+            assert!(line.unix_ms > 1_600_000_000_000 && line.at_ms > 0.0);
+            assert!(line.duration_ms >= 0.0 && line.playback_id.is_none());
+            (
+                line.protocol.as_str(),
+                line.method.as_str(),
+                line.path.as_str(),
+                line.first.zip(line.last),
+                line.status.unwrap(),
+                usize::try_from(line.bytes).unwrap(),
+                line.cmcd.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(got, expected);
+    let written = std::fs::read_to_string(&file).unwrap();
+    let written: Vec<AccessEntry> = written
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(written, log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_cut_off_leave_their_line_too() {
+    for protocol in ALL {
+        let edge = edge_with(|_| {}).await;
+        // The client leaves in the middle of the body.
+        edge.fault(Fault::Rate {
+            rate_bps: Some(1_000_000),
+        })
+        .await;
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        let read = soon(answer.read_at_least(5_000)).await.len();
+        drop(answer);
+        drop(client);
+        let line = edge.log(1).await.pop().unwrap();
+        assert_eq!(
+            (line.end, line.status),
+            (End::Cancelled, Some(200)),
+            "{protocol:?}"
+        );
+        assert!(line.bytes >= u64::try_from(read).unwrap() && line.bytes < 300_000);
+        assert!(line.duration_ms > 10.0);
+
+        // The client leaves before there is an answer.
+        edge.clear().await;
+        edge.fault(Fault::LateFirstByte { delay_ms: 60_000 }).await;
+        let mut client = edge.connect(protocol).await;
+        let waiting = tokio::time::timeout(
+            std::time::Duration::from_millis(300),
+            client.send("GET", SEGMENT, &[]),
+        );
+        assert!(waiting.await.is_err());
+        drop(client);
+        let line = edge.log(2).await.pop().unwrap();
+        assert_eq!(
+            (line.end, line.status, line.bytes),
+            (End::Cancelled, None, 0),
+            "{protocol:?}"
+        );
+
+        // Faults end the body.
+        for (fault, end) in [
+            (Fault::Reset { after: half() }, End::Reset),
+            (Fault::Truncate { after: half() }, End::Truncated),
+        ] {
+            edge.clear().await;
+            edge.fault(fault).await;
+            let mut client = edge.connect(protocol).await;
+            soon(client.get(SEGMENT)).await.unwrap();
+            let lines = if end == End::Reset { 3 } else { 4 };
+            let line = edge.log(lines).await.pop().unwrap();
+            assert_eq!((line.end, line.bytes), (end, 150_000), "{protocol:?}");
+            assert_eq!(line.first.zip(line.last), Some((0, 299_999)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_ends_says_so_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.jsonl");
+    let path = file.clone();
+    let edge = edge_with(move |config| config.access_log = Some(path)).await;
+    edge.fault(Fault::Trickle { rate_bps: 80_000 }).await;
+    let mut open = Vec::new();
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        soon(answer.read_at_least(1)).await;
+        open.push((client, answer));
+    }
+    soon(edge.edge.shutdown()).await;
+    let written = std::fs::read_to_string(&file).unwrap();
+    let ends: Vec<End> = written
+        .lines()
+        .map(|line| serde_json::from_str::<AccessEntry>(line).unwrap().end)
+        .collect();
+    assert_eq!(ends, [End::Shutdown; 3]);
+}

@@ -1,0 +1,153 @@
+//! The program `nearcast-edge`.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::client::{Client, Protocol};
+use crate::fixture::soon;
+
+fn command(folder: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-edge"));
+    command
+        .args(["--id", "a", "--root"])
+        .arg(folder)
+        .arg("--ca-dir")
+        .arg(folder.join("ca"))
+        .env_remove("NEARCAST_EDGE_SECRET")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Starts it and reads its line.
+fn start(command: &mut Command) -> (Child, String) {
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    if line.is_empty() {
+        let mut error = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut error)
+            .unwrap();
+        panic!("it did not start: {error}");
+    }
+    (child, line)
+}
+
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .unwrap()
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_says_when_it_is_ready_serves_and_ends_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hello.mpd"), "<MPD/>").unwrap();
+    let log = folder.path().join("access.jsonl");
+    let mut command = command(folder.path());
+    command.args([
+        "--plain",
+        "127.0.0.1:0",
+        "--rate",
+        "20mbps",
+        "--delay",
+        "1ms",
+    ]);
+    let (mut child, line) = start(command.arg("--access-log").arg(&log));
+    assert!(
+        line.starts_with("ready id=a base_url=https://127.0.0.1:"),
+        "{line}"
+    );
+    let ca = std::fs::read_to_string(field(&line, "ca")).unwrap();
+    for (protocol, url) in [
+        (Protocol::H2, field(&line, "base_url")),
+        (Protocol::H3, field(&line, "base_url")),
+        (Protocol::Http1, field(&line, "plain_url")),
+        (Protocol::Http1, field(&line, "admin_url")),
+    ] {
+        let mut client = soon(Client::connect(protocol, url, &ca)).await.unwrap();
+        let path = if url == field(&line, "admin_url") {
+            "/healthz"
+        } else {
+            "/hello.mpd"
+        };
+        assert_eq!(soon(client.get(path)).await.unwrap().status, 200);
+    }
+    let killed = Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+}
+
+fn fails(command: &mut Command, code: i32) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let error = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(code), "{error}");
+    assert!(stdout.is_empty());
+    error
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = taken.local_addr().unwrap().port();
+    let error = fails(command(folder.path()).args(["--listen", &address]), 1);
+    assert_eq!(
+        error,
+        format!(
+            "nearcast-edge: port {port} of 127.0.0.1 is in use (TCP); choose another one, or end the program \
+             that has it\n"
+        )
+    );
+    let error = fails(command(folder.path()).args(["--admin", &address]), 1);
+    assert!(error.contains("is in use (admin)"), "{error}");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let of_udp = udp.local_addr().unwrap().to_string();
+    let error = fails(command(folder.path()).args(["--listen", &of_udp]), 1);
+    assert!(error.contains("is in use (UDP)"), "{error}");
+    let error = fails(command(folder.path()).args(["--admin", "0.0.0.0:0"]), 1);
+    assert!(error.contains("must be on loopback"), "{error}");
+    let error = fails(
+        command(folder.path()).args(["--root", "/nowhere/at/all"]),
+        2,
+    );
+    assert!(error.contains("cannot be used multiple times"), "{error}");
+    let backend = ["--backend", "ftp://x", "--secret", "s"];
+    let error = fails(command(folder.path()).args(backend), 1);
+    assert!(error.contains("`ftp://x` is not an http"), "{error}");
+    let mut gone = Command::new(env!("CARGO_BIN_EXE_nearcast-edge"));
+    gone.args(["--id", "a", "--root", "/nowhere/at/all", "--ca-dir"])
+        .arg(folder.path().join("ca"));
+    let error = fails(&mut gone, 1);
+    assert!(
+        error.starts_with("nearcast-edge: cannot serve /nowhere/at/all: "),
+        "{error}"
+    );
+    for wrong in [
+        vec!["--rate", "fast"],
+        vec!["--prefix", "here"],
+        vec!["--position", "1"],
+        vec!["--backend", "http://x"],
+    ] {
+        fails(command(folder.path()).args(&wrong), 2);
+    }
+}
