@@ -1,8 +1,8 @@
 //! The certificate authority that a machine's backend and edges share.
 //!
-//! A folder holds `ca.pem`, which clients trust, and `ca.key.pem`. Whoever starts first makes both; several
-//! that start at once agree, because the key file appears in one step and two certificates of one key and
-//! one name are as good as each other.
+//! A folder holds `ca.pem`, which clients trust, and `ca-key.pem`, which is secret: the key and the
+//! certificate, in one file so that both appear at once. Whoever starts first makes them; several that start
+//! at the same time agree.
 
 use std::fs;
 use std::io;
@@ -25,11 +25,11 @@ use time::OffsetDateTime;
 /// The certificate clients trust, in a CA folder.
 pub const CA_CERTIFICATE_FILE: &str = "ca.pem";
 
-/// The authority's secret key, in a CA folder.
-pub const CA_KEY_FILE: &str = "ca.key.pem";
+/// The authority's secret key and its certificate, in a CA folder.
+pub const CA_KEY_FILE: &str = "ca-key.pem";
 
 /// The subject of the authority, part of the agreement with the edges.
-const CA_NAME: &str = "Nearcast local CA";
+const CA_NAME: &str = "Nearcast local authority";
 
 /// A certificate authority that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum CaError {
         /// Why.
         source: io::Error,
     },
-    /// Files that do not belong together, or are none of ours.
+    /// A file that is none of ours.
     #[error(
         "{path} is not a Nearcast CA ({why}); remove ca.pem and ca.key.pem there to have new ones made"
     )]
@@ -79,24 +79,24 @@ impl Authority {
         let key_path = folder.join(CA_KEY_FILE);
         let certificate_path = folder.join(CA_CERTIFICATE_FILE);
         if !key_path.exists() {
-            let pem = KeyPair::generate().map_err(failed)?.serialize_pem();
-            place(&key_path, pem.as_bytes()).map_err(at(&key_path))?;
+            let key = KeyPair::generate().map_err(failed)?;
+            let both = key.serialize_pem() + &certificate(&key, now)?;
+            match place(&key_path, &both, |draft| fs::hard_link(draft, &key_path)) {
+                // Another was faster: its authority counts.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                placed => placed.map_err(at(&key_path))?,
+            }
         }
-        let pem = fs::read_to_string(&key_path).map_err(at(&key_path))?;
-        let key = KeyPair::from_pem(&pem).map_err(|error| CaError::Foreign {
+        let both = fs::read_to_string(&key_path).map_err(at(&key_path))?;
+        let (key, pem) = parse(&both, now).map_err(|why| CaError::Foreign {
             path: key_path,
-            why: error.to_string(),
+            why,
         })?;
-        if !certificate_path.exists() {
-            place(&certificate_path, certificate(&key, now)?.as_bytes())
-                .map_err(at(&certificate_path))?;
-        }
-        let pem = fs::read_to_string(&certificate_path).map_err(at(&certificate_path))?;
-        if !same_authority(&pem, &certificate(&key, now)?) {
-            return Err(CaError::Foreign {
-                path: certificate_path,
-                why: format!("it is not of {CA_KEY_FILE} beside it, or not named {CA_NAME:?}"),
-            });
+        if fs::read_to_string(&certificate_path).ok().as_deref() != Some(pem.as_str()) {
+            place(&certificate_path, &pem, |draft| {
+                fs::rename(draft, &certificate_path)
+            })
+            .map_err(at(&certificate_path))?;
         }
         Ok(Self::new(key, pem))
     }
@@ -193,6 +193,22 @@ fn set_validity(
     Ok(())
 }
 
+/// Reads a key and its certificate.
+fn parse(both: &str, now: Instant) -> Result<(KeyPair, String), String> {
+    let start = both
+        .find("-----BEGIN CERTIFICATE-----")
+        .ok_or("there is no certificate in it")?;
+    let (key, pem) = both.split_at(start);
+    let key = KeyPair::from_pem(key).map_err(|error| error.to_string())?;
+    let ours = certificate(&key, now).map_err(|error| error.to_string())?;
+    if !same_authority(pem, &ours) {
+        return Err(format!(
+            "its certificate is not of its key, or not named {CA_NAME:?}"
+        ));
+    }
+    Ok((key, pem.to_owned()))
+}
+
 /// Whether two certificates name the same authority with the same key.
 fn same_authority(a: &str, b: &str) -> bool {
     let anchor = |pem: &str| {
@@ -206,25 +222,31 @@ fn same_authority(a: &str, b: &str) -> bool {
     anchor(a).is_some_and(|seen| anchor(b) == Some(seen))
 }
 
-/// Makes a file appear with all its content, readable by its owner alone; one that is there already stays.
-fn place(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Makes a file appear with all its content, readable by its owner alone.
+fn place(
+    path: &Path,
+    content: &str,
+    appear: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     // Several may start at once in one process, too.
     static DRAFTS: AtomicU64 = AtomicU64::new(0);
     let (process, number) = (std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed));
     let draft = path.with_extension(format!("backend-{process}-{number}.draft"));
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options
+    let placed = options
         .open(&draft)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => removed,
-        Err(error) => Err(error),
-        Ok(()) => removed,
+        .and_then(|mut file| {
+            file.write_all(content.as_bytes())
+                .and_then(|()| file.sync_all())
+        })
+        .and_then(|()| appear(&draft));
+    match fs::remove_file(&draft) {
+        // Renamed away, or never made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => placed,
+        removed => placed.and(removed),
     }
 }
 
@@ -266,24 +288,25 @@ mod tests {
                 .map(|starter| starter.join().unwrap().unwrap().pem().to_owned())
                 .collect()
         });
-        assert!(pems.iter().all(|pem| same_authority(pem, &pems[0])));
+        assert!(pems.iter().all(|pem| *pem == pems[0]));
     }
 
     #[test]
-    fn files_that_do_not_belong_together_are_refused() {
+    fn what_is_not_an_authority_is_refused_and_a_lost_certificate_comes_back() {
         let folder = tempfile::tempdir().unwrap();
-        let other = Authority::open(None, NOW).unwrap();
-        fs::write(folder.path().join(CA_CERTIFICATE_FILE), other.pem()).unwrap();
-        let error = Authority::open(Some(folder.path()), NOW).err().unwrap();
-        assert!(
-            error.to_string().contains("ca.key.pem beside it"),
-            "{error}"
-        );
-        fs::write(folder.path().join(CA_KEY_FILE), "nothing").unwrap();
-        assert!(matches!(
-            Authority::open(Some(folder.path()), NOW),
-            Err(CaError::Foreign { .. })
-        ));
+        let first = Authority::open(Some(folder.path()), NOW).unwrap();
+        let certificate_path = folder.path().join(CA_CERTIFICATE_FILE);
+        fs::write(&certificate_path, "lost").unwrap();
+        Authority::open(Some(folder.path()), NOW).unwrap();
+        assert_eq!(fs::read_to_string(&certificate_path).unwrap(), first.pem());
+        let other = KeyPair::generate().unwrap().serialize_pem();
+        for content in ["nothing", &(other + first.pem())] {
+            fs::write(folder.path().join(CA_KEY_FILE), content).unwrap();
+            assert!(matches!(
+                Authority::open(Some(folder.path()), NOW),
+                Err(CaError::Foreign { .. })
+            ));
+        }
     }
 
     #[cfg(unix)]
