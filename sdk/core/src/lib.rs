@@ -48,4 +48,4 @@ pub use input::{
     AttemptId, Command, EdgeId, EdgeOffer, Epoch, Failure, FetchId, Grant, Input, Protocol,
     TransportEvent, Validators,
 };
-pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot};
+pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot};

@@ -11,7 +11,7 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
-pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot};
+pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot, TransferSnapshot};
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;

@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::{RepresentationKey, TrackKind};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
 use super::Session;
@@ -41,12 +41,29 @@ pub struct Snapshot {
     pub text_tracks: Vec<TrackSnapshot>,
     /// Edges in the order they became known.
     pub edges: Vec<EdgeSnapshot>,
+    /// Objects on their way, each with the edge that brings it.
+    pub transfers: Vec<TransferSnapshot>,
     /// Rate that the next transfer is planned with.
     pub rate: Option<BitRate>,
     /// Stalls so far.
     pub stalls: usize,
     /// Hand-overs so far.
     pub failovers: usize,
+}
+
+/// One object on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferSnapshot {
+    /// What it is.
+    pub object: ObjectKey,
+    /// Whose; `None` for manifests and probes.
+    pub track: Option<TrackKind>,
+    /// The edge asked first of those that are asked.
+    pub edge: EdgeId,
+    /// Bytes that are here.
+    pub received: ByteCount,
+    /// Size of the object; `None` before headers tell.
+    pub total: Option<ByteCount>,
 }
 
 /// One rung of the video ladder.
@@ -145,10 +162,24 @@ impl Session {
             audio_tracks: self.track_list(TrackKind::Audio, period),
             text_tracks: self.track_list(TrackKind::Text, period),
             edges: self.edge_list(now),
+            transfers: self.transfer_list(),
             rate: self.rate_for_plan(),
             stalls: self.recorder.stall_count(),
             failovers: self.recorder.failover_count(),
         }
+    }
+
+    fn transfer_list(&self) -> Vec<TransferSnapshot> {
+        let transfer = |fetch: &crate::fetch::Fetch| {
+            Some(TransferSnapshot {
+                object: fetch.object,
+                track: fetch.track,
+                edge: fetch.attempts.first()?.edge,
+                received: ByteCount::new(fetch.received),
+                total: fetch.total.map(ByteCount::new),
+            })
+        };
+        self.fetches.iter().filter_map(transfer).collect()
     }
 
     fn track_list(&self, kind: TrackKind, period: u16) -> Vec<TrackSnapshot> {
