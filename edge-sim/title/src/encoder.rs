@@ -189,18 +189,20 @@ impl Running {
     }
 
     fn failure(&mut self) -> TitleError {
-        // Its input is closed, so it ends by itself; killing makes sure of it.
-        self.kill();
+        // With its input closed it ends by itself, and its status says how.
+        let status = self.child.wait();
         let complaints = self.complaints.take().and_then(|thread| thread.join().ok());
         let complaints = complaints.unwrap_or_default();
         let track = self.track.clone();
         if complaints.contains("No space left on device") {
             return TitleError::DiskFull { what: track };
         }
-        TitleError::Encoding {
-            track,
-            complaint: complaints.lines().next().unwrap_or("no message").to_owned(),
-        }
+        let complaint = match (complaints.lines().next(), status) {
+            (Some(line), _) => line.to_owned(),
+            (None, Ok(status)) => format!("ffmpeg ended with {status}"),
+            (None, Err(error)) => error.to_string(),
+        };
+        TitleError::Encoding { track, complaint }
     }
 
     fn kill(&mut self) {

@@ -555,6 +555,21 @@ const ATTEMPTS_MAX: u32 = 3;
 /// How far off an attempt may be before it is repeated: well inside [`RATE_TOLERANCE`].
 const RATE_GOAL: f64 = 0.10;
 
+/// Returns the disk as the cause of an error when it is full: the encoder itself often does not tell.
+fn if_disk_full(dir: &Path, error: TitleError) -> TitleError {
+    // Less room than this and a title fails wherever it happens to be.
+    const PROBE_BYTES: usize = 4 * 1024 * 1024;
+    let probe = dir.join("space");
+    let written = fs::write(&probe, vec![0; PROBE_BYTES]);
+    drop(fs::remove_file(&probe));
+    match written.map_err(|source| TitleError::file(&probe, source)) {
+        Err(TitleError::DiskFull { .. }) => TitleError::DiskFull {
+            what: dir.display().to_string(),
+        },
+        Ok(()) | Err(_) => error,
+    }
+}
+
 fn run(
     job: Job,
     config: &TitleConfig,
@@ -577,9 +592,11 @@ fn run(
     let encoded = |encode: &dyn Fn() -> Result<(), TitleError>| {
         remove(&track_dir)?;
         fs::create_dir(&track_dir).map_err(failed)?;
-        encode()?;
-        fs::remove_file(track_dir.join(SCRATCH_MANIFEST)).map_err(failed)?;
-        Track::read(dir, &name)
+        let encoded = encode().and_then(|()| {
+            fs::remove_file(track_dir.join(SCRATCH_MANIFEST)).map_err(failed)?;
+            Track::read(dir, &name, config.seconds())
+        });
+        encoded.map_err(|error| if_disk_full(&track_dir, error))
     };
     let rung = match job {
         Job::Audio(language) => {

@@ -37,8 +37,11 @@ pub(crate) fn segment_name(number: usize) -> String {
 }
 
 impl Track {
-    /// Reads a track's directory.
-    pub(crate) fn read(title: &Path, name: &str) -> Result<Self, TitleError> {
+    /// Reads a track's directory, and makes sure that it holds all of `seconds`.
+    ///
+    /// FFmpeg's packager ends well even when the disk was full, and leaves segments that are cut off or empty. So
+    /// nothing is believed: every file must be filled by its boxes, and the segments must add up to the title.
+    pub(crate) fn read(title: &Path, name: &str, seconds: u32) -> Result<Self, TitleError> {
         let dir = title.join(name);
         let odd = |file: &str| TitleError::Encoding {
             track: name.to_owned(),
@@ -57,17 +60,26 @@ impl Track {
             }
             let bytes = read(&path)?;
             segments.push(Segment {
-                duration: duration(&bytes).ok_or_else(|| odd(&file))?,
+                duration: duration(&bytes)
+                    .filter(|_| is_whole(&bytes) && find(&bytes, &[b"mdat"]).is_some())
+                    .ok_or_else(|| odd(&file))?,
                 size: size_of(&bytes),
             });
         }
-        Ok(Self {
+        let track = Self {
             name: name.to_owned(),
             timescale,
             codec,
             init: size_of(&init),
             segments,
-        })
+        };
+        // The sound may run over by less than a frame of 1,024 samples.
+        let wanted = u64::from(timescale) * u64::from(seconds);
+        if (wanted..wanted + 1024).contains(&track.duration()) {
+            Ok(track)
+        } else {
+            Err(odd("the number of segments"))
+        }
     }
 
     /// Returns the length in ticks.
@@ -146,6 +158,22 @@ fn duration(segment: &[u8]) -> Option<u64> {
     Some(total)
 }
 
+/// Says whether boxes fill a file to its last byte.
+fn is_whole(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let size = be32(rest, 0).and_then(|size| usize::try_from(size).ok());
+        match size
+            .filter(|size| *size >= 8)
+            .and_then(|size| rest.get(size..))
+        {
+            Some(next) => rest = next,
+            None => return false,
+        }
+    }
+    true
+}
+
 /// Returns the body of the first box at a path.
 fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
     let (wanted, deeper) = path.split_first()?;
@@ -167,4 +195,72 @@ fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at.checked_add(4)?)?;
     four.try_into().ok().map(u32::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An init segment and a media segment of one second, as small as the reader allows.
+    fn track() -> (Vec<u8>, Vec<u8>) {
+        let boxed = |kind: &[u8; 4], body: &[u8]| {
+            let size = u32::try_from(8 + body.len()).unwrap().to_be_bytes();
+            [&size, kind, body].concat()
+        };
+        let mdhd = boxed(b"mdhd", &[[0_u32; 3], [48_000, 0, 0]].concat().map_be());
+        let stsd = boxed(b"stsd", &[&[0; 8], &*boxed(b"mp4a", &[])].concat());
+        let minf = boxed(b"minf", &boxed(b"stbl", &stsd));
+        let mdia = boxed(b"mdia", &[mdhd, minf].concat());
+        let init = boxed(b"moov", &boxed(b"trak", &mdia));
+        // Defaults: a duration of 12,000 ticks; four samples.
+        let tfhd = boxed(b"tfhd", &[0x0002_0008_u32, 1, 12_000].map_be());
+        let trun = boxed(b"trun", &[0_u32, 4].map_be());
+        let moof = boxed(b"moof", &boxed(b"traf", &[tfhd, trun].concat()));
+        (init, [moof, boxed(b"mdat", &[7; 100])].concat())
+    }
+
+    trait MapBe {
+        fn map_be(&self) -> Vec<u8>;
+    }
+
+    impl<T: AsRef<[u32]>> MapBe for T {
+        fn map_be(&self) -> Vec<u8> {
+            let words = self.as_ref().iter();
+            words.flat_map(|word| word.to_be_bytes()).collect()
+        }
+    }
+
+    fn read_back(init: &[u8], segment: &[u8], seconds: u32) -> Result<Track, TitleError> {
+        let temp = tempfile::TempDir::new().unwrap();
+        let dir = temp.path().join("a");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(INIT), init).unwrap();
+        fs::write(dir.join(segment_name(1)), segment).unwrap();
+        Track::read(temp.path(), "a", seconds)
+    }
+
+    #[test]
+    fn a_track_knows_its_length_and_rate() {
+        let (init, segment) = track();
+        let track = read_back(&init, &segment, 1).unwrap();
+        assert_eq!((track.timescale, track.duration()), (48_000, 48_000));
+        assert_eq!(track.codec, "mp4a.40.2");
+        let bits = u64::try_from(segment.len()).unwrap() * 8;
+        assert_eq!(track.rate().as_bps(), bits);
+    }
+
+    #[test]
+    fn a_track_cut_off_anywhere_is_refused() {
+        let (init, segment) = track();
+        for length in 0..segment.len() {
+            assert!(read_back(&init, &segment[..length], 1).is_err(), "{length}");
+        }
+        for length in 0..init.len() {
+            assert!(read_back(&init[..length], &segment, 1).is_err(), "{length}");
+        }
+        assert!(
+            read_back(&init, &segment, 2).is_err(),
+            "a segment is missing"
+        );
+    }
 }

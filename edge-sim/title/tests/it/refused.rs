@@ -76,6 +76,15 @@ fn a_full_disk_is_called_a_full_disk_and_leaves_nothing() {
     assert_nothing_was_left(temp.path());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_without_a_word_is_found_out() {
+    let (temp, config) = with_ffmpeg("fills-the-disk");
+    let error = made(&config).0.unwrap_err();
+    assert!(matches!(&error, TitleError::DiskFull { .. }), "{error}");
+    assert_nothing_was_left(temp.path());
+}
+
 #[cfg(unix)]
 #[test]
 fn an_encoder_that_ends_well_without_output_is_not_believed() {
