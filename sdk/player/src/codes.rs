@@ -523,7 +523,13 @@ mod tests {
     /// Codes are never changed or reused: telemetry and bindings depend on them.
     #[test]
     fn codes_and_events_stay_as_they_are() {
-        insta::assert_snapshot!("codes", markdown());
+        let codes = CODES.iter().map(|entry| entry.code);
+        let names = codes.chain(EVENTS.iter().map(|entry| entry.name));
+        insta::assert_snapshot!("codes", names.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn the_document_holds_the_same_tables() {
         assert_eq!(
             markdown(),
             include_str!("../CODES.md"),

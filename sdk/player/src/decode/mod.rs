@@ -13,6 +13,7 @@ use std::time::Duration;
 use nearcast_core::Epoch;
 use nearcast_media::{DecodeError, Sample};
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+#[cfg(not(feature = "video"))]
 use nearcast_protocol::report::FrameReport;
 use nearcast_units::MediaTime;
 

@@ -1,1 +1,5 @@
+//! The player against small servers on loopback.
 
+mod edge;
+mod playback;
+mod sinks;
