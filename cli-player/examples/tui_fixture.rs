@@ -1,14 +1,16 @@
 //! A player of one still picture, for the tests of the terminal half (`tests/it`).
 //!
 //! `tui_fixture shell WISH` takes a controlling terminal as a shell does and starts `tui_fixture play WISH`
-//! in it. Space shows the other picture, `m` makes a thread panic.
+//! in it, as a job of its own; `no-jobs` does so without job control, as a container does. Space shows the other picture, `m` makes a thread panic.
 
 use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command as Process, ExitCode};
 use std::time::Duration;
 
 use nearcast_cli::tui::state::Phase;
 use nearcast_cli::tui::{self, Command, End, Feeds, Options, Picture, PixelSize, Playback};
+use rustix::process::{Pid, WaitOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -18,9 +20,10 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["shell", wish] => shell(wish),
+        ["shell", wish] => shell(wish, true),
+        ["no-jobs", wish] => shell(wish, false),
         ["play", wish] => play(wish),
-        _ => Err("tui_fixture shell|play WISH".into()),
+        _ => Err("tui_fixture shell|no-jobs|play WISH".into()),
     };
     outcome.unwrap_or_else(|error| {
         writeln!(io::stderr(), "fixture: {error}").ok();
@@ -28,21 +31,49 @@ fn main() -> ExitCode {
     })
 }
 
-fn shell(wish: &str) -> Outcome<ExitCode> {
+fn shell(wish: &str, has_job_control: bool) -> Outcome<ExitCode> {
     rustix::process::setsid()?;
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
-    let mut child = Process::new(std::env::current_exe()?)
-        .args(["play", wish])
-        .spawn()?;
-    let code = child
-        .wait()?
-        .code()
-        .and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    let mut player = Process::new(std::env::current_exe()?);
+    player.args(["play", wish]);
+    if has_job_control {
+        player.process_group(0);
+    }
+    let pid = Pid::from_child(&player.spawn()?);
+    if has_job_control {
+        rustix::termios::tcsetpgrp(rustix::stdio::stdin(), pid)?;
+    }
+    loop {
+        let Some((_, status)) = rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED)? else {
+            continue;
+        };
+        if status.stopped() {
+            writeln!(io::stdout(), "job stopped")?;
+        } else {
+            let code = status
+                .exit_status()
+                .and_then(|code| u8::try_from(code).ok());
+            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+    }
+}
+
+/// Waits until the shell has put this job into the foreground: before that the terminal stops whoever
+/// changes its modes.
+fn wait_for_foreground() -> Outcome<()> {
+    let group = rustix::process::getpgrp();
+    for _ in 0..10_000 {
+        if rustix::termios::tcgetpgrp(rustix::stdio::stdin())? == group {
+            return Ok(());
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    Err("the shell never gave the terminal".into())
 }
 
 #[tokio::main]
 async fn play(wish: &str) -> Outcome<ExitCode> {
+    wait_for_foreground()?;
     writeln!(io::stdout(), "pid {}", std::process::id())?;
     let playback = Playback {
         title: "Fixture Title".to_owned(),
@@ -78,7 +109,7 @@ async fn play(wish: &str) -> Outcome<ExitCode> {
 #[expect(
     clippy::wildcard_enum_match_arm,
     clippy::panic,
-    reason = "two keys do something, and one of them panics on purpose"
+    reason = "few commands do something, and one of them panics on purpose"
 )]
 async fn answer(
     mut inbox: mpsc::Receiver<Command>,
@@ -89,6 +120,10 @@ async fn answer(
         writeln!(io::stderr(), "stray line: {command:?}")?;
         state.send_modify(|playback| playback.notice = Some(format!("got {command:?}")));
         match command {
+            // No letter is where it was in the notice before: all of them are drawn again.
+            Command::Continued => {
+                state.send_modify(|playback| playback.notice = Some("CONTINUED".to_owned()));
+            }
             Command::Pause => {
                 pictures.send_replace(Some(pattern(true)?));
             }

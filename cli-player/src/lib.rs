@@ -1,4 +1,8 @@
-//! The terminal player.
+//! The terminal player: the program `nearcast`.
 
+pub mod commands;
+#[cfg(feature = "video")]
+mod frames;
 pub mod sound;
+mod system;
 pub mod tui;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nearcast_backend_model::{Backend as Model, Catalogue, CatalogueError, ModelConfig};
@@ -153,6 +153,7 @@ impl Backend {
             steering_ttl_ms: millis(config.model.steering_ttl),
         }));
 
+        let known = Arc::downgrade(&app);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some(listener) = sealed_listener {
@@ -164,6 +165,7 @@ impl Backend {
         tasks.spawn(keep_house(app, stop.clone()));
         tracing::info!(url = urls.main, "the backend serves");
         Ok(BackendHandle {
+            app: known,
             urls,
             ca_pem: authority.pem().to_owned(),
             tasks,
@@ -176,6 +178,8 @@ impl Backend {
 /// A backend that runs. Dropping it stops it.
 #[derive(Debug)]
 pub struct BackendHandle {
+    /// Weak, so that a handle that is waited for does not keep what it waits for.
+    app: Weak<App>,
     urls: Urls,
     ca_pem: String,
     tasks: JoinSet<()>,
@@ -194,6 +198,14 @@ impl BackendHandle {
     #[must_use]
     pub fn sealed_url(&self) -> Option<&str> {
         self.urls.sealed.as_deref()
+    }
+
+    /// Returns how many appliances have reported lately enough to be named to clients.
+    #[must_use]
+    pub fn appliances(&self) -> usize {
+        self.app.upgrade().map_or(0, |app| {
+            app.with_model(|model, now| model.counts(now).appliances)
+        })
     }
 
     /// Returns the certificate that clients are to trust, in PEM.

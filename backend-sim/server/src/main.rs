@@ -35,18 +35,13 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Folder of the certificate authority shared with the edges; made when missing
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "NEARCAST_CA_DIR",
-        default_value = "nearcast-ca"
-    )]
+    #[arg(long, value_name = "DIR", default_value = "nearcast-ca")]
     ca_dir: PathBuf,
     /// Bootstrap secret of the edges; needed unless listening on loopback
     #[arg(
         long,
         value_name = "TEXT",
-        env = "NEARCAST_SECRET",
+        env = "NEARCAST_EDGE_SECRET",
         hide_env_values = true
     )]
     secret: Option<String>,

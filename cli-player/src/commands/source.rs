@@ -46,6 +46,17 @@ pub(crate) enum HttpChoice {
     Http1,
 }
 
+impl HttpChoice {
+    /// Returns what the SDK calls it.
+    pub(crate) const fn version(self) -> HttpVersion {
+        match self {
+            Self::H3 => HttpVersion::H3,
+            Self::H2 => HttpVersion::H2,
+            Self::Http1 => HttpVersion::Http1,
+        }
+    }
+}
+
 /// Which backend, and who asks.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct BackendArguments {
@@ -77,11 +88,7 @@ impl NetworkArguments {
             extra_ca_pem,
             insecure: self.insecure,
             resolve: self.resolve.clone(),
-            http: self.http.map(|http| match http {
-                HttpChoice::H3 => HttpVersion::H3,
-                HttpChoice::H2 => HttpVersion::H2,
-                HttpChoice::Http1 => HttpVersion::Http1,
-            }),
+            http: self.http.map(HttpChoice::version),
             proxy: self.proxy.clone(),
         })
     }

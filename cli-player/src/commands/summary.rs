@@ -52,7 +52,7 @@ fn mega(number: u64) -> f64 {
 pub(crate) fn write_report(report: &SessionReport, to: &Path) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(report).map_err(|error| Failure::new("player.report", error))?;
     text.push('\n');
-    let failed = Failure::io("player.report", format_args!("cannot write the report {}", to.display()));
+    let failed = Failure::io("player.report", format!("cannot write the report {}", to.display()));
     if to == Path::new("-") {
         return std::io::stdout().lock().write_all(text.as_bytes()).map_err(failed);
     }

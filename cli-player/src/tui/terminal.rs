@@ -74,8 +74,9 @@ impl Session {
     /// # Errors
     /// When no shell could ever continue us, and nothing happens.
     pub fn suspend(&self) -> io::Result<()> {
-        let session = rustix::process::getsid(None)?;
-        if session == rustix::process::getpid() {
+        // A shell with job control gives each job a process group of its own. In the group of the session's
+        // leader (a container, `sh -c`) nobody would ever continue us.
+        if rustix::process::getpgrp() == rustix::process::getsid(None)? {
             return Err(io::Error::other("there is no shell to go back to"));
         }
         restore();

@@ -60,6 +60,7 @@ pub(crate) struct Run {
 pub(crate) struct Setup {
     pub(crate) answer: Answer,
     pub(crate) wish: &'static str,
+    pub(crate) shell: &'static str,
     pub(crate) term: &'static str,
 }
 
@@ -68,6 +69,7 @@ impl Setup {
         Self {
             answer,
             wish: "auto",
+            shell: "shell",
             term: "xterm-256color",
         }
     }
@@ -89,7 +91,7 @@ impl Setup {
         let before = rustix::termios::tcgetattr(&terminal).unwrap();
         let end = || terminal.try_clone().unwrap();
         let shell = Command::new(fixture())
-            .args(["shell", self.wish])
+            .args([self.shell, self.wish])
             .env("TERM", self.term)
             .env("COLORTERM", "truecolor")
             .env_remove("TMUX")
@@ -207,24 +209,18 @@ impl Run {
         rustix::process::kill_process(self.player.unwrap(), signal).unwrap();
     }
 
-    /// Waits until shell and player are stopped.
-    pub(crate) fn wait_for_stop(&self) {
-        let shell = self.group();
-        let (sender, stopped) = channel();
-        std::thread::spawn(move || {
-            let status = rustix::process::waitpid(Some(shell), WaitOptions::UNTRACED);
-            sender.send(status).ok();
-        });
-        let (_, status) = stopped.recv_timeout(PATIENCE).unwrap().unwrap().unwrap();
-        assert!(status.stopped(), "it ended instead of stopping: {status:?}");
+    /// Waits until the shell says that its job stopped.
+    pub(crate) fn wait_for_stop(&mut self) {
+        self.wait_for_text(0, b"job stopped");
     }
 
     pub(crate) fn go_on(&self) {
         rustix::process::kill_process_group(self.group(), Signal::CONT).unwrap();
     }
 
+    /// The player's process group, which it leads.
     pub(crate) fn group(&self) -> Pid {
-        Pid::from_child(&self.shell)
+        self.player.unwrap()
     }
 
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
@@ -242,7 +238,7 @@ impl Run {
 
     /// Waits for the end and returns the exit status.
     pub(crate) fn wait_for_end(&mut self) -> i32 {
-        let shell = self.group();
+        let shell = Pid::from_child(&self.shell);
         let (sender, ended) = channel();
         std::thread::spawn(move || {
             let status = rustix::process::waitpid(Some(shell), WaitOptions::empty());

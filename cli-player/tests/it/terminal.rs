@@ -50,8 +50,14 @@ fn assert_ends(mut run: Run, status: i32, end: &[u8]) {
         !after.contains('\x1b'),
         "nothing is drawn on the main screen: {after:?}"
     );
+    // Between the screens, while it is stopped, standard error is the shell's.
+    let text = run.text();
+    let screens = text.split("\x1b[?1049h").skip(1);
+    let drawn: String = screens
+        .filter_map(|rest| rest.split("\x1b[?1049l").next())
+        .collect();
     assert!(
-        !run.text().contains("stray line"),
+        !drawn.contains("stray line"),
         "what libraries print does not reach the screen"
     );
 }
@@ -123,8 +129,22 @@ fn assert_suspends_and_returns(mut run: Run) {
     run.go_on();
     let entered = run.wait_for_text(stopped_at, ENTER);
     let title = run.wait_for_text(entered, b"Fixture Title");
-    run.wait_for_text(title, b"got Continued");
+    run.wait_for_text(title, b"CONTINUED");
     assert!(!run.modes().local_modes.contains(LocalModes::ICANON));
+    run.press(b"q");
+    assert_ends(run, 0, b"end Quit");
+}
+
+#[test]
+fn without_a_shell_ctrl_z_says_so_and_goes_on() {
+    let mut run = Setup {
+        shell: "no-jobs",
+        ..Setup::new(Answer::Plain)
+    }
+    .start();
+    run.wait_for_screen();
+    run.press(b"\x1a");
+    run.wait_for_text(0, b"there is no shell to go back to");
     run.press(b"q");
     assert_ends(run, 0, b"end Quit");
 }

@@ -114,7 +114,7 @@ impl App {
     }
 
     /// Makes one call of the model, and hands over what it wants remembered.
-    fn with_model<T>(&self, call: impl FnOnce(&mut Backend, Instant) -> T) -> T {
+    pub(crate) fn with_model<T>(&self, call: impl FnOnce(&mut Backend, Instant) -> T) -> T {
         let now = self.clock.now();
         let mut actions: Vec<Action> = Vec::new();
         let answer = {

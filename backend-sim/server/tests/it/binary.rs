@@ -12,8 +12,7 @@ fn program(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-backend"));
     command
         .current_dir(folder)
-        .env_remove("NEARCAST_SECRET")
-        .env_remove("NEARCAST_CA_DIR")
+        .env_remove("NEARCAST_EDGE_SECRET")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,140 @@
+//! `nearcast demo`: the whole system on this machine, and what it is for: an edge dies, and the viewer
+//! notices nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use nearcast_player::{BackendOptions, Network, NetworkOptions, Player, Source, TrackKind};
+use nearcast_title::{Progress, Title, TitleConfig};
+
+use super::play::PlayingArguments;
+use super::source::HttpChoice;
+use super::{Context, Failure, print, say, settings};
+use crate::system::System;
+
+/// What `demo` can be told.
+#[derive(Debug, Args)]
+pub(super) struct DemoArguments {
+    #[command(flatten)]
+    playing: PlayingArguments,
+    /// Where the title is made and kept
+    #[arg(long, value_name = "DIR", env = "NEARCAST_TITLE_DIR")]
+    title_dir: Option<PathBuf>,
+    /// Leave all edges alive
+    #[arg(long)]
+    no_kill: bool,
+    /// Use this version of HTTP only
+    #[arg(long, value_enum)]
+    http: Option<HttpChoice>,
+    /// Keep the edges' access logs in this folder
+    #[arg(long, value_name = "DIR")]
+    access_logs: Option<PathBuf>,
+}
+
+/// The title of the demo in the backend's catalogue.
+const TITLE: &str = "demo";
+/// From here on the edge in use is killed as soon as it is in the middle of a segment.
+const KILL_AFTER: Duration = Duration::from_secs(20);
+/// What counts as the middle, per cent of the segment.
+const MIDDLE: std::ops::RangeInclusive<u64> = 25..=75;
+
+pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<(), Failure> {
+    let title = make_title(arguments.title_dir.clone()).await?;
+    if let Some(folder) = &arguments.access_logs {
+        std::fs::create_dir_all(folder)
+            .map_err(Failure::io("demo.access_logs", format_args!("cannot make {}", folder.display())))?;
+    }
+    let system = System::start(&title, arguments.access_logs.as_deref())
+        .await
+        .map_err(|error| Failure::new("demo.system", error))?;
+    let system = Arc::new(system);
+    let network = Network::new(NetworkOptions {
+        extra_ca_pem: vec![system.ca_pem().as_bytes().to_vec()],
+        http: arguments.http.map(HttpChoice::version),
+        ..NetworkOptions::default()
+    })?;
+    let mut backend = BackendOptions::new(system.backend_url());
+    "demo".clone_into(&mut backend.account);
+    let builder = Player::builder(Source::Title { backend, title: TITLE.to_owned() }).network(network.clone());
+    let played = play(arguments, builder, context, &system).await;
+    network.close().await;
+    if let Some(system) = Arc::into_inner(system) {
+        system.shutdown().await;
+    }
+    played
+}
+
+async fn play(
+    arguments: &DemoArguments,
+    builder: nearcast_player::PlayerBuilder,
+    context: &Context,
+    system: &Arc<System>,
+) -> Result<(), Failure> {
+    let builder = arguments.playing.prepare(builder, TITLE, context)?;
+    let builder = arguments.playing.with_frames(builder)?;
+    let player = builder.start()?;
+    let killer = (!arguments.no_kill).then(|| tokio::spawn(kill_in_mid_segment(player.clone(), Arc::clone(system))));
+    let played = arguments.playing.finish(player, TITLE).await;
+    if let Some(killer) = killer {
+        killer.abort();
+        // Aborted or done, it holds the system no longer.
+        if let Err(error) = killer.await
+            && error.is_panic()
+        {
+            return Err(Failure::new("demo.kill", error));
+        }
+    }
+    played
+}
+
+/// Makes the title, or takes the one that is there.
+async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
+    let dir = dir.or_else(|| Some(settings::folders()?.cache_dir().join("title"))).ok_or_else(|| {
+        Failure::new("demo.title", "there is no home folder to keep the title in; give --title-dir DIR")
+    })?;
+    let made = tokio::task::spawn_blocking(move || {
+        let bar = ProgressBar::hidden();
+        let mut shown = false;
+        nearcast_title::make(&TitleConfig::new(dir), &mut |progress| match progress {
+            Progress::Waiting => say("another nearcast makes the title; waiting for it"),
+            Progress::Making { percent } => {
+                if !shown {
+                    shown = true;
+                    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+                    bar.set_length(100);
+                    if let Ok(style) = ProgressStyle::with_template("making the title {bar:40} {percent} %") {
+                        bar.set_style(style);
+                    }
+                }
+                bar.set_position(u64::from(percent));
+            }
+            Progress::Done { .. } => bar.finish_and_clear(),
+        })
+    });
+    let made = made.await.map_err(|error| Failure::new("demo.title", error))?;
+    made.map_err(|error| Failure::new("demo.title", error))
+}
+
+
+/// Kills the edge in use while it is in the middle of a video segment, once.
+async fn kill_in_mid_segment(player: Player, system: Arc<System>) {
+    tokio::time::sleep(KILL_AFTER).await;
+    let mut snapshots = player.snapshots();
+    while snapshots.changed().await.is_ok() {
+        let snapshot = snapshots.borrow_and_update().session.clone();
+        let middle = snapshot.transfers.iter().find(|transfer| {
+            let share = transfer.total.map(|total| transfer.received.get() * 100 / total.get().max(1));
+            transfer.track == Some(TrackKind::Video) && share.is_some_and(|share| MIDDLE.contains(&share))
+        });
+        let edge = middle.and_then(|transfer| snapshot.edges.iter().find(|edge| edge.id == transfer.edge));
+        let Some(edge) = edge else { continue };
+        match system.kill(&edge.name).await {
+            Ok(()) => print(format_args!("           {}  edge {} was killed in mid-segment", "-", edge.name)),
+            Err(error) => say(format_args!("nearcast: demo.kill: {error}")),
+        }
+        return;
+    }
+}

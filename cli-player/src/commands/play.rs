@@ -1,0 +1,199 @@
+//! `nearcast play`: a title, a manifest URL, or a manifest path on several edges.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use nearcast_player::{AbrRule, BitRate, Network, Player, PlayerBuilder, Source};
+
+use super::headless::{Watch, watch};
+use super::settings::Positions;
+use super::source::{BackendArguments, NetworkArguments, parse_rate, parse_span};
+use super::summary::{print_summary, write_report};
+use super::{Context, Failure, say};
+
+/// What `play` can be told.
+#[derive(Debug, Args)]
+pub(super) struct PlayArguments {
+    /// A title of the backend, a manifest URL, or (with --edge) a manifest path
+    source: String,
+    /// Base URL of an edge that has the path; give several, best first
+    #[arg(long, value_name = "BASE_URL")]
+    edge: Vec<String>,
+    #[command(flatten)]
+    backend: BackendArguments,
+    #[command(flatten)]
+    network: NetworkArguments,
+    #[command(flatten)]
+    playing: PlayingArguments,
+}
+
+/// How it is played; the same for `play` and `demo`.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct PlayingArguments {
+    /// Play against the clock without screen or sound device
+    #[arg(long)]
+    pub(super) headless: bool,
+    /// Decode, and write a line for each frame: presentation time, rung and number as the bar code says
+    #[arg(long, value_name = "FILE", requires = "headless")]
+    pub(super) frames: Option<PathBuf>,
+    /// Stop after this much wall time
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub(super) duration: Option<Duration>,
+    /// Write the session report here (`-`: standard output)
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Keep the session's inputs for replay
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// How the next rung is chosen
+    #[arg(long, value_enum, value_name = "NAME")]
+    abr: Option<AbrChoice>,
+    /// Where to start
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    start: Option<Duration>,
+    /// No video rung above this rate
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    cap: Option<BitRate>,
+    /// Give up after stalling this long (headless: 60s unless given)
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    give_up: Option<Duration>,
+    /// Preferred audio language
+    #[arg(long, value_name = "LANGUAGE")]
+    audio: Option<String>,
+    /// Subtitle language
+    #[arg(long, value_name = "LANGUAGE")]
+    subtitles: Option<String>,
+    /// Print every decision with its reason
+    #[arg(long)]
+    pub(super) explain: bool,
+}
+
+/// Rules by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AbrChoice {
+    /// Throughput while the buffer is short, then buffer level
+    Dynamic,
+    /// Throughput only
+    Throughput,
+    /// Buffer level only
+    Bola,
+}
+
+/// A headless player that nobody watches ends by itself.
+const GIVE_UP_HEADLESS: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<(), Failure> {
+    let mut network = arguments.network.options(context)?;
+    if network.insecure {
+        say("nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything");
+    }
+    let source = if !arguments.edge.is_empty() {
+        Source::Edges { path: arguments.source.clone(), bases: arguments.edge.clone() }
+    } else if arguments.source.contains("://") {
+        Source::Url(arguments.source.clone())
+    } else {
+        arguments.backend.add_headers(&mut network);
+        let backend = arguments.backend.options(context).ok_or_else(|| {
+            Failure::usage(format_args!(
+                "`{}` is a title, and no backend is known: give --backend URL (or set NEARCAST_BACKEND), \
+                 or --edge BASE_URL, or a whole manifest URL",
+                arguments.source
+            ))
+        })?;
+        Source::Title { backend, title: arguments.source.clone() }
+    };
+    let name = source.name();
+    let network = Network::new(network)?;
+    let builder = Player::builder(source).network(network.clone());
+    let played = arguments.playing.play(builder, &name, context).await;
+    network.close().await;
+    played
+}
+
+impl PlayingArguments {
+    /// Plays to the end, on the screen or headless, and tells what it came to.
+    pub(super) async fn play(&self, builder: PlayerBuilder, name: &str, context: &Context) -> Result<(), Failure> {
+        let builder = self.prepare(builder, name, context)?;
+        let builder = self.with_frames(builder)?;
+        let player = builder.start()?;
+        self.finish(player, name).await
+    }
+
+    /// Watches a player that was started, and tells what it came to.
+    pub(super) async fn finish(&self, player: Player, name: &str) -> Result<(), Failure> {
+        let quiet = self.report.as_deref() == Some(std::path::Path::new("-"));
+        let last = player.clone();
+        let played = watch(player, Watch { duration: self.duration, explain: self.explain, quiet }).await?;
+        if !self.headless && let Some(positions) = Positions::open() {
+            let snapshot = last.snapshot().session;
+            let position = snapshot.position.since(nearcast_player::MediaTime::ZERO);
+            if let Err(error) = positions.keep(name, position, snapshot.duration) {
+                tracing::warn!(%error, "the position is not kept");
+            }
+        }
+        if !quiet {
+            print_summary(&played.report);
+        }
+        if let Some(path) = &self.report {
+            write_report(&played.report, path)?;
+        }
+        played.failure.map_or(Ok(()), Err)
+    }
+
+    /// Applies what was asked for.
+    pub(super) fn prepare(&self, mut builder: PlayerBuilder, name: &str, context: &Context) -> Result<PlayerBuilder, Failure> {
+        builder = builder.program("nearcast", env!("CARGO_PKG_VERSION"));
+        if let Some(start) = self.start {
+            builder = builder.start_at(start);
+        } else if self.headless {
+            builder = builder.resume(false);
+        } else if let Some(position) = Positions::open().and_then(|positions| positions.of(name)) {
+            builder = builder.start_at(position);
+        }
+        if let Some(cap) = self.cap {
+            builder = builder.cap_rung(cap);
+        }
+        if let Some(abr) = self.abr {
+            builder = builder.abr(match abr {
+                AbrChoice::Dynamic => AbrRule::Dynamic,
+                AbrChoice::Throughput => AbrRule::Throughput,
+                AbrChoice::Bola => AbrRule::Bola,
+            });
+        }
+        if let Some(give_up) = self.give_up.or(self.headless.then_some(GIVE_UP_HEADLESS)) {
+            builder = builder.give_up(give_up);
+        }
+        if let Some(language) = self.audio.clone().or_else(|| context.settings.audio.clone()) {
+            builder = builder.audio_language(language);
+        }
+        if let Some(language) = self.subtitles.clone().or_else(|| context.settings.subtitles.clone()) {
+            builder = builder.text_language(language);
+        }
+        if let Some(path) = &self.record {
+            let file = File::create(path)
+                .map_err(Failure::io("player.record", format_args!("cannot write the recording {}", path.display())))?;
+            builder = builder.record(BufWriter::new(file));
+        }
+        Ok(builder)
+    }
+
+    #[cfg(feature = "video")]
+    pub(super) fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
+        let Some(path) = &self.frames else { return Ok(builder) };
+        let file = File::create(path)
+            .map_err(Failure::io("player.frames", format_args!("cannot write the frames {}", path.display())))?;
+        let sink = crate::frames::FrameLines::new(BufWriter::new(file));
+        Ok(builder.frame_sink(sink, nearcast_player::FrameDelivery::Every))
+    }
+
+    #[cfg(not(feature = "video"))]
+    pub(super) fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
+        if self.frames.is_some() {
+            return Err(Failure::usage("--frames needs pictures, and this nearcast was built without video"));
+        }
+        Ok(builder)
+    }
+}

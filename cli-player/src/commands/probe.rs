@@ -1,0 +1,172 @@
+//! `nearcast probe`: what edges are worth from here, measured by the player's own network code.
+
+use std::time::Duration;
+
+use clap::Args;
+use nearcast_net::{Net, NetConfig, NetEvent, Protocol, Protocols, Range, Request};
+use nearcast_player::ByteCount;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::source::{HttpChoice, NetworkArguments};
+use super::{Context, Failure, print};
+
+/// What `probe` can be told.
+#[derive(Debug, Args)]
+pub(super) struct ProbeArguments {
+    /// URLs of a file on each edge (`https://edge.example/demo/v3/00001.m4s`)
+    #[arg(required = true, value_name = "URL")]
+    urls: Vec<String>,
+    #[command(flatten)]
+    network: NetworkArguments,
+    /// Bytes to fetch from each, from the start of the file
+    #[arg(long, default_value_t = 262_144, value_parser = clap::value_parser!(u64).range(1..=67_108_864))]
+    bytes: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One edge's measurement.
+#[derive(Debug, Default, Serialize)]
+struct Measured {
+    url: String,
+    protocol: Option<&'static str>,
+    peer: Option<String>,
+    connect_ms: Option<f64>,
+    ttfb_ms: Option<f64>,
+    bytes: u64,
+    rate_bps: Option<u64>,
+    status: Option<u16>,
+    code: Option<String>,
+    error: Option<String>,
+}
+
+/// An edge that takes longer is told as such.
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result<(), Failure> {
+    let options = arguments.network.options(context)?;
+    let net = Net::new(NetConfig {
+        extra_root_ca_pem: options.extra_ca_pem,
+        insecure: options.insecure,
+        resolve: options.resolve,
+        header: options.headers,
+        ..NetConfig::default()
+    })
+    .map_err(|error| Failure::usage(format_args!("{error}")))?;
+    let protocols = arguments.network.http.map_or(Protocols { h3_first: true, ..Protocols::ALL }, |http| {
+        Protocols::only(match http {
+            HttpChoice::H3 => Protocol::Http3,
+            HttpChoice::H2 => Protocol::Http2,
+            HttpChoice::Http1 => Protocol::Http1,
+        })
+    });
+    let mut all = Vec::new();
+    for url in &arguments.urls {
+        let measured = measure(&net, url, protocols, arguments.bytes).await;
+        if !arguments.json {
+            print(line(&measured));
+        }
+        all.push(measured);
+    }
+    net.close().await;
+    if arguments.json {
+        print(serde_json::to_string_pretty(&all).map_err(|error| Failure::new("player.output", error))?);
+    }
+    let failed = all.iter().filter(|one| one.error.is_some()).count();
+    match all.iter().find(|one| one.error.is_some()) {
+        Some(first) if failed == all.len() => Err(Failure::new(
+            first.code.clone().unwrap_or_default(),
+            format_args!("no edge could be measured; the first said: {}", first.error.as_deref().unwrap_or_default()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+async fn measure(net: &Net, url: &str, protocols: Protocols, bytes: u64) -> Measured {
+    let mut measured = Measured { url: url.split('?').next().unwrap_or_default().to_owned(), ..Measured::default() };
+    let mut request = match Request::get(url) {
+        Ok(request) => request,
+        Err(error) => {
+            measured.code = Some(error.code().to_owned());
+            measured.error = Some(error.to_string());
+            return measured;
+        }
+    };
+    request.protocols = protocols;
+    request.range = Some(Range { first: 0, last: Some(bytes - 1) });
+    if tokio::time::timeout(LIMIT, follow(net, request, &mut measured)).await.is_err() {
+        measured.code = Some("net.stalled".to_owned());
+        measured.error = Some(format!("no end within {} s", LIMIT.as_secs()));
+    }
+    measured
+}
+
+async fn follow(net: &Net, request: Request, measured: &mut Measured) {
+    let limit = request.range.and_then(|range| range.last).map_or(u64::MAX, |last| last + 1);
+    let began = Instant::now();
+    let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
+    let (handle, mut events) = net.start(request);
+    let mut sent = began;
+    let mut first_byte: Option<Instant> = None;
+    while let Some(event) = events.recv().await {
+        match event {
+            NetEvent::Connected { protocol, peer, .. } => {
+                measured.connect_ms = Some(ms(began));
+                measured.peer = Some(peer.to_string());
+                measured.protocol = Some(match protocol {
+                    Protocol::Http1 => "http1",
+                    Protocol::Http2 => "h2",
+                    Protocol::Http3 => "h3",
+                });
+            }
+            NetEvent::RequestSent => sent = Instant::now(),
+            NetEvent::Headers(headers) => {
+                measured.status = Some(headers.status);
+                if headers.status >= 400 {
+                    measured.code = Some("edge.unexpected_status".to_owned());
+                    measured.error = Some(format!("it answered with HTTP status {}", headers.status));
+                    break;
+                }
+            }
+            NetEvent::Body(chunk) => {
+                if first_byte.is_none() {
+                    measured.ttfb_ms = Some(ms(sent));
+                    first_byte = Some(Instant::now());
+                }
+                measured.bytes += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                // A server that ignores ranges sends it all: enough is enough.
+                if measured.bytes >= limit {
+                    break;
+                }
+            }
+            NetEvent::Ended(Err(error)) => {
+                measured.code = Some(error.code().to_owned());
+                measured.error = Some(error.to_string());
+            }
+            NetEvent::Resolved { .. } | NetEvent::Ended(Ok(())) => {}
+        }
+    }
+    handle.cancel();
+    measured.rate_bps = first_byte
+        .and_then(|first| ByteCount::new(measured.bytes).rate_over(first.elapsed()))
+        .map(nearcast_player::BitRate::as_bps);
+}
+
+fn line(measured: &Measured) -> String {
+    if let Some(error) = &measured.error {
+        return format!("{}: {}: {error}", measured.url, measured.code.as_deref().unwrap_or("net"));
+    }
+    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} ms"));
+    let rate = measured.rate_bps.map_or_else(|| "-".to_owned(), |bps| format!("{} kbit/s", bps / 1000));
+    format!(
+        "{}: {} to {}, connected after {}, first byte after {}, {} bytes at {rate}",
+        measured.url,
+        measured.protocol.unwrap_or("-"),
+        measured.peer.as_deref().unwrap_or("-"),
+        ms(measured.connect_ms),
+        ms(measured.ttfb_ms),
+        measured.bytes,
+    )
+}

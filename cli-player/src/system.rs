@@ -1,0 +1,151 @@
+//! The whole system in this process: a made title, a backend and ten edges, for `nearcast demo`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nearcast_backend_server::{Backend, BackendConfig, BackendHandle, CA_CERTIFICATE_FILE, LOOPBACK_SECRET, read_catalogue};
+use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer};
+use nearcast_player::BitRate;
+use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
+use nearcast_protocol::play::SiteKind;
+
+/// Everything that runs; dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct System {
+    backend: BackendHandle,
+    edges: Vec<EdgeHandle>,
+    ca_pem: String,
+    /// Keys and certificates; removed at the end.
+    _folder: tempfile::TempDir,
+}
+
+/// Why the system does not come up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SystemError {
+    /// The folder for keys cannot be made.
+    #[error("cannot make a folder for keys: {0}")]
+    Folder(std::io::Error),
+    /// The title's catalogue cannot be read.
+    #[error(transparent)]
+    Catalogue(#[from] nearcast_backend_server::CatalogueFileError),
+    /// The backend does not start.
+    #[error(transparent)]
+    Backend(#[from] nearcast_backend_server::BackendError),
+    /// An edge does not start.
+    #[error(transparent)]
+    Edge(#[from] nearcast_edge_server::EdgeError),
+    /// No edge has reported within the time it takes.
+    #[error("the edges did not report to the backend within {0} s")]
+    NoReports(u64),
+}
+
+/// One appliance of the demo: name, site, kilobits per second, milliseconds one way, degrees.
+struct Plan {
+    id: &'static str,
+    site: &'static str,
+    rate_kbps: u64,
+    delay_ms: u64,
+    position_deg: (f64, f64),
+}
+
+const fn plan(id: &'static str, site: &'static str, rate_kbps: u64, delay_ms: u64, position_deg: (f64, f64)) -> Plan {
+    Plan { id, site, rate_kbps, delay_ms, position_deg }
+}
+
+/// Ten appliances round a viewer in Stockholm. The nearest is not the best one, as in life; rates leave the
+/// top rung about a second for each segment, so that there is something to see.
+const PLANS: [Plan; 10] = [
+    plan("sto-1", "Stockholm", 9_000, 6, (59.33, 18.06)),
+    plan("sto-2", "Stockholm", 20_000, 4, (59.34, 18.07)),
+    plan("upp-1", "Uppsala", 18_000, 8, (59.86, 17.64)),
+    plan("got-1", "Gothenburg", 16_000, 11, (57.71, 11.97)),
+    plan("osl-1", "Oslo", 16_000, 14, (59.91, 10.75)),
+    plan("hel-1", "Helsinki", 15_000, 12, (60.17, 24.94)),
+    plan("cph-1", "Copenhagen", 15_000, 16, (55.68, 12.57)),
+    plan("ham-1", "Hamburg", 14_000, 21, (53.55, 9.99)),
+    plan("ams-1", "Amsterdam", 14_000, 25, (52.37, 4.90)),
+    plan("lon-1", "London", 12_000, 32, (51.51, -0.13)),
+];
+const VIEWER_PREFIX: &str = "127.0.0.0/8";
+/// Appliances report when they start; this is a slow machine's allowance.
+const REPORTS_MAX: Duration = Duration::from_secs(10);
+
+impl System {
+    /// Brings everything up for a title that was made.
+    pub(crate) async fn start(title: &nearcast_title::Title, access_logs: Option<&Path>) -> Result<Self, SystemError> {
+        let folder = tempfile::tempdir().map_err(SystemError::Folder)?;
+        let authority_folder = folder.path().join("ca");
+        let authority = Authority::load_or_create(&authority_folder)?;
+        let backend = Backend::start(BackendConfig {
+            ca_dir: Some(authority_folder.clone()),
+            state: Some(folder.path().join("backend.redb")),
+            ..BackendConfig::loopback(read_catalogue(&title.catalogue)?)
+        })
+        .await?;
+        let root = title.dir.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let stored = title.dir.file_name().map(|name| format!("{}/", name.to_string_lossy()));
+        let mut edges = Vec::new();
+        for plan in &PLANS {
+            let mut config = EdgeConfig::new(plan.id, root.clone());
+            config.stores = stored.clone().map(|path| vec![path]);
+            config.authority = Some(authority.clone());
+            config.backend =
+                Some(nearcast_edge_server::Backend { url: backend.url().to_owned(), secret: LOOPBACK_SECRET.to_owned() });
+            config.site = plan.site.to_owned();
+            config.kind = if plan.id.ends_with("-1") { SiteKind::Isp } else { SiteKind::Ixp };
+            config.position_deg = plan.position_deg;
+            config.prefixes = vec![VIEWER_PREFIX.to_owned()];
+            config.rate = Some(BitRate::from_kbps(plan.rate_kbps));
+            config.delay = Duration::from_millis(plan.delay_ms);
+            config.access_log = access_logs.map(|folder| folder.join(format!("{}.jsonl", plan.id)));
+            edges.push(EdgeServer::start(config).await?);
+        }
+        let ca_pem = authority.ca_pem().to_owned();
+        tracing::debug!(ca = %authority_folder.join(CA_CERTIFICATE_FILE).display(), "one authority for all");
+        let system = Self { backend, edges, ca_pem, _folder: folder };
+        system.reported().await?;
+        Ok(system)
+    }
+
+    /// Waits until the backend knows all edges.
+    async fn reported(&self) -> Result<(), SystemError> {
+        let all = self.edges.len();
+        let known = async {
+            let mut every = tokio::time::interval(Duration::from_millis(50));
+            while self.backend.appliances() < all {
+                every.tick().await;
+            }
+        };
+        tokio::time::timeout(REPORTS_MAX, known).await.map_err(|_| SystemError::NoReports(REPORTS_MAX.as_secs()))
+    }
+
+    /// Returns the backend's URL.
+    pub(crate) fn backend_url(&self) -> &str {
+        self.backend.url()
+    }
+
+    /// Returns the certificate to trust.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Returns where an edge stands.
+    pub(crate) fn site(id: &str) -> Option<&'static str> {
+        PLANS.iter().find(|plan| plan.id == id).map(|plan| plan.site)
+    }
+
+    /// Kills an edge: TCP connections are reset and then refused, QUIC falls silent.
+    pub(crate) async fn kill(&self, id: &str) -> Result<(), String> {
+        let edge = self.edges.iter().find(|edge| edge.id() == id).ok_or_else(|| format!("there is no edge {id}"))?;
+        let rule = FaultRule { fault: Fault::Kill, on: FaultSelector::default() };
+        edge.apply(FaultOrder { clear: false, faults: vec![rule] }).await.map_err(|error| error.to_string())
+    }
+
+    /// Stops everything in order.
+    pub(crate) async fn shutdown(self) {
+        for edge in self.edges {
+            edge.shutdown().await;
+        }
+        self.backend.shutdown().await;
+    }
+}
