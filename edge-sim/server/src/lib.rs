@@ -40,6 +40,7 @@ mod headers;
 mod quic;
 mod reporting;
 mod server;
+mod tasks;
 mod tcp;
 mod tokens;
 

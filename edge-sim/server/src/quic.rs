@@ -14,7 +14,6 @@ use nearcast_link::LinkState;
 use nearcast_protocol::play::HttpProtocol;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, TokioRuntime, UdpPoller};
-use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Door, answer};
@@ -23,14 +22,17 @@ use crate::config::EdgeError;
 use crate::connection::Control;
 use crate::edge::Edge;
 use crate::gate::Gate;
+use crate::tasks::Tasks;
 
 /// What quinn may hold before it is acknowledged: it leaves unshaped.
 const SEND_WINDOW: u64 = 256 * 1024;
 const STREAMS_MAX: u32 = 128;
 const CONNECTIONS_MAX: usize = 2048;
 const IDLE_MAX: Duration = Duration::from_secs(60);
-/// A QUIC stream does not say when its bytes have left; on a loopback this is ample.
-const SETTLE: Duration = Duration::from_millis(25);
+/// A stream does not say when its bytes have arrived. When no datagram went either way for this long (more
+/// than the 25 ms by which acknowledgements may be held back), they have.
+const CALM: Duration = Duration::from_millis(30);
+const CALM_MAX: Duration = Duration::from_millis(500);
 
 /// Makes the endpoint. Must be called within a runtime.
 pub(crate) fn endpoint(
@@ -86,8 +88,9 @@ pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint) {
 /// Serves one connection until it ends, or the appliance dies or ends.
 async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming) {
     let mut view = edge.gate.subscribe();
-    let serve = serve(Arc::clone(&edge), incoming);
-    let mut serve = std::pin::pin!(serve);
+    let requests = Tasks::default();
+    let serve = serve(Arc::clone(&edge), incoming, requests.clone());
+    let mut serve = Box::pin(serve);
     loop {
         // A black hole needs nothing here: its datagrams are dropped at the socket.
         if view.borrow_and_update().state == LinkState::Killed {
@@ -99,26 +102,28 @@ async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming) {
             () = &mut serve => break,
         }
     }
+    // Requests first: a connection that is dropped finishes its streams.
+    requests.end().await;
+    drop(serve);
 }
 
-async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming) {
+async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming, requests: Tasks) {
     edge.gate.cross().await;
     let connected = match incoming.accept() {
         Ok(connecting) => connecting.await,
         Err(error) => Err(error),
     };
-    let accepted = match connected {
-        Ok(quic) => {
-            *edge.counters().connections.entry("h3").or_default() += 1;
-            h3::server::builder()
-                .build(h3_quinn::Connection::new(quic))
-                .await
-        }
+    let quic = match connected {
+        Ok(quic) => quic,
         Err(error) => {
             tracing::debug!(edge = %edge.id, %error, "a QUIC handshake failed");
             return;
         }
     };
+    *edge.counters().connections.entry("h3").or_default() += 1;
+    let accepted = h3::server::builder()
+        .build(h3_quinn::Connection::new(quic.clone()))
+        .await;
     let mut http: h3::server::Connection<h3_quinn::Connection, Bytes> = match accepted {
         Ok(http) => http,
         Err(error) => {
@@ -126,28 +131,27 @@ async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming) {
             return;
         }
     };
-    // Dropped with the connection, which ends its requests.
-    let mut requests = JoinSet::new();
     loop {
-        tokio::select! {
-            accepted = http.accept() => match accepted {
-                Ok(Some(resolver)) => {
-                    requests.spawn(request(Arc::clone(&edge), resolver));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::debug!(edge = %edge.id, %error, "an HTTP/3 connection ended");
-                    break;
-                }
-            },
-            Some(_) = requests.join_next() => {}
+        match http.accept().await {
+            Ok(Some(resolver)) => {
+                requests.spawn(request(Arc::clone(&edge), quic.clone(), resolver));
+            }
+            Ok(None) => break,
+            Err(error) => {
+                tracing::debug!(edge = %edge.id, %error, "an HTTP/3 connection ended");
+                break;
+            }
         }
     }
 }
 
-async fn request(edge: Arc<Edge>, resolver: RequestResolver<h3_quinn::Connection, Bytes>) {
+async fn request(
+    edge: Arc<Edge>,
+    quic: quinn::Connection,
+    resolver: RequestResolver<h3_quinn::Connection, Bytes>,
+) {
     let (request, mut stream) = match resolver.resolve_request().await {
-        Ok(request) => request,
+        Ok((request, stream)) => (request, Sending(Some(stream))),
         Err(error) => {
             tracing::debug!(edge = %edge.id, %error, "an HTTP/3 request ended");
             return;
@@ -161,11 +165,9 @@ async fn request(edge: Arc<Edge>, resolver: RequestResolver<h3_quinn::Connection
     };
     let (head, ()) = request.into_parts();
     let (head, mut body) = answer(&door, head).await.into_parts();
-    if stream
-        .send_response(http::Response::from_parts(head, ()))
-        .await
-        .is_err()
-    {
+    let head = http::Response::from_parts(head, ());
+    let Some(open) = &mut stream.0 else { return };
+    if open.send_response(head).await.is_err() {
         return;
     }
     if body.length() > 0 {
@@ -173,17 +175,16 @@ async fn request(edge: Arc<Edge>, resolver: RequestResolver<h3_quinn::Connection
             match body.next().await {
                 Step::Data(bytes) => {
                     let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                    if stream.send_data(bytes).await.is_err() {
-                        // Without this, a dropped stream would look like a body that is complete and short.
-                        stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+                    if open.send_data(bytes).await.is_err() {
                         return;
                     }
                     body.sent(count);
                 }
                 Step::End => break,
                 Step::Reset => {
-                    tokio::time::sleep(SETTLE).await;
-                    stream.stop_stream(Code::H3_INTERNAL_ERROR);
+                    settle(&quic).await;
+                    open.stop_stream(Code::H3_INTERNAL_ERROR);
+                    stream.0 = None;
                     return;
                 }
             }
@@ -191,11 +192,45 @@ async fn request(edge: Arc<Edge>, resolver: RequestResolver<h3_quinn::Connection
     }
     // The line is written before the client can know that it has everything.
     drop(body);
-    if stream.finish().await.is_ok() {
+    if open.finish().await.is_ok() {
         // Read to the end, or quinn tells the client to stop sending what it has sent, which some take for a
         // failure.
-        while let Ok(Some(_)) = stream.recv_data().await {}
+        while let Ok(Some(_)) = open.recv_data().await {}
+        stream.0 = None;
     }
+}
+
+/// A stream that is reset when its request is dropped half-way: quinn would finish it, and the body would look
+/// complete and short.
+struct Sending(Option<h3::server::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if let Some(stream) = &mut self.0 {
+            stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+        }
+    }
+}
+
+/// Waits until the connection has nothing more to say.
+async fn settle(quic: &quinn::Connection) {
+    let datagrams = || {
+        let stats = quic.stats();
+        (stats.udp_tx.datagrams, stats.udp_rx.datagrams)
+    };
+    let calm = async {
+        let mut seen = datagrams();
+        loop {
+            tokio::time::sleep(CALM).await;
+            let now = datagrams();
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+    };
+    // A client that never grows calm is cut off all the same.
+    drop(tokio::time::timeout(CALM_MAX, calm).await);
 }
 
 /// A socket behind the link: what does not pass is lost without a word.

@@ -17,12 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Door, answer};
 use crate::connection::{Control, GatedStream};
 use crate::edge::Edge;
+use crate::tasks::Tasks;
 
 /// A port that stays ours while nobody listens on it.
 pub(crate) struct Port {
@@ -181,14 +181,13 @@ async fn connection(serving: Serving, stream: TcpStream) {
         control: Arc::clone(&control),
     };
     let mut view = edge.gate.subscribe();
-    let tasks = CancellationToken::new();
-    let executor = Executor(tasks.clone());
+    let tasks = Tasks::default();
     let serve = serve(
         Arc::clone(&edge),
         tls,
         stream,
         Arc::clone(&control),
-        executor,
+        tasks.clone(),
     );
     {
         let mut serve = std::pin::pin!(serve);
@@ -209,7 +208,7 @@ async fn connection(serving: Serving, stream: TcpStream) {
         }
     }
     // The connection is gone; what its streams still do is of no use.
-    tasks.cancel();
+    tasks.end().await;
 }
 
 async fn serve(
@@ -217,7 +216,7 @@ async fn serve(
     tls: Option<TlsAcceptor>,
     stream: GatedStream,
     control: Arc<Control>,
-    executor: Executor,
+    tasks: Tasks,
 ) {
     edge.gate.cross().await;
     let Some(acceptor) = tls else {
@@ -232,12 +231,7 @@ async fn serve(
         Err(_) => return,
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(
-            door(&edge, HttpProtocol::H2, &control, true),
-            stream,
-            executor,
-        )
-        .await;
+        http2(door(&edge, HttpProtocol::H2, &control, true), stream, tasks).await;
     } else {
         http1(door(&edge, HttpProtocol::Http1, &control, true), stream).await;
     }
@@ -270,10 +264,10 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(door: Door, s
 async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     door: Door,
     stream: S,
-    executor: Executor,
+    tasks: Tasks,
 ) {
     let service = service_fn(move |request| respond(door.clone(), request));
-    let served = hyper::server::conn::http2::Builder::new(executor)
+    let served = hyper::server::conn::http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .max_send_buf_size(HTTP_BUFFER)
         .max_concurrent_streams(STREAMS_MAX)
@@ -305,23 +299,3 @@ async fn respond(
 
 /// What a body would fail with; ours never do.
 type BodyError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Runs the tasks of one HTTP/2 connection, and ends them with it.
-#[derive(Clone)]
-struct Executor(CancellationToken);
-
-impl<F> hyper::rt::Executor<F> for Executor
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, task: F) {
-        let ended = self.0.clone();
-        drop(tokio::spawn(async move {
-            tokio::select! {
-                () = ended.cancelled_owned() => {}
-                _ = task => {}
-            }
-        }));
-    }
-}

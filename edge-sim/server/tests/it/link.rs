@@ -131,7 +131,7 @@ async fn a_killed_edge_resets_tcp_falls_silent_on_quic_and_refuses_until_revived
     edge.clear().await;
     for protocol in ALL {
         let mut client = edge.connect(protocol).await;
-        assert_eq!(soon(client.get(SEGMENT)).await.unwrap().body, segment());
+        assert!(soon(client.get(SEGMENT)).await.unwrap().body == segment());
     }
     let receipts = edge.edge.receipts();
     assert_eq!(receipts.last().unwrap().fault, Fault::Kill);
@@ -175,7 +175,7 @@ async fn a_network_that_blocks_udp_leaves_tcp_alone() {
     let mut client = edge.connect(Protocol::H2).await;
     let answer = soon(client.get(SEGMENT)).await.unwrap();
     assert!(answer.header("alt-svc").starts_with("h3="));
-    assert_eq!(answer.body, segment());
+    assert!(answer.body == segment());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -147,6 +147,11 @@ async fn a_server_that_ends_says_so_in_the_log() {
         open.push((client, answer));
     }
     soon(edge.edge.shutdown()).await;
+    for (client, answer) in open {
+        let rest = soon(answer.whole()).await;
+        assert!(rest.fail.is_some(), "an end in the middle is no good end");
+        drop(client);
+    }
     let written = std::fs::read_to_string(&file).unwrap();
     let ends: Vec<End> = written
         .lines()
