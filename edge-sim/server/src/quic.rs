@@ -15,6 +15,7 @@ use nearcast_protocol::play::HttpProtocol;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, TokioRuntime, UdpPoller};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::answer::{Door, answer};
 use crate::body::Step;
@@ -40,6 +41,7 @@ pub(crate) fn endpoint(
     tls: rustls::ServerConfig,
     gate: Arc<Gate>,
     blocked: bool,
+    open: TaskTrackerToken,
 ) -> Result<Endpoint, EdgeError> {
     let failed = |reason: String| EdgeError::Tls { reason };
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls)
@@ -60,6 +62,7 @@ pub(crate) fn endpoint(
         inner,
         gate,
         blocked,
+        _open: open,
     });
     Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)
         .map_err(|error| failed(error.to_string()))
@@ -239,6 +242,8 @@ struct GatedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     gate: Arc<Gate>,
     blocked: bool,
+    /// quinn closes the socket in its own time, after the last goodbye: until then the server has not ended.
+    _open: TaskTrackerToken,
 }
 
 impl GatedSocket {

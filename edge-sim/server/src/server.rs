@@ -54,7 +54,6 @@ impl EdgeServer {
                 address: config.admin,
             });
         }
-        let backend = config.backend.clone().map(client).transpose()?;
         let files = Files::open(&config.root)?;
         let log = AccessLog::open(config.access_log.as_deref())?;
         let authority = match &config.authority {
@@ -63,6 +62,11 @@ impl EdgeServer {
         };
         let names = config.host.iter().cloned();
         let names: Vec<String> = names.chain([config.listen.ip().to_string()]).collect();
+        let backend = config
+            .backend
+            .clone()
+            .map(|backend| client(backend, &authority))
+            .transpose()?;
         let leaf = authority.issue(&names)?;
 
         let has = |protocol: HttpProtocol| config.protocols.contains(&protocol);
@@ -122,16 +126,16 @@ impl EdgeServer {
         }
         over_tcp.push(b"http/1.1".to_vec());
         let acceptor = TlsAcceptor::from(Arc::new(tls(&leaf, over_tcp, false)?));
+        let tasks = TaskTracker::new();
         let endpoint = udp
             .map(|socket| {
                 let tls = tls(&leaf, vec![b"h3".to_vec()], true)?;
-                quic::endpoint(socket, tls, gate, config.udp_blocked)
+                quic::endpoint(socket, tls, gate, config.udp_blocked, tasks.token())
             })
             .transpose()?;
 
         // What is stored is known before the first report.
         reporting::look_through(&edge).await;
-        let tasks = TaskTracker::new();
         let serving = |tls, index| Serving {
             edge: Arc::clone(&edge),
             tls,
@@ -295,7 +299,11 @@ fn tls(
     Ok(config)
 }
 
-fn client(backend: Backend) -> Result<(Backend, reqwest::Client), EdgeError> {
+/// Makes the client for reports: it trusts the edge's own authority too, which a backend on the same machine shares.
+fn client(
+    backend: Backend,
+    authority: &Authority,
+) -> Result<(Backend, reqwest::Client), EdgeError> {
     let url = reqwest::Url::parse(&backend.url).ok();
     let good = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !good {
@@ -303,12 +311,15 @@ fn client(backend: Backend) -> Result<(Backend, reqwest::Client), EdgeError> {
     }
     // Fails when one is installed already, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
+    let failed = |error: reqwest::Error| EdgeError::Tls {
+        reason: error.to_string(),
+    };
+    let own = reqwest::Certificate::from_pem(authority.ca_pem().as_bytes()).map_err(failed)?;
     let client = reqwest::Client::builder()
         .no_proxy()
+        .tls_certs_merge([own])
         .connect_timeout(Duration::from_secs(2))
         .build()
-        .map_err(|error| EdgeError::Tls {
-            reason: error.to_string(),
-        })?;
+        .map_err(failed)?;
     Ok((backend, client))
 }
