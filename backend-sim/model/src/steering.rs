@@ -170,7 +170,7 @@ impl Steering {
         {
             return Err(bad("addresses", address));
         }
-        if let Some(files) = report.files.iter().find(|files| !is_file_prefix(files)) {
+        if let Some(files) = report.files.iter().find(|files| !is_stored(files)) {
             return Err(bad("files", files));
         }
         report
@@ -179,6 +179,21 @@ impl Steering {
             .map(|text| text.parse().map_err(|_| bad("prefixes", text)))
             .collect()
     }
+}
+
+/// Whether a text can be something an appliance stores: a folder (`demo/` or `demo`), a file, or all (empty).
+fn is_stored(text: &str) -> bool {
+    let folder = text.strip_suffix('/').unwrap_or(text);
+    text.is_empty() || is_file_prefix(&format!("{folder}/"))
+}
+
+/// Whether what an appliance stores holds a title's folder. As with tokens, a prefix ends at a slash.
+fn holds(stored: &str, files: &str) -> bool {
+    let folder = stored.strip_suffix('/').unwrap_or(stored);
+    stored.is_empty()
+        || files
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// As much of a bad value as an error quotes.
@@ -264,10 +279,7 @@ impl<'a> View<'a> {
             ));
         }
         let stored = &appliance.report.files;
-        if !stored
-            .iter()
-            .any(|files| client.files.starts_with(files.as_str()))
-        {
+        if !stored.iter().any(|stored| holds(stored, client.files)) {
             let files = client.files;
             return Some(("files_missing", format!("it does not store {files}")));
         }

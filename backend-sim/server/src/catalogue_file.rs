@@ -183,6 +183,13 @@ maturity = 6
     }
 
     #[test]
+    fn the_example_is_good() {
+        let text = include_str!("../../catalogue.example.toml");
+        let catalogue = parse(Path::new("catalogue.example.toml"), text).unwrap();
+        assert_eq!(catalogue.titles.len(), 2);
+    }
+
+    #[test]
     fn a_mistake_is_named_with_file_and_line() {
         insta::assert_snapshot!(
             [

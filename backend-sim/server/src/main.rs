@@ -45,7 +45,7 @@ struct Options {
         hide_env_values = true
     )]
     secret: Option<String>,
-    /// Play requests let through each second, the rest is refused as overloaded (0: all)
+    /// Play requests let through each second; the rest is refused as overloaded (0 refuses all)
     #[arg(long, value_name = "N")]
     plays_per_second: Option<u32>,
 }

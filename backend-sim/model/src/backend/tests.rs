@@ -442,6 +442,26 @@ fn events_are_a_sign_of_life() {
 }
 
 #[test]
+fn events_alone_never_take_a_slot() {
+    let mut backend = backend();
+    let prefetch = PlayRequest {
+        intent: Intent::Prefetch,
+        ..request()
+    };
+    backend
+        .handle_play(NOW, ask("tv"), &prefetch, "p1")
+        .unwrap();
+    backend
+        .handle_play(NOW, ask("tv"), &request(), "p2")
+        .unwrap();
+    backend.handle_events(NOW, &batch("p2", "ended"));
+    for id in ["p1", "p2"] {
+        backend.handle_events(NOW, &batch(id, "rung_switched"));
+    }
+    assert_eq!(backend.counts(NOW).streams, 0);
+}
+
+#[test]
 fn a_device_that_starts_again_takes_over_its_own_slot() {
     let mut backend = backend();
     for (token, id) in [("tv", "p1"), ("phone", "p2"), ("tv", "p3")] {

@@ -224,6 +224,20 @@ fn only_appliances_that_store_the_files_are_offered() {
         ..client("10.0.0.1")
     };
     assert_eq!(ranked(&reports, film), ["c"]);
+    // Files beside folders, a folder without its slash, and all there is.
+    for (stored, held) in [
+        (&["stream.mpd", "demo"][..], true),
+        (&[""], true),
+        (&["demo.mpd"], false),
+        (&["demo/video"], false),
+    ] {
+        let some = ApplianceReport {
+            files: stored.iter().map(|&stored| stored.to_owned()).collect(),
+            ..report()
+        };
+        let offered = ranked(&[("a", some)], client("10.0.0.1"));
+        assert_eq!(!offered.is_empty(), held, "{stored:?}");
+    }
 }
 
 #[test]
