@@ -34,7 +34,7 @@ async fn dropping_the_handle_in_mid_body_reaches_the_server() {
 
 #[tokio::test]
 async fn dropping_the_receiver_is_enough() {
-    for (mut server, _, protocols) in each_protocol().await {
+    for (mut server, protocol, protocols) in each_protocol().await {
         let net = net(&server);
         let mut request = get(&server.url("/endless"));
         request.protocols = protocols;
@@ -43,6 +43,17 @@ async fn dropping_the_receiver_is_enough() {
         drop(events);
         let gone = timeout(PATIENCE, server.gone.recv()).await;
         assert_eq!(gone.expect("the server sees it"), Some(()));
+
+        let mut silent = get(&server.url("/silent"));
+        silent.protocols = protocols;
+        let (_handle, mut events) = net.start(silent);
+        crate::client::next(&mut events, |event| {
+            matches!(event, NetEvent::RequestSent).then_some(())
+        })
+        .await;
+        drop(events);
+        let kept = usize::from(protocol != Protocol::Http1);
+        settles(&net, 0, kept).await;
     }
 }
 

@@ -78,6 +78,20 @@ async fn a_dropped_edge_is_connected_anew_and_its_requests_go_on() {
 }
 
 #[tokio::test]
+async fn a_connection_from_before_the_drop_is_not_kept_when_its_request_ends() {
+    let server = serve(Setup::PLAIN).await;
+    let net = net(&server);
+    let (handle, events) = net.start(ask(&server, "/gate", Protocols::ALL));
+    timeout(PATIENCE, server.seen.gate.crowd(1)).await.unwrap();
+    net.drop_edge(&origin(&server));
+    fetch(&net, ask(&server, "/object", Protocols::ALL)).await;
+    settles(&net, 1, 2).await;
+    server.seen.gate.permits.add_permits(1);
+    assert_eq!(finish(handle, events).await.code(), "ok");
+    settles(&net, 0, 1).await;
+}
+
+#[tokio::test]
 async fn another_network_gets_new_connections_and_quic_moves_along() {
     for (server, protocol, protocols) in each_protocol().await {
         let net = net(&server);
