@@ -41,8 +41,7 @@ pub(crate) struct Abr {
     long: bool,
 }
 
-/// DYNAMIC goes over to BOLA when the buffer is this long and back when it is shorter by a segment
-/// (Spiteri, Sitaraman and Sparacio, "From theory to practice", MMSys 2018).
+/// What DYNAMIC calls a long buffer (Spiteri, Sitaraman and Sparacio, "From theory to practice", MMSys 2018).
 const LONG_BUFFER: Duration = Duration::from_secs(10);
 /// Share of the estimate that may be planned with.
 const SAFETY: f64 = 0.9;
@@ -76,18 +75,20 @@ impl Abr {
                 why: "best utility for this buffer level",
             },
             AbrRule::Dynamic => {
+                let wanted = bola(context);
+                // Over to BOLA when the buffer is long and BOLA asks for no less; back when it is short and
+                // BOLA asks for less.
                 self.long = if self.long {
-                    context.buffer + context.segment >= LONG_BUFFER
+                    context.buffer >= LONG_BUFFER || wanted >= by_rate
                 } else {
-                    context.buffer >= LONG_BUFFER
+                    context.buffer >= LONG_BUFFER && wanted >= by_rate
                 };
                 if !self.long {
                     return Choice {
                         rung: by_rate,
-                        why: "short buffer: highest rung the rate sustains",
+                        why: "highest rung the rate sustains",
                     };
                 }
-                let wanted = bola(context);
                 // BOLA-O: up no further than the rate sustains or the rung before, lest it swing.
                 if wanted > last && wanted > by_rate {
                     Choice {
