@@ -1,22 +1,23 @@
-//! One request's life: a connection, the request, redirects, headers, the body.
+//! One request's life: a connection, the request, redirects, headers, hand-over of the body.
 
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{Buf as _, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use crate::connect::{Attempt, Connection, RequestStream, Sender, in_turn};
-use crate::error::{self, ConnectStage, NetError, Phase};
+use crate::classify;
+use crate::connect::{Attempt, Connection, Sender, in_turn};
+use crate::error::{ConnectStage, NetError, Phase};
 use crate::headers::{self, Headers};
 use crate::net::{Inner, locked};
 use crate::pool::{Ticket, Wanted};
+use crate::reply::{Body, Reply};
 use crate::request::{NetEvent, Origin, Protocol, Protocols, Purpose, Request, Scheme};
 
 /// Redirects followed; a chain of honest ones is shorter.
@@ -83,27 +84,11 @@ struct Exchange<'a> {
 }
 
 /// A connection held by a request. Dropped before the body's end, it is not used again.
-struct Lease {
-    connection: Connection,
+pub(crate) struct Lease {
+    pub(crate) connection: Connection,
     ticket: Ticket,
     reused: bool,
     _slot: Option<OwnedSemaphorePermit>,
-}
-
-/// An answer whose body is still to come.
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Body,
-    received: u64,
-    lease: Lease,
-}
-
-/// Dropped before its end, either resets its stream. For HTTP/3 that is quinn's doing: h3's own
-/// `stop_sending` panics while a read is pending (h3-quinn 0.0.10).
-enum Body {
-    Hyper(hyper::body::Incoming),
-    Http3(Box<RequestStream>),
 }
 
 impl Exchange<'_> {
@@ -287,10 +272,10 @@ impl Exchange<'_> {
     async fn send(&self, mut lease: Lease) -> Result<Reply, NetError> {
         let peer = lease.connection.peer;
         let limit = self.net.phase_limit;
-        let failed = |error: hyper::Error| error::from_hyper(&error, peer, 0);
+        let failed = |error: hyper::Error| classify::from_hyper(&error, peer, 0);
         let alive = lease.connection.alive.clone();
         let failed_h3 = |error: h3::error::StreamError| {
-            error::from_h3(&error, alive.quic_closed().as_ref(), peer, 0)
+            classify::from_h3(&error, alive.quic_closed().as_ref(), peer, 0)
         };
         let message = self.message(lease.connection.protocol)?;
         let (parts, body) = match &mut lease.connection.sender {
@@ -403,84 +388,6 @@ impl Exchange<'_> {
             self.net
                 .pool
                 .put(&self.origin, &lease.ticket, lease.connection, now);
-        }
-    }
-}
-
-impl Reply {
-    /// Returns the next piece of the body, `None` at its end. Pieces are not empty.
-    async fn next_piece(
-        &mut self,
-        expected: Option<u64>,
-        limit: std::time::Duration,
-    ) -> Result<Option<Bytes>, NetError> {
-        loop {
-            let received = self.received;
-            let piece =
-                timeout(limit, self.read(expected))
-                    .await
-                    .map_err(|_| NetError::Stalled {
-                        phase: Phase::Body,
-                        received,
-                    })??;
-            let Some(bytes) = piece else {
-                return match expected {
-                    Some(expected) if received < expected => {
-                        Err(NetError::Truncated { expected, received })
-                    }
-                    Some(_) | None => Ok(None),
-                };
-            };
-            self.received = received.saturating_add(bytes.len() as u64);
-            if expected.is_some_and(|expected| self.received > expected) {
-                return Err(NetError::Protocol {
-                    detail: "the body is longer than announced".to_owned(),
-                });
-            }
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
-    }
-
-    async fn read(&mut self, expected: Option<u64>) -> Result<Option<Bytes>, NetError> {
-        let peer = self.lease.connection.peer;
-        let received = self.received;
-        let missing = expected.filter(|expected| received < *expected);
-        let cut_short = |error| match (error, missing) {
-            (NetError::ClosedEarly { .. }, Some(expected)) => {
-                NetError::Truncated { expected, received }
-            }
-            (error, _) => error,
-        };
-        match &mut self.body {
-            Body::Hyper(body) => loop {
-                match body.frame().await {
-                    None => return Ok(None),
-                    Some(Ok(frame)) => {
-                        if let Ok(bytes) = frame.into_data() {
-                            return Ok(Some(bytes));
-                        }
-                    }
-                    Some(Err(error)) => {
-                        if let (true, Some(expected)) =
-                            (error::is_h2_stream_breach(&error), missing)
-                        {
-                            return Err(NetError::Truncated { expected, received });
-                        }
-                        return Err(cut_short(error::from_hyper(&error, peer, received)));
-                    }
-                }
-            },
-            Body::Http3(body) => match body.recv_data().await {
-                Ok(Some(mut bytes)) => Ok(Some(bytes.copy_to_bytes(bytes.remaining()))),
-                Ok(None) => Ok(None),
-                Err(error) => {
-                    let closed = self.lease.connection.alive.quic_closed();
-                    let error = error::from_h3(&error, closed.as_ref(), peer, received);
-                    Err(cut_short(error))
-                }
-            },
         }
     }
 }

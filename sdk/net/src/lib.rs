@@ -35,6 +35,7 @@
 //! # }
 //! ```
 
+mod classify;
 mod config;
 mod connect;
 mod dns;
@@ -44,6 +45,7 @@ mod h3_memory;
 mod headers;
 mod net;
 mod pool;
+mod reply;
 mod request;
 mod tls;
 

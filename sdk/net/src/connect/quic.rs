@@ -14,8 +14,9 @@ use super::{
     Alive, Attempt, CONNECTION_WINDOW, Connection, HEADER_BYTES_MAX, STREAM_WINDOW, Sender,
     eyeballs,
 };
+use crate::classify;
 use crate::config::NetSetupError;
-use crate::error::{self, NetError};
+use crate::error::NetError;
 use crate::net::{Inner, locked};
 use crate::request::Protocol;
 
@@ -141,7 +142,7 @@ impl Inner {
         let endpoint = self
             .quic
             .endpoint(peer.ip())
-            .map_err(|error| error::from_connect(&error, peer, attempt.origin))?;
+            .map_err(|error| classify::from_connect(&error, peer, attempt.origin))?;
         let quic = endpoint
             .connect_with(self.quic.config.clone(), peer, host)
             .map_err(|error| NetError::Unreachable {
@@ -149,7 +150,7 @@ impl Inner {
                 detail: error.to_string(),
             })?
             .await
-            .map_err(|error| error::from_quic(&error, peer, host, 0))?;
+            .map_err(|error| classify::from_quic(&error, peer, host, 0))?;
         let (mut driver, sender) = h3::client::builder()
             .max_field_section_size(u64::from(HEADER_BYTES_MAX))
             .send_grease(false)

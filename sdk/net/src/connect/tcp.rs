@@ -18,7 +18,8 @@ use super::{
     Alive, Attempt, CONNECTION_WINDOW, Connection, HEADER_BYTES_MAX, STREAM_WINDOW, Sender,
     eyeballs, proxy,
 };
-use crate::error::{self, ConnectStage, NetError, ProxyProblem};
+use crate::classify;
+use crate::error::{ConnectStage, NetError, ProxyProblem};
 use crate::net::{Counted, Inner};
 use crate::request::{Protocol, Scheme};
 use crate::tls::chose_http2;
@@ -90,12 +91,12 @@ impl Inner {
                 let begun = Instant::now();
                 let stream = TcpStream::connect(peer)
                     .await
-                    .map_err(|error| error::from_connect(&error, peer, attempt.origin))?;
+                    .map_err(|error| classify::from_connect(&error, peer, attempt.origin))?;
                 let rtt = begun.elapsed();
                 // Requests are small and whole: nothing to gather.
                 stream
                     .set_nodelay(true)
-                    .map_err(|error| error::from_connect(&error, peer, attempt.origin))?;
+                    .map_err(|error| classify::from_connect(&error, peer, attempt.origin))?;
                 let socket = Socket {
                     stream,
                     _counted: counted,
@@ -119,7 +120,7 @@ impl Inner {
         let stream = TlsConnector::from(self.tls.over_tcp(attempt.protocols))
             .connect(name, socket)
             .await
-            .map_err(|error| error::from_tls(&error, peer, host))?;
+            .map_err(|error| classify::from_tls(&error, peer, host))?;
         let http2 = chose_http2(stream.get_ref().1);
         if !http2 && !attempt.protocols.http1 {
             return Err(NetError::Protocol {
@@ -136,7 +137,7 @@ impl Inner {
         peer: SocketAddr,
     ) -> Result<(Sender, Arc<Alive>), NetError> {
         let io = TokioIo::new(stream);
-        let failed = |error: hyper::Error| error::from_hyper(&error, peer, 0);
+        let failed = |error: hyper::Error| classify::from_hyper(&error, peer, 0);
         let (sender, driver) = if http2 {
             let (sender, driver) = http2::Builder::new(TokioExecutor::new())
                 .initial_stream_window_size(STREAM_WINDOW)
