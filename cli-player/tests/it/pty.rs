@@ -3,8 +3,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -133,19 +134,35 @@ fn resize(terminal: &OwnedFd, columns: u16, rows: u16) {
     rustix::termios::tcsetwinsize(terminal, size).unwrap();
 }
 
-/// Cargo builds examples together with all tests of a package; with `--test it` alone they are built here.
-fn fixture() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let folder = tests.parent().and_then(|deps| deps.parent()).unwrap();
-    let path = folder.join("examples").join("tui_fixture");
-    if !path.exists() {
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "-p", "nearcast-cli", "--example", "tui_fixture"])
-            .status()
-            .unwrap();
-        assert!(built.success(), "the fixture does not build");
-    }
-    path
+/// Returns the fixture. Cargo builds examples together with all tests of a package, but not with
+/// `--test it` alone: one that is missing, or older than these tests, is built here.
+fn fixture() -> &'static Path {
+    static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let tests = std::env::current_exe().unwrap();
+        let folder = tests.parent().and_then(Path::parent).unwrap();
+        let path = folder.join("examples").join("tui_fixture");
+        let made = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+        if made(&path) < made(&tests) {
+            let mut build = Command::new(env!("CARGO"));
+            build.args([
+                "build",
+                "-q",
+                "-p",
+                "nearcast-cli",
+                "--example",
+                "tui_fixture",
+            ]);
+            if folder.ends_with("release") {
+                build.arg("--release");
+            }
+            assert!(
+                build.status().unwrap().success(),
+                "the fixture does not build"
+            );
+        }
+        path
+    })
 }
 
 fn read_and_answer(mut master: std::fs::File, answer: Answer) -> Receiver<Vec<u8>> {
