@@ -220,25 +220,26 @@ mod tests {
         /// Against a plain array of optional bytes, whatever the order of writes.
         #[test]
         fn writes_in_any_order_keep_each_byte_of_its_first_writer(
-            writes in prop::collection::vec((0_u64..60, prop::collection::vec(any::<u8>(), 0..30)), 0..20),
+            writes in prop::collection::vec((0_u8..60, prop::collection::vec(any::<u8>(), 0..30)), 0..20),
         ) {
+            let any = !writes.is_empty();
             let mut store = Store::default();
             let mut model: Vec<Option<u8>> = vec![None; 100];
-            for (at, data) in &writes {
+            for (at, data) in writes {
                 let mut added = 0;
                 for (index, byte) in data.iter().enumerate() {
-                    let slot = &mut model[*at as usize + index];
+                    let slot = &mut model[usize::from(at) + index];
                     if slot.is_none() {
                         *slot = Some(*byte);
                         added += 1;
                     }
                 }
-                prop_assert_eq!(store.write(FETCH, *at, &Bytes::from(data.clone())), added);
+                prop_assert_eq!(store.write(FETCH, u64::from(at), &Bytes::from(data.clone())), added);
             }
             let prefix: Vec<u8> = model.iter().map_while(|byte| *byte).collect();
             prop_assert_eq!(store.bytes(), model.iter().flatten().count() as u64);
             prop_assert_eq!(store.contiguous(FETCH), prefix.len() as u64);
-            if !writes.is_empty() {
+            if any {
                 prop_assert_eq!(store.join(FETCH).unwrap().to_vec(), prefix);
             }
             prop_assert_eq!(store.bytes(), model.iter().flatten().count() as u64);

@@ -181,28 +181,34 @@ const fn refusal_code(refusal: &Refusal) -> &'static str {
     }
 }
 
-/// TLS errors come wrapped in I/O errors, which give their inner error only by `get_ref`.
 fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut cause = error.source();
+    let mut cause = cause_of(error);
     while let Some(error) = cause {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if let Some(tls) = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Some(tls);
-        }
-        cause = error.source();
+        cause = cause_of(error);
     }
     None
+}
+
+/// An I/O error names as its source the source of what it wraps, and so hides what it wraps.
+fn cause_of<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 /// The outer layers repeat the URL, which may hold what is nobody's business.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
-    while let Some(cause) = last.source() {
+    while let Some(cause) = cause_of(last) {
         last = cause;
     }
     last.to_string()

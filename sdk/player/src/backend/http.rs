@@ -234,22 +234,33 @@ pub(super) async fn send(
     })
 }
 
+/// Why there is no answer to a sealed request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SealedFailure {
+    /// Sealing does not work with this backend, or this key.
+    #[error("rejected: {0}")]
+    Rejected(String),
+    /// The network is in the way; another time it may not be.
+    #[error("no answer: {0}")]
+    Unanswered(String),
+}
+
 /// Sends a sealed request and reads the sealed answer; `begun` becomes true when it begins.
 pub(super) async fn send_sealed(
     request: RequestBuilder,
     begun: &AtomicBool,
-) -> Result<Vec<u8>, String> {
-    let response = request
-        .send()
-        .await
-        .map_err(|error| error.without_url().to_string())?;
+) -> Result<Vec<u8>, SealedFailure> {
+    let unanswered =
+        |error: reqwest::Error| SealedFailure::Unanswered(error.without_url().to_string());
+    let response = request.send().await.map_err(unanswered)?;
     begun.store(true, Ordering::Relaxed);
     if !response.status().is_success() {
-        return Err(format!("status {}", response.status().as_u16()));
+        let status = response.status().as_u16();
+        return Err(SealedFailure::Rejected(format!("status {status}")));
     }
     read(response).await.map_err(|error| match error {
-        ReadError::TooLarge => too_large(),
-        ReadError::Transport(error) => error.without_url().to_string(),
+        ReadError::TooLarge => SealedFailure::Rejected(too_large()),
+        ReadError::Transport(error) => unanswered(error),
     })
 }
 

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 pub use error::BackendError;
-use http::{Answer, Ask, ControlClient};
+use http::{Answer, Ask, ControlClient, SealedFailure};
 use sealed::Plain;
 
 use crate::network::Network;
@@ -118,7 +118,7 @@ impl Backend {
     ///
     /// Dropping the future abandons the request.
     pub async fn titles(&self) -> Result<Vec<TitleSummary>, BackendError> {
-        let ask = Ask::new("titles", Method::GET, self.url("v1/titles")?);
+        let ask = Ask::new("titles", Method::GET, self.url(&["v1", "titles"])?);
         let list: TitleList = read(ask.call, &self.ask(&ask).await?.0)?;
         Ok(list.titles)
     }
@@ -136,7 +136,7 @@ impl Backend {
         &self,
         request: &PlayRequest,
     ) -> Result<(PlayGrant, GrantPath), BackendError> {
-        self.granted("play", "v1/play", request).await
+        self.granted("play", &["v1", "play"], request).await
     }
 
     /// Asks for new tokens and a fresh list of appliances for the same playback.
@@ -149,9 +149,12 @@ impl Backend {
     ///
     /// Dropping the future abandons the request.
     pub async fn refresh(&self, playback_id: &str) -> Result<(PlayGrant, GrantPath), BackendError> {
-        let path = format!("v1/play/{playback_id}/refresh");
-        self.granted("refresh", &path, &serde_json::Map::new())
-            .await
+        self.granted(
+            "refresh",
+            &["v1", "play", playback_id, "refresh"],
+            &serde_json::Map::new(),
+        )
+        .await
     }
 
     /// Tells how far the viewer is.
@@ -168,7 +171,7 @@ impl Backend {
         title: &str,
         update: &HistoryUpdate,
     ) -> Result<(), BackendError> {
-        let url = self.url(&format!("v1/history/{title}"))?;
+        let url = self.url(&["v1", "history", title])?;
         self.ask(&Ask::new("history", Method::PUT, url).with(update)?)
             .await
             .map(drop)
@@ -183,7 +186,7 @@ impl Backend {
                 .base
                 .join(text)
                 .map_err(|error| http::setup(&error))?,
-            None => self.url("v1/events")?,
+            None => self.url(&["v1", "events"])?,
         };
         Ok(Telemetry {
             backend: self.clone(),
@@ -194,7 +197,7 @@ impl Backend {
     async fn granted(
         &self,
         call: &'static str,
-        path: &str,
+        path: &[&str],
         body: &impl Serialize,
     ) -> Result<(PlayGrant, GrantPath), BackendError> {
         let mut ask = Ask::new(call, Method::POST, self.url(path)?).with(body)?;
@@ -247,19 +250,18 @@ impl Backend {
         key: SealingKey,
         plain: Plain<'_>,
         begun: &AtomicBool,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, SealedFailure> {
         let answer = self.ask_sealed_once(&key, plain, begun).await?;
         let Some(fresh) = answer.fresh_key() else {
             return Ok(answer);
         };
-        if let Some(session) = &mut *self.lock() {
-            session.sealing = Some(fresh.clone());
-        }
+        self.keep_key(Some(fresh.clone()));
         let answer = self.ask_sealed_once(&fresh, plain, begun).await?;
-        if answer.fresh_key().is_some() {
-            Err("the new key is old as well".to_owned())
-        } else {
-            Ok(answer)
+        match answer.fresh_key() {
+            Some(_) => Err(SealedFailure::Rejected(
+                "the new key is old as well".to_owned(),
+            )),
+            None => Ok(answer),
         }
     }
 
@@ -268,11 +270,29 @@ impl Backend {
         key: &SealingKey,
         plain: Plain<'_>,
         begun: &AtomicBool,
-    ) -> Result<Answer, String> {
-        let url = Url::parse(&key.url).map_err(|error| error.to_string())?;
-        let (body, opener) = sealed::seal(key, plain)?.into_parts();
-        let answer = http::send_sealed(self.shared.client.post_sealed(url, body), begun).await?;
-        sealed::open(opener, &answer).map(Answer::from_opened)
+    ) -> Result<Answer, SealedFailure> {
+        let result = async {
+            let url =
+                Url::parse(&key.url).map_err(|error| SealedFailure::Rejected(error.to_string()))?;
+            let sealed = sealed::seal(key, plain).map_err(SealedFailure::Rejected)?;
+            let (body, opener) = sealed.into_parts();
+            let request = self.shared.client.post_sealed(url, body);
+            let answer = http::send_sealed(request, begun).await?;
+            let opened = sealed::open(opener, &answer).map_err(SealedFailure::Rejected)?;
+            Ok(Answer::from_opened(opened))
+        }
+        .await;
+        if matches!(result, Err(SealedFailure::Rejected(_))) {
+            // What does not work is not tried again before the next session brings a key.
+            self.keep_key(None);
+        }
+        result
+    }
+
+    fn keep_key(&self, key: Option<SealingKey>) {
+        if let Some(session) = &mut *self.lock() {
+            session.sealing = key;
+        }
     }
 
     async fn open_session(&self) -> Result<Session, BackendError> {
@@ -282,7 +302,7 @@ impl Backend {
             platform,
             ..
         } = self.shared.options.clone();
-        let ask = Ask::new("session", Method::POST, self.url("v1/session")?);
+        let ask = Ask::new("session", Method::POST, self.url(&["v1", "session"])?);
         let ask = ask.with(&SessionRequest {
             account,
             device_id,
@@ -298,11 +318,17 @@ impl Backend {
         Ok(session)
     }
 
-    fn url(&self, path: &str) -> Result<Url, BackendError> {
-        self.shared
-            .base
-            .join(path)
-            .map_err(|error| http::setup(&error))
+    /// Each segment is encoded: a title's name may hold anything.
+    fn url(&self, path: &[&str]) -> Result<Url, BackendError> {
+        let mut url = self.shared.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => {
+                let reason = "its URL takes no path".to_owned();
+                return Err(BackendError::Setup { reason });
+            }
+        };
+        Ok(url)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Session>> {
@@ -317,7 +343,7 @@ impl Backend {
 /// Waits for the sealed answer; starts the direct request when none has begun in time, or when sealing
 /// failed. The first usable answer counts.
 async fn race(
-    sealed: impl Future<Output = Result<Answer, String>>,
+    sealed: impl Future<Output = Result<Answer, SealedFailure>>,
     direct: impl Future<Output = Result<Answer, BackendError>>,
     begun: &AtomicBool,
 ) -> Result<(Answer, GrantPath), BackendError> {
@@ -332,7 +358,7 @@ async fn race(
         answer = &mut sealed => match answer {
             Ok(answer) => return Ok((answer, GrantPath::Sealed)),
             Err(reason) => {
-                tracing::debug!(reason, "a sealed request failed");
+                tracing::debug!(%reason, "a sealed request failed");
                 return Ok((direct.await?, GrantPath::Direct));
             }
         },
@@ -346,7 +372,7 @@ async fn race(
                 (Ok(answer), _) => return Ok((answer, GrantPath::Sealed)),
                 (Err(_), Some(error)) => return Err(error),
                 (Err(reason), None) => {
-                    tracing::debug!(reason, "a sealed request failed");
+                    tracing::debug!(%reason, "a sealed request failed");
                     sealed_failed = true;
                 }
             },

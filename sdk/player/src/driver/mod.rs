@@ -283,13 +283,11 @@ impl Driver {
                 let (fetch, probe) = (live.fetch, live.probe);
                 let mut to = at;
                 for piece in &pieces {
-                    if !probe {
-                        if let Err(failure) = self.keep(fetch, to, piece) {
-                            self.live.end(attempt);
-                            let event = TransportEvent::Failed(failure);
-                            self.pending.push_back(Input::Transport { attempt, event });
-                            return;
-                        }
+                    if !probe && let Err(failure) = self.keep(fetch, to, piece) {
+                        self.live.end(attempt);
+                        let event = TransportEvent::Failed(failure);
+                        self.pending.push_back(Input::Transport { attempt, event });
+                        return;
                     }
                     to += piece.len() as u64;
                 }

@@ -1,5 +1,12 @@
 //! The player against small servers on loopback.
+#![cfg(test)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one thing among many"
+)]
 
+mod backend;
+mod decoding;
 mod edge;
 mod playback;
 mod sinks;
