@@ -25,7 +25,10 @@ impl<W: Write> FrameLines<W> {
 impl<W: Write + Send> FrameSink for FrameLines<W> {
     fn frame(&mut self, info: &FrameInfo, frame: VideoFrame) {
         let code = frame.to_rgb(WIDTH, HEIGHT).ok().and_then(|picture| {
-            let size = Size { width: picture.width, height: picture.height };
+            let size = Size {
+                width: picture.width,
+                height: picture.height,
+            };
             barcode::read(&Image::rgb(size, &picture.data))
         });
         let (rung, number) = code.map_or_else(

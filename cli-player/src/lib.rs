@@ -3,6 +3,7 @@
 pub mod commands;
 #[cfg(feature = "video")]
 mod frames;
+mod screen;
 pub mod sound;
 mod system;
 pub mod tui;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nearcast_backend_server::{Backend, BackendConfig, BackendHandle, CA_CERTIFICATE_FILE, LOOPBACK_SECRET, read_catalogue};
+use nearcast_backend_server::{
+    Backend, BackendConfig, BackendHandle, CA_CERTIFICATE_FILE, LOOPBACK_SECRET, read_catalogue,
+};
 use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer};
 use nearcast_player::BitRate;
 use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
@@ -48,8 +50,20 @@ struct Plan {
     position_deg: (f64, f64),
 }
 
-const fn plan(id: &'static str, site: &'static str, rate_kbps: u64, delay_ms: u64, position_deg: (f64, f64)) -> Plan {
-    Plan { id, site, rate_kbps, delay_ms, position_deg }
+const fn plan(
+    id: &'static str,
+    site: &'static str,
+    rate_kbps: u64,
+    delay_ms: u64,
+    position_deg: (f64, f64),
+) -> Plan {
+    Plan {
+        id,
+        site,
+        rate_kbps,
+        delay_ms,
+        position_deg,
+    }
 }
 
 /// Ten appliances round a viewer in Stockholm. The nearest is not the best one, as in life; rates leave the
@@ -72,7 +86,10 @@ const REPORTS_MAX: Duration = Duration::from_secs(10);
 
 impl System {
     /// Brings everything up for a title that was made.
-    pub(crate) async fn start(title: &nearcast_title::Title, access_logs: Option<&Path>) -> Result<Self, SystemError> {
+    pub(crate) async fn start(
+        title: &nearcast_title::Title,
+        access_logs: Option<&Path>,
+    ) -> Result<Self, SystemError> {
         let folder = tempfile::tempdir().map_err(SystemError::Folder)?;
         let authority_folder = folder.path().join("ca");
         let authority = Authority::load_or_create(&authority_folder)?;
@@ -82,17 +99,29 @@ impl System {
             ..BackendConfig::loopback(read_catalogue(&title.catalogue)?)
         })
         .await?;
-        let root = title.dir.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-        let stored = title.dir.file_name().map(|name| format!("{}/", name.to_string_lossy()));
+        let root = title
+            .dir
+            .parent()
+            .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let stored = title
+            .dir
+            .file_name()
+            .map(|name| format!("{}/", name.to_string_lossy()));
         let mut edges = Vec::new();
         for plan in &PLANS {
             let mut config = EdgeConfig::new(plan.id, root.clone());
             config.stores = stored.clone().map(|path| vec![path]);
             config.authority = Some(authority.clone());
-            config.backend =
-                Some(nearcast_edge_server::Backend { url: backend.url().to_owned(), secret: LOOPBACK_SECRET.to_owned() });
+            config.backend = Some(nearcast_edge_server::Backend {
+                url: backend.url().to_owned(),
+                secret: LOOPBACK_SECRET.to_owned(),
+            });
             config.site = plan.site.to_owned();
-            config.kind = if plan.id.ends_with("-1") { SiteKind::Isp } else { SiteKind::Ixp };
+            config.kind = if plan.id.ends_with("-1") {
+                SiteKind::Isp
+            } else {
+                SiteKind::Ixp
+            };
             config.position_deg = plan.position_deg;
             config.prefixes = vec![VIEWER_PREFIX.to_owned()];
             config.rate = Some(BitRate::from_kbps(plan.rate_kbps));
@@ -102,7 +131,12 @@ impl System {
         }
         let ca_pem = authority.ca_pem().to_owned();
         tracing::debug!(ca = %authority_folder.join(CA_CERTIFICATE_FILE).display(), "one authority for all");
-        let system = Self { backend, edges, ca_pem, _folder: folder };
+        let system = Self {
+            backend,
+            edges,
+            ca_pem,
+            _folder: folder,
+        };
         system.reported().await?;
         Ok(system)
     }
@@ -116,7 +150,9 @@ impl System {
                 every.tick().await;
             }
         };
-        tokio::time::timeout(REPORTS_MAX, known).await.map_err(|_| SystemError::NoReports(REPORTS_MAX.as_secs()))
+        tokio::time::timeout(REPORTS_MAX, known)
+            .await
+            .map_err(|_| SystemError::NoReports(REPORTS_MAX.as_secs()))
     }
 
     /// Returns the backend's URL.
@@ -129,16 +165,23 @@ impl System {
         &self.ca_pem
     }
 
-    /// Returns where an edge stands.
-    pub(crate) fn site(id: &str) -> Option<&'static str> {
-        PLANS.iter().find(|plan| plan.id == id).map(|plan| plan.site)
-    }
-
     /// Kills an edge: TCP connections are reset and then refused, QUIC falls silent.
     pub(crate) async fn kill(&self, id: &str) -> Result<(), String> {
-        let edge = self.edges.iter().find(|edge| edge.id() == id).ok_or_else(|| format!("there is no edge {id}"))?;
-        let rule = FaultRule { fault: Fault::Kill, on: FaultSelector::default() };
-        edge.apply(FaultOrder { clear: false, faults: vec![rule] }).await.map_err(|error| error.to_string())
+        let edge = self
+            .edges
+            .iter()
+            .find(|edge| edge.id() == id)
+            .ok_or_else(|| format!("there is no edge {id}"))?;
+        let rule = FaultRule {
+            fault: Fault::Kill,
+            on: FaultSelector::default(),
+        };
+        edge.apply(FaultOrder {
+            clear: false,
+            faults: vec![rule],
+        })
+        .await
+        .map_err(|error| error.to_string())
     }
 
     /// Stops everything in order.
@@ -147,5 +190,21 @@ impl System {
             edge.shutdown().await;
         }
         self.backend.shutdown().await;
+    }
+}
+
+impl crate::screen::Edges for System {
+    fn kill(
+        &self,
+        id: String,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(async move { Self::kill(self, &id).await })
+    }
+
+    fn site(&self, id: &str) -> Option<String> {
+        PLANS
+            .iter()
+            .find(|plan| plan.id == id)
+            .map(|plan| plan.site.to_owned())
     }
 }

@@ -12,7 +12,8 @@ use nearcast_title::{Progress, Title, TitleConfig};
 
 use super::play::PlayingArguments;
 use super::source::HttpChoice;
-use super::{Context, Failure, print, say, settings};
+use super::{Context, Failure, on_terminal, print, say, settings};
+use crate::screen::Edges;
 use crate::system::System;
 
 /// What `demo` can be told.
@@ -44,8 +45,10 @@ const MIDDLE: std::ops::RangeInclusive<u64> = 25..=75;
 pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<(), Failure> {
     let title = make_title(arguments.title_dir.clone()).await?;
     if let Some(folder) = &arguments.access_logs {
-        std::fs::create_dir_all(folder)
-            .map_err(Failure::io("demo.access_logs", format_args!("cannot make {}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(Failure::io(
+            "demo.access_logs",
+            format_args!("cannot make {}", folder.display()),
+        ))?;
     }
     let system = System::start(&title, arguments.access_logs.as_deref())
         .await
@@ -58,7 +61,11 @@ pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<
     })?;
     let mut backend = BackendOptions::new(system.backend_url());
     "demo".clone_into(&mut backend.account);
-    let builder = Player::builder(Source::Title { backend, title: TITLE.to_owned() }).network(network.clone());
+    let builder = Player::builder(Source::Title {
+        backend,
+        title: TITLE.to_owned(),
+    })
+    .network(network.clone());
     let played = play(arguments, builder, context, &system).await;
     network.close().await;
     if let Some(system) = Arc::into_inner(system) {
@@ -74,10 +81,19 @@ async fn play(
     system: &Arc<System>,
 ) -> Result<(), Failure> {
     let builder = arguments.playing.prepare(builder, TITLE, context)?;
-    let builder = arguments.playing.with_frames(builder)?;
-    let player = builder.start()?;
-    let killer = (!arguments.no_kill).then(|| tokio::spawn(kill_in_mid_segment(player.clone(), Arc::clone(system))));
-    let played = arguments.playing.finish(player, TITLE).await;
+    let edges: Arc<dyn Edges> = Arc::<System>::clone(system);
+    let mut killer = None;
+    let played = arguments
+        .playing
+        .show(builder, TITLE, context, Some(edges), |player| {
+            if !arguments.no_kill {
+                killer = Some(tokio::spawn(kill_in_mid_segment(
+                    player.clone(),
+                    Arc::clone(system),
+                )));
+            }
+        })
+        .await;
     if let Some(killer) = killer {
         killer.abort();
         // Aborted or done, it holds the system no longer.
@@ -92,9 +108,14 @@ async fn play(
 
 /// Makes the title, or takes the one that is there.
 async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
-    let dir = dir.or_else(|| Some(settings::folders()?.cache_dir().join("title"))).ok_or_else(|| {
-        Failure::new("demo.title", "there is no home folder to keep the title in; give --title-dir DIR")
-    })?;
+    let dir = dir
+        .or_else(|| Some(settings::folders()?.cache_dir().join("title")))
+        .ok_or_else(|| {
+            Failure::new(
+                "demo.title",
+                "there is no home folder to keep the title in; give --title-dir DIR",
+            )
+        })?;
     let made = tokio::task::spawn_blocking(move || {
         let bar = ProgressBar::hidden();
         let mut shown = false;
@@ -105,7 +126,9 @@ async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
                     shown = true;
                     bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
                     bar.set_length(100);
-                    if let Ok(style) = ProgressStyle::with_template("making the title {bar:40} {percent} %") {
+                    if let Ok(style) =
+                        ProgressStyle::with_template("making the title {bar:40} {percent} %")
+                    {
                         bar.set_style(style);
                     }
                 }
@@ -114,10 +137,11 @@ async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
             Progress::Done { .. } => bar.finish_and_clear(),
         })
     });
-    let made = made.await.map_err(|error| Failure::new("demo.title", error))?;
+    let made = made
+        .await
+        .map_err(|error| Failure::new("demo.title", error))?;
     made.map_err(|error| Failure::new("demo.title", error))
 }
-
 
 /// Kills the edge in use while it is in the middle of a video segment, once.
 async fn kill_in_mid_segment(player: Player, system: Arc<System>) {
@@ -126,14 +150,23 @@ async fn kill_in_mid_segment(player: Player, system: Arc<System>) {
     while snapshots.changed().await.is_ok() {
         let snapshot = snapshots.borrow_and_update().session.clone();
         let middle = snapshot.transfers.iter().find(|transfer| {
-            let share = transfer.total.map(|total| transfer.received.get() * 100 / total.get().max(1));
-            transfer.track == Some(TrackKind::Video) && share.is_some_and(|share| MIDDLE.contains(&share))
+            let share = transfer
+                .total
+                .map(|total| transfer.received.get() * 100 / total.get().max(1));
+            transfer.track == Some(TrackKind::Video)
+                && share.is_some_and(|share| MIDDLE.contains(&share))
         });
-        let edge = middle.and_then(|transfer| snapshot.edges.iter().find(|edge| edge.id == transfer.edge));
+        let edge =
+            middle.and_then(|transfer| snapshot.edges.iter().find(|edge| edge.id == transfer.edge));
         let Some(edge) = edge else { continue };
         match system.kill(&edge.name).await {
-            Ok(()) => print(format_args!("           {}  edge {} was killed in mid-segment", "-", edge.name)),
-            Err(error) => say(format_args!("nearcast: demo.kill: {error}")),
+            // On a screen the table of edges and the decisions show it.
+            Ok(()) if !on_terminal() => print(format_args!(
+                "                     edge {} was killed in mid-segment",
+                edge.name
+            )),
+            Ok(()) => tracing::info!(edge = edge.name, "killed in mid-segment"),
+            Err(error) => tracing::warn!(%error, "the edge could not be killed"),
         }
         return;
     }

@@ -34,7 +34,16 @@ enum Finding {
 
 pub(super) async fn run(arguments: &DoctorArguments, context: &Context) -> Result<(), Failure> {
     let mut findings = vec![
-        ("version", Finding::Good(super::version().lines().next().unwrap_or_default().to_owned())),
+        (
+            "version",
+            Finding::Good(
+                super::version()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            ),
+        ),
         ("terminal", terminal()),
         ("pictures", pictures()),
         ("sound", sound()),
@@ -58,18 +67,27 @@ pub(super) async fn run(arguments: &DoctorArguments, context: &Context) -> Resul
         print(format_args!("{mark}  {what:<9} {text}"));
     }
     if bad > 0 {
-        return Err(Failure::new("doctor.bad", format_args!("{bad} of {} findings are bad, see above", findings.len())));
+        return Err(Failure::new(
+            "doctor.bad",
+            format_args!("{bad} of {} findings are bad, see above", findings.len()),
+        ));
     }
     Ok(())
 }
 
 fn terminal() -> Finding {
     if !std::io::stdout().is_terminal() {
-        return Finding::Note("standard output is no terminal: commands print plain lines".to_owned());
+        return Finding::Note(
+            "standard output is no terminal: commands print plain lines".to_owned(),
+        );
     }
     let term = std::env::var("TERM").unwrap_or_else(|_| "unset".to_owned());
-    let size = crossterm::terminal::size().map_or_else(|_| "unknown size".to_owned(), |(w, h)| format!("{w}x{h} cells"));
-    let colours = std::env::var("COLORTERM").unwrap_or_else(|_| "256 at most (COLORTERM is unset)".to_owned());
+    let size = crossterm::terminal::size().map_or_else(
+        |_| "unknown size".to_owned(),
+        |(w, h)| format!("{w}x{h} cells"),
+    );
+    let colours = std::env::var("COLORTERM")
+        .unwrap_or_else(|_| "256 at most (COLORTERM is unset)".to_owned());
     Finding::Good(format!("TERM={term}, {size}, colours: {colours}"))
 }
 
@@ -90,18 +108,24 @@ fn sound() -> Finding {
 }
 
 async fn ffmpeg() -> Finding {
-    let version = tokio::process::Command::new("ffmpeg").arg("-version").kill_on_drop(true).output();
+    let version = tokio::process::Command::new("ffmpeg")
+        .arg("-version")
+        .kill_on_drop(true)
+        .output();
     match tokio::time::timeout(Duration::from_secs(5), version).await {
         Ok(Ok(output)) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
             Finding::Good(text.lines().next().unwrap_or_default().to_owned())
         }
-        _ => Finding::Note("the program ffmpeg is not there: only `demo` needs it, to make its title".to_owned()),
+        _ => Finding::Note(
+            "the program ffmpeg is not there: only `demo` needs it, to make its title".to_owned(),
+        ),
     }
 }
 
 fn settings(context: &Context) -> Finding {
-    let path = Settings::path().map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
+    let path =
+        Settings::path().map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
     if context.settings == Settings::default() {
         Finding::Good(format!("none ({path})"))
     } else {
@@ -125,7 +149,9 @@ async fn lookup(host: &str) -> Finding {
 
 async fn backend(arguments: &DoctorArguments, context: &Context) -> Result<Finding, Failure> {
     let Some(options) = arguments.backend.options(context) else {
-        return Ok(Finding::Note("none is set (NEARCAST_BACKEND): play by URL, or with --edge".to_owned()));
+        return Ok(Finding::Note(
+            "none is set (NEARCAST_BACKEND): play by URL, or with --edge".to_owned(),
+        ));
     };
     let network = Network::new(arguments.network.options(context)?)?;
     let url = options.url.clone();

@@ -29,8 +29,10 @@ pub(crate) struct Played {
 
 /// Watches a player to its end.
 pub(crate) async fn watch(player: Player, watch: Watch) -> Result<Played, Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::io("player.signals", "cannot listen for signals"))?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::io("player.signals", "cannot listen for signals"))?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(Failure::io("player.signals", "cannot listen for signals"))?;
+    let mut hang_up = signal(SignalKind::hangup())
+        .map_err(Failure::io("player.signals", "cannot listen for signals"))?;
     let mut events = player.events();
     let limit = async {
         match watch.duration {
@@ -65,33 +67,68 @@ pub(crate) async fn watch(player: Player, watch: Watch) -> Result<Played, Failur
         (Some(error), _) => Some(Failure::new(error.code.clone(), &error.message)),
         (None, PlayState::Stalled(cause)) if timed_out => Some(Failure::new(
             "playback.stalled",
-            format_args!("the time was up while playback stood still ({}); see the report for its edges", cause.code()),
+            format_args!(
+                "the time was up while playback stood still ({}); see the report for its edges",
+                cause.code()
+            ),
         )),
-        (None, PlayState::Starting) if timed_out => {
-            Some(Failure::new("playback.start_timeout", "the time was up before the first frame; check the network and the address"))
-        }
+        (None, PlayState::Starting) if timed_out => Some(Failure::new(
+            "playback.start_timeout",
+            "the time was up before the first frame; check the network and the address",
+        )),
         (None, _) => None,
     };
     Ok(Played { report, failure })
 }
 
-/// Says in a line what happened; `None` for what only `--explain` shows.
-pub(crate) fn line(event: &PlayerEvent, explain: bool) -> Option<String> {
-    let what = match &event.kind {
+/// Says in a line what happened and when; `None` for what only `--explain` shows.
+fn line(event: &PlayerEvent, explain: bool) -> Option<String> {
+    if !explain && matches!(event.kind, EventKind::Decision(_)) {
+        return None;
+    }
+    let (at, position) = (event.at.as_secs_f64(), event.position.as_secs_f64());
+    Some(format!("{at:9.3}  {position:8.3}  {}", text(event)))
+}
+
+/// Says what happened.
+pub(crate) fn text(event: &PlayerEvent) -> String {
+    match &event.kind {
         EventKind::State(PlayState::Stalled(cause)) => format!("stalled ({})", cause.code()),
         EventKind::State(state) => state_name(state).to_owned(),
-        EventKind::Granted { title, edges, path, .. } => {
-            let path = path.map_or_else(String::new, |path| format!(" ({path:?} request)").to_lowercase());
+        EventKind::Granted {
+            title, edges, path, ..
+        } => {
+            let path = path.map_or_else(String::new, |path| {
+                format!(" ({path:?} request)").to_lowercase()
+            });
             format!("granted{path}: {title}, edges {}", edges.join(" "))
         }
         EventKind::GrantFailed { code, message } => format!("no grant: {code}: {message}"),
         EventKind::TracksKnown => "tracks known".to_owned(),
-        EventKind::TrackRefused { track, code, message } => format!("{track:?} cannot be played: {code}: {message}"),
-        EventKind::RepresentationSwitched { track, from, to, from_position } => {
+        EventKind::TrackRefused {
+            track,
+            code,
+            message,
+        } => format!("{track:?} cannot be played: {code}: {message}"),
+        EventKind::RepresentationSwitched {
+            track,
+            from,
+            to,
+            from_position,
+        } => {
             let from = from.as_deref().unwrap_or("nothing");
-            format!("{track:?} from {from} to {to} at {:.1} s", from_position.as_secs_f64())
+            format!(
+                "{track:?} from {from} to {to} at {:.1} s",
+                from_position.as_secs_f64()
+            )
         }
-        EventKind::FailedOver { track, from, to, reason, offset_bytes } => {
+        EventKind::FailedOver {
+            track,
+            from,
+            to,
+            reason,
+            offset_bytes,
+        } => {
             let track = track.map_or_else(|| "manifest".to_owned(), |track| format!("{track:?}"));
             format!("{track} goes on from {to} instead of {from} at byte {offset_bytes} ({reason})")
         }
@@ -99,17 +136,29 @@ pub(crate) fn line(event: &PlayerEvent, explain: bool) -> Option<String> {
         EventKind::AllEdgesDown => "no edge answers; trying again with back-off".to_owned(),
         EventKind::EdgesBack => "an edge answers again".to_owned(),
         EventKind::Decision(decision) => {
-            if !explain {
-                return None;
-            }
-            let inputs: Vec<String> = decision.inputs.iter().map(|(name, value)| format!("{name}={value:.3}")).collect();
-            format!("{}: {} because: {} [{}]", decision.kind.name(), decision.chosen, decision.why, inputs.join(" "))
+            let inputs: Vec<String> = decision
+                .inputs
+                .iter()
+                .map(|(name, value)| format!("{name}={value:.3}"))
+                .collect();
+            format!(
+                "{}: {} because: {} [{}]",
+                decision.kind.name(),
+                decision.chosen,
+                decision.why,
+                inputs.join(" ")
+            )
         }
-        EventKind::NotDecoded { track, code, message } => format!("{track:?} is not decoded: {code}: {message}"),
+        EventKind::NotDecoded {
+            track,
+            code,
+            message,
+        } => format!("{track:?} is not decoded: {code}: {message}"),
         EventKind::InsecureTls => "WARNING: any certificate is accepted (--insecure)".to_owned(),
-        EventKind::RecordingFailed { message } => format!("the recording cannot be written: {message}"),
+        EventKind::RecordingFailed { message } => {
+            format!("the recording cannot be written: {message}")
+        }
         EventKind::Missed { count } => format!("{count} events were missed"),
         _ => event.kind.name().to_owned(),
-    };
-    Some(format!("{:9.3}  {:8.3}  {what}", event.at.as_secs_f64(), event.position.as_secs_f64()))
+    }
 }

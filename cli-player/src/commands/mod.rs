@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+pub(crate) use headless::text as event_text;
 use nearcast_player::PlayerError;
 use tracing_subscriber::EnvFilter;
 
@@ -62,16 +63,37 @@ pub(crate) struct Failure {
 impl Failure {
     /// Makes a failure of what was asked for: exit status 1.
     pub(crate) fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self { code: code.into(), message: message.to_string(), status: 1 }
+        Self {
+            code: code.into(),
+            message: message.to_string(),
+            status: 1,
+        }
     }
 
     /// Makes a failure of how it was asked for: exit status 2.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
-        Self { code: "usage".into(), message: message.to_string(), status: 2 }
+        Self {
+            code: "usage".into(),
+            message: message.to_string(),
+            status: 2,
+        }
+    }
+
+    /// Makes the end by a signal what shells expect of it: 128 and its number.
+    pub(crate) fn signal(number: i32) -> Self {
+        let status = u8::try_from(number).map_or(1, |number| number.saturating_add(128));
+        Self {
+            code: "signal".into(),
+            message: format!("ended by signal {number}"),
+            status,
+        }
     }
 
     /// Wraps an error of the system around what was done.
-    pub(crate) fn io(code: &'static str, doing: impl fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(
+        code: &'static str,
+        doing: impl fmt::Display,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         move |error| Self::new(code, format_args!("{doing}: {error}"))
     }
 }
@@ -81,9 +103,23 @@ impl From<PlayerError> for Failure {
         let code = error.code().to_owned();
         let text = error.to_string();
         // Some errors begin with their own code already.
-        let message = text.strip_prefix(&format!("{code}: ")).unwrap_or(&text).to_owned();
-        let status = if matches!(error, PlayerError::InvalidSource { .. } | PlayerError::InvalidOption { .. }) { 2 } else { 1 };
-        Self { code, message, status }
+        let message = text
+            .strip_prefix(&format!("{code}: "))
+            .unwrap_or(&text)
+            .to_owned();
+        let status = if matches!(
+            error,
+            PlayerError::InvalidSource { .. } | PlayerError::InvalidOption { .. }
+        ) {
+            2
+        } else {
+            1
+        };
+        Self {
+            code,
+            message,
+            status,
+        }
     }
 }
 
@@ -118,15 +154,25 @@ pub fn run() -> ExitCode {
     match execute(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(format_args!("nearcast: {}: {}", failure.code, failure.message));
+            say(format_args!(
+                "nearcast: {}: {}",
+                failure.code, failure.message
+            ));
             ExitCode::from(failure.status)
         }
     }
 }
 
 fn execute(arguments: Arguments) -> Result<(), Failure> {
-    let log = arguments.log.as_ref().map(|path| open_log(path)).transpose()?;
-    let context = Context { log, settings: settings::Settings::read()? };
+    let log = arguments
+        .log
+        .as_ref()
+        .map(|path| open_log(path))
+        .transpose()?;
+    let context = Context {
+        log,
+        settings: settings::Settings::read()?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -148,11 +194,24 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn open_log(path: &PathBuf) -> Result<File, Failure> {
-    let failed = |error| Failure::io("player.log", format_args!("cannot write the log {}", path.display()))(error);
-    let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+    let failed = |error| {
+        Failure::io(
+            "player.log",
+            format_args!("cannot write the log {}", path.display()),
+        )(error)
+    };
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(failed)?;
     let writer = file.try_clone().map_err(failed)?;
     let filter = EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(writer)
+        .init();
     Ok(file)
 }
 
@@ -185,6 +244,9 @@ const fn version() -> &'static str {
             " (features: video, sound)\npictures by FFmpeg's libraries, linked dynamically; a GPL build of them makes the whole GPL"
         )
     } else {
-        concat!(env!("CARGO_PKG_VERSION"), " (features: sound; built without video)")
+        concat!(
+            env!("CARGO_PKG_VERSION"),
+            " (features: sound; built without video)"
+        )
     }
 }

@@ -3,16 +3,19 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nearcast_player::{AbrRule, BitRate, Network, Player, PlayerBuilder, Source};
+use nearcast_player::{AbrRule, BitRate, MediaTime, Network, Player, PlayerBuilder, Source};
 
 use super::headless::{Watch, watch};
 use super::settings::Positions;
 use super::source::{BackendArguments, NetworkArguments, parse_rate, parse_span};
 use super::summary::{print_summary, write_report};
-use super::{Context, Failure, say};
+use super::{Context, Failure, on_terminal, say};
+use crate::screen::{self, Edges, Screen, ScreenError};
+use crate::tui::graphics::Wish;
 
 /// What `play` can be told.
 #[derive(Debug, Args)]
@@ -66,9 +69,15 @@ pub(super) struct PlayingArguments {
     /// Subtitle language
     #[arg(long, value_name = "LANGUAGE")]
     subtitles: Option<String>,
-    /// Print every decision with its reason
+    /// Print every decision with its reason (without a screen)
     #[arg(long)]
     pub(super) explain: bool,
+    /// How pictures are shown: auto, kitty, sixel, half or none
+    #[arg(long, value_name = "HOW")]
+    picture: Option<Wish>,
+    /// Leave the sound device alone
+    #[arg(long)]
+    no_sound: bool,
 }
 
 /// Rules by name.
@@ -88,10 +97,15 @@ const GIVE_UP_HEADLESS: Duration = Duration::from_secs(60);
 pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<(), Failure> {
     let mut network = arguments.network.options(context)?;
     if network.insecure {
-        say("nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything");
+        say(
+            "nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything",
+        );
     }
     let source = if !arguments.edge.is_empty() {
-        Source::Edges { path: arguments.source.clone(), bases: arguments.edge.clone() }
+        Source::Edges {
+            path: arguments.source.clone(),
+            bases: arguments.edge.clone(),
+        }
     } else if arguments.source.contains("://") {
         Source::Url(arguments.source.clone())
     } else {
@@ -103,7 +117,10 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
                 arguments.source
             ))
         })?;
-        Source::Title { backend, title: arguments.source.clone() }
+        Source::Title {
+            backend,
+            title: arguments.source.clone(),
+        }
     };
     let name = source.name();
     let network = Network::new(network)?;
@@ -115,42 +132,104 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
 
 impl PlayingArguments {
     /// Plays to the end, on the screen or headless, and tells what it came to.
-    pub(super) async fn play(&self, builder: PlayerBuilder, name: &str, context: &Context) -> Result<(), Failure> {
+    pub(super) async fn play(
+        &self,
+        builder: PlayerBuilder,
+        name: &str,
+        context: &Context,
+    ) -> Result<(), Failure> {
         let builder = self.prepare(builder, name, context)?;
-        let builder = self.with_frames(builder)?;
-        let player = builder.start()?;
-        self.finish(player, name).await
+        self.show(builder, name, context, None, |_| {}).await
     }
 
-    /// Watches a player that was started, and tells what it came to.
-    pub(super) async fn finish(&self, player: Player, name: &str) -> Result<(), Failure> {
+    /// Plays with everything prepared, on the screen where there is one, and tells what it came to.
+    ///
+    /// `edges` are ours to kill; `with_player` gets the player once it runs.
+    pub(super) async fn show(
+        &self,
+        builder: PlayerBuilder,
+        name: &str,
+        context: &Context,
+        edges: Option<Arc<dyn Edges>>,
+        with_player: impl FnOnce(&Player),
+    ) -> Result<(), Failure> {
         let quiet = self.report.as_deref() == Some(std::path::Path::new("-"));
-        let last = player.clone();
-        let played = watch(player, Watch { duration: self.duration, explain: self.explain, quiet }).await?;
-        if !self.headless && let Some(positions) = Positions::open() {
-            let snapshot = last.snapshot().session;
-            let position = snapshot.position.since(nearcast_player::MediaTime::ZERO);
-            if let Err(error) = positions.keep(name, position, snapshot.duration) {
-                tracing::warn!(%error, "the position is not kept");
+        let (report, failure) = if self.headless || !on_terminal() {
+            let builder = self.with_frames(builder)?;
+            let player = builder.start()?;
+            with_player(&player);
+            let last = player.clone();
+            let played = watch(
+                player,
+                Watch {
+                    duration: self.duration,
+                    explain: self.explain,
+                    quiet,
+                },
+            )
+            .await?;
+            if !self.headless {
+                let snapshot = last.snapshot().session;
+                keep_position(name, snapshot.position, snapshot.duration);
             }
-        }
+            (played.report, played.failure)
+        } else {
+            let screen = Screen {
+                picture: self.picture.unwrap_or_default(),
+                log: context.log.as_ref().and_then(|log| log.try_clone().ok()),
+                title: name.to_owned(),
+                resumed_from: self.position(name).map(MediaTime::from_duration),
+                duration: self.duration,
+                silent: self.no_sound,
+                edges,
+            };
+            let shown = screen::show(builder, screen, with_player)
+                .await
+                .map_err(|error| match error {
+                    ScreenError::Player(error) => error.into(),
+                    error @ (ScreenError::Terminal(_) | ScreenError::Panicked) => {
+                        Failure::new("player.screen", error)
+                    }
+                })?;
+            keep_position(name, shown.position, shown.length);
+            let failure = shown
+                .report
+                .error
+                .as_ref()
+                .map(|error| Failure::new(error.code.clone(), &error.message));
+            let signal = shown.signal.map(|number| Failure::signal(number));
+            (shown.report, failure.or(signal))
+        };
         if !quiet {
-            print_summary(&played.report);
+            print_summary(&report);
         }
         if let Some(path) = &self.report {
-            write_report(&played.report, path)?;
+            write_report(&report, path)?;
         }
-        played.failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Returns where to take the source up again.
+    fn position(&self, name: &str) -> Option<Duration> {
+        if self.start.is_some() || self.headless {
+            return None;
+        }
+        Positions::open().and_then(|positions| positions.of(name))
     }
 
     /// Applies what was asked for.
-    pub(super) fn prepare(&self, mut builder: PlayerBuilder, name: &str, context: &Context) -> Result<PlayerBuilder, Failure> {
+    pub(super) fn prepare(
+        &self,
+        mut builder: PlayerBuilder,
+        name: &str,
+        context: &Context,
+    ) -> Result<PlayerBuilder, Failure> {
         builder = builder.program("nearcast", env!("CARGO_PKG_VERSION"));
         if let Some(start) = self.start {
             builder = builder.start_at(start);
         } else if self.headless {
             builder = builder.resume(false);
-        } else if let Some(position) = Positions::open().and_then(|positions| positions.of(name)) {
+        } else if let Some(position) = self.position(name) {
             builder = builder.start_at(position);
         }
         if let Some(cap) = self.cap {
@@ -166,34 +245,60 @@ impl PlayingArguments {
         if let Some(give_up) = self.give_up.or(self.headless.then_some(GIVE_UP_HEADLESS)) {
             builder = builder.give_up(give_up);
         }
-        if let Some(language) = self.audio.clone().or_else(|| context.settings.audio.clone()) {
+        if let Some(language) = self
+            .audio
+            .clone()
+            .or_else(|| context.settings.audio.clone())
+        {
             builder = builder.audio_language(language);
         }
-        if let Some(language) = self.subtitles.clone().or_else(|| context.settings.subtitles.clone()) {
+        if let Some(language) = self
+            .subtitles
+            .clone()
+            .or_else(|| context.settings.subtitles.clone())
+        {
             builder = builder.text_language(language);
         }
         if let Some(path) = &self.record {
-            let file = File::create(path)
-                .map_err(Failure::io("player.record", format_args!("cannot write the recording {}", path.display())))?;
+            let file = File::create(path).map_err(Failure::io(
+                "player.record",
+                format_args!("cannot write the recording {}", path.display()),
+            ))?;
             builder = builder.record(BufWriter::new(file));
         }
         Ok(builder)
     }
 
     #[cfg(feature = "video")]
-    pub(super) fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
-        let Some(path) = &self.frames else { return Ok(builder) };
-        let file = File::create(path)
-            .map_err(Failure::io("player.frames", format_args!("cannot write the frames {}", path.display())))?;
+    fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
+        let Some(path) = &self.frames else {
+            return Ok(builder);
+        };
+        let file = File::create(path).map_err(Failure::io(
+            "player.frames",
+            format_args!("cannot write the frames {}", path.display()),
+        ))?;
         let sink = crate::frames::FrameLines::new(BufWriter::new(file));
         Ok(builder.frame_sink(sink, nearcast_player::FrameDelivery::Every))
     }
 
     #[cfg(not(feature = "video"))]
-    pub(super) fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
+    fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
         if self.frames.is_some() {
-            return Err(Failure::usage("--frames needs pictures, and this nearcast was built without video"));
+            return Err(Failure::usage(
+                "--frames needs pictures, and this nearcast was built without video",
+            ));
         }
         Ok(builder)
+    }
+}
+
+/// A position that cannot be kept is a pity, and no failure.
+fn keep_position(name: &str, position: MediaTime, length: Option<Duration>) {
+    let Some(positions) = Positions::open() else {
+        return;
+    };
+    if let Err(error) = positions.keep(name, position.since(MediaTime::ZERO), length) {
+        tracing::warn!(%error, "the position is not kept");
     }
 }

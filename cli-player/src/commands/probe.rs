@@ -55,13 +55,19 @@ pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result
         ..NetConfig::default()
     })
     .map_err(|error| Failure::usage(format_args!("{error}")))?;
-    let protocols = arguments.network.http.map_or(Protocols { h3_first: true, ..Protocols::ALL }, |http| {
-        Protocols::only(match http {
-            HttpChoice::H3 => Protocol::Http3,
-            HttpChoice::H2 => Protocol::Http2,
-            HttpChoice::Http1 => Protocol::Http1,
-        })
-    });
+    let protocols = arguments.network.http.map_or(
+        Protocols {
+            h3_first: true,
+            ..Protocols::ALL
+        },
+        |http| {
+            Protocols::only(match http {
+                HttpChoice::H3 => Protocol::Http3,
+                HttpChoice::H2 => Protocol::Http2,
+                HttpChoice::Http1 => Protocol::Http1,
+            })
+        },
+    );
     let mut all = Vec::new();
     for url in &arguments.urls {
         let measured = measure(&net, url, protocols, arguments.bytes).await;
@@ -72,20 +78,29 @@ pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result
     }
     net.close().await;
     if arguments.json {
-        print(serde_json::to_string_pretty(&all).map_err(|error| Failure::new("player.output", error))?);
+        print(
+            serde_json::to_string_pretty(&all)
+                .map_err(|error| Failure::new("player.output", error))?,
+        );
     }
     let failed = all.iter().filter(|one| one.error.is_some()).count();
     match all.iter().find(|one| one.error.is_some()) {
         Some(first) if failed == all.len() => Err(Failure::new(
             first.code.clone().unwrap_or_default(),
-            format_args!("no edge could be measured; the first said: {}", first.error.as_deref().unwrap_or_default()),
+            format_args!(
+                "no edge could be measured; the first said: {}",
+                first.error.as_deref().unwrap_or_default()
+            ),
         )),
         _ => Ok(()),
     }
 }
 
 async fn measure(net: &Net, url: &str, protocols: Protocols, bytes: u64) -> Measured {
-    let mut measured = Measured { url: url.split('?').next().unwrap_or_default().to_owned(), ..Measured::default() };
+    let mut measured = Measured {
+        url: url.split('?').next().unwrap_or_default().to_owned(),
+        ..Measured::default()
+    };
     let mut request = match Request::get(url) {
         Ok(request) => request,
         Err(error) => {
@@ -95,8 +110,14 @@ async fn measure(net: &Net, url: &str, protocols: Protocols, bytes: u64) -> Meas
         }
     };
     request.protocols = protocols;
-    request.range = Some(Range { first: 0, last: Some(bytes - 1) });
-    if tokio::time::timeout(LIMIT, follow(net, request, &mut measured)).await.is_err() {
+    request.range = Some(Range {
+        first: 0,
+        last: Some(bytes - 1),
+    });
+    if tokio::time::timeout(LIMIT, follow(net, request, &mut measured))
+        .await
+        .is_err()
+    {
         measured.code = Some("net.stalled".to_owned());
         measured.error = Some(format!("no end within {} s", LIMIT.as_secs()));
     }
@@ -104,7 +125,10 @@ async fn measure(net: &Net, url: &str, protocols: Protocols, bytes: u64) -> Meas
 }
 
 async fn follow(net: &Net, request: Request, measured: &mut Measured) {
-    let limit = request.range.and_then(|range| range.last).map_or(u64::MAX, |last| last + 1);
+    let limit = request
+        .range
+        .and_then(|range| range.last)
+        .map_or(u64::MAX, |last| last + 1);
     let began = Instant::now();
     let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     let (handle, mut events) = net.start(request);
@@ -126,7 +150,8 @@ async fn follow(net: &Net, request: Request, measured: &mut Measured) {
                 measured.status = Some(headers.status);
                 if headers.status >= 400 {
                     measured.code = Some("edge.unexpected_status".to_owned());
-                    measured.error = Some(format!("it answered with HTTP status {}", headers.status));
+                    measured.error =
+                        Some(format!("it answered with HTTP status {}", headers.status));
                     break;
                 }
             }
@@ -156,10 +181,17 @@ async fn follow(net: &Net, request: Request, measured: &mut Measured) {
 
 fn line(measured: &Measured) -> String {
     if let Some(error) = &measured.error {
-        return format!("{}: {}: {error}", measured.url, measured.code.as_deref().unwrap_or("net"));
+        return format!(
+            "{}: {}: {error}",
+            measured.url,
+            measured.code.as_deref().unwrap_or("net")
+        );
     }
-    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} ms"));
-    let rate = measured.rate_bps.map_or_else(|| "-".to_owned(), |bps| format!("{} kbit/s", bps / 1000));
+    let ms =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1} ms"));
+    let rate = measured
+        .rate_bps
+        .map_or_else(|| "-".to_owned(), |bps| format!("{} kbit/s", bps / 1000));
     format!(
         "{}: {} to {}, connected after {}, first byte after {}, {} bytes at {rate}",
         measured.url,

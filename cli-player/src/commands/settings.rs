@@ -32,16 +32,26 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the file, if there is one.
     pub(crate) fn read() -> Result<Self, Failure> {
-        let Some(path) = Self::path() else { return Ok(Self::default()) };
+        let Some(path) = Self::path() else {
+            return Ok(Self::default());
+        };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(Failure::io("player.config", format_args!("cannot read {}", path.display()))(error)),
+            Err(error) => {
+                return Err(Failure::io(
+                    "player.config",
+                    format_args!("cannot read {}", path.display()),
+                )(error));
+            }
         };
         toml::from_str(&text).map_err(|error| {
             let message = error.to_string();
             let message = message.trim().replace('\n', " ");
-            Failure::new("player.config", format_args!("{}: {message}", path.display()))
+            Failure::new(
+                "player.config",
+                format_args!("{}: {message}", path.display()),
+            )
         })
     }
 
@@ -80,8 +90,12 @@ impl Positions {
     /// Opens the list; `None` where the user has no folders.
     pub(crate) fn open() -> Option<Self> {
         let folders = folders()?;
-        let folder = folders.state_dir().unwrap_or_else(|| folders.data_local_dir());
-        Some(Self { file: folder.join("positions.toml") })
+        let folder = folders
+            .state_dir()
+            .unwrap_or_else(|| folders.data_local_dir());
+        Some(Self {
+            file: folder.join("positions.toml"),
+        })
     }
 
     /// Returns where a source was left.
@@ -91,7 +105,12 @@ impl Positions {
     }
 
     /// Keeps where a source was left; forgets it at the beginning and at the end.
-    pub(crate) fn keep(&self, source: &str, position: Duration, duration: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn keep(
+        &self,
+        source: &str,
+        position: Duration,
+        duration: Option<Duration>,
+    ) -> io::Result<()> {
         let mut kept = self.read();
         let ended = duration.is_some_and(|duration| position + MARGIN >= duration);
         if position < MARGIN || ended {
@@ -99,7 +118,8 @@ impl Positions {
                 return Ok(());
             }
         } else {
-            kept.positions_s.insert(source.to_owned(), position.as_secs_f64());
+            kept.positions_s
+                .insert(source.to_owned(), position.as_secs_f64());
         }
         while kept.positions_s.len() > KEPT_MAX {
             kept.positions_s.pop_first();
@@ -110,18 +130,29 @@ impl Positions {
 
     /// A list that cannot be read is an empty one: it is worth no error.
     fn read(&self) -> Kept {
-        std::fs::read_to_string(&self.file).ok().and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
+        std::fs::read_to_string(&self.file)
+            .ok()
+            .and_then(|text| toml::from_str(&text).ok())
+            .unwrap_or_default()
     }
 }
 
 /// Writes a file so that it is there whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_string_lossy();
     let beside = folder.join(format!(".{name}.{}", std::process::id()));
     let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() && let Err(error) = std::fs::remove_file(&beside) {
+    if written.is_err()
+        && let Err(error) = std::fs::remove_file(&beside)
+    {
         tracing::debug!(%error, "nothing half-written to remove");
     }
     written
@@ -134,18 +165,27 @@ mod tests {
     #[test]
     fn a_position_is_kept_and_forgotten_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
-        let positions = Positions { file: folder.path().join("state/positions.toml") };
+        let positions = Positions {
+            file: folder.path().join("state/positions.toml"),
+        };
         let minute = Duration::from_secs(60);
         assert_eq!(positions.of("demo"), None);
         positions.keep("demo", minute, Some(minute * 2)).unwrap();
         assert_eq!(positions.of("demo"), Some(minute));
-        positions.keep("demo", minute * 2, Some(minute * 2)).unwrap();
+        positions
+            .keep("demo", minute * 2, Some(minute * 2))
+            .unwrap();
         assert_eq!(positions.of("demo"), None);
     }
 
     #[test]
     fn a_slip_in_the_file_is_told_with_its_place() {
-        let error = toml::from_str::<Settings>("backnd = 'x'").unwrap_err().to_string();
-        assert!(error.contains("backnd") && error.contains("line 1"), "{error}");
+        let error = toml::from_str::<Settings>("backnd = 'x'")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("backnd") && error.contains("line 1"),
+            "{error}"
+        );
     }
 }

@@ -81,7 +81,10 @@ impl NetworkArguments {
         if files.is_empty() {
             files.extend(context.settings.ca.clone());
         }
-        let extra_ca_pem = files.iter().map(|path| read_ca(path)).collect::<Result<_, _>>()?;
+        let extra_ca_pem = files
+            .iter()
+            .map(|path| read_ca(path))
+            .collect::<Result<_, _>>()?;
         Ok(NetworkOptions {
             user_agent: self.user_agent.clone(),
             headers: self.header.clone(),
@@ -97,9 +100,16 @@ impl NetworkArguments {
 impl BackendArguments {
     /// Returns the backend by argument, environment or configuration.
     pub(crate) fn options(&self, context: &Context) -> Option<BackendOptions> {
-        let url = self.backend.clone().or_else(|| context.settings.backend.clone())?;
+        let url = self
+            .backend
+            .clone()
+            .or_else(|| context.settings.backend.clone())?;
         let mut options = BackendOptions::new(url);
-        if let Some(account) = self.account.clone().or_else(|| context.settings.account.clone()) {
+        if let Some(account) = self
+            .account
+            .clone()
+            .or_else(|| context.settings.account.clone())
+        {
             options.account = account;
         }
         if let Some(platform) = &self.platform {
@@ -111,7 +121,9 @@ impl BackendArguments {
     /// Adds what a backend on this machine is to believe about the client.
     pub(crate) fn add_headers(&self, network: &mut NetworkOptions) {
         if let Some(address) = self.client_address {
-            network.headers.push(("Nearcast-Client-Address".to_owned(), address.to_string()));
+            network
+                .headers
+                .push(("Nearcast-Client-Address".to_owned(), address.to_string()));
         }
     }
 }
@@ -124,9 +136,13 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn parse_resolve(text: &str) -> Result<(String, IpAddr), String> {
-    let (host, address) = text.split_once(':').ok_or("write it as HOST:ADDR, as in edge.example:127.0.0.1")?;
+    let (host, address) = text
+        .split_once(':')
+        .ok_or("write it as HOST:ADDR, as in edge.example:127.0.0.1")?;
     let bare = address.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
+    let address = bare
+        .parse()
+        .map_err(|_| format!("`{address}` is not an IP address"))?;
     Ok((host.to_owned(), address))
 }
 
@@ -144,10 +160,14 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(wrong)?;
         let (number, tail) = rest.split_at(end);
         let number: f64 = number.parse().map_err(|_| wrong())?;
-        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
         let factor = match unit {
             "ms" => 0.001,
@@ -198,8 +218,14 @@ mod tests {
 
     #[test]
     fn a_fixed_address_may_be_of_either_family() {
-        assert_eq!(parse_resolve("a.example:127.0.0.1").unwrap().1.to_string(), "127.0.0.1");
-        assert_eq!(parse_resolve("a.example:[::1]").unwrap().1.to_string(), "::1");
+        assert_eq!(
+            parse_resolve("a.example:127.0.0.1").unwrap().1.to_string(),
+            "127.0.0.1"
+        );
+        assert_eq!(
+            parse_resolve("a.example:[::1]").unwrap().1.to_string(),
+            "::1"
+        );
         assert!(parse_resolve("a.example").is_err());
     }
 }

@@ -17,24 +17,48 @@ pub(crate) fn print_summary(report: &SessionReport) {
 
 fn lines(report: &SessionReport) -> Vec<String> {
     let mut lines = Vec::new();
-    let startup = report.startup_s.map_or_else(|| "never started".to_owned(), |seconds| format!("started after {seconds:.2} s"));
-    lines.push(format!("played {:.1} s, {startup}, mean {:.2} Mbit/s", report.played_s, report.mean_bitrate_bps / 1e6));
+    let startup = report.startup_s.map_or_else(
+        || "never started".to_owned(),
+        |seconds| format!("started after {seconds:.2} s"),
+    );
+    lines.push(format!(
+        "played {:.1} s, {startup}, mean {:.2} Mbit/s",
+        report.played_s,
+        report.mean_bitrate_bps / 1e6
+    ));
     let stalls = match report.stall_count {
         0 => "no stall".to_owned(),
         1 => format!("1 stall of {:.1} s", report.stalled_s),
         many => format!("{many} stalls, {:.1} s in all", report.stalled_s),
     };
-    lines.push(format!("{stalls}, {} rung switches, {} hand-overs", report.switches, report.failovers.len()));
+    lines.push(format!(
+        "{stalls}, {} rung switches, {} hand-overs",
+        report.switches,
+        report.failovers.len()
+    ));
     let mut used: Vec<_> = report.edges.iter().filter(|edge| edge.bytes > 0).collect();
     used.sort_by_key(|edge| std::cmp::Reverse(edge.bytes));
     for edge in used {
-        let rate = edge.throughput_bps.map_or_else(String::new, |bps| format!(", {:.1} Mbit/s", mega(bps)));
-        let ttfb = edge.ttfb_ms.p50.map_or_else(String::new, |ms| format!(", first byte after {ms:.0} ms"));
-        lines.push(format!("  {}: {:.1} MB{rate}{ttfb}, {} failures", edge.id, mega(edge.bytes), edge.failures));
+        let rate = edge
+            .throughput_bps
+            .map_or_else(String::new, |bps| format!(", {:.1} Mbit/s", mega(bps)));
+        let ttfb = edge
+            .ttfb_ms
+            .p50
+            .map_or_else(String::new, |ms| format!(", first byte after {ms:.0} ms"));
+        lines.push(format!(
+            "  {}: {:.1} MB{rate}{ttfb}, {} failures",
+            edge.id,
+            mega(edge.bytes),
+            edge.failures
+        ));
     }
     for failover in report.failovers.iter().take(10) {
         let track = failover.track.as_deref().unwrap_or("manifest");
-        let first = failover.first_byte_s.map_or_else(|| "no byte yet".to_owned(), |s| format!("first byte after {s:.2} s"));
+        let first = failover.first_byte_s.map_or_else(
+            || "no byte yet".to_owned(),
+            |s| format!("first byte after {s:.2} s"),
+        );
         lines.push(format!(
             "  at {:.1} s {track} went from {} to {} at byte {} ({}; noticed after {:.2} s, {first}, {} bytes twice)",
             failover.at_s, failover.from, failover.to, failover.offset, failover.reason, failover.detected_s, failover.wasted_bytes,
@@ -50,11 +74,18 @@ fn mega(number: u64) -> f64 {
 
 /// Writes the report to a file, or to standard output for `-`.
 pub(crate) fn write_report(report: &SessionReport, to: &Path) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(report).map_err(|error| Failure::new("player.report", error))?;
+    let mut text = serde_json::to_string_pretty(report)
+        .map_err(|error| Failure::new("player.report", error))?;
     text.push('\n');
-    let failed = Failure::io("player.report", format!("cannot write the report {}", to.display()));
+    let failed = Failure::io(
+        "player.report",
+        format!("cannot write the report {}", to.display()),
+    );
     if to == Path::new("-") {
-        return std::io::stdout().lock().write_all(text.as_bytes()).map_err(failed);
+        return std::io::stdout()
+            .lock()
+            .write_all(text.as_bytes())
+            .map_err(failed);
     }
     write_whole(to, text.as_bytes()).map_err(failed)
 }
@@ -66,6 +97,9 @@ mod tests {
     #[test]
     fn a_play_that_never_started_says_so() {
         let text = lines(&SessionReport::default()).join("\n");
-        assert!(text.contains("never started") && text.contains("no stall"), "{text}");
+        assert!(
+            text.contains("never started") && text.contains("no stall"),
+            "{text}"
+        );
     }
 }

@@ -19,17 +19,17 @@ pub(super) struct TitlesArguments {
 }
 
 pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Result<(), Failure> {
-    let options = arguments
-        .backend
-        .options(context)
-        .ok_or_else(|| Failure::usage("which backend? Give --backend URL, or set NEARCAST_BACKEND"))?;
+    let options = arguments.backend.options(context).ok_or_else(|| {
+        Failure::usage("which backend? Give --backend URL, or set NEARCAST_BACKEND")
+    })?;
     let mut network = arguments.network.options(context)?;
     arguments.backend.add_headers(&mut network);
     let network = Network::new(network)?;
     let titles = Backend::new(options, &network)?.titles().await?;
     network.close().await;
     if arguments.json {
-        let text = serde_json::to_string_pretty(&titles).map_err(|error| Failure::new("player.output", error))?;
+        let text = serde_json::to_string_pretty(&titles)
+            .map_err(|error| Failure::new("player.output", error))?;
         print(text);
         return Ok(());
     }
@@ -44,6 +44,11 @@ pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Resul
 
 fn line(title: &TitleSummary) -> String {
     let seconds = title.duration_ms / 1000;
-    let length = format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let length = format!(
+        "{}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
     format!("{:<20} {length}  {}", title.id, title.name)
 }

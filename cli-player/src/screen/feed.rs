@@ -1,0 +1,315 @@
+//! What the player says, put into what the screen shows; what the viewer wants, put into the player's words.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nearcast_player::{
+    BreakerState, EventKind, MediaTime, PlayState, Player, PlayerError, PlayerEvent,
+    PlayerSnapshot, TrackSnapshot,
+};
+use nearcast_units::Ratio;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{Edges, set_volume};
+use crate::sound::Sound;
+use crate::tui::state::{Decision, Edge, EdgeState, Phase, Rung, RungChoice, Track};
+use crate::tui::{Command, PixelSize, Playback};
+
+/// Feeds the screen.
+pub(super) struct Feed {
+    player: Player,
+    speaker: Arc<Mutex<Sound>>,
+    edges: Option<Arc<dyn Edges>>,
+    size: watch::Sender<Option<PixelSize>>,
+    playback: Playback,
+    killed: BTreeSet<String>,
+    decisions: VecDeque<Decision>,
+    history: VecDeque<Duration>,
+    sampled_at: Instant,
+    stalled_since: Option<Duration>,
+}
+
+/// The curve of the buffer: two minutes at a point a second.
+const HISTORY_MAX: usize = 120;
+const HISTORY_EVERY: Duration = Duration::from_secs(1);
+/// More decisions than a tall terminal shows.
+const DECISIONS_MAX: usize = 60;
+/// The position on the seek bar moves a few times a second.
+const REFRESH: Duration = Duration::from_millis(125);
+/// After the end the last picture stays this long.
+const CURTAIN: Duration = Duration::from_millis(700);
+
+impl Feed {
+    pub(super) fn new(
+        player: Player,
+        speaker: Arc<Mutex<Sound>>,
+        edges: Option<Arc<dyn Edges>>,
+        title: String,
+        resumed_from: Option<MediaTime>,
+        size: watch::Sender<Option<PixelSize>>,
+    ) -> Self {
+        let picture_note = (!cfg!(feature = "video"))
+            .then(|| "no picture: this nearcast was built without video".to_owned());
+        let playback = Playback {
+            title,
+            resumed_from,
+            can_kill: edges.is_some(),
+            picture_note,
+            ..Playback::default()
+        };
+        Self {
+            player,
+            speaker,
+            edges,
+            size,
+            playback,
+            killed: BTreeSet::new(),
+            decisions: VecDeque::new(),
+            history: VecDeque::new(),
+            sampled_at: Instant::now(),
+            stalled_since: None,
+        }
+    }
+
+    /// Runs until the player ends, the time is up or `stop` says so.
+    pub(super) fn start(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        duration: Option<Duration>,
+        stop: CancellationToken,
+    ) -> (watch::Receiver<Playback>, JoinHandle<()>) {
+        let (to, playback) = watch::channel(self.playback.clone());
+        let task = tokio::spawn(async move {
+            let mut events = self.player.events();
+            let mut refresh = interval(REFRESH);
+            refresh.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            let limit = async {
+                match duration {
+                    Some(duration) => tokio::time::sleep(duration).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::pin!(limit);
+            loop {
+                let over = tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = &mut limit => true,
+                    _ = refresh.tick() => false,
+                    event = events.next() => match event {
+                        Some(event) => self.event(&event),
+                        None => true,
+                    },
+                    Some(command) = commands.recv() => {
+                        self.command(command).await;
+                        false
+                    }
+                };
+                self.refresh();
+                to.send_replace(self.playback.clone());
+                if over {
+                    tokio::time::sleep(CURTAIN).await;
+                    stop.cancel();
+                    return;
+                }
+            }
+        });
+        (playback, task)
+    }
+
+    async fn command(&mut self, command: Command) {
+        let index = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+        let done = match command {
+            Command::Play => self.player.play(),
+            Command::Pause => self.player.pause(),
+            Command::SeekTo(to) => self.player.seek(to),
+            Command::SetVolume(volume) => {
+                self.playback.volume = volume;
+                self.volume();
+                Ok(())
+            }
+            Command::SetMuted(muted) => {
+                self.playback.muted = muted;
+                self.volume();
+                Ok(())
+            }
+            Command::ChooseAudio(track) => self.player.select_audio(index(track)),
+            Command::ChooseSubtitles(track) => self.player.select_text(track.map(index)),
+            Command::LockRung(rung) => self.player.lock_rung(Some(index(rung))),
+            Command::AutoRung => self.player.lock_rung(None),
+            Command::KillEdge(id) => {
+                self.kill(id).await;
+                Ok(())
+            }
+            Command::PictureSize(size) => {
+                self.size.send_replace(size);
+                Ok(())
+            }
+            Command::Continued => self.player.network_changed(),
+            Command::Quit => self.player.stop(),
+        };
+        match done {
+            Ok(()) | Err(PlayerError::Closed) => {}
+            Err(error) => self.playback.notice = Some(error.to_string()),
+        }
+    }
+
+    async fn kill(&mut self, id: String) {
+        let Some(edges) = &self.edges else { return };
+        match edges.kill(id.clone()).await {
+            Ok(()) => {
+                self.playback.notice = Some(format!("{id} was killed"));
+                self.killed.insert(id);
+            }
+            Err(error) => self.playback.notice = Some(error),
+        }
+    }
+
+    fn volume(&self) {
+        let volume = Ratio::new(self.playback.volume.get()).unwrap_or(Ratio::ONE);
+        set_volume(&self.speaker, volume, self.playback.muted);
+    }
+
+    /// Notes what happened; returns whether it was the end.
+    fn event(&mut self, event: &PlayerEvent) -> bool {
+        if let EventKind::Decision(decision) = &event.kind {
+            if self.decisions.len() == DECISIONS_MAX {
+                self.decisions.pop_front();
+            }
+            self.decisions.push_back(Decision {
+                at: event.at,
+                kind: decision.kind.name().to_owned(),
+                text: format!("{}: {}", decision.chosen, decision.why),
+            });
+            return false;
+        }
+        if let Some(since) = self.stalled_since.take() {
+            self.playback.stalled += event.at.saturating_sub(since);
+        }
+        match &event.kind {
+            EventKind::State(PlayState::Stalled(_)) => self.stalled_since = Some(event.at),
+            EventKind::State(PlayState::Failed(error)) => {
+                self.playback.notice = Some(error.to_string())
+            }
+            EventKind::State(_)
+            | EventKind::Decision(_)
+            | EventKind::RepresentationSwitched { .. } => {}
+            _ => {
+                if self.playback.phase == Phase::Stalled {
+                    self.stalled_since = Some(event.at);
+                }
+                let text = crate::commands::event_text(event);
+                self.playback.notice = Some(text);
+            }
+        }
+        matches!(
+            event.kind,
+            EventKind::State(PlayState::Ended | PlayState::Stopped | PlayState::Failed(_))
+        )
+    }
+
+    fn refresh(&mut self) {
+        let snapshot = self.player.snapshot();
+        let now = Instant::now();
+        if now.duration_since(self.sampled_at) >= HISTORY_EVERY {
+            self.sampled_at = now;
+            if self.history.len() == HISTORY_MAX {
+                self.history.pop_front();
+            }
+            self.history.push_back(snapshot.session.video_level);
+        }
+        self.show(&snapshot);
+    }
+
+    fn show(&mut self, snapshot: &PlayerSnapshot) {
+        let session = &snapshot.session;
+        let chosen = |tracks: &[TrackSnapshot]| tracks.iter().position(|track| track.chosen);
+        let playback = &mut self.playback;
+        if let Some(title) = &snapshot.title {
+            playback.title.clone_from(title);
+        }
+        playback.phase = phase(&session.state);
+        playback.position = self.player.playhead().position();
+        playback.duration = session.duration;
+        playback.video_buffer = session.video_level;
+        playback.audio_buffer = session.audio_level;
+        playback.buffer_history = self.history.iter().copied().collect();
+        playback.ladder = session
+            .ladder
+            .iter()
+            .map(|rung| Rung {
+                name: rung.id.clone(),
+                bitrate: rung.bitrate,
+                height: rung.resolution.map(|(_, height)| height),
+            })
+            .collect();
+        playback.rung = session.rung_shown.or(session.rung_next);
+        playback.rung_choice = session
+            .rung_locked
+            .map_or(RungChoice::Auto, RungChoice::Locked);
+        playback.audio_tracks = session.audio_tracks.iter().map(label).collect();
+        playback.audio = chosen(&session.audio_tracks);
+        playback.subtitle_tracks = session.text_tracks.iter().map(label).collect();
+        playback.subtitles = chosen(&session.text_tracks);
+        playback.cue = snapshot
+            .cues
+            .iter()
+            .map(|cue| cue.text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
+        playback.sound_note = self
+            .speaker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note()
+            .map(str::to_owned);
+        playback.stall_count = u32::try_from(session.stalls).unwrap_or(u32::MAX);
+        playback.failover_count = u32::try_from(session.failovers).unwrap_or(u32::MAX);
+        playback.decisions = self.decisions.iter().cloned().collect();
+        let sites = self.edges.as_deref();
+        playback.edges = session
+            .edges
+            .iter()
+            .map(|edge| Edge {
+                id: edge.name.clone(),
+                site: sites
+                    .and_then(|sites| sites.site(&edge.name))
+                    .unwrap_or_default(),
+                state: match edge.state {
+                    BreakerState::Closed if edge.ttfb.is_none() => EdgeState::Untried,
+                    BreakerState::Closed => EdgeState::Closed,
+                    BreakerState::Open => EdgeState::Open,
+                    BreakerState::HalfOpen => EdgeState::HalfOpen,
+                },
+                protocol: edge.protocol.map(|protocol| protocol.name().to_owned()),
+                ttfb: edge.ttfb,
+                throughput: edge.rate,
+                bytes: edge.bytes,
+                in_use: edge.in_use,
+                killed: self.killed.contains(&edge.name),
+            })
+            .collect();
+    }
+}
+
+const fn phase(state: &PlayState) -> Phase {
+    match state {
+        PlayState::Idle | PlayState::Starting => Phase::Starting,
+        PlayState::Playing => Phase::Playing,
+        PlayState::Paused => Phase::Paused,
+        PlayState::Stalled(_) => Phase::Stalled,
+        PlayState::Seeking => Phase::Seeking,
+        PlayState::Ended | PlayState::Stopped => Phase::Ended,
+        PlayState::Failed(_) => Phase::Failed,
+    }
+}
+
+fn label(track: &TrackSnapshot) -> Track {
+    let label = track.label.clone().or_else(|| track.language.clone());
+    Track {
+        label: label.unwrap_or_else(|| "unnamed".to_owned()),
+    }
+}

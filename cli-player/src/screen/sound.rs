@@ -1,0 +1,94 @@
+//! The player's sound to the terminal player's output.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nearcast_player::{AudioFormat, AudioSink, MediaTime};
+
+use crate::sound::{AudioOutput as _, Block, Format, Push, Sound};
+
+/// Writes what the player decodes. The player knows which media time it wrote last and how much of it is
+/// still queued, so blocks only have to follow each other: their times count from the last flush.
+pub(super) struct Speaker {
+    sound: Arc<Mutex<Sound>>,
+    format: Format,
+    frames: u64,
+    /// Where `frames` counts from.
+    since: MediaTime,
+}
+
+/// Blocks are cut to this length: short enough that a queue with little room takes some.
+const BLOCK_FRAMES: usize = 2048;
+
+impl Speaker {
+    pub(super) const fn new(sound: Arc<Mutex<Sound>>) -> Self {
+        Self {
+            sound,
+            format: Format::USUAL,
+            frames: 0,
+            since: MediaTime::ZERO,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sound> {
+        self.sound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> MediaTime {
+        let ticks = i64::try_from(self.frames).unwrap_or(i64::MAX);
+        let passed = MediaTime::from_ticks(ticks, self.format.rate_hz()).unwrap_or(MediaTime::ZERO);
+        self.since + passed.since(MediaTime::ZERO)
+    }
+}
+
+impl AudioSink for Speaker {
+    fn configure(&mut self, format: AudioFormat) -> Result<(), String> {
+        let format =
+            Format::new(format.sample_rate, format.channels).map_err(|error| error.to_string())?;
+        self.since = self.now();
+        self.frames = 0;
+        self.format = format;
+        Ok(())
+    }
+
+    fn write(&mut self, interleaved: &[f32]) -> usize {
+        let channels = usize::from(self.format.channels());
+        let mut taken = 0;
+        for samples in interleaved.chunks(BLOCK_FRAMES * channels) {
+            let frames = samples.len() / channels;
+            let whole = samples.get(..frames * channels).unwrap_or_default();
+            let Ok(block) = Block::new(self.now(), self.format, whole.to_vec()) else {
+                break;
+            };
+            if self.lock().push(&block) == Push::Full {
+                break;
+            }
+            taken += frames;
+            self.frames += u64::try_from(frames).unwrap_or(0);
+        }
+        taken
+    }
+
+    fn queued(&self) -> Duration {
+        let mut sound = self.lock();
+        let queued = sound.queued();
+        // What the device holds is heard later than the queue's end says.
+        match sound.position() {
+            Some(anchor) => queued.max(self.now().since(anchor.media_time)),
+            None => queued,
+        }
+    }
+
+    fn set_playing(&mut self, playing: bool) {
+        let mut sound = self.lock();
+        if playing {
+            sound.resume();
+        } else {
+            sound.pause();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.lock().flush();
+    }
+}
