@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nearcast_backend_server::{
-    Backend, BackendConfig, BackendHandle, CA_CERTIFICATE_FILE, LOOPBACK_SECRET, read_catalogue,
+    Backend, BackendConfig, BackendHandle, CA_CERTIFICATE_FILE, LOOPBACK_SECRET, Network,
+    read_catalogue,
 };
 use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer};
 use nearcast_player::BitRate;
@@ -80,6 +81,7 @@ const PLANS: [Plan; 10] = [
     plan("ams-1", "Amsterdam", 14_000, 25, (52.37, 4.90)),
     plan("lon-1", "London", 12_000, 32, (51.51, -0.13)),
 ];
+const VIEWER_POSITION_DEG: (f64, f64) = (59.30, 18.00);
 const VIEWER_PREFIX: &str = "127.0.0.0/8";
 /// Appliances report when they start; this is a slow machine's allowance.
 const REPORTS_MAX: Duration = Duration::from_secs(10);
@@ -93,10 +95,17 @@ impl System {
         let folder = tempfile::tempdir().map_err(SystemError::Folder)?;
         let authority_folder = folder.path().join("ca");
         let authority = Authority::load_or_create(&authority_folder)?;
+        let mut catalogue = read_catalogue(&title.catalogue)?;
+        // Whoever comes from this machine is taken to be where the demo's viewer is.
+        catalogue.networks.push(Network {
+            prefix: VIEWER_PREFIX.to_owned(),
+            country: None,
+            position_deg: Some(VIEWER_POSITION_DEG),
+        });
         let backend = Backend::start(BackendConfig {
             ca_dir: Some(authority_folder.clone()),
             state: Some(folder.path().join("backend.redb")),
-            ..BackendConfig::loopback(read_catalogue(&title.catalogue)?)
+            ..BackendConfig::loopback(catalogue)
         })
         .await?;
         let root = title
