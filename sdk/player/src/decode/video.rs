@@ -427,7 +427,8 @@ impl Worker {
     fn queue(&mut self, frames: Vec<VideoFrame>, origin: &Arc<Origin>) {
         for frame in frames {
             let pts = frame.pts();
-            if pts < self.show_from {
+            // The picture that is to be seen at `show_from` began before.
+            if pts + self.duration <= self.show_from {
                 continue;
             }
             let (last, duration) = (self.last_decoded.replace(pts), self.duration);

@@ -13,6 +13,7 @@ use nearcast_core::{
     Command, Config, EdgeOffer, Epoch, Failure, Input, PlayState, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
+use nearcast_protocol::manifest::TrackKind;
 use nearcast_protocol::play::HistoryUpdate;
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{Instant, MediaTime};
@@ -86,8 +87,8 @@ pub(crate) struct Driver {
     playhead: Playhead,
     /// Nobody but us says where playback is: there is no audio sink.
     own_anchors: bool,
-    /// Decoders that have not given their last yet.
-    undrained: usize,
+    /// Tracks whose decoders have given their last.
+    drained: Vec<TrackKind>,
     epoch: Epoch,
     pending: VecDeque<Input>,
     tick_at: Instant,
@@ -117,7 +118,6 @@ impl Driver {
             playhead,
             ..
         } = setup;
-        let undrained = usize::from(outputs.audio.is_some()) + usize::from(outputs.video.is_some());
         let mut pending = VecDeque::from([Input::Load]);
         if locked_rung.is_some() {
             pending.push_front(Input::Command(Command::LockRung { rung: locked_rung }));
@@ -141,7 +141,7 @@ impl Driver {
             live: LiveAttempts::default(),
             inbox: Inbox::new(setup.orders, setup.decoders),
             own_anchors: outputs.audio.is_none(),
-            undrained,
+            drained: Vec::new(),
             pump: Pump::new(outputs),
             wake: Wake::default(),
             playhead,
@@ -344,14 +344,13 @@ impl Driver {
             }
             DecoderNote::SinkFailed { track, message } => {
                 self.own_anchors = true;
-                self.undrained = self.undrained.saturating_sub(1);
                 self.tell(EventKind::NotDecoded {
                     track,
                     code: "player.sink_failed".to_owned(),
                     message,
                 });
             }
-            DecoderNote::Drained { .. } => self.undrained = self.undrained.saturating_sub(1),
+            DecoderNote::Drained { track } => self.drained.push(track),
         }
     }
 
@@ -510,11 +509,17 @@ impl Driver {
         self.snapshot.send_replace(snapshot);
     }
 
+    /// Whether a decoder has frames left to give.
+    fn is_draining(&self) -> bool {
+        let left = |kind| self.pump.decodes(kind) && !self.drained.contains(&kind);
+        left(TrackKind::Video) || left(TrackKind::Audio)
+    }
+
     /// After the end: last frames, last words, the report.
     async fn finish(&mut self) {
         if self.state == PlayState::Ended {
             let until = crate::clock::after(DRAIN_MAX);
-            while self.undrained > 0 {
+            while self.is_draining() {
                 self.wake = self.pump.finish();
                 let retry = crate::clock::after(self.wake.after.unwrap_or(TICK)).min(until);
                 let happened = self.inbox.next(retry).await;

@@ -17,6 +17,9 @@ ffmpeg -v error -y -fflags +bitexact -f lavfi -i "$grey" -f lavfi -i "$beep" -ma
     echo '00:00:01.000 --> 00:00:02.000'; echo 'first line'; echo
     echo '00:00:03.000 --> 00:00:04.000'; echo 'second line'
 } > text.vtt
+# The upper rung and the sound again, each in one file, for byte ranges.
+ffmpeg -v error -y -fflags +bitexact -i stream.mpd -map 0:v:1 -map 0:a -c copy -seg_duration 1 -frag_type none -single_file 1 \
+    -single_file_name 'single-$RepresentationID$.mp4' -adaptation_sets 'id=0,streams=v id=1,streams=a' -f dash single.mpd
 # Subtitles as one file, and nothing of the day the fixtures were made on.
 sed -i 's|^\t</Period>|\t\t<AdaptationSet id="2" contentType="text" mimeType="text/vtt" lang="en">\n\t\t\t<Representation id="t" bandwidth="100"><BaseURL>text.vtt</BaseURL></Representation>\n\t\t</AdaptationSet>\n&|' stream.mpd
 sed -i '/PROGRAM-DATE-TIME/d' media_*.m3u8

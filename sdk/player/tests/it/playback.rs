@@ -9,7 +9,7 @@ use nearcast_player::{
 };
 
 use crate::edge::{Edge, Serve};
-use crate::sinks::{Collector, Got, Subtitles, samples_of};
+use crate::sinks::{Collector, Got, Subtitles, samples_of, samples_of_file};
 
 /// Longer than any of these plays takes; a hang must not hang the tests.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -128,6 +128,44 @@ async fn a_whole_answer_to_a_continuation_is_as_good() {
     let (report, collector) = to_the_end(on_edges(&[&first, &second]).race_width(1)).await;
     assert_every_sample_once_in_order(&collector);
     assert_eq!(report.failovers.len(), 1);
+}
+
+#[tokio::test]
+async fn parts_of_one_file_are_continued_within_their_part() {
+    // The second edge may know no ranges: what comes before the part is passed over.
+    for serve in [Serve::Well, Serve::IgnoreRange] {
+        let first = Edge::with(|seen, _| {
+            let third = seen.range.as_deref() == Some("bytes=49222-71167");
+            if third {
+                Serve::DieAfter(9000)
+            } else {
+                Serve::Well
+            }
+        })
+        .await;
+        let second = Edge::with(move |_, _| serve.clone()).await;
+        let bases = vec![first.base(), second.base()];
+        let source = Source::Edges {
+            path: "title/single.mpd".to_owned(),
+            bases,
+        };
+        let (report, collector) = to_the_end(Player::builder(source).race_width(1)).await;
+        assert!(
+            collector.samples(TrackKind::Video)
+                == samples_of_file("single-0.mp4", SampleKind::Video)
+        );
+        // By its manifest the last piece of sound lies behind the end.
+        let sound = collector.samples(TrackKind::Audio);
+        assert!(
+            sound.len() > 200
+                && samples_of_file("single-1.mp4", SampleKind::Audio).starts_with(&sound)
+        );
+        assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
+        assert_eq!(
+            report.failovers.first().map(|failover| failover.offset),
+            Some(9000)
+        );
+    }
 }
 
 #[tokio::test]

@@ -89,3 +89,16 @@ pub(crate) fn samples_of(representation: u32, kind: SampleKind) -> Vec<Sample> {
     }
     samples
 }
+
+/// All samples of a fixture that holds a whole track in one file.
+pub(crate) fn samples_of_file(file: &str, kind: SampleKind) -> Vec<Sample> {
+    let files = fixtures();
+    let bytes = &files[&format!("/title/{file}")];
+    let init = InitSegment::parse(bytes).unwrap();
+    let mut demuxer = SegmentDemuxer::new(&init, 0);
+    demuxer.push(bytes).unwrap();
+    demuxer.finish().unwrap();
+    std::iter::from_fn(|| demuxer.poll_sample())
+        .filter(|sample| sample.kind == kind)
+        .collect()
+}

@@ -86,6 +86,8 @@ struct Track {
     show_from: MediaTime,
     ended: bool,
     end_told: bool,
+    /// Whether anything was ever handed on.
+    used: bool,
 }
 
 /// What a segment was taken apart into.
@@ -107,6 +109,7 @@ impl Pump {
             show_from: MediaTime::from_micros(i64::MIN),
             ended: false,
             end_told: false,
+            used: false,
         };
         Self {
             outputs,
@@ -140,6 +143,7 @@ impl Pump {
         let track = self.track_mut(kind);
         track.ended = false;
         track.end_told = false;
+        track.used = true;
         track.handed.push_back(handed);
     }
 
@@ -214,6 +218,20 @@ impl Pump {
     /// Hands everything that is left on, whatever the time: playback has ended.
     pub(crate) fn finish(&mut self) -> Wake {
         self.advance(MediaTime::from_micros(i64::MAX))
+    }
+
+    /// Returns whether a decoder is at work for a track.
+    pub(crate) fn decodes(&self, kind: TrackKind) -> bool {
+        let used = self
+            .tracks
+            .iter()
+            .any(|track| track.kind == kind && track.used);
+        let decoder = match kind {
+            TrackKind::Video => self.outputs.video.is_some(),
+            TrackKind::Audio => self.outputs.audio.is_some(),
+            TrackKind::Text => false,
+        };
+        used && decoder
     }
 
     /// Returns what the session is to hear.
@@ -436,6 +454,10 @@ impl Track {
             let handed = self.handed.pop_front()?;
             let object = handed.object;
             if let Err(code) = self.open(handed, cues) {
+                if self.kind != TrackKind::Text {
+                    // The session flushes the track and hands this one and what follows on again.
+                    self.handed.clear();
+                }
                 return Some(Trouble { object, code });
             }
         }
@@ -536,3 +558,6 @@ const fn sample_kind(kind: TrackKind) -> SampleKind {
         TrackKind::Text => SampleKind::Text,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use std::sync::{Arc, Mutex};
+
+use nearcast_protocol::manifest::RepresentationKey;
+
+use super::*;
+
+const VIDEO: RepresentationKey = RepresentationKey {
+    period: 0,
+    track: 0,
+    representation: 1,
+};
+
+/// Presentation times given to the sink, in tenths of a second, with whether they are only for decoding.
+#[derive(Clone, Default)]
+struct Times(Arc<Mutex<Vec<(i64, bool)>>>);
+
+impl SampleSink for Times {
+    fn format(&mut self, _: &TrackFormat) {}
+
+    fn sample(&mut self, _: TrackKind, sample: &Sample, preroll: bool) {
+        self.0
+            .lock()
+            .unwrap()
+            .push((sample.pts.as_micros() / 100_000, preroll));
+    }
+}
+
+impl Times {
+    /// Since the last call, in presentation order.
+    fn take(&self) -> Vec<i64> {
+        let mut times: Vec<i64> = self
+            .0
+            .lock()
+            .unwrap()
+            .drain(..)
+            .map(|(time, _)| time)
+            .collect();
+        times.sort_unstable();
+        times
+    }
+}
+
+fn pump() -> (Pump, Times) {
+    let times = Times::default();
+    let outputs = Outputs {
+        samples: Some(Box::new(times.clone())),
+        ..Outputs::default()
+    };
+    (Pump::new(outputs), times)
+}
+
+fn seconds(seconds: i64) -> MediaTime {
+    MediaTime::from_micros(seconds * 1_000_000)
+}
+
+fn handed(object: ObjectKey, bytes: &'static [u8], start: Option<MediaTime>) -> Handed {
+    let facts = Facts {
+        id: "1".to_owned(),
+        bitrate: BitRate::from_kbps(160),
+        container: Container::Fmp4,
+        media_offset_us: 0,
+        start,
+    };
+    Handed {
+        object,
+        bytes: Bytes::from_static(bytes),
+        facts,
+    }
+}
+
+fn init() -> Handed {
+    handed(
+        ObjectKey::Init(VIDEO),
+        include_bytes!("../../tests/data/init-1.mp4"),
+        None,
+    )
+}
+
+/// The segment from second `index` on.
+fn segment(index: u32) -> Handed {
+    let bytes: &[u8] = match index {
+        0 => include_bytes!("../../tests/data/1-1.m4s"),
+        1 => include_bytes!("../../tests/data/1-2.m4s"),
+        2 => include_bytes!("../../tests/data/1-3.m4s"),
+        3 => include_bytes!("../../tests/data/1-4.m4s"),
+        _ => include_bytes!("../../tests/data/1-5.m4s"),
+    };
+    handed(
+        ObjectKey::Media(VIDEO, index),
+        bytes,
+        Some(seconds(i64::from(index))),
+    )
+}
+
+fn hand_on_all(pump: &mut Pump, from: u32) {
+    pump.hand_on(TrackKind::Video, init());
+    for index in from..5 {
+        pump.hand_on(TrackKind::Video, segment(index));
+    }
+}
+
+#[test]
+fn samples_leave_at_most_two_seconds_ahead() {
+    let (mut pump, times) = pump();
+    hand_on_all(&mut pump, 0);
+    let wake = pump.advance(seconds(0));
+    assert!(
+        times.take().iter().all(|time| *time <= 24),
+        "two seconds by decode time, reordered pictures a little more"
+    );
+    let wake = wake.position.expect("it says when to come again");
+    assert!(wake > seconds(0) && wake <= seconds(1), "{wake:?}");
+    pump.advance(seconds(1));
+    assert!(times.take().iter().all(|time| (18..=34).contains(time)));
+    pump.finish();
+    assert_eq!(times.take().last(), Some(&49));
+}
+
+#[test]
+fn a_flush_of_one_track_keeps_what_comes_before_it() {
+    let (mut pump, times) = pump();
+    hand_on_all(&mut pump, 0);
+    pump.advance(seconds(0));
+    pump.flush(Epoch(1), Some(TrackKind::Video), seconds(4));
+    // The session hands on again what it had handed on from there.
+    hand_on_all(&mut pump, 4);
+    pump.finish();
+    assert_eq!(times.take(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_seek_forgets_everything_and_marks_what_is_only_for_decoding() {
+    let (mut pump, times) = pump();
+    hand_on_all(&mut pump, 0);
+    pump.advance(seconds(0));
+    times.take();
+    pump.flush(Epoch(1), None, MediaTime::from_micros(3_500_000));
+    hand_on_all(&mut pump, 3);
+    pump.finish();
+    let mut got = times.0.lock().unwrap().clone();
+    got.sort_unstable();
+    assert_eq!(
+        got,
+        (30..50).map(|time| (time, time < 35)).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_broken_segment_is_told_early_and_nothing_behind_it_leaves() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    pump.hand_on(TrackKind::Video, segment(0));
+    let broken = ObjectKey::Media(VIDEO, 1);
+    pump.hand_on(
+        TrackKind::Video,
+        handed(broken, b"\0\0\0\x08junk", Some(seconds(1))),
+    );
+    pump.hand_on(TrackKind::Video, segment(2));
+    pump.advance(seconds(0));
+    let Some(Input::Undecodable { object, .. }) = pump.poll_input() else {
+        panic!("the session must hear of it")
+    };
+    assert_eq!(object, broken);
+    pump.flush(Epoch(1), Some(TrackKind::Video), seconds(1));
+    hand_on_all(&mut pump, 1);
+    pump.finish();
+    assert_eq!(times.take(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn broken_subtitles_do_not_stop_playback() {
+    let (mut pump, _) = pump();
+    let mut vtt = handed(
+        ObjectKey::Media(VIDEO, 0),
+        b"no subtitles",
+        Some(seconds(0)),
+    );
+    vtt.facts.container = Container::WebVtt;
+    pump.hand_on(TrackKind::Text, vtt);
+    pump.advance(seconds(0));
+    assert_eq!(pump.poll_input(), None);
+    assert_eq!(
+        pump.poll_not_decoded().map(|refused| refused.track),
+        Some(TrackKind::Text)
+    );
+}
