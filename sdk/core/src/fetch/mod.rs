@@ -177,6 +177,9 @@ impl Fetch {
         {
             return Err(());
         }
+        if validators.total.is_some_and(|said| said < self.received) {
+            return Err(());
+        }
         self.total = self.total.or(validators.total);
         if self.digest.is_none() {
             self.digest.clone_from(&validators.digest);

@@ -52,7 +52,10 @@ impl Session {
             if position > self.playhead() {
                 self.progress_at = self.now;
             }
-            self.clock.anchor(self.now, position);
+            // No sink shows what it was not given.
+            let end = self.playable_end().or_else(|| self.final_end());
+            self.clock
+                .anchor(self.now, end.map_or(position, |end| position.min(end)));
         }
     }
 
@@ -458,9 +461,12 @@ impl Session {
         let many = suspects.len() >= UNDECODABLE_MAX || suspects.len() >= self.edges.iter().count();
         let from = match object {
             ObjectKey::Init(key) => {
-                if let Some(Init::Ready(fetch)) = self.inits.remove(&key) {
-                    self.actions.push_back(Action::Release { fetch });
-                }
+                // One that is on its way again already is not the one that was broken.
+                let Some(&Init::Ready(fetch)) = self.inits.get(&key) else {
+                    return;
+                };
+                self.inits.remove(&key);
+                self.actions.push_back(Action::Release { fetch });
                 self.track(kind)
                     .buffered
                     .iter()

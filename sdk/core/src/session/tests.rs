@@ -1,1 +1,334 @@
+//! The session as drivers see it: actions and events, whatever the order of inputs.
 
+use alloc::vec;
+
+use nearcast_protocol::manifest::{Outline, Period, SegmentIndex, Track};
+use nearcast_units::{Rng, Seed};
+use proptest::prelude::*;
+
+use super::*;
+use crate::action::AttemptSpec;
+use crate::input::{EdgeOffer, Failure, Grant, Protocol, TransportEvent, Validators};
+use crate::timeline::tests::{representation, segments};
+
+fn outline() -> Outline {
+    let known = SegmentIndex::Known(segments(8, Duration::from_secs(4)));
+    let track = |kind, representations| Track {
+        kind,
+        language: None,
+        label: None,
+        role: None,
+        default: false,
+        representations,
+    };
+    let video = vec![
+        representation("v0", 300, known.clone()),
+        representation("v1", 1000, SegmentIndex::Deferred),
+        representation("v2", 3000, known.clone()),
+    ];
+    Outline {
+        duration: Some(Duration::from_secs(32)),
+        periods: vec![Period {
+            start: MediaTime::ZERO,
+            duration: None,
+            tracks: vec![
+                track(TrackKind::Video, video),
+                track(
+                    TrackKind::Audio,
+                    vec![representation("a", 96, known.clone())],
+                ),
+                track(TrackKind::Text, vec![representation("t", 1, known)]),
+            ],
+        }],
+    }
+}
+
+fn grant(edges: u32) -> Grant {
+    let edges = (0..edges)
+        .map(|rank| EdgeOffer {
+            name: alloc::format!("e{rank}"),
+            rank,
+        })
+        .collect();
+    Grant {
+        edges,
+        refresh_after: Some(Duration::from_secs(20)),
+    }
+}
+
+/// A driver that chance moves: it answers what was asked in any order, or not at all.
+struct Chance {
+    rng: Rng,
+    session: Session,
+    now: Instant,
+    attempts: Vec<(AttemptSpec, u64)>,
+    verify: Vec<FetchId>,
+    handed: Vec<(Epoch, ObjectKey)>,
+    parse: Vec<ObjectKey>,
+}
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        let seed = Seed::new(seed);
+        let config = Config {
+            seed,
+            race_width: 2,
+            ..Config::default()
+        };
+        Self {
+            rng: seed.split("chance").rng(),
+            session: Session::new(config),
+            now: Instant::ZERO,
+            attempts: Vec::new(),
+            verify: Vec::new(),
+            handed: Vec::new(),
+            parse: Vec::new(),
+        }
+    }
+
+    fn pick(&mut self, among: usize) -> usize {
+        usize::try_from(self.rng.below(u64::try_from(among).unwrap())).unwrap()
+    }
+
+    fn tell(&mut self, input: Input) {
+        // Every input survives being written down.
+        let text = serde_json::to_string(&input).unwrap();
+        assert_eq!(serde_json::from_str::<Input>(&text).unwrap(), input);
+        self.session.handle(self.now, input);
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::StartAttempt(spec) => self.attempts.push((spec.clone(), spec.from)),
+                Action::CancelAttempt { attempt, .. } => {
+                    self.attempts.retain(|(spec, _)| spec.attempt != attempt)
+                }
+                Action::Verify { fetch, .. } => self.verify.push(fetch),
+                Action::Parse { object, .. } => self.parse.push(object),
+                Action::HandOn { epoch, object, .. } => self.handed.push((epoch, object)),
+                Action::RequestGrant { .. }
+                | Action::Release { .. }
+                | Action::Flush { .. }
+                | Action::EndOfTrack { .. }
+                | Action::Clock(_)
+                | Action::ResetNetwork => {}
+            }
+        }
+        while self.session.poll_event().is_some() {}
+        self.session.check_invariants().unwrap();
+        assert!(
+            self.session.is_over()
+                || self
+                    .session
+                    .next_deadline()
+                    .is_none_or(|due| due > self.now)
+        );
+    }
+
+    fn transport(&mut self) {
+        if self.attempts.is_empty() {
+            return;
+        }
+        let index = self.pick(self.attempts.len());
+        let (spec, next) = self.attempts[index].clone();
+        let total = 40_000;
+        let event = match self.rng.below(12) {
+            0 => TransportEvent::Connected {
+                cold: true,
+                protocol: Protocol::H2,
+                rtt: None,
+            },
+            1 => TransportEvent::RequestSent,
+            2 | 3 => TransportEvent::Headers {
+                status: if self.rng.below(4) == 0 {
+                    [403, 404, 500, 503][self.pick(4)]
+                } else {
+                    200
+                },
+                from: next,
+                validators: Validators {
+                    total: (self.rng.below(8) > 0).then_some(total),
+                    etag: None,
+                    digest: (self.rng.below(3) == 0).then(|| "x".into()),
+                },
+                retry_after: None,
+            },
+            4..=7 => {
+                let to = (next + self.rng.below(20_000)).min(spec.to.unwrap_or(total));
+                self.attempts[index].1 = to;
+                TransportEvent::Progress { from: next, to }
+            }
+            8 | 9 => TransportEvent::Complete,
+            _ => TransportEvent::Failed(
+                [
+                    Failure::Reset,
+                    Failure::Refused,
+                    Failure::Mismatch,
+                    Failure::Dns,
+                    Failure::Truncated,
+                ][self.pick(5)]
+                .clone(),
+            ),
+        };
+        if matches!(event, TransportEvent::Complete | TransportEvent::Failed(_)) {
+            self.attempts.remove(index);
+        }
+        self.tell(Input::Transport {
+            attempt: spec.attempt,
+            event,
+        });
+    }
+
+    fn command(&mut self) {
+        let command = match self.rng.below(9) {
+            0 => Command::Pause,
+            1 | 2 => Command::Play,
+            3 => Command::Seek {
+                to: MediaTime::from_micros(
+                    i64::try_from(self.rng.below(40_000_000)).unwrap() - 2_000_000,
+                ),
+            },
+            4 => Command::LockRung {
+                rung: (self.rng.below(2) == 0).then_some(1),
+            },
+            5 => Command::SelectText {
+                track: (self.rng.below(2) == 0).then_some(0),
+            },
+            6 => Command::NetworkChanged,
+            7 => Command::SelectAudio { track: 1 },
+            _ => Command::Background {
+                hidden: self.rng.below(2) == 0,
+            },
+        };
+        self.tell(Input::Command(command));
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(20) {
+            0 => {
+                let edges = u32::try_from(self.rng.below(4)).unwrap() + 1;
+                self.tell(Input::Granted(grant(edges)));
+            }
+            1 => self.command(),
+            2 => {
+                let epoch = Epoch(u32::try_from(self.rng.below(4)).unwrap());
+                let position =
+                    MediaTime::from_micros(i64::try_from(self.rng.below(32_000_000)).unwrap());
+                self.tell(Input::Anchor { epoch, position });
+            }
+            3 => self.tell(Input::Underrun { epoch: Epoch(0) }),
+            4 => {
+                if let Some((epoch, object)) = self.handed.pop() {
+                    if self.rng.below(6) == 0 {
+                        self.tell(Input::Undecodable {
+                            epoch,
+                            object,
+                            code: "media.malformed".into(),
+                        });
+                    }
+                }
+            }
+            5 | 6 => {
+                if let Some(fetch) = self.verify.pop() {
+                    let intact = self.rng.below(5) > 0;
+                    self.tell(Input::Verified { fetch, intact });
+                }
+            }
+            7 | 8 => match self.parse.pop() {
+                Some(ObjectKey::Manifest) => self.tell(Input::ManifestParsed(outline())),
+                Some(ObjectKey::Index(key)) => {
+                    let segments = segments(8, Duration::from_secs(4));
+                    self.tell(Input::IndexParsed {
+                        key,
+                        segments,
+                        init: true,
+                    });
+                }
+                _ => {}
+            },
+            9..=11 => {
+                if let Some(due) = self.session.next_deadline() {
+                    self.now = self.now.max(due);
+                }
+                self.tell(Input::Timeout);
+            }
+            _ => {
+                self.now = self.now + Duration::from_millis(self.rng.below(150));
+                self.transport();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn no_order_of_inputs_breaks_an_invariant(seed: u64) {
+        let mut chance = Chance::new(seed);
+        chance.tell(Input::Load);
+        chance.tell(Input::Granted(grant(3)));
+        for _ in 0..400 {
+            chance.step();
+        }
+        let report = chance.session.report(chance.now);
+        // Sinks here say what they like; no more is played than there is.
+        prop_assert!(report.bytes.wasted <= report.fetches.iter().flat_map(|one| &one.attempts).map(|one| one.bytes).sum());
+        prop_assert!(report.stalled_s <= report.wall_s + 0.001);
+    }
+}
+
+#[test]
+fn a_refusal_ends_the_session_with_its_code() {
+    let mut session = Session::new(Config::default());
+    session.handle(Instant::ZERO, Input::Load);
+    session.handle(
+        Instant::ZERO,
+        Input::GrantFailed {
+            code: "play.plan_required".into(),
+            message: "no".into(),
+            refused: true,
+            retry_after: None,
+        },
+    );
+    assert!(session.is_over());
+    assert_eq!(
+        session
+            .report(Instant::ZERO)
+            .error
+            .map(|error| error.code)
+            .as_deref(),
+        Some("play.plan_required")
+    );
+}
+
+#[test]
+fn an_outage_of_the_backend_is_waited_out_with_back_off() {
+    let mut session = Session::new(Config::default());
+    session.handle(Instant::ZERO, Input::Load);
+    assert!(matches!(
+        session.poll_action(),
+        Some(Action::RequestGrant { refresh: false })
+    ));
+    let failed = Input::GrantFailed {
+        code: "backend.unreachable".into(),
+        message: "no".into(),
+        refused: false,
+        retry_after: None,
+    };
+    session.handle(Instant::ZERO, failed);
+    assert_eq!(session.poll_action(), None);
+    let due = session.next_deadline().unwrap();
+    session.handle(due, Input::Timeout);
+    assert!(matches!(
+        session.poll_action(),
+        Some(Action::RequestGrant { refresh: false })
+    ));
+}
+
+#[test]
+fn time_that_goes_back_is_harmless() {
+    let mut session = Session::new(Config::default());
+    let later = Instant::ZERO + Duration::from_secs(5);
+    session.handle(later, Input::Load);
+    session.handle(Instant::ZERO, Input::Granted(grant(1)));
+    assert!(session.next_deadline().is_some_and(|due| due > later));
+}

@@ -275,6 +275,11 @@ impl Session {
                 true
             }
             TransportEvent::Progress { from, to } => {
+                // More than there is, is another object.
+                if fetch.total.is_some_and(|total| to > total) && !fetch.is_probe() {
+                    self.cancel_connection(id, false);
+                    return self.attempt_failed(fetch, id, &Failure::SizeChanged);
+                }
                 self.progress(fetch, id, edge_id, from, to);
                 true
             }
@@ -381,33 +386,23 @@ impl Session {
         self.finish_transfer(fetch)
     }
 
-    /// The rival is the better edge if the primary has not brought half of what the rival has.
+    /// A rival brought its share: it is the better edge unless who brings the whole has half of that.
     fn rival_finished(&mut self, fetch: &mut Fetch, rival: EdgeId) -> bool {
-        let Some(primary) = fetch.attempts.iter().find(|one| one.role == Role::Primary) else {
-            return true;
-        };
-        if primary.next >= RACE_BYTES / 2 {
+        let far = |one: &Attempt| one.to.is_none() && one.next >= RACE_BYTES / 2;
+        if fetch.attempts.iter().any(far) {
             return true;
         }
-        let loser = primary.id;
-        let others: Vec<AttemptId> = fetch
-            .attempts
-            .iter()
-            .map(|one| one.id)
-            .filter(|id| *id != loser)
-            .collect();
-        for other in others {
-            self.cancel(fetch, other, CancelReason::LostRace);
+        let losers: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for loser in losers {
+            self.cancel(fetch, loser, CancelReason::LostRace);
         }
-        self.cancel(fetch, loser, CancelReason::LostRace);
         self.edges.use_from_now(self.now, rival);
         let name = self.edges.name(rival).to_string();
-        self.decide(
-            DecisionKind::Race,
-            name,
-            "brought the first bytes of media clearly sooner",
-            &[],
-        );
+        let why = "brought the first bytes of media clearly sooner";
+        self.decide(DecisionKind::Race, name, why, &[]);
+        if let Some(handover) = fetch.handover {
+            self.announce_handover(fetch, handover, rival);
+        }
         let (from, overlap) = fetch.resume_point();
         self.start_attempt(fetch, rival, Role::Primary, from, None, overlap);
         true
@@ -565,11 +560,7 @@ impl Session {
             self.hand_over(fetch, &attempt, reason);
         }
         // Another attempt already brings the rest.
-        if let Some(next) = fetch
-            .attempts
-            .iter_mut()
-            .find(|one| one.role != Role::Racer || one.to.is_none())
-        {
+        if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
             if next.role == Role::Helper {
                 next.role = Role::Primary;
             }
@@ -780,7 +771,7 @@ impl Session {
             self.edges.fail(self.now, attempt.edge, Duration::ZERO);
             self.edge_state_changed(attempt.edge);
             self.hand_over(fetch, &attempt, reason.code());
-            if let Some(next) = fetch.attempts.first_mut() {
+            if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
                 next.role = Role::Primary;
                 let (to, began) = (next.edge, next.first_byte_at.is_some());
                 self.take_over(fetch, to, began);
