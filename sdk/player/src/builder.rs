@@ -257,7 +257,7 @@ impl PlayerBuilder {
         };
         let audio = self
             .audio
-            .map(|sink| AudioTrack::spawn(sink, clock, notes.clone()));
+            .map(|sink| AudioTrack::spawn(sink, clock, playhead.clone(), notes.clone()));
         #[cfg(feature = "video")]
         let video = self
             .frames

@@ -73,8 +73,8 @@ pub use snapshot::PlayerSnapshot;
 pub use source::Source;
 
 pub use nearcast_core::{
-    AbrRule, BreakerState, Decision, DecisionKind, EdgeId, EdgeSnapshot, PlayState, SessionError,
-    Snapshot, StallCause, TrackSnapshot,
+    AbrRule, BreakerState, Decision, DecisionKind, EdgeId, EdgeSnapshot, PlayState, RungSnapshot,
+    SessionError, Snapshot, StallCause, TrackSnapshot, TransferSnapshot,
 };
 pub use nearcast_media::{Cue, CueAlign, CueLine, Sample, TrackInfo};
 #[cfg(feature = "video")]

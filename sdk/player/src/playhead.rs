@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nearcast_core::Epoch;
 use nearcast_units::{Instant, MediaTime};
 
 use crate::clock::Clock;
@@ -20,6 +21,7 @@ enum State {
         position: MediaTime,
     },
     Running {
+        epoch: Epoch,
         since: Instant,
         position: MediaTime,
         rate: f64,
@@ -65,12 +67,17 @@ impl Playhead {
                 since,
                 position,
                 rate,
-            } => position + now.since(since).mul_f64(rate),
+                ..
+            } => {
+                let passed = now.since(since).mul_f64(rate);
+                position + passed - since.since(now).mul_f64(rate)
+            }
         }
     }
 
-    pub(crate) fn start(&self, now: Instant, position: MediaTime, rate: f64) {
+    pub(crate) fn start(&self, now: Instant, epoch: Epoch, position: MediaTime, rate: f64) {
         *self.lock() = State::Running {
+            epoch,
             since: now,
             position,
             rate,
@@ -90,13 +97,18 @@ impl Playhead {
         }
     }
 
-    /// Takes the audio device's word for where a running playhead is.
-    pub(crate) fn anchor(&self, now: Instant, place: MediaTime) {
+    /// Takes the audio device's word for where a running playhead was at a moment; what belongs to another
+    /// epoch is from before a seek, and old.
+    pub(crate) fn anchor(&self, at: Instant, of: Epoch, place: MediaTime) {
         if let State::Running {
-            since, position, ..
+            epoch,
+            since,
+            position,
+            ..
         } = &mut *self.lock()
+            && *epoch == of
         {
-            *since = now;
+            *since = at;
             *position = place;
         }
     }
@@ -122,16 +134,26 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(playhead.position(), at_ms(500));
         assert_eq!(playhead.time_until(at_ms(900)), None);
-        playhead.start(clock.now(), at_ms(500), 1.0);
+        playhead.start(clock.now(), Epoch(3), at_ms(500), 1.0);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(playhead.position(), at_ms(1500));
         assert_eq!(
             playhead.time_until(at_ms(1900)),
             Some(Duration::from_millis(400))
         );
-        playhead.anchor(clock.now(), at_ms(1480));
+        playhead.anchor(clock.now(), Epoch(3), at_ms(1480));
         tokio::time::advance(Duration::from_millis(100)).await;
         assert_eq!(playhead.position(), at_ms(1580));
+        let a_moment_ago = clock.now();
+        tokio::time::advance(Duration::from_millis(20)).await;
+        playhead.anchor(a_moment_ago, Epoch(3), at_ms(1540));
+        assert_eq!(
+            playhead.position(),
+            at_ms(1560),
+            "told late, and still right"
+        );
+        playhead.anchor(clock.now(), Epoch(2), at_ms(9999));
+        assert_eq!(playhead.position(), at_ms(1560), "from before a seek");
         playhead.hold(clock.now());
         playhead.place(at_ms(9000));
         tokio::time::advance(Duration::from_secs(1)).await;

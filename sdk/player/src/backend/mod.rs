@@ -225,10 +225,9 @@ impl Backend {
         ask: &Ask,
         session: Session,
     ) -> Result<(Vec<u8>, GrantPath), BackendError> {
-        let direct = http::send(
-            ask.call,
-            self.shared.client.request(ask, Some(&session.token)),
-        );
+        // A grant may send telemetry elsewhere; the token stays here.
+        let token = (ask.url.origin() == self.shared.base.origin()).then_some(&*session.token);
+        let direct = http::send(ask.call, self.shared.client.request(ask, token));
         let (answer, path) = match session.sealing.filter(|_| ask.sealable) {
             None => (direct.await?, GrantPath::Direct),
             Some(key) => {

@@ -14,10 +14,13 @@ use tokio::sync::mpsc;
 
 use super::{DecoderNote, Feed, Flush, LOOK_AROUND, WORK_MAX, locked};
 use crate::clock::Clock;
+use crate::playhead::Playhead;
 use crate::sink::{AudioFormat, AudioSink, TrackFormat};
 
-/// How often the sink's place is told.
+/// How often the session is told the sink's place.
 const ANCHOR_EVERY: Duration = Duration::from_millis(250);
+/// How often the playhead is: a device that starts late or stands still must not lose the picture by more.
+const PLACE_EVERY: Duration = Duration::from_millis(10);
 /// A sink that has no room is asked again this soon.
 const ROOM_EVERY: Duration = Duration::from_millis(10);
 /// Silence up to this long is put into a gap; a longer gap is a jump.
@@ -66,6 +69,7 @@ impl AudioTrack {
     pub(crate) fn spawn(
         sink: Box<dyn AudioSink>,
         clock: Clock,
+        playhead: Playhead,
         notes: mpsc::Sender<DecoderNote>,
     ) -> std::io::Result<Self> {
         let (work, receiver) = sync_channel(WORK_MAX);
@@ -75,6 +79,7 @@ impl AudioTrack {
             steering: steering.clone(),
             notes,
             clock,
+            playhead,
             sink: Some(sink),
             decoder: None,
             format: None,
@@ -82,6 +87,7 @@ impl AudioTrack {
             taken: 0,
             queue_end: None,
             begin: None,
+            epoch: Epoch::default(),
             generation: 0,
             flushed: None,
             reported_bad: None,
@@ -89,6 +95,7 @@ impl AudioTrack {
             dry: false,
             ended: false,
             anchored_at: Instant::ZERO,
+            placed_at: Instant::ZERO,
         };
         let joining = std::thread::Builder::new()
             .name("nearcast-audio".to_owned())
@@ -109,13 +116,17 @@ impl AudioTrack {
         locked(&self.steering).begin = Some(from);
     }
 
-    pub(crate) fn flush(&mut self, epoch: Epoch, from: MediaTime, everything: bool) {
+    /// What the sink says from now on belongs to this epoch, whoever was flushed.
+    pub(crate) fn enter(&mut self, epoch: Epoch) {
+        locked(&self.steering).epoch = epoch;
+    }
+
+    pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
         self.generation = self.generation.wrapping_add(1);
         let mut steering = locked(&self.steering);
         let flush = Flush { from, everything };
         steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
         steering.generation = self.generation;
-        steering.epoch = epoch;
         drop(steering);
         self.thread.unpark();
     }
@@ -200,6 +211,7 @@ struct Worker {
     steering: Arc<Mutex<Steering>>,
     notes: mpsc::Sender<DecoderNote>,
     clock: Clock,
+    playhead: Playhead,
     /// `None` after it failed.
     sink: Option<Box<dyn AudioSink>>,
     decoder: Option<Box<dyn AudioDecoder + Send>>,
@@ -211,6 +223,8 @@ struct Worker {
     queue_end: Option<MediaTime>,
     /// Sound before this is not to be heard.
     begin: Option<MediaTime>,
+    /// What the sink's place belongs to.
+    epoch: Epoch,
     generation: u32,
     /// What samples of earlier generations are measured by.
     flushed: Option<Flush>,
@@ -219,6 +233,7 @@ struct Worker {
     dry: bool,
     ended: bool,
     anchored_at: Instant,
+    placed_at: Instant,
 }
 
 /// Whether the thread goes on.
@@ -258,6 +273,7 @@ impl Worker {
         }
         let flush = steering.flush.take();
         let begin = steering.begin.take();
+        self.epoch = steering.epoch;
         self.generation = steering.generation;
         let playing = steering.playing;
         drop(steering);
@@ -273,6 +289,7 @@ impl Worker {
                 sink.set_playing(playing);
             }
             self.anchored_at = self.clock.now();
+            self.placed_at = Instant::ZERO;
         }
         Go::On
     }
@@ -423,19 +440,30 @@ impl Worker {
         self.taken = 0;
     }
 
-    /// Says where the sink is, now and then, and when it ran dry.
+    /// Says where the sink is, to the playhead often, to the session now and then, and when it ran dry.
     fn tell_place(&mut self) {
         let now = self.clock.now();
         let (Some(sink), Some(format), Some(end)) = (&self.sink, self.format, self.queue_end)
         else {
             return;
         };
-        if !self.playing || now.since(self.anchored_at) < ANCHOR_EVERY {
+        if !self.playing || now.since(self.placed_at) < PLACE_EVERY {
+            return;
+        }
+        self.placed_at = now;
+        let (epoch, queued) = (self.epoch, sink.queued());
+        // The call may have taken a while: half-way is the best guess at when it looked.
+        let at = now + self.clock.now().since(now) / 2;
+        let pending = span_of(self.pending_frames(), format.sample_rate);
+        let position = end - pending - queued;
+        // When the sound is over, time passes by itself.
+        if !(self.ended && queued.is_zero()) {
+            self.playhead.anchor(at, epoch, position);
+        }
+        if now.since(self.anchored_at) < ANCHOR_EVERY {
             return;
         }
         self.anchored_at = now;
-        let queued = sink.queued();
-        let epoch = locked(&self.steering).epoch;
         if queued.is_zero() {
             // At the end there is no more to tell; before it, that is the viewer's silence.
             if !self.ended && !self.dry {
@@ -444,11 +472,13 @@ impl Worker {
             }
             return;
         }
-        let pending = span_of(self.pending_frames(), format.sample_rate);
-        let position = end - pending - queued;
         // An anchor that finds no room is made up for by the next.
         self.notes
-            .try_send(DecoderNote::Anchor { epoch, position })
+            .try_send(DecoderNote::Anchor {
+                epoch,
+                at,
+                position,
+            })
             .ok();
     }
 

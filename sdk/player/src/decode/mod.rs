@@ -15,7 +15,7 @@ use nearcast_media::{DecodeError, Sample};
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 #[cfg(not(feature = "video"))]
 use nearcast_protocol::report::FrameReport;
-use nearcast_units::MediaTime;
+use nearcast_units::{Instant, MediaTime};
 
 use crate::sink::TrackFormat;
 
@@ -49,8 +49,12 @@ pub(crate) trait Feed {
 /// What a thread tells the driver.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum DecoderNote {
-    /// The sink plays here.
-    Anchor { epoch: Epoch, position: MediaTime },
+    /// The sink played here at that moment.
+    Anchor {
+        epoch: Epoch,
+        at: Instant,
+        position: MediaTime,
+    },
     /// The sink ran dry.
     Underrun { epoch: Epoch },
     /// A sample cannot be decoded.
@@ -101,7 +105,7 @@ impl VideoTrack {
         match *self {}
     }
 
-    pub(crate) fn flush(&mut self, _: Epoch, _: MediaTime, _: bool) {
+    pub(crate) fn flush(&mut self, _: MediaTime, _: bool) {
         match *self {}
     }
 

@@ -126,7 +126,7 @@ impl VideoTrack {
         locked(&self.steering).begin = Some(from);
     }
 
-    pub(crate) fn flush(&mut self, _epoch: Epoch, from: MediaTime, everything: bool) {
+    pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
         self.generation = self.generation.wrapping_add(1);
         let mut steering = locked(&self.steering);
         let flush = Flush { from, everything };
@@ -466,21 +466,24 @@ impl Worker {
             let late = position.since(pts);
             let now = self.clock.now();
             let is_late = late > self.duration;
+            let waited = self
+                .shown_at
+                .is_none_or(|shown| now.since(shown) >= SHOW_AT_LEAST);
+            let shown = !is_late || waited;
             if self.playhead.is_running() {
                 let offset_ms = position.distance(pts).as_secs_f64() * 1e3;
                 self.counts.update(|counts| {
                     counts.late += u64::from(is_late);
-                    counts.av_offset_ms_max = Some(
-                        counts
-                            .av_offset_ms_max
-                            .map_or(offset_ms, |max| max.max(offset_ms)),
-                    );
+                    // What is left out is seen by nobody.
+                    let max = counts.av_offset_ms_max.unwrap_or(0.0);
+                    counts.av_offset_ms_max = if shown {
+                        Some(max.max(offset_ms))
+                    } else {
+                        counts.av_offset_ms_max
+                    };
                 });
             }
-            let waited = self
-                .shown_at
-                .is_none_or(|shown| now.since(shown) >= SHOW_AT_LEAST);
-            if !is_late || waited {
+            if shown {
                 self.shown_at = Some(now);
                 self.give(frame, &origin);
             }

@@ -58,7 +58,7 @@ impl Driver {
             }
             Action::Clock(ClockOrder::Start { epoch, at, rate }) => {
                 self.epoch = epoch;
-                self.playhead.start(now, at, rate);
+                self.playhead.start(now, epoch, at, rate);
                 self.pump.start(epoch, at);
                 self.stale = true;
             }

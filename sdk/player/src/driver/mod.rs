@@ -324,10 +324,13 @@ impl Driver {
 
     fn decoder_note(&mut self, note: DecoderNote) {
         match note {
-            DecoderNote::Anchor { epoch, position } => {
-                if epoch == self.epoch {
-                    self.playhead.anchor(self.clock.now(), position);
-                }
+            DecoderNote::Anchor {
+                epoch,
+                at,
+                position,
+            } => {
+                // The note was under way for a moment, and the sink played on. The playhead knows already.
+                let position = position + self.clock.now().since(at);
                 self.pending.push_back(Input::Anchor { epoch, position });
             }
             DecoderNote::Underrun { epoch } => self.pending.push_back(Input::Underrun { epoch }),

@@ -155,6 +155,9 @@ impl Pump {
     /// Forgets what was not shown: of all tracks (a seek: everything), or of one from `from` on.
     pub(crate) fn flush(&mut self, epoch: Epoch, only: Option<TrackKind>, from: MediaTime) {
         self.epoch = epoch;
+        if let Some(audio) = &mut self.outputs.audio {
+            audio.enter(epoch);
+        }
         for kind in [TrackKind::Video, TrackKind::Audio, TrackKind::Text] {
             if only.is_some_and(|only| only != kind) {
                 continue;
@@ -169,12 +172,12 @@ impl Pump {
                     .outputs
                     .video
                     .iter_mut()
-                    .for_each(|video| video.flush(epoch, from, everything)),
+                    .for_each(|video| video.flush(from, everything)),
                 TrackKind::Audio => self
                     .outputs
                     .audio
                     .iter_mut()
-                    .for_each(|audio| audio.flush(epoch, from, everything)),
+                    .for_each(|audio| audio.flush(from, everything)),
                 TrackKind::Text => self.cues.clear(),
             }
         }

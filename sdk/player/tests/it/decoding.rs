@@ -146,6 +146,28 @@ async fn after_a_seek_the_sound_begins_there() {
     );
 }
 
+#[tokio::test]
+async fn a_dropped_player_lets_go_of_its_sinks() {
+    let edge = Edge::start().await;
+    let card = Card::default();
+    let player = on_edge(&edge).audio_sink(card.clone()).start().unwrap();
+    let mut snapshots = player.snapshots();
+    let playing = snapshots.wait_for(|snapshot| snapshot.session.position.as_micros() > 300_000);
+    tokio::time::timeout(LIMIT, playing).await.unwrap().unwrap();
+    assert!(Arc::strong_count(&card.0) > 1);
+    drop(player);
+    // The last snapshot channel closes with the driver; the thread lets go of its sink as it ends.
+    let gone = async {
+        while snapshots.changed().await.is_ok() {}
+        while Arc::strong_count(&card.0) > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, gone)
+        .await
+        .expect("the thread must end");
+}
+
 /// A sound card that is not there.
 struct NoCard;
 

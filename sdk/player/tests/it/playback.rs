@@ -312,6 +312,40 @@ async fn a_seek_shows_what_is_there_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_pause_holds_the_playhead_until_play() {
+    let edge = Edge::start().await;
+    let player = on_edges(&[&edge]).start().unwrap();
+    let state = async |wanted: PlayState| {
+        let mut snapshots = player.snapshots();
+        let waiting = snapshots.wait_for(|snapshot| snapshot.session.state == wanted);
+        let position = tokio::time::timeout(LIMIT, waiting)
+            .await
+            .unwrap()
+            .unwrap()
+            .session
+            .position;
+        (snapshots, position)
+    };
+    state(PlayState::Playing).await;
+    player.pause().unwrap();
+    let (mut snapshots, held) = state(PlayState::Paused).await;
+    for _ in 0..2 {
+        snapshots.changed().await.unwrap();
+    }
+    assert_eq!(snapshots.borrow().session.position, held);
+    assert!(!player.playhead().is_running());
+    player.play().unwrap();
+    state(PlayState::Playing).await;
+    tokio::time::timeout(LIMIT, player.ended())
+        .await
+        .unwrap()
+        .unwrap();
+    let report = player.close().await.unwrap();
+    assert_eq!(report.stall_count, 0);
+    assert!((4.9..5.3).contains(&report.played_s), "{}", report.played_s);
+}
+
+#[tokio::test]
 async fn subtitles_appear_and_go() {
     let edge = Edge::start().await;
     let subtitles = Subtitles::default();
