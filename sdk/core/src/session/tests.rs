@@ -216,14 +216,14 @@ impl Chance {
             }
             3 => self.tell(Input::Underrun { epoch: Epoch(0) }),
             4 => {
-                if let Some((epoch, object)) = self.handed.pop() {
-                    if self.rng.below(6) == 0 {
-                        self.tell(Input::Undecodable {
-                            epoch,
-                            object,
-                            code: "media.malformed".into(),
-                        });
-                    }
+                if let Some((epoch, object)) = self.handed.pop()
+                    && self.rng.below(6) == 0
+                {
+                    self.tell(Input::Undecodable {
+                        epoch,
+                        object,
+                        code: "media.malformed".into(),
+                    });
                 }
             }
             5 | 6 => {

@@ -425,7 +425,7 @@ pub(crate) mod tests {
             Timeline::new(outline).err(),
             Some("the manifest has no period")
         );
-        let twice = vec![
+        let twice = [
             segments(1, Duration::from_secs(1)),
             segments(1, Duration::from_secs(1)),
         ]
