@@ -10,6 +10,7 @@ use nearcast_player::{Backend, Network};
 use super::settings::Settings;
 use super::source::{BackendArguments, NetworkArguments};
 use super::{Context, Failure, print};
+use crate::tui::terminal::hush_stderr;
 
 /// What `doctor` can be told.
 #[derive(Debug, Args)]
@@ -100,6 +101,7 @@ fn pictures() -> Finding {
 }
 
 fn sound() -> Finding {
+    let _hush = hush_stderr(None);
     let clock = std::sync::Arc::new(|| nearcast_units::Instant::ZERO);
     match crate::sound::DeviceOutput::open(clock, crate::sound::Format::USUAL) {
         Ok(_) => Finding::Good("the default device plays".to_owned()),

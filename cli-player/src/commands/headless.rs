@@ -6,6 +6,7 @@ use nearcast_player::{EventKind, PlayState, Player, PlayerEvent, SessionReport, 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, print};
+use crate::screen::RESUMED_MIN;
 
 /// How a headless play ends and what it prints.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Watch {
     pub(crate) explain: bool,
     /// Prints nothing while it plays.
     pub(crate) quiet: bool,
+    /// Says where playback is taken up again.
+    pub(crate) tells_place: bool,
 }
 
 /// How a play ended.
@@ -28,7 +31,7 @@ pub(crate) struct Played {
 }
 
 /// Watches a player to its end.
-pub(crate) async fn watch(player: Player, watch: Watch) -> Result<Played, Failure> {
+pub(crate) async fn watch(player: Player, mut watch: Watch) -> Result<Played, Failure> {
     let mut terminate = signal(SignalKind::terminate())
         .map_err(Failure::io("player.signals", "cannot listen for signals"))?;
     let mut hang_up = signal(SignalKind::hangup())
@@ -45,7 +48,17 @@ pub(crate) async fn watch(player: Player, watch: Watch) -> Result<Played, Failur
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(event) => if !watch.quiet && let Some(line) = line(&event, watch.explain) { print(line) },
+                Some(event) => {
+                    if !watch.quiet && let Some(line) = line(&event, watch.explain) {
+                        print(line);
+                    }
+                    if matches!(event.kind, EventKind::State(PlayState::Playing)) {
+                        let tells_place = std::mem::take(&mut watch.tells_place);
+                        if tells_place && !watch.quiet && event.position >= RESUMED_MIN {
+                            print("                     taken up again here; --start 0 plays from the start");
+                        }
+                    }
+                }
                 None => break,
             },
             ended = player.ended() => {

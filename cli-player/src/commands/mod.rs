@@ -16,7 +16,7 @@ mod titles;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Plays streams from whichever edge serves them best.
 #[derive(Debug, Parser)]
-#[command(name = "nearcast", version = version(), about, propagate_version = true)]
+#[command(name = "nearcast", version = version(), about, arg_required_else_help = true)]
 struct Arguments {
     /// Write a log to this file (how much: NEARCAST_LOG, `info` unless set)
     #[arg(long, global = true, value_name = "FILE")]
@@ -39,11 +39,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Bring up a backend and ten edges on this machine, make a title, and play it
-    Demo(demo::DemoArguments),
+    Demo(Box<demo::DemoArguments>),
     /// List what a backend offers
     Titles(titles::TitlesArguments),
     /// Play a title, a manifest URL, or a manifest path on several edges
-    Play(play::PlayArguments),
+    Play(Box<play::PlayArguments>),
     /// Measure edges: connection, first byte, rate
     Probe(probe::ProbeArguments),
     /// Look at this machine: terminal, sound, pictures, network, configuration
@@ -164,11 +164,7 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(arguments: Arguments) -> Result<(), Failure> {
-    let log = arguments
-        .log
-        .as_ref()
-        .map(|path| open_log(path))
-        .transpose()?;
+    let log = arguments.log.as_ref().map(open_log).transpose()?;
     let context = Context {
         log,
         settings: settings::Settings::read()?,
@@ -233,7 +229,7 @@ pub(crate) fn print(line: impl fmt::Display) {
 
 /// Whether there is a person before a terminal.
 pub(crate) fn on_terminal() -> bool {
-    std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+    crate::tui::terminal::is_interactive()
 }
 
 /// The version, with what was compiled in.

@@ -13,8 +13,8 @@ use super::headless::{Watch, watch};
 use super::settings::Positions;
 use super::source::{BackendArguments, NetworkArguments, parse_rate, parse_span};
 use super::summary::{print_summary, write_report};
-use super::{Context, Failure, on_terminal, say};
-use crate::screen::{self, Edges, Screen, ScreenError};
+use super::{Context, Failure, on_terminal, print, say};
+use crate::screen::{self, Edges, Screen, ScreenError, sound};
 use crate::tui::graphics::Wish;
 
 /// What `play` can be told.
@@ -156,6 +156,7 @@ impl PlayingArguments {
         let quiet = self.report.as_deref() == Some(std::path::Path::new("-"));
         let (report, failure) = if self.headless || !on_terminal() {
             let builder = self.with_frames(builder)?;
+            let builder = self.with_sound(builder, context, quiet).await;
             let player = builder.start()?;
             with_player(&player);
             let last = player.clone();
@@ -165,6 +166,7 @@ impl PlayingArguments {
                     duration: self.duration,
                     explain: self.explain,
                     quiet,
+                    tells_place: self.tells_place(),
                 },
             )
             .await?;
@@ -178,7 +180,7 @@ impl PlayingArguments {
                 picture: self.picture.unwrap_or_default(),
                 log: context.log.as_ref().and_then(|log| log.try_clone().ok()),
                 title: name.to_owned(),
-                resumed_from: self.position(name).map(MediaTime::from_duration),
+                tells_place: self.tells_place(),
                 duration: self.duration,
                 silent: self.no_sound,
                 edges,
@@ -197,7 +199,7 @@ impl PlayingArguments {
                 .error
                 .as_ref()
                 .map(|error| Failure::new(error.code.clone(), &error.message));
-            let signal = shown.signal.map(|number| Failure::signal(number));
+            let signal = shown.signal.map(Failure::signal);
             (shown.report, failure.or(signal))
         };
         if !quiet {
@@ -209,12 +211,40 @@ impl PlayingArguments {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Whether playback is taken up again where it was left, and that is worth a line.
+    const fn tells_place(&self) -> bool {
+        self.start.is_none() && !self.headless
+    }
+
     /// Returns where to take the source up again.
     fn position(&self, name: &str) -> Option<Duration> {
-        if self.start.is_some() || self.headless {
+        if !self.tells_place() {
             return None;
         }
         Positions::open().and_then(|positions| positions.of(name))
+    }
+
+    /// Without a screen there is still sound, where there is a device.
+    async fn with_sound(
+        &self,
+        builder: PlayerBuilder,
+        context: &Context,
+        quiet: bool,
+    ) -> PlayerBuilder {
+        if self.headless || self.no_sound {
+            return builder;
+        }
+        let speaker = sound::open(false, context.log.as_ref()).await;
+        let note = sound::note(&speaker);
+        match note {
+            None => builder.audio_sink(sound::Speaker::new(speaker)),
+            Some(note) => {
+                if !quiet {
+                    print(note);
+                }
+                builder
+            }
+        }
     }
 
     /// Applies what was asked for.

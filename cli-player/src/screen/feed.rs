@@ -1,7 +1,7 @@
 //! What the player says, put into what the screen shows; what the viewer wants, put into the player's words.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nearcast_player::{
@@ -31,8 +31,17 @@ pub(super) struct Feed {
     history: VecDeque<Duration>,
     sampled_at: Instant,
     stalled_since: Option<Duration>,
+    /// Whether to say where playback was taken up again.
+    tells_place: bool,
+    /// When the notice goes, and when the place where playback was taken up does.
+    notice_until: Option<Instant>,
+    resumed_until: Option<Instant>,
 }
 
+/// A notice is read by then.
+const NOTICE_SPAN: Duration = Duration::from_secs(8);
+/// Nearer to the start than this nothing was taken up again.
+pub(crate) const RESUMED_MIN: MediaTime = MediaTime::from_micros(1_000_000);
 /// The curve of the buffer: two minutes at a point a second.
 const HISTORY_MAX: usize = 120;
 const HISTORY_EVERY: Duration = Duration::from_secs(1);
@@ -49,14 +58,13 @@ impl Feed {
         speaker: Arc<Mutex<Sound>>,
         edges: Option<Arc<dyn Edges>>,
         title: String,
-        resumed_from: Option<MediaTime>,
+        tells_place: bool,
         size: watch::Sender<Option<PixelSize>>,
     ) -> Self {
         let picture_note = (!cfg!(feature = "video"))
             .then(|| "no picture: this nearcast was built without video".to_owned());
         let playback = Playback {
             title,
-            resumed_from,
             can_kill: edges.is_some(),
             picture_note,
             ..Playback::default()
@@ -72,7 +80,22 @@ impl Feed {
             history: VecDeque::new(),
             sampled_at: Instant::now(),
             stalled_since: None,
+            tells_place,
+            notice_until: None,
+            resumed_until: None,
         }
+    }
+
+    /// Shows a line for a while.
+    fn notice(&mut self, text: String) {
+        self.playback.notice = Some(text);
+        self.notice_until = Some(Instant::now() + NOTICE_SPAN);
+    }
+
+    /// Shows a line until there is another.
+    fn lasting_notice(&mut self, text: String) {
+        self.playback.notice = Some(text);
+        self.notice_until = None;
     }
 
     /// Runs until the player ends, the time is up or `stop` says so.
@@ -153,7 +176,7 @@ impl Feed {
         };
         match done {
             Ok(()) | Err(PlayerError::Closed) => {}
-            Err(error) => self.playback.notice = Some(error.to_string()),
+            Err(error) => self.notice(error.to_string()),
         }
     }
 
@@ -161,10 +184,10 @@ impl Feed {
         let Some(edges) = &self.edges else { return };
         match edges.kill(id.clone()).await {
             Ok(()) => {
-                self.playback.notice = Some(format!("{id} was killed"));
+                self.notice(format!("{id} was killed"));
                 self.killed.insert(id);
             }
-            Err(error) => self.playback.notice = Some(error),
+            Err(error) => self.notice(error),
         }
     }
 
@@ -176,34 +199,45 @@ impl Feed {
     /// Notes what happened; returns whether it was the end.
     fn event(&mut self, event: &PlayerEvent) -> bool {
         if let EventKind::Decision(decision) = &event.kind {
-            if self.decisions.len() == DECISIONS_MAX {
-                self.decisions.pop_front();
-            }
-            self.decisions.push_back(Decision {
+            self.decision(Decision {
                 at: event.at,
                 kind: decision.kind.name().to_owned(),
                 text: format!("{}: {}", decision.chosen, decision.why),
             });
             return false;
         }
-        if let Some(since) = self.stalled_since.take() {
+        if matches!(event.kind, EventKind::State(_))
+            && let Some(since) = self.stalled_since.take()
+        {
             self.playback.stalled += event.at.saturating_sub(since);
         }
         match &event.kind {
             EventKind::State(PlayState::Stalled(_)) => self.stalled_since = Some(event.at),
-            EventKind::State(PlayState::Failed(error)) => {
-                self.playback.notice = Some(error.to_string())
+            EventKind::State(PlayState::Failed(error)) => self.lasting_notice(error.to_string()),
+            EventKind::State(PlayState::Playing) if self.tells_place => {
+                self.tells_place = false;
+                if event.position >= RESUMED_MIN {
+                    self.playback.resumed_from = Some(event.position);
+                    self.resumed_until = Some(Instant::now() + NOTICE_SPAN);
+                }
             }
             EventKind::State(_)
             | EventKind::Decision(_)
+            | EventKind::Granted { .. }
+            | EventKind::TracksKnown
             | EventKind::RepresentationSwitched { .. } => {}
-            _ => {
-                if self.playback.phase == Phase::Stalled {
-                    self.stalled_since = Some(event.at);
-                }
-                let text = crate::commands::event_text(event);
-                self.playback.notice = Some(text);
+            EventKind::AllEdgesDown | EventKind::InsecureTls => {
+                self.lasting_notice(crate::commands::event_text(event))
             }
+            EventKind::GrantFailed { .. }
+            | EventKind::TrackRefused { .. }
+            | EventKind::FailedOver { .. }
+            | EventKind::EdgeState { .. }
+            | EventKind::EdgesBack
+            | EventKind::NotDecoded { .. }
+            | EventKind::RecordingFailed { .. }
+            | EventKind::Missed { .. }
+            | _ => self.notice(crate::commands::event_text(event)),
         }
         matches!(
             event.kind,
@@ -211,9 +245,30 @@ impl Feed {
         )
     }
 
+    /// Keeps a decision, unless it only repeats the last of its kind.
+    fn decision(&mut self, decision: Decision) {
+        let mut newest = self.decisions.iter().rev();
+        let last = newest.find(|last| last.kind == decision.kind);
+        if last.is_some_and(|last| last.text == decision.text) {
+            return;
+        }
+        if self.decisions.len() == DECISIONS_MAX {
+            self.decisions.pop_front();
+        }
+        self.decisions.push_back(decision);
+    }
+
     fn refresh(&mut self) {
         let snapshot = self.player.snapshot();
         let now = Instant::now();
+        if self.notice_until.is_some_and(|until| now >= until) {
+            self.notice_until = None;
+            self.playback.notice = None;
+        }
+        if self.resumed_until.is_some_and(|until| now >= until) {
+            self.resumed_until = None;
+            self.playback.resumed_from = None;
+        }
         if now.duration_since(self.sampled_at) >= HISTORY_EVERY {
             self.sampled_at = now;
             if self.history.len() == HISTORY_MAX {
@@ -260,12 +315,7 @@ impl Feed {
             .map(|cue| cue.text.as_str())
             .collect::<Vec<_>>()
             .join("\n");
-        playback.sound_note = self
-            .speaker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note()
-            .map(str::to_owned);
+        playback.sound_note = super::sound::note(&self.speaker);
         playback.stall_count = u32::try_from(session.stalls).unwrap_or(u32::MAX);
         playback.failover_count = u32::try_from(session.failovers).unwrap_or(u32::MAX);
         playback.decisions = self.decisions.iter().cloned().collect();

@@ -4,7 +4,7 @@
 mod feed;
 #[cfg(feature = "video")]
 mod pictures;
-mod sound;
+pub(crate) mod sound;
 
 use std::fs::File;
 use std::future::Future;
@@ -16,10 +16,11 @@ use nearcast_player::{MediaTime, Player, PlayerBuilder, SessionReport};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::sound::{AudioOutput as _, Format, Sound};
+use crate::sound::{AudioOutput as _, Sound};
 use crate::tui::graphics::Wish;
 use crate::tui::{self, Command, End, Feeds, Picture, PixelSize, TuiError};
 use feed::Feed;
+pub(crate) use feed::RESUMED_MIN;
 
 /// What the screen needs beside the player.
 pub(crate) struct Screen {
@@ -29,8 +30,8 @@ pub(crate) struct Screen {
     pub(crate) log: Option<File>,
     /// The title's name until the player knows better.
     pub(crate) title: String,
-    /// Where playback is taken up again, if not at the start.
-    pub(crate) resumed_from: Option<MediaTime>,
+    /// Whether to say where playback is taken up again: the viewer did not say where to start.
+    pub(crate) tells_place: bool,
     /// Ends by itself after this much wall time.
     pub(crate) duration: Option<Duration>,
     /// Leaves the sound device alone.
@@ -84,7 +85,7 @@ pub(crate) async fn show(
     screen: Screen,
     with_player: impl FnOnce(&Player),
 ) -> Result<Shown, ScreenError> {
-    let speaker = open_sound(screen.silent).await;
+    let speaker = sound::open(screen.silent, screen.log.as_ref()).await;
     let (pictures, pictures_rx) = watch::channel::<Option<Picture>>(None);
     let (size, size_rx) = watch::channel::<Option<PixelSize>>(None);
     let builder = builder.audio_sink(sound::Speaker::new(Arc::clone(&speaker)));
@@ -105,7 +106,7 @@ pub(crate) async fn show(
         speaker,
         screen.edges,
         screen.title,
-        screen.resumed_from,
+        screen.tells_place,
         size,
     );
     let (playback, driving) = feed.start(commands_rx, screen.duration, stop.clone());
@@ -141,23 +142,6 @@ pub(crate) async fn show(
         length: snapshot.duration,
         signal,
     })
-}
-
-/// Opens the sound device off the runtime's threads, or keeps time without one.
-async fn open_sound(silent: bool) -> Arc<Mutex<Sound>> {
-    let began = tokio::time::Instant::now();
-    let clock: crate::sound::Clock = Arc::new(move || {
-        nearcast_units::Instant::ZERO + tokio::time::Instant::now().duration_since(began)
-    });
-    let of_device = Arc::clone(&clock);
-    let opened = if silent {
-        None
-    } else {
-        tokio::task::spawn_blocking(move || Sound::open(of_device, Format::USUAL))
-            .await
-            .ok()
-    };
-    Arc::new(Mutex::new(opened.unwrap_or_else(|| Sound::silent(clock))))
 }
 
 /// Sets loudness and muting.

@@ -1,15 +1,42 @@
 //! The player's sound to the terminal player's output.
 
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nearcast_player::{AudioFormat, AudioSink, MediaTime};
 
-use crate::sound::{AudioOutput as _, Block, Format, Push, Sound};
+use crate::sound::{AudioOutput as _, Block, Clock, Format, Push, Sound};
+use crate::tui::terminal::hush_stderr;
+
+/// Opens the sound device off the runtime's threads, or keeps time without one. What libraries print
+/// meanwhile does not reach the terminal.
+pub(crate) async fn open(silent: bool, log: Option<&File>) -> Arc<Mutex<Sound>> {
+    let began = tokio::time::Instant::now();
+    let clock: Clock = Arc::new(move || {
+        nearcast_units::Instant::ZERO + tokio::time::Instant::now().duration_since(began)
+    });
+    let of_device = Arc::clone(&clock);
+    let opened = if silent {
+        None
+    } else {
+        let _hush = hush_stderr(log);
+        tokio::task::spawn_blocking(move || Sound::open(of_device, Format::USUAL))
+            .await
+            .ok()
+    };
+    Arc::new(Mutex::new(opened.unwrap_or_else(|| Sound::silent(clock))))
+}
+
+/// Returns why nothing is heard, if so.
+pub(crate) fn note(sound: &Mutex<Sound>) -> Option<String> {
+    let sound = sound.lock().unwrap_or_else(PoisonError::into_inner);
+    sound.note().map(str::to_owned)
+}
 
 /// Writes what the player decodes. The player knows which media time it wrote last and how much of it is
 /// still queued, so blocks only have to follow each other: their times count from the last flush.
-pub(super) struct Speaker {
+pub(crate) struct Speaker {
     sound: Arc<Mutex<Sound>>,
     format: Format,
     frames: u64,
@@ -21,7 +48,7 @@ pub(super) struct Speaker {
 const BLOCK_FRAMES: usize = 2048;
 
 impl Speaker {
-    pub(super) const fn new(sound: Arc<Mutex<Sound>>) -> Self {
+    pub(crate) const fn new(sound: Arc<Mutex<Sound>>) -> Self {
         Self {
             sound,
             format: Format::USUAL,
@@ -72,9 +99,9 @@ impl AudioSink for Speaker {
     fn queued(&self) -> Duration {
         let mut sound = self.lock();
         let queued = sound.queued();
-        // What the device holds is heard later than the queue's end says.
-        match sound.position() {
-            Some(anchor) => queued.max(self.now().since(anchor.media_time)),
+        // What the device holds is heard later than what waits here says.
+        match sound.heard() {
+            Some(heard) => queued.max(self.now().since(heard)),
             None => queued,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcast_units::Ratio;
+use nearcast_units::{MediaTime, Ratio};
 
 use super::device::DeviceOutput;
 use super::null::NullOutput;
@@ -71,6 +71,13 @@ impl Sound {
     #[must_use]
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// Returns the place that is heard now; `None` before the first sample.
+    #[must_use]
+    pub fn heard(&mut self) -> Option<MediaTime> {
+        let anchor = self.output().position()?;
+        Some(anchor.at((self.clock)()))
     }
 
     /// Returns the output in use. A device that was lost is replaced here, with all that it had not played.

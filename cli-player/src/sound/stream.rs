@@ -29,6 +29,28 @@ pub enum OpenError {
 /// How long a sound system may take to answer. One that hangs must not hold up the picture.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Keeps what ALSA has to say about devices that are not there off standard error, in this thread.
+#[cfg(target_os = "linux")]
+struct AlsaMessages(std::rc::Rc<std::cell::RefCell<alsa::Output>>);
+
+#[cfg(target_os = "linux")]
+impl AlsaMessages {
+    /// `None` when ALSA cannot: then it prints.
+    fn collect() -> Option<Self> {
+        alsa::Output::local_error_handler().ok().map(Self)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for AlsaMessages {
+    fn drop(&mut self) {
+        let text = self.0.borrow().to_string();
+        for line in text.lines() {
+            tracing::debug!(line, "ALSA");
+        }
+    }
+}
+
 /// A thread that owns the stream: opening may hang, and some streams must stay on their thread.
 #[derive(Debug)]
 pub(super) struct StreamThread {
@@ -42,14 +64,18 @@ impl StreamThread {
         let (answer, opened) = sync_channel(1);
         std::thread::Builder::new()
             .name("sound".to_owned())
-            .spawn(move || match open(clock, wanted) {
-                // When nobody waits for the answer any more, the stream ends at once.
-                Ok((stream, feed)) => {
-                    if answer.send(Ok(feed)).is_ok() {
-                        hold(stream, &stopped);
+            .spawn(move || {
+                #[cfg(target_os = "linux")]
+                let _messages = AlsaMessages::collect();
+                match open(clock, wanted) {
+                    // When nobody waits for the answer any more, the stream ends at once.
+                    Ok((stream, feed)) => {
+                        if answer.send(Ok(feed)).is_ok() {
+                            hold(stream, &stopped);
+                        }
                     }
+                    Err(error) => drop(answer.send(Err(error))),
                 }
-                Err(error) => drop(answer.send(Err(error))),
             })
             .map_err(|error| OpenError::Refused(error.to_string()))?;
         let feed = match opened.recv_timeout(PATIENCE) {

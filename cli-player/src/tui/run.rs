@@ -116,7 +116,8 @@ pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
                 Err(_) => ui.end = Some(End::Stopped),
             },
             Ok(()) = feeds.pictures.changed() => {
-                ui.picture(feeds.pictures.borrow_and_update().clone());
+                let picture = feeds.pictures.borrow_and_update().clone();
+                ui.picture(picture).map_err(failed("drawing"))?;
             }
             event = signals.next() => ui.signal(event).map_err(failed("taking it back"))?,
             () = feeds.stop.cancelled() => ui.end = Some(End::Stopped),
@@ -126,8 +127,15 @@ pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
     Ok(end)
 }
 
-/// 30 frames a second at most: what a terminal takes (a full screen costs tmux 14 ms).
+/// The screen is looked at this often for anything but pictures.
 const FRAME: Duration = Duration::from_millis(33);
+/// A picture is drawn as soon as it comes, so that it is not late against the sound, but no sooner than this
+/// after the last frame: a full screen costs tmux 14 ms.
+const PICTURE_GAP: Duration = Duration::from_millis(25);
+/// While pictures flow, everything else is drawn with them.
+const OTHER_GAP: Duration = Duration::from_millis(60);
+/// An answer to a key is read by then.
+const ANSWER_SPAN: Duration = Duration::from_secs(5);
 
 /// How long the last frame may take to get out before the terminal is given back.
 const LAST_FRAME: Duration = Duration::from_millis(500);
@@ -177,6 +185,11 @@ struct Ui {
     wanted: Option<PixelSize>,
     commands: mpsc::Sender<Command>,
     is_dirty: bool,
+    /// Whether the newest picture was not drawn yet.
+    is_picture_new: bool,
+    drawn_at: Option<Instant>,
+    /// When the answer to the last key goes.
+    answered_at: Option<Instant>,
     is_suspended: bool,
     needs_clear: bool,
     end: Option<End>,
@@ -207,6 +220,9 @@ impl Ui {
             wanted: None,
             commands: feeds.commands.clone(),
             is_dirty: true,
+            is_picture_new: false,
+            drawn_at: None,
+            answered_at: None,
             is_suspended: false,
             needs_clear: true,
             end: None,
@@ -218,9 +234,12 @@ impl Ui {
         self.is_dirty = true;
     }
 
-    fn picture(&mut self, picture: Option<Picture>) {
+    fn picture(&mut self, picture: Option<Picture>) -> io::Result<()> {
         self.state.picture = picture;
         self.is_dirty = true;
+        self.state.frames_dropped += u64::from(self.is_picture_new && !self.is_suspended);
+        self.is_picture_new = true;
+        self.draw(PICTURE_GAP)
     }
 
     fn input(&mut self, input: Input) {
@@ -230,6 +249,7 @@ impl Ui {
                 if let Some(command) = update(&mut self.state, key) {
                     self.command(command);
                 }
+                self.answered_at = Some(Instant::now());
             }
             Input::Redraw | Input::Resize => self.needs_clear = true,
             Input::Suspend => self.suspend(),
@@ -268,7 +288,7 @@ impl Ui {
         Ok(())
     }
 
-    /// Draws if there is something new and the terminal has taken the last frame.
+    /// Looks after everything that no event brings.
     fn tick(&mut self) -> io::Result<()> {
         if self.writer.has_failed() {
             return Err(io::Error::other("nothing can be written to it any more"));
@@ -276,14 +296,30 @@ impl Ui {
         if !self.is_suspended && !terminal::is_active() {
             self.end = Some(End::Panicked);
         }
-        if self.is_suspended || !self.is_dirty || self.end.is_some() {
-            return Ok(());
+        if self
+            .answered_at
+            .is_some_and(|at| at.elapsed() >= ANSWER_SPAN)
+        {
+            self.answered_at = None;
+            self.is_dirty |= self.state.answer.take().is_some();
         }
-        if !self.writer.is_idle() {
-            self.state.frames_dropped += 1;
+        self.draw(if self.is_picture_new {
+            PICTURE_GAP
+        } else {
+            OTHER_GAP
+        })
+    }
+
+    /// Draws if there is something new, the last frame is old enough and the terminal has taken it.
+    fn draw(&mut self, gap: Duration) -> io::Result<()> {
+        let is_soon = self.drawn_at.is_some_and(|at| at.elapsed() < gap);
+        let is_idle = self.is_suspended || !self.is_dirty || self.end.is_some();
+        if is_soon || is_idle || !self.writer.is_idle() {
             return Ok(());
         }
         self.is_dirty = false;
+        self.is_picture_new = false;
+        self.drawn_at = Some(Instant::now());
         let frame = self.frame()?;
         self.writer.send(frame);
         Ok(())

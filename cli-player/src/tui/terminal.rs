@@ -19,6 +19,8 @@ struct Taken {
 }
 
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+/// Standard error while [`hush_stderr`] holds it back.
+static HUSHED: Mutex<Option<OwnedFd>> = Mutex::new(None);
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 /// Held while bytes are written, so that the last ones do not fall into the middle of a frame.
 static OUTPUT: Mutex<()> = Mutex::new(());
@@ -92,7 +94,7 @@ impl Session {
             return Err(io::Error::other("the terminal is in use already"));
         }
         crossterm::terminal::enable_raw_mode()?;
-        let stderr = self.redirect_stderr();
+        let stderr = redirect_stderr(self.stderr_to.as_ref());
         if let Err(error) = write_all(ENTER) {
             give_back(Taken { stderr });
             return Err(error);
@@ -101,22 +103,53 @@ impl Session {
         ACTIVE.store(true, Ordering::Release);
         Ok(())
     }
+}
 
-    /// Returns the old standard error if it was replaced. A failure costs a clean screen, no more.
-    fn redirect_stderr(&self) -> Option<OwnedFd> {
-        let stderr = rustix::stdio::stderr();
-        let null;
-        let target = if let Some(file) = &self.stderr_to {
-            file.as_fd()
-        } else if rustix::termios::isatty(stderr) {
-            null = File::options().write(true).open("/dev/null").ok()?;
-            null.as_fd()
-        } else {
-            return None;
-        };
-        let old = rustix::io::fcntl_dupfd_cloexec(stderr, 3).ok()?;
-        rustix::stdio::dup2_stderr(target).ok()?;
-        Some(old)
+/// Returns the old standard error if it was replaced. A failure costs a clean screen, no more.
+fn redirect_stderr(to: Option<&File>) -> Option<OwnedFd> {
+    let stderr = rustix::stdio::stderr();
+    let null;
+    let target = if let Some(file) = to {
+        file.as_fd()
+    } else if rustix::termios::isatty(stderr) {
+        null = File::options().write(true).open("/dev/null").ok()?;
+        null.as_fd()
+    } else {
+        return None;
+    };
+    let old = rustix::io::fcntl_dupfd_cloexec(stderr, 3).ok()?;
+    rustix::stdio::dup2_stderr(target).ok()?;
+    Some(old)
+}
+
+/// Keeps what libraries print off standard error while no screen is shown, until the value is dropped: it
+/// goes to `to`; when that is `None` and standard error is a terminal, nowhere. A panic is still read.
+///
+/// For a moment, such as opening a sound device: our own messages are held back too.
+#[must_use]
+pub fn hush_stderr(to: Option<&File>) -> Hush {
+    install_panic_hook();
+    let mut hushed = lock(&HUSHED);
+    if hushed.is_none() {
+        *hushed = redirect_stderr(to);
+    }
+    Hush(())
+}
+
+/// Standard error is held back while this lives.
+#[derive(Debug)]
+pub struct Hush(());
+
+impl Drop for Hush {
+    fn drop(&mut self) {
+        unhush();
+    }
+}
+
+fn unhush() {
+    if let Some(stderr) = lock(&HUSHED).take() {
+        // Nothing is left to try when this fails.
+        rustix::stdio::dup2_stderr(stderr).ok();
     }
 }
 
@@ -133,6 +166,7 @@ pub fn restore() {
     if let Some(taken) = taken {
         give_back(taken);
     }
+    unhush();
 }
 
 /// Tells whether the terminal is ours. It stops being so when any thread panics.

@@ -56,6 +56,7 @@ pub fn update(state: &mut ViewState, key: Key) -> Option<Command> {
         Key::Char('-' | '_') => volume(state, -VOLUME_STEP_PERCENT),
         Key::Char('m') => {
             state.playback.muted = !state.playback.muted;
+            answer_loudness(state);
             Some(Command::SetMuted(state.playback.muted))
         }
         Key::Char('a') => next_audio(state),
@@ -150,7 +151,20 @@ fn volume(state: &mut ViewState, step_percent: i32) -> Option<Command> {
     let volume = Ratio::new(f64::from(percent.clamp(0, 100)) / 100.0).unwrap_or(Ratio::ONE);
     state.playback.volume = volume;
     state.playback.muted = false;
+    answer_loudness(state);
     Some(Command::SetVolume(volume))
+}
+
+/// Says how loud it is now: where details are hidden nothing else does.
+fn answer_loudness(state: &mut ViewState) {
+    let answer = if state.playback.sound_note.is_some() {
+        "nothing is heard: there is no sound device".to_owned()
+    } else if state.playback.muted {
+        "muted".to_owned()
+    } else {
+        format!("volume {} %", super::view::percent(state.playback.volume))
+    };
+    state.answer = Some(answer);
 }
 
 fn next_audio(state: &mut ViewState) -> Option<Command> {

@@ -200,8 +200,10 @@ impl Places {
         let [header, middle, seek, buffers, decisions, notice, hints] =
             Layout::vertical([LINE, REST, LINE, LINE, Constraint::Length(8), LINE, LINE])
                 .areas(area);
+        // A screen much wider than the smallest large one has room for long names.
+        let side = (54 + area.width.saturating_sub(LARGE_MIN.0) / 4).min(66);
         let [picture, _, side] =
-            Layout::horizontal([REST, LINE, Constraint::Length(54)]).areas(middle);
+            Layout::horizontal([REST, LINE, Constraint::Length(side)]).areas(middle);
         let [edges, ladder, status] =
             Layout::vertical([Constraint::Length(12), REST, Constraint::Length(4)]).areas(side);
         Self {

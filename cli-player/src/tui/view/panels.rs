@@ -13,80 +13,109 @@ use crate::tui::state::{Edge, EdgeState, Playback, RungChoice, Track, ViewState}
 const EDGES_MAX: usize = 10;
 
 pub(super) fn edges(frame: &mut Frame<'_>, area: Rect, playback: &Playback, theme: &Theme) {
-    // Site and bytes are for wide screens only.
-    let wide = area.width >= 50;
-    let mut lines = vec![Line::styled(edge_heading(wide), theme.dim())];
+    let columns = EdgeColumns::of(area, playback);
+    let mut lines = vec![Line::styled(columns.heading(), theme.dim())];
     if playback.edges.is_empty() {
         lines.push(Line::styled("  no edges yet", theme.dim()));
     }
     for edge in playback.edges.iter().take(EDGES_MAX) {
-        lines.push(edge_line(edge, wide, theme));
+        lines.push(columns.line(edge, theme));
     }
     frame.render_widget(ratatui::text::Text::from(lines), area);
 }
 
-fn edge_heading(wide: bool) -> String {
-    if wide {
-        format!(
-            "  {} {} {} pr {:>6} {:>6} {:>8}",
-            cell("edge", 10),
-            cell("site", 6),
-            cell("state", 7),
-            "ttfb",
-            "rate",
-            "bytes"
-        )
-    } else {
-        format!(
-            "  {} {} pr {:>6} {:>6}",
-            cell("edge", 11),
+/// How wide the columns of the table are that hold names.
+struct EdgeColumns {
+    id: usize,
+    /// Site and bytes are for wide screens only.
+    site: Option<usize>,
+}
+
+/// What the other columns take: the mark, state, protocol, first byte, rate.
+const EDGE_REST: usize = 26;
+/// What the bytes take.
+const EDGE_BYTES: usize = 9;
+
+impl EdgeColumns {
+    /// Names get the room they need; when there is too little, sites are cut before ids.
+    fn of(area: Rect, playback: &Playback) -> Self {
+        let longest = |text: fn(&Edge) -> &str, heading: &str| {
+            let edges = playback.edges.iter().take(EDGES_MAX);
+            let widths = edges.map(|edge| Span::raw(text(edge)).width());
+            widths.max().unwrap_or(0).max(heading.len())
+        };
+        let room = usize::from(area.width).saturating_sub(EDGE_REST);
+        let id = longest(|edge| &edge.id, "edge");
+        let is_wide = area.width >= 50;
+        if !is_wide {
+            return Self {
+                id: id.min(room),
+                site: None,
+            };
+        }
+        let room = room.saturating_sub(EDGE_BYTES + 1);
+        let site = longest(|edge| &edge.site, "site");
+        let id = id.min(room.saturating_sub(site).max(room * 2 / 3));
+        Self {
+            id,
+            site: Some(site.min(room.saturating_sub(id))),
+        }
+    }
+
+    fn heading(&self) -> String {
+        let mut heading = format!("  {} ", cell("edge", self.id));
+        if let Some(site) = self.site {
+            heading.push_str(&format!("{} ", cell("site", site)));
+        }
+        heading.push_str(&format!(
+            "{} pr {:>6} {:>6}",
             cell("state", 7),
             "ttfb",
             "rate"
-        )
-    }
-}
-
-fn edge_line(edge: &Edge, wide: bool, theme: &Theme) -> Line<'static> {
-    let (word, state_style) = edge_state(edge, theme);
-    let id_style = if edge.in_use {
-        theme.chosen()
-    } else {
-        theme.text()
-    };
-    let protocol = match edge.protocol.as_deref() {
-        Some("http1") => "h1",
-        Some(protocol) => protocol,
-        None => "-",
-    };
-    let unknown = || "-".to_owned();
-    let ttfb = edge.ttfb.map_or_else(unknown, |ttfb| {
-        format!("{} ms", ttfb.as_millis().min(9_999))
-    });
-    let rate = edge.throughput.map_or_else(unknown, words::rate);
-    let mut spans = vec![
-        Span::styled(if edge.in_use { "▶ " } else { "  " }, theme.chosen()),
-        Span::styled(cell(&edge.id, if wide { 10 } else { 11 }), id_style),
-        Span::raw(" "),
-    ];
-    if wide {
-        spans.push(Span::styled(
-            format!("{} ", cell(&edge.site, 6)),
-            theme.dim(),
         ));
+        if self.site.is_some() {
+            heading.push_str(&format!(" {:>8}", "bytes"));
+        }
+        heading
     }
-    spans.push(Span::styled(cell(word, 7), state_style));
-    spans.push(Span::styled(
-        format!(" {} {ttfb:>6} {rate:>6}", cell(protocol, 2)),
-        theme.text(),
-    ));
-    if wide {
+
+    fn line(&self, edge: &Edge, theme: &Theme) -> Line<'static> {
+        let (word, state_style) = edge_state(edge, theme);
+        let id_style = if edge.in_use {
+            theme.chosen()
+        } else {
+            theme.text()
+        };
+        let protocol = match edge.protocol.as_deref() {
+            Some("http1") => "h1",
+            Some(protocol) => protocol,
+            None => "-",
+        };
+        let unknown = || "-".to_owned();
+        let ttfb = edge.ttfb.map_or_else(unknown, |ttfb| {
+            format!("{} ms", ttfb.as_millis().min(9_999))
+        });
+        let rate = edge.throughput.map_or_else(unknown, words::rate);
+        let mut spans = vec![
+            Span::styled(if edge.in_use { "▶ " } else { "  " }, theme.chosen()),
+            Span::styled(cell(&edge.id, self.id), id_style),
+            Span::raw(" "),
+        ];
+        if let Some(site) = self.site {
+            let text = format!("{} ", cell(&edge.site, site));
+            spans.push(Span::styled(text, theme.dim()));
+        }
+        spans.push(Span::styled(cell(word, 7), state_style));
         spans.push(Span::styled(
-            format!(" {:>8}", words::amount(edge.bytes)),
+            format!(" {} {ttfb:>6} {rate:>6}", cell(protocol, 2)),
             theme.text(),
         ));
+        if self.site.is_some() {
+            let text = format!(" {:>8}", words::amount(edge.bytes));
+            spans.push(Span::styled(text, theme.text()));
+        }
+        Line::from(spans)
     }
-    Line::from(spans)
 }
 
 fn edge_state(edge: &Edge, theme: &Theme) -> (&'static str, Style) {
