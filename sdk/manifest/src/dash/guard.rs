@@ -59,6 +59,12 @@ pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
                 depth = depth.saturating_sub(1);
                 ended |= depth == 0;
             }
+            // What comes most often in a manifest's place: a web page that says that there is none.
+            Event::DocType(name) if is_html(&name) => {
+                return Err(ManifestError::NotAManifest {
+                    found: String::from("a web page"),
+                });
+            }
             Event::DocType(_) => {
                 return Err(ManifestError::malformed(
                     "document type declarations are not allowed",
@@ -86,6 +92,11 @@ pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
         return Err(ManifestError::malformed("the document is cut off"));
     }
     Ok(())
+}
+
+fn is_html(doctype: &str) -> bool {
+    let name = doctype.split_whitespace().next();
+    name.is_some_and(|name| name.eq_ignore_ascii_case("html"))
 }
 
 fn check_element(

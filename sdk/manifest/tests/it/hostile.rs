@@ -25,6 +25,8 @@ fn what_is_no_manifest_is_told_apart() {
         "hello",
         "{\"a\":1}",
         "<html><body/></html>",
+        "<!DOCTYPE html><html><body><br></body></html>",
+        "<!doctype HTML PUBLIC \"-//W3C//DTD HTML 4.01//EN\"><p>",
         "<a:x/>",
         "\u{0}\u{1}",
     ] {
