@@ -14,6 +14,9 @@ BINARIES := nearcast nearcast-backend nearcast-edge
 # neither optimisation nor LTO is paid for.
 DENY_VERSION := 0.20.2
 DENY := target/tools/$(DENY_VERSION)/bin/cargo-deny
+SHAKA_VERSION := 3.4.2
+SHAKA_DIR := target/tools/shaka
+SHAKA := $(SHAKA_DIR)/$(SHAKA_VERSION)
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -21,8 +24,14 @@ help: ## Show this list
 setup: ## Install the system packages a build needs (only those that are missing)
 	@.ci/setup
 
-setup-test: ## Install those of the tests too
+setup-test: ## Install those of the tests too, and a foreign packager
 	@.ci/setup test
+	@$(MAKE) --no-print-directory $(SHAKA)
+
+# The tests play what Shaka Packager makes. It comes as ready programs for all systems in one npm package.
+$(SHAKA):
+	npm install --silent --no-audit --no-fund --no-save --prefix $(SHAKA_DIR) shaka-packager@$(SHAKA_VERSION)
+	@touch $@
 
 build: setup ## Build the release binaries into target/release
 	$(CARGO) build --release $(addprefix --bin ,$(BINARIES))

@@ -1,0 +1,239 @@
+//! Whatever is wrong outside: one clear line, the right exit status, nothing half-written, no panic.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::edges::{Backend, Edge};
+use crate::play::{Failing, nearcast};
+use crate::program::{Ended, Program};
+use crate::room::{Room, binary};
+use crate::title::{linked_title, replace, rungs, title};
+use crate::web::Nginx;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A server with titles that are broken in one way each.
+async fn broken_titles(room: &Room) -> Nginx {
+    let root = room.folder("root");
+    room.file("root/page.mpd", "<!DOCTYPE html><html><body><h1>Welcome</h1></body></html>");
+    room.file("root/page.m3u8", "Please log in to the hotel's network.");
+    let mpd = fs::read(title().join("stream.mpd")).unwrap();
+    room.file("root/cut.mpd", &mpd[..mpd.len() / 2]);
+    let each = |name: &str, file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+        let folder = linked_title(room, &format!("root/{name}"));
+        for rung in rungs() {
+            let path = folder.join(rung).join(file);
+            let bytes = fs::read(&path).unwrap();
+            replace(&path, change(bytes));
+        }
+    };
+    each("zeros", "00001.m4s", &|bytes| vec![0; bytes.len()]);
+    each("cut", "00001.m4s", &|mut bytes| {
+        bytes.truncate(bytes.len() / 3);
+        bytes
+    });
+    // The first box claims to be larger than anything.
+    each("huge", "00001.m4s", &|mut bytes| {
+        bytes[..4].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
+        bytes
+    });
+    each("init", "init.mp4", &|_| b"not an init segment".to_vec());
+    let folder = linked_title(room, "root/gone");
+    for rung in rungs() {
+        fs::remove_file(folder.join(rung).join("00001.m4s")).unwrap();
+    }
+    Nginx::start(room, "nginx", &root, None).await
+}
+
+#[tokio::test]
+async fn what_is_no_title_is_told_apart() {
+    let room = Room::new();
+    let nginx = broken_titles(&room).await;
+    let host = nginx.edge();
+    for (name, path, code, texts) in [
+        ("page", "page.mpd", "manifest.not_a_manifest", ["not a DASH or HLS manifest", "a web page"]),
+        ("words", "page.m3u8", "manifest.not_a_manifest", ["not a DASH or HLS manifest", "Please log in"]),
+        ("half", "cut.mpd", "manifest.malformed", ["malformed manifest", "Package the title again"]),
+        ("zeros", "zeros/stream.mpd", "media.malformed", ["broken on every edge", "packaged again"]),
+        ("cut", "cut/stream.mpd", "media.truncated", ["broken on every edge", "packaged again"]),
+        ("huge", "huge/stream.mpd", "media.truncated", ["broken on every edge", "packaged again"]),
+        ("init", "init/stream.mpd", "media.malformed", ["broken on every edge", "packaged again"]),
+        ("none", "nothing.mpd", "edge.not_found", ["no edge has the manifest", "check the title or address"]),
+        ("gone", "gone/stream.mpd", "edge.not_found", ["no edge has", "check the title or address"]),
+    ] {
+        let url = nginx.url(path);
+        let failed = Failing::start(&room, name, &["play", &url]).failed(20).await;
+        failed.assert_says(code, &texts);
+        failed.assert_says(code, &[&host]);
+    }
+}
+
+/// Nobody there, or nobody who may be trusted: it is tried for 15 s, then told.
+#[tokio::test]
+async fn nobody_to_play_from_is_told_after_a_while() {
+    let room = Room::new();
+    let edge = Edge::start(&room, "edge", None, &[]).await;
+    let backend = Backend::start(&room, &title().join("catalogue.toml"), &[]).await;
+    // Taken by a listener that accepts and says nothing, or by nobody.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let nobody = format!("127.0.0.1:{}", crate::room::free_port());
+    let (http_nobody, https_nobody) = (format!("http://{nobody}/x.mpd"), format!("https://{nobody}"));
+    let http_silent = format!("http://{silent}/x.mpd");
+    let https_silent = format!("https://{silent}");
+
+    let untrusted = edge.base_url.strip_prefix("https://").unwrap().trim_end_matches('/');
+    let strange = backend.url.strip_prefix("https://").unwrap().trim_end_matches('/');
+    let cases: [(&str, Vec<&str>, &str, Vec<&str>); 7] = [
+        ("closed", vec!["play", &http_nobody], "net.connect_refused", vec![&nobody, "refused", "is the server running"]),
+        ("mute", vec!["play", &http_silent], "net.", vec![&silent]),
+        ("no-backend", vec!["play", "demo", "--backend", &https_nobody], "backend.unreachable", vec![&nobody, "cannot be reached", "Check its address"]),
+        ("mute-backend", vec!["play", "demo", "--backend", &https_silent], "backend.timeout", vec![&silent, "in time", "Check the network"]),
+        ("untrusted", vec!["play", "title/stream.mpd", "--edge", &edge.base_url], "net.tls_certificate", vec![untrusted, "certificate", "--ca"]),
+        ("strange", vec!["play", "demo", "--backend", &backend.url], "backend.tls", vec![strange, "UnknownIssuer", "--ca"]),
+        ("no-edges", backend.play("demo"), "play.no_edges", vec!["0 appliances are known", "Try again later"]),
+    ];
+    let failing: Vec<_> = cases
+        .iter()
+        .map(|(name, arguments, ..)| Failing::start(&room, name, arguments))
+        .collect();
+    for (failing, (_, _, code, texts)) in failing.into_iter().zip(&cases) {
+        let failed = failing.failed(30).await;
+        failed.assert_says(code, texts);
+    }
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_told_with_status_two() {
+    let room = Room::new();
+    let not_pem = room.file("not.pem", "nothing");
+    for (name, arguments, texts) in [
+        ("duration", vec!["http://127.0.0.1:9/x.mpd", "--duration", "soon"], ["`soon`", "90s"]),
+        ("http", vec!["http://127.0.0.1:9/x.mpd", "--http", "h4"], ["h4", "http1"]),
+        ("cap", vec!["http://127.0.0.1:9/x.mpd", "--cap", "fast"], ["`fast`", "1500kbps"]),
+        ("source", vec!["demo"], ["`demo` is a title", "--backend"]),
+        ("scheme", vec!["ftp://127.0.0.1/x.mpd"], ["`ftp://127.0.0.1/x.mpd`", "http"]),
+        ("ca", vec!["http://127.0.0.1:9/x.mpd", "--ca", not_pem.to_str().unwrap()], ["certificate authority", "PEM"]),
+        ("edge", vec!["x.mpd", "--edge", "127.0.0.1:9"], ["127.0.0.1:9", "http"]),
+    ] {
+        let mut command = nearcast(&room);
+        command.arg("play").args(arguments).arg("--headless");
+        let ended = Program::start(&room, name, command).ended(SOON).await;
+        assert_eq!(ended.status, Some(2), "{name}: {}", ended.err);
+        assert_eq!(ended.out, "", "{name}");
+        assert_calm(&ended);
+        for text in texts {
+            assert!(ended.err.contains(text), "{name}: no {text:?} in {}", ended.err);
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let room = Room::new();
+    let nginx = broken_titles(&room).await;
+    let url = nginx.url("zeros/master.m3u8");
+    // No folder can be made below a file.
+    let below = room.file("file", "x").join("below");
+    let below = below.to_str().unwrap();
+    for (name, arguments, code) in [
+        ("ca", ["--ca", below], "player.ca"),
+        ("frames", ["--frames", below], "player.frames"),
+        ("record", ["--record", below], "player.record"),
+        ("log", ["--log", below], "player.log"),
+    ] {
+        let mut command = nearcast(&room);
+        command.args(["play", &url, "--headless"]).args(arguments);
+        let ended = Program::start(&room, name, command).ended(SOON).await;
+        assert_one_line(&ended, "nearcast", code, &[below]);
+    }
+    // A report goes wrong at the end, or before anything is played.
+    let mut command = nearcast(&room);
+    let good = nginx.url("cut.mpd");
+    command.args(["play", &good, "--headless", "--report", below]);
+    let ended = Program::start(&room, "report", command).ended(SOON).await;
+    assert_one_line(&ended, "nearcast", "player.report", &[below]);
+}
+
+#[tokio::test]
+async fn a_failed_play_leaves_a_whole_report_or_none() {
+    let room = Room::new();
+    let nginx = broken_titles(&room).await;
+    let url = nginx.url("cut.mpd");
+    let folder = room.folder("reports");
+    let report = folder.join("report.json");
+    let mut command = nearcast(&room);
+    command.args(["play", &url, "--headless", "--report"]).arg(&report);
+    let ended = Program::start(&room, "play", command).ended(SOON).await;
+    assert_one_line(&ended, "nearcast", "manifest.malformed", &[]);
+    let text = fs::read(&report).unwrap();
+    let report: nearcast_protocol::report::SessionReport = serde_json::from_slice(&text).unwrap();
+    assert_eq!(report.error.unwrap().code, "manifest.malformed");
+    assert_eq!((report.startup_s, report.segments.len()), (None, 0));
+    assert_eq!(names(&folder), ["report.json"]);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let room = Room::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let programs: [(&str, &[&str]); 2] =
+        [("nearcast-backend", &["--ca-dir", "ca-b"]), ("nearcast-edge", &["--ca-dir", "ca-e", "--id", "a", "--root", "."])];
+    for (name, arguments) in programs {
+        let mut command = Command::new(binary(name));
+        command.current_dir(room.path()).args(arguments).args(["--listen", &address]);
+        let ended = Program::start(&room, name, command).ended(SOON).await;
+        assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+        assert_calm(&ended);
+        let lines: Vec<&str> = ended.err.lines().collect();
+        let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
+        assert!(line.starts_with(name) && line.contains(&port) && line.contains("in use"), "{line}");
+        assert!(line.contains("choose another"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_title_cannot_be_made_without_ffmpeg() {
+    let room = Room::new();
+    let empty = room.folder("empty");
+    let media = room.folder("media");
+    let mut command = nearcast(&room);
+    command
+        .env("PATH", &empty)
+        .args(["demo", "--headless", "--duration", "5s", "--title-dir"])
+        .arg(media.join("title"));
+    let ended = Program::start(&room, "demo", command).ended(SOON).await;
+    assert_one_line(&ended, "nearcast", "demo.title", &["`ffmpeg` was not found", "install FFmpeg"]);
+    assert_eq!(ended.out, "");
+    let left: Vec<String> = names(&media).into_iter().filter(|name| !name.ends_with(".lock")).collect();
+    assert!(left.is_empty(), "half a title: {left:?}");
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Asserts status 1 and one line on standard error: who, the code, and these texts.
+fn assert_one_line(ended: &Ended, program: &str, code: &str, texts: &[&str]) {
+    assert_eq!(ended.status, Some(1), "{}\n{}", ended.err, ended.out);
+    assert_calm(ended);
+    let lines: Vec<&str> = ended.err.lines().collect();
+    let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
+    assert!(line.starts_with(&format!("{program}: {code}: ")), "{line}");
+    for text in texts {
+        assert!(line.contains(text), "no {text:?} in {line:?}");
+    }
+}
+
+fn assert_calm(ended: &Ended) {
+    for text in [&ended.err, &ended.out] {
+        assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{text}");
+    }
+}

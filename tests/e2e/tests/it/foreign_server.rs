@@ -1,0 +1,121 @@
+//! The title from plain nginx: no backend, no edge of ours, nothing that knows us.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nearcast_protocol::report::FailoverReport;
+
+use crate::play::{Play, Played};
+use crate::program::eventually;
+use crate::room::Room;
+use crate::title::title;
+use crate::web::{Nginx, in_mid_segment};
+
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// A folder to serve with the title in it.
+fn root(room: &Room) -> PathBuf {
+    let root = room.folder("root");
+    std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
+    root
+}
+
+#[tokio::test]
+async fn dash_and_hls_play_from_a_plain_web_server() {
+    let room = Room::new();
+    let nginx = Nginx::start(&room, "nginx", &root(&room), None).await;
+    let start = |name: &str, manifest: &str| {
+        let url = nginx.url(manifest);
+        Play::start(&room, name, &["play", &url, "--duration", "10s"])
+    };
+    let dash = start("dash", "title/stream.mpd");
+    let hls = start("hls", "title/master.m3u8");
+    for (play, kind) in [(dash, "manifest"), (hls, "playlist")] {
+        let played = play.played(10).await;
+        let report = &played.report;
+        assert!(report.played_s > 8.0, "{}", report.played_s);
+        assert_eq!(report.content.duration_s.map(f64::round), Some(126.0));
+        assert_eq!(report.content.ladder.len(), 6);
+        assert!(report.fetches.iter().any(|fetch| fetch.kind == kind));
+        assert_eq!(played.media_protocols(), ["http1"]);
+        assert!(report.failovers.is_empty(), "{:?}", report.failovers);
+    }
+    let lines = nginx.lines();
+    assert!(lines.iter().all(|line| line.protocol == "HTTP/1.1" && matches!(line.status, 200 | 206)), "{lines:?}");
+    let count = |path: &str| lines.iter().filter(|line| line.path == path).count();
+    assert_eq!((count("/title/stream.mpd"), count("/title/master.m3u8")), (1, 1));
+}
+
+/// What happens to one of two servers.
+enum Blow {
+    Kill,
+    Stop,
+}
+
+/// Plays from two servers, one of which is hit in the middle of a video segment.
+async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
+    let root = root(room);
+    // A segment of the rungs that fit takes some seconds: its middle is long.
+    let mut servers = [
+        Nginx::start(room, "a", &root, Some("500k")).await,
+        Nginx::start(room, "b", &root, Some("500k")).await,
+    ];
+    let bases = [servers[0].url(""), servers[1].url("")];
+    let arguments = [
+        "play", "title/stream.mpd", "--edge", &bases[0], "--edge", &bases[1], "--duration", "26s",
+    ];
+    let mut play = Play::start(room, "play", &arguments);
+    play.program.line("playing", START_MAX).await;
+    // Some segments first, so that there is a buffer to live from.
+    eventually("four video segments came", START_MAX, || {
+        let lines = servers.iter().flat_map(Nginx::lines);
+        let segments = lines.filter(|line| line.path.starts_with("/title/v") && line.path.ends_with(".m4s"));
+        (segments.count() >= 4).then_some(())
+    })
+    .await;
+    let hit = in_mid_segment(&servers, 300_000).await;
+    match blow {
+        Blow::Kill => servers[hit].sigkill().await,
+        Blow::Stop => servers[hit].sigstop(),
+    }
+    let (from, to) = (servers[hit].edge(), servers[1 - hit].edge());
+    let played = play.played(26).await;
+    let failovers = &played.report.failovers;
+    let video = failovers.iter().find(|failover| {
+        failover.from == from && failover.to == to && failover.track.as_deref() == Some("video")
+    });
+    let video = video.unwrap_or_else(|| panic!("from {from} to {to}: {failovers:?}")).clone();
+    assert!(video.offset > 0 && video.first_byte_s.is_some(), "{video:?}");
+
+    // The other server's own log: the same segment, from the middle on.
+    let lines = servers[1 - hit].lines();
+    let rest = lines.iter().find(|line| {
+        line.status == 206 && line.path.starts_with("/title/v") && started_at(line.range.as_deref()) > 0
+    });
+    assert!(rest.is_some(), "{lines:?}");
+    (played, video)
+}
+
+/// Returns the first byte that a `Range` asks for.
+fn started_at(range: Option<&str>) -> u64 {
+    let range = range.and_then(|range| range.strip_prefix("bytes=")).unwrap();
+    range.split('-').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_killed_in_mid_segment_is_not_noticed() {
+    let room = Room::new();
+    let (_, video) = play_through(&room, Blow::Kill).await;
+    assert!(video.detected_s < 1.0, "a reset is seen at once: {video:?}");
+    assert!(video.wasted_bytes <= 4096, "only the overlap comes twice: {video:?}");
+}
+
+#[tokio::test]
+async fn a_server_stopped_in_mid_segment_is_not_noticed() {
+    let room = Room::new();
+    let (played, video) = play_through(&room, Blow::Stop).await;
+    // `limit_rate` lets nothing through for a second at a time, so that silence says little before.
+    assert!(video.first_byte_s.unwrap() < 8.0, "{video:?}");
+    let stopped = played.report.edges.iter().find(|edge| edge.id == video.from).unwrap();
+    assert!(stopped.failures > 0 && stopped.state != "closed", "{stopped:?}");
+}

@@ -1,0 +1,30 @@
+//! The whole system from outside: the programs as they are shipped, real media, real sockets on loopback.
+//!
+//! Every test has a [`room::Room`] of its own, with the programs it started and what they wrote. When a test
+//! fails its room is kept and named, so that logs, reports and frames can be read.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of this is tests, their helpers too"
+)]
+
+// What tests are made of.
+mod access;
+mod edges;
+mod frames;
+mod play;
+mod program;
+mod room;
+mod title;
+mod web;
+
+// What must hold.
+mod arch;
+mod bad_input;
+mod demo;
+mod foreign_server;
+mod outage;
+mod processes;
+mod protocols;
+mod refusals;
+mod shaka;

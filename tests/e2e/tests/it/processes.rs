@@ -1,0 +1,71 @@
+//! Our own backend and edges as processes of their own, one of which dies as by a power cut.
+
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
+use crate::access::assert_report_is_what_edges_logged;
+use crate::edges::{Edge, System};
+use crate::play::Play;
+use crate::program::whole_lines;
+use crate::room::Room;
+
+/// Every edge's link leaves the middle of a segment long.
+const EDGE: &[&str] = &["--rate", "8mbps", "--delay", "5ms"];
+
+#[tokio::test]
+async fn an_edge_process_dies_in_mid_segment() {
+    let room = Room::new();
+    let mut system = System::start(&room, &[("a", EDGE), ("b", EDGE), ("c", EDGE)]).await;
+    let arguments = [system.play(), vec!["--duration", "22s"]].concat();
+    let mut play = Play::start(&room, "play", &arguments);
+    play.program.line("playing", Duration::from_secs(20)).await;
+
+    let (id, bytes) = in_mid_segment(&system.edges).await;
+    system.edge(&id).program.sigkill().await;
+    let played = play.played(22).await;
+    let report = &played.report;
+    assert_eq!(report.content.source, "demo");
+
+    let failover = report
+        .failovers
+        .iter()
+        .find(|failover| failover.from == id && failover.track.as_deref() == Some("video"))
+        .unwrap_or_else(|| panic!("{id} died: {:?}", report.failovers));
+    assert!(failover.offset > 0 && failover.to != id, "{failover:?}");
+    assert!(failover.first_byte_s.unwrap() < 2.0, "{failover:?}");
+    assert!(failover.wasted_bytes <= bytes / 10, "{failover:?} of more than {bytes}");
+    // A killed process writes no last line: those of the others are whole.
+    let entries = system.entries();
+    let mut others = report.clone();
+    for fetch in &mut others.fetches {
+        fetch.attempts.retain(|attempt| attempt.edge != id);
+    }
+    let entries: Vec<_> = entries.into_iter().filter(|entry| entry.appliance != id).collect();
+    assert_report_is_what_edges_logged(&others, &entries);
+    assert!(whole_lines(&played.ended.out).any(|line| line.contains("granted")), "{}", played.ended.out);
+}
+
+/// Waits until an edge is in the middle of a video segment, some seconds into the play, and returns its name
+/// and how many bytes of the segment it has sent.
+async fn in_mid_segment(edges: &[Edge]) -> (String, u64) {
+    let mut ended: Vec<(usize, u64)> = edges.iter().map(|_| (usize::MAX, 0)).collect();
+    let found = async {
+        let mut soon = interval(Duration::from_millis(20));
+        loop {
+            soon.tick().await;
+            for (edge, ended) in edges.iter().zip(&mut ended) {
+                let entries = edge.entries();
+                let sent = edge.body_bytes().await;
+                if ended.0 != entries.len() {
+                    *ended = (entries.len(), sent);
+                }
+                let videos = entries.iter().filter(|entry| entry.path.starts_with("/title/v")).count();
+                if videos >= 5 && sent - ended.1 >= 300_000 {
+                    return (edge.id.clone(), sent - ended.1);
+                }
+            }
+        }
+    };
+    timeout(Duration::from_secs(40), found).await.expect("an edge is in the middle of a segment")
+}

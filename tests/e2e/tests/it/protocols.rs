@@ -1,0 +1,54 @@
+//! Each version of HTTP, as asked for and as fallen back to.
+
+use crate::access::assert_report_is_what_edges_logged;
+use crate::edges::System;
+use crate::play::{Play, Played};
+use crate::room::Room;
+
+/// Plays some seconds from this system, and asserts that report and access logs show this protocol alone.
+async fn assert_plays_over(system: &System, room: &Room, protocol: &str, more: &[&str]) -> Played {
+    let arguments = [system.play(), vec!["--duration", "6s"], more.to_vec()].concat();
+    let played = Play::start(room, "play", &arguments).played(6).await;
+    assert_eq!(played.media_protocols(), [protocol]);
+    let entries = system.entries();
+    assert!(entries.iter().all(|entry| entry.protocol == protocol), "{entries:?}");
+    assert_report_is_what_edges_logged(&played.report, &entries);
+    played
+}
+
+async fn assert_asked_for(protocol: &str) {
+    let room = Room::new();
+    let system = System::start(&room, &[("a", &["--rate", "20mbps"])]).await;
+    assert_plays_over(&system, &room, protocol, &["--http", protocol]).await;
+}
+
+#[tokio::test]
+async fn http3_plays_when_asked_for() {
+    assert_asked_for("h3").await;
+}
+
+#[tokio::test]
+async fn http2_plays_when_asked_for() {
+    assert_asked_for("h2").await;
+}
+
+#[tokio::test]
+async fn http1_plays_when_asked_for() {
+    assert_asked_for("http1").await;
+}
+
+#[tokio::test]
+async fn http3_is_taken_where_it_works() {
+    let room = Room::new();
+    let system = System::start(&room, &[("a", &[]), ("b", &[])]).await;
+    assert_plays_over(&system, &room, "h3", &[]).await;
+}
+
+#[tokio::test]
+async fn a_network_that_blocks_udp_costs_little() {
+    let room = Room::new();
+    let system = System::start(&room, &[("a", &["--block-udp"]), ("b", &["--block-udp"])]).await;
+    let played = assert_plays_over(&system, &room, "h2", &[]).await;
+    let startup_s = played.report.startup_s.unwrap();
+    assert!(startup_s < 2.0, "started after {startup_s} s");
+}

@@ -1,0 +1,168 @@
+//! A plain nginx that knows nothing of us.
+
+use std::env;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use crate::program::{Program, eventually, whole_lines};
+use crate::room::{Room, free_port};
+
+/// One nginx in one process.
+#[derive(Debug)]
+pub(crate) struct Nginx {
+    program: Program,
+    port: u16,
+    access_log: PathBuf,
+    config: PathBuf,
+}
+
+/// A line of its access log, written when a request ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+    pub(crate) status: u16,
+    pub(crate) bytes: u64,
+    pub(crate) protocol: String,
+}
+
+impl Nginx {
+    /// Serves the files under `root`, each answer at no more than `limit_rate` bytes a second.
+    pub(crate) async fn start(room: &Room, name: &str, root: &Path, limit_rate: Option<&str>) -> Self {
+        let folder = room.folder(name);
+        let port = free_port();
+        let access_log = folder.join("access.log");
+        let config = room.file(
+            &format!("{name}/nginx.conf"),
+            config(&folder, root, port, limit_rate),
+        );
+        Self::run(room, name.to_owned(), port, access_log, config).await
+    }
+
+    async fn run(room: &Room, name: String, port: u16, access_log: PathBuf, config: PathBuf) -> Self {
+        let mut command = Command::new(program());
+        // The error log is named here too, for what happens before the configuration is read.
+        command
+            .args(["-e", "stderr", "-p"])
+            .arg(config.parent().unwrap())
+            .arg("-c")
+            .arg(&config);
+        let mut program = Program::start(room, &name, command);
+        eventually("nginx listens", Duration::from_secs(20), || {
+            assert!(program.is_running(), "nginx ended: {}", program.err());
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+        })
+        .await;
+        Self {
+            program,
+            port,
+            access_log,
+            config,
+        }
+    }
+
+    /// Starts it again, after it was killed, where it was.
+    pub(crate) async fn again(self, room: &Room) -> Self {
+        let Self { program, port, access_log, config } = self;
+        drop(program);
+        let name = config.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        Self::run(room, format!("{name}-again"), port, access_log, config).await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    /// Returns what the report calls it.
+    pub(crate) fn edge(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) async fn sigkill(&mut self) {
+        self.program.sigkill().await;
+    }
+
+    pub(crate) fn sigstop(&self) {
+        self.program.signal(Signal::STOP);
+    }
+
+    /// Returns the requests that ended, in the order of their ends.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        let text = std::fs::read_to_string(&self.access_log).unwrap_or_default();
+        whole_lines(&text).map(line).collect()
+    }
+
+    /// Returns how many bytes it wrote anywhere so far.
+    pub(crate) fn written(&self) -> u64 {
+        let path = format!("/proc/{}/io", self.program.pid());
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let count = text.lines().find_map(|line| line.strip_prefix("wchar: "));
+        count.unwrap().parse().unwrap()
+    }
+}
+
+/// Waits until one of these is in the middle of a video segment, and returns which one.
+///
+/// The middle is where at least `bytes` went out since the last request ended: more than anything but a video
+/// segment has, and less than those have that are asked for when `limit_rate` leaves room for them.
+pub(crate) async fn in_mid_segment(servers: &[Nginx], bytes: u64) -> usize {
+    let mut ended: Vec<(usize, u64)> = servers.iter().map(|_| (usize::MAX, 0)).collect();
+    eventually("a video segment is half sent", Duration::from_secs(30), || {
+        servers.iter().zip(&mut ended).position(|(server, ended)| {
+            let lines = server.lines().len();
+            let written = server.written();
+            if ended.0 != lines {
+                *ended = (lines, written);
+            }
+            written - ended.1 >= bytes
+        })
+    })
+    .await
+}
+
+fn line(text: &str) -> Line {
+    let words: Vec<&str> = text.split(' ').collect();
+    let [path, range, status, bytes, protocol] = words.as_slice() else {
+        panic!("no line of our format: {text:?}")
+    };
+    Line {
+        path: (*path).to_owned(),
+        range: (*range != "-").then(|| (*range).to_owned()),
+        status: status.parse().unwrap(),
+        bytes: bytes.parse().unwrap(),
+        protocol: (*protocol).to_owned(),
+    }
+}
+
+fn program() -> PathBuf {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let places = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from);
+    env::split_paths(&folders)
+        .chain(places)
+        .map(|folder| folder.join("nginx"))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("nginx is missing: run `make setup-test` first (`make test` does)"))
+}
+
+/// One process, so that a signal hits all of it; nothing outside the room, so that anybody can run it.
+fn config(folder: &Path, root: &Path, port: u16, limit_rate: Option<&str>) -> String {
+    let limit = limit_rate.map_or_else(String::new, |rate| format!("limit_rate {rate};"));
+    let folder = folder.display();
+    let root = root.display();
+    format!(
+        "daemon off; master_process off; pid {folder}/pid; error_log stderr warn;
+events {{ worker_connections 256; }}
+http {{
+  log_format plain '$uri $http_range $status $body_bytes_sent $server_protocol';
+  access_log {folder}/access.log plain;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; root {root}; {limit} }}
+}}
+"
+    )
+}
