@@ -128,6 +128,10 @@ pub enum CancelReason {
     Abandoned,
     /// A lower rung is fetched instead.
     LowerRung,
+    /// The device is on another network.
+    NetworkChanged,
+    /// Nothing had moved for long.
+    Watchdog,
     /// The session ended.
     Stopped,
 }
@@ -143,6 +147,8 @@ impl CancelReason {
             Self::NotNeeded => "not_needed",
             Self::Abandoned => "abandoned",
             Self::LowerRung => "lower_rung",
+            Self::NetworkChanged => "network_changed",
+            Self::Watchdog => "watchdog",
             Self::Stopped => "stopped",
         }
     }

@@ -1,6 +1,6 @@
 //! Writes down what happened and turns it into the session report and its QoE numbers. Decides nothing.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -41,7 +41,7 @@ pub(crate) struct Recorder {
     buffer: Vec<(f64, f64, f64)>,
     bytes: ByteReport,
     ladder: Vec<LadderReport>,
-    contributors: BTreeMap<ObjectKey, Vec<EdgeId>>,
+    contributors: VecDeque<(ObjectKey, Vec<EdgeId>)>,
 }
 
 /// Two hours at one row each half second; what comes later is left out.
@@ -236,7 +236,7 @@ impl Recorder {
             offset: attempt.from,
             bytes: attempt.bytes.get(),
             wasted_bytes: if probe { 0 } else { attempt.wasted.get() },
-            hedge: matches!(attempt.role, Role::Helper | Role::Racer),
+            hedge: attempt.hedge,
             cold: attempt.cold,
             start_s: self.since_origin(attempt.started_at),
             first_byte_s: attempt.first_byte_at.map(|at| self.since_origin(at)),
@@ -270,20 +270,25 @@ impl Recorder {
         }
     }
 
-    /// Everything a fetch brought was for nothing.
+    /// Everything a fetch brought was for nothing. Probes never are: they measure.
     pub(crate) fn wasted_fetch(&mut self, id: FetchId) {
-        let Some(fetch) = self
-            .fetch_ids
-            .get(&id)
-            .and_then(|index| self.fetches.get_mut(*index))
-        else {
+        let index = self.fetch_ids.get(&id);
+        let Some(fetch) = index.and_then(|index| self.fetches.get_mut(*index)) else {
             return;
+        };
+        if fetch.kind == "probe" {
+            return;
+        }
+        let purpose = if fetch.kind == "manifest" {
+            &mut self.bytes.manifest
+        } else {
+            &mut self.bytes.media
         };
         for attempt in &mut fetch.attempts {
             let lost = attempt.bytes.saturating_sub(attempt.wasted_bytes);
             attempt.wasted_bytes = attempt.bytes;
             self.bytes.wasted = self.bytes.wasted.saturating_add(lost);
-            self.bytes.media = self.bytes.media.saturating_sub(lost);
+            *purpose = purpose.saturating_sub(lost);
         }
     }
 
@@ -333,17 +338,15 @@ impl Recorder {
     }
 
     pub(crate) fn fetch_done(&mut self, now: Instant, fetch: &Fetch, timeline: Option<&Timeline>) {
+        // Only what is buffered can still turn out to be broken: a few hundred objects at most.
+        if self.contributors.len() >= CONTRIBUTORS_MAX {
+            self.contributors.pop_front();
+        }
+        self.contributors
+            .push_back((fetch.object, fetch.contributors.clone()));
         let ObjectKey::Media(key, index) = fetch.object else {
-            self.contributors
-                .insert(fetch.object, fetch.contributors.clone());
             return;
         };
-        self.contributors
-            .insert(fetch.object, fetch.contributors.clone());
-        // Only what is buffered can still turn out to be broken; a few hundred segments at most.
-        while self.contributors.len() > CONTRIBUTORS_MAX {
-            self.contributors.pop_first();
-        }
         let Some(timeline) = timeline else { return };
         let Some(representation) = timeline.representation(key) else {
             return;
@@ -373,7 +376,12 @@ impl Recorder {
 
     /// Returns the edges that gave bytes of an object.
     pub(crate) fn contributors(&self, object: ObjectKey) -> Vec<EdgeId> {
-        self.contributors.get(&object).cloned().unwrap_or_default()
+        self.contributors
+            .iter()
+            .rev()
+            .find(|(of, _)| *of == object)
+            .map(|(_, edges)| edges.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn segment_shown(
@@ -557,7 +565,7 @@ impl Session {
                     offset: attempt.from,
                     bytes: attempt.bytes.get(),
                     wasted_bytes: attempt.wasted.get(),
-                    hedge: matches!(attempt.role, Role::Helper | Role::Racer),
+                    hedge: attempt.hedge,
                     cold: attempt.cold,
                     start_s: recorder.since_origin(attempt.started_at),
                     first_byte_s: attempt.first_byte_at.map(|at| recorder.since_origin(at)),

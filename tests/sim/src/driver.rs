@@ -146,7 +146,8 @@ impl Simulation {
                         .setup
                         .edges
                         .get(fault.edge)
-                        .and_then(|edge| edge.link.rate);
+                        .map(|edge| edge.link)
+                        .unwrap_or_default();
                     self.write("fault", &format!("{:?}", fault.fault));
                     self.world.fault(now, fault.edge, fault.fault, healthy);
                 }

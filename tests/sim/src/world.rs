@@ -7,7 +7,7 @@ use nearcast_core::{
     AttemptId, AttemptSpec, EdgeId, Failure, Protocol, TransportEvent, Validators,
 };
 use nearcast_link::{
-    Arrival, FlowId, LinkId, LinkState, Network, SlowStart, TransferId, Transport,
+    Arrival, FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, TransferId, Transport,
 };
 use nearcast_protocol::fault::Fault;
 use nearcast_units::{BitRate, ByteCount, Instant};
@@ -112,13 +112,14 @@ impl World {
         now: Instant,
         edge: usize,
         fault: Option<Fault>,
-        healthy: Option<BitRate>,
+        healthy: LinkConfig,
     ) {
         let link = self.edges[edge].link;
         match &fault {
             None => {
                 self.network.restore(now, link);
-                self.network.set_rate(now, link, healthy);
+                self.network.set_rate(now, link, healthy.rate);
+                self.network.set_delay(now, link, healthy.delay);
             }
             Some(Fault::Kill) => self.network.kill(now, link),
             Some(Fault::Stop) => self.network.stop(now, link),

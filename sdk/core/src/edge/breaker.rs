@@ -36,6 +36,8 @@ pub(crate) struct EdgeBreaker {
     state: State,
     /// Failures since the edge last served.
     failures: u32,
+    /// The server asked not to be asked before.
+    named: Instant,
 }
 
 /// How long an edge rests.
@@ -59,6 +61,7 @@ impl EdgeBreaker {
             config,
             state: State::Closed,
             failures: 0,
+            named: Instant::ZERO,
         }
     }
 
@@ -76,6 +79,16 @@ impl EdgeBreaker {
     /// The edge failed; rests at least `rest_min`, jittered by up to a quarter so that many clients do
     /// not come back at once.
     pub(crate) fn handle_failure(&mut self, now: Instant, rest_min: Duration, rng: &mut Rng) {
+        self.named = self.named.max(now + rest_min);
+        // Several transfers that end by one event are one failure.
+        if let State::Open { until } = self.state
+            && now < until
+        {
+            self.state = State::Open {
+                until: until.max(now + rest_min),
+            };
+            return;
+        }
         let doubled = self
             .config
             .rest
@@ -86,6 +99,13 @@ impl EdgeBreaker {
         self.state = State::Open {
             until: now + rest.max(rest_min),
         };
+    }
+
+    /// Rests no longer than until `latest`, unless the server named a time.
+    pub(crate) fn shorten_rest(&mut self, latest: Instant) {
+        if let State::Open { until } = &mut self.state {
+            *until = (*until).min(latest.max(self.named));
+        }
     }
 
     pub(crate) fn state(&self, now: Instant) -> BreakerState {
@@ -134,10 +154,17 @@ mod tests {
     fn rests_grow_and_stay_bounded() {
         let mut breaker = EdgeBreaker::new(CONFIG);
         let mut rng = Seed::new(2).rng();
+        let mut now = Instant::ZERO;
         for _ in 0..40 {
-            breaker.handle_failure(Instant::ZERO, Duration::ZERO, &mut rng);
+            breaker.handle_failure(now, Duration::ZERO, &mut rng);
+            // A second failure by the same event is the same failure.
+            let once = breaker.rested_at();
+            breaker.handle_failure(now, Duration::ZERO, &mut rng);
+            assert_eq!(breaker.rested_at(), once);
+            now = breaker.rested_at().unwrap();
         }
-        let rest = breaker.rested_at().unwrap().since(Instant::ZERO);
+        breaker.handle_failure(now, Duration::ZERO, &mut rng);
+        let rest = breaker.rested_at().unwrap().since(now);
         assert!(
             rest > Duration::from_secs(20) && rest < Duration::from_secs(40),
             "{rest:?}"
@@ -150,6 +177,8 @@ mod tests {
         let mut rng = Seed::new(3).rng();
         let named = Duration::from_secs(45);
         breaker.handle_failure(Instant::ZERO, named, &mut rng);
+        assert!(breaker.rested_at().unwrap() >= Instant::ZERO + named);
+        breaker.shorten_rest(Instant::ZERO);
         assert!(breaker.rested_at().unwrap() >= Instant::ZERO + named);
     }
 }

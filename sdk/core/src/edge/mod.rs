@@ -265,6 +265,13 @@ impl Edges {
         }
     }
 
+    /// No edge rests longer than until `latest`, unless it named a time itself.
+    pub(crate) fn shorten_rests(&mut self, latest: Instant) {
+        for edge in &mut self.all {
+            edge.breaker.shorten_rest(latest);
+        }
+    }
+
     /// Forgets what belonged to another network.
     pub(crate) fn network_changed(&mut self) {
         for edge in &mut self.all {

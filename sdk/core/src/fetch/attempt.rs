@@ -14,6 +14,8 @@ pub(crate) struct Attempt {
     pub(crate) id: AttemptId,
     pub(crate) edge: EdgeId,
     pub(crate) role: Role,
+    /// Whether it began beside another attempt for the same bytes.
+    pub(crate) hedge: bool,
     pub(crate) from: u64,
     /// Offset after the last byte asked for; `None` is the end of the object.
     pub(crate) to: Option<u64>,
@@ -98,6 +100,7 @@ impl Attempt {
             id,
             edge,
             role,
+            hedge: matches!(role, Role::Helper | Role::Racer),
             from,
             to,
             next: from,
@@ -150,6 +153,11 @@ impl Attempt {
     /// Help was asked for, or is not to be had.
     pub(crate) fn helped(&mut self, now: Instant) {
         self.helped_until = Some(now + HELP_AGAIN);
+    }
+
+    /// Help came to nothing and may be asked for again at once.
+    pub(crate) const fn ask_again(&mut self) {
+        self.helped_until = None;
     }
 
     /// Whether nothing has come for longer than the edge usually needs, whatever was done about it.

@@ -41,6 +41,10 @@ pub(crate) struct Fetch {
     /// Attempts that failed.
     pub(crate) failures: u32,
     pub(crate) mismatches: u32,
+    /// Tokens that were not accepted.
+    pub(crate) rejections: u32,
+    /// Edges that failed it in whatever way.
+    pub(crate) failed_on: Vec<EdgeId>,
     pub(crate) digest: Option<alloc::string::String>,
     etag: Option<alloc::string::String>,
     /// A hand-over whose first byte is awaited.
@@ -120,6 +124,8 @@ impl Fetch {
             rejected: Vec::new(),
             failures: 0,
             mismatches: 0,
+            rejections: 0,
+            failed_on: Vec::new(),
             digest: None,
             etag: None,
             handover: None,
@@ -229,15 +235,18 @@ impl Fetch {
         if let FetchState::Waiting { until } = self.state {
             return Some(until);
         }
+        // A deadline that has passed was acted upon, or nothing could be done about it: what is left is the
+        // end of patience.
         let due = self.attempts.iter().filter_map(|attempt| {
-            let edge = edges.get(attempt.edge)?;
-            Some(
-                attempt
-                    .due(edge)
-                    .min((attempt.quiet_since() + SILENT_MAX).max(now)),
-            )
+            let due = attempt.due(edges.get(attempt.edge)?);
+            let patience = attempt.quiet_since() + SILENT_MAX;
+            Some(if due > now {
+                due.min(patience)
+            } else {
+                patience
+            })
         });
-        let judge = self.helper_judged_at();
+        let judge = self.helper_judged_at().filter(|at| *at > now);
         due.chain(judge).min()
     }
 
@@ -289,13 +298,27 @@ impl Fetch {
             .iter()
             .filter(|attempt| attempt.role == Role::Racer)
             .count();
-        if self.attempts.len() >= LIVE_MAX + racing || (racing > 0 && working) {
+        if racing > 0 && working {
             return None;
+        }
+        if self.attempts.len() >= LIVE_MAX + racing {
+            // All that were asked are silent: the first of them makes room for another.
+            let newest_silent = self.attempts.last().is_some_and(silent);
+            let oldest = self.attempts.iter().find(|attempt| silent(attempt));
+            return oldest
+                .filter(|_| newest_silent && !working)
+                .map(|attempt| Verdict::GiveUp {
+                    attempt: attempt.id,
+                });
         }
         // Help once for all: the newest attempt is the one whose lateness asks for another.
         let newest = self.attempts.last()?;
         let edge = edges.get(newest.edge)?;
-        let late = newest.late(now, edge, self.total)?;
+        // Without a length from the server, the planned size has to do.
+        let total = self
+            .total
+            .or(Some(self.planned.get().max(self.received + 1)));
+        let late = newest.late(now, edge, total)?;
         if newest.role == Role::Probe {
             return None;
         }

@@ -16,6 +16,8 @@ use crate::timeline::Timeline;
 /// Between two requests to a backend that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// A backend that wants to be asked more often than this is not taken at its word.
+const REFRESH_MIN: Duration = Duration::from_secs(5);
 /// The driver answers sooner than this, whatever happens.
 const ASK_LOST: Duration = Duration::from_secs(20);
 /// What a manifest is taken to weigh before it is there.
@@ -49,12 +51,17 @@ impl Session {
         );
         self.recorder.grant_ended(self.now, None);
         self.grant = GrantState::Held {
-            refresh_at: grant.refresh_after.map(|after| self.now + after),
+            refresh_at: grant
+                .refresh_after
+                .map(|after| self.now + after.max(REFRESH_MIN)),
         };
         self.edges.offer(&grant.edges);
         self.progress_at = self.now;
         for fetch in &mut self.fetches {
             fetch.rejected.clear();
+            if let crate::fetch::FetchState::Waiting { until } = &mut fetch.state {
+                *until = self.now;
+            }
         }
         if refreshed {
             self.decide(
@@ -223,10 +230,11 @@ impl Session {
             return;
         };
         if let Err(what) = timeline.set_index(key, segments, init) {
-            return self.fail(SessionError {
+            let error = SessionError {
                 code: "manifest.unusable".into(),
                 message: alloc::format!("{what}; the title must be packaged again"),
-            });
+            };
+            return self.do_without(ObjectKey::Index(key), error);
         }
         self.progress_at = self.now;
         self.recorder.outline(self.timeline.as_ref());
@@ -244,7 +252,7 @@ impl Session {
         }
         let others = self.edges.usable(self.now, object, suspects).count();
         if others == 0 || suspects.len() >= PARSE_TRIES {
-            return self.fail(error);
+            return self.do_without(object, error);
         }
         self.decide(
             DecisionKind::Failover,

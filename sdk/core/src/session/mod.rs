@@ -1,8 +1,9 @@
 //! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks),
-//! transfer (attempts across edges), playback (clock, stalls, seeks) and plan (what comes next). Each of
+//! transfer (attempts across edges), missing (what nobody has), playback (clock, stalls, seeks) and plan (what comes next). Each of
 //! them is an `impl` of the one [`Session`]; decisions that need no session live in their own modules.
 
 mod control;
+mod missing;
 mod plan;
 mod playback;
 mod snapshot;
@@ -64,6 +65,11 @@ pub struct Session {
     suspects: BTreeMap<ObjectKey, Vec<EdgeId>>,
     /// Objects that no edge has.
     missing: Vec<ObjectKey>,
+    /// How often an object turned out to be damaged.
+    broken: BTreeMap<ObjectKey, u32>,
+    /// Time spent paused before the first frame: it does not count as waiting.
+    paused_for: Duration,
+    paused_since: Option<Instant>,
     /// The race for the first media segment was run.
     raced: bool,
     probe_at: Instant,
@@ -116,6 +122,8 @@ const fn slot(kind: TrackKind) -> usize {
     }
 }
 
+/// An object that is damaged this often is damaged at its source.
+const BROKEN_MAX: u32 = 3;
 /// Without progress for this long while something should move, the session helps itself.
 const WATCHDOG: Duration = Duration::from_secs(8);
 
@@ -153,6 +161,9 @@ impl Session {
             handed_init: [None; 3],
             suspects: BTreeMap::new(),
             missing: Vec::new(),
+            broken: BTreeMap::new(),
+            paused_for: Duration::ZERO,
+            paused_since: config.paused.then_some(Instant::ZERO),
             raced: false,
             probe_at: Instant::ZERO,
             extra: ByteCount::ZERO,
@@ -360,9 +371,7 @@ impl Session {
     }
 
     fn watchdog_deadline(&self) -> Option<Instant> {
-        let starting = (self.recorder.startup_at().is_none() && !self.paused)
-            .then(|| self.loaded_at.map(|at| at + self.config.start_timeout))
-            .flatten();
+        let starting = self.start_by();
         let giving_up = match (&self.state, self.config.give_up) {
             (PlayState::Stalled(_) | PlayState::Seeking, Some(limit)) => {
                 self.recorder.held_since().map(|at| at + limit)
@@ -371,6 +380,21 @@ impl Session {
         };
         let stuck = self.should_move().then(|| self.progress_at + WATCHDOG);
         [starting, giving_up, stuck].into_iter().flatten().min()
+    }
+
+    /// Returns when the first frame is due at the latest; `None` once it was shown, and while paused.
+    fn start_by(&self) -> Option<Instant> {
+        if self.recorder.startup_at().is_some() || self.paused {
+            return None;
+        }
+        Some(self.loaded_at? + self.config.start_timeout + self.paused_for)
+    }
+
+    /// Notes that an object turned out to be damaged; returns whether that has happened too often.
+    fn broken_too_often(&mut self, object: ObjectKey) -> bool {
+        let times = self.broken.entry(object).or_default();
+        *times += 1;
+        *times >= BROKEN_MAX
     }
 
     /// Whether something is expected to move now.
@@ -388,16 +412,10 @@ impl Session {
 
     /// Ends waits that have lasted too long, each in its own way.
     fn watch(&mut self) {
-        let Some(loaded_at) = self.loaded_at else {
-            return;
-        };
         if self.is_over() {
             return;
         }
-        if self.recorder.startup_at().is_none()
-            && !self.paused
-            && self.now.since(loaded_at) >= self.config.start_timeout
-        {
+        if self.start_by().is_some_and(|by| self.now >= by) {
             let error = self.last_failure.clone().unwrap_or_else(|| SessionError {
                 code: "playback.start_timeout".into(),
                 message: "nothing playable arrived in time; check the network and the address"
@@ -405,10 +423,11 @@ impl Session {
             });
             return self.fail(error);
         }
-        if let (PlayState::Stalled(cause), Some(limit), Some(since)) =
-            (&self.state, self.config.give_up, self.recorder.held_since())
+        if matches!(self.state, PlayState::Stalled(_) | PlayState::Seeking)
+            && let (Some(limit), Some(since)) = (self.config.give_up, self.recorder.held_since())
             && self.now.since(since) >= limit
         {
+            let cause = self.stall_cause();
             let message = alloc::format!(
                 "playback has stalled for {} s ({}); the last failure was {}",
                 limit.as_secs(),
@@ -435,7 +454,7 @@ impl Session {
                 "nothing has moved for 8 s",
                 &inputs,
             );
-            self.restart_fetches();
+            self.restart_fetches(CancelReason::Watchdog);
         }
     }
 }

@@ -276,9 +276,15 @@ impl Session {
             .iter()
             .map(|fetch| ByteCount::new(fetch.total.unwrap_or(fetch.planned.get())))
             .sum();
-        let next = track.buffered.back().map_or(SMALL, |last| last.bytes);
-        // Whatever the cap, one segment of each track must fit or nothing would ever play.
-        (held + coming + next) <= self.config.memory_cap || track.buffered.is_empty()
+        let next = track
+            .buffered
+            .iter()
+            .map(|one| one.bytes)
+            .max()
+            .unwrap_or(SMALL);
+        // Whatever the cap, playback needs one segment of each track to go on.
+        let dry = track.level(playhead) < Duration::from_secs(2);
+        (held + coming + next) <= self.config.memory_cap || dry
     }
 
     /// Returns the rate that the next transfer may count on.
@@ -324,15 +330,17 @@ impl Session {
             );
             let rung = (rung..ladder.len())
                 .chain(0..rung)
-                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(key)))?;
+                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
             return Some((key(rung)?, "as much as the picture leaves room for"));
         }
         let top = capped(ladder, self.cap);
         if let Some(lock) = self.lock {
-            return Some((
-                key(usize::from(lock).min(ladder.len().saturating_sub(1)))?,
-                "the viewer locked this rung",
-            ));
+            let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
+            let rung = (0..=lock)
+                .rev()
+                .chain(lock..ladder.len())
+                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
+            return Some((key(rung)?, "the viewer locked this rung"));
         }
         let last = self
             .track(kind)
@@ -370,7 +378,7 @@ impl Session {
         let rung = (0..=rung)
             .rev()
             .chain(rung..=top)
-            .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(key)))?;
+            .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
         Some((key(rung)?, choice.why))
     }
 
@@ -403,44 +411,6 @@ impl Session {
         }
     }
 
-    fn is_missing(&self, key: RepresentationKey) -> bool {
-        let next = self.track(TrackKind::Video).next;
-        self.missing.iter().any(|object| match *object {
-            ObjectKey::Init(of) | ObjectKey::Index(of) => of == key,
-            ObjectKey::Media(of, index) => {
-                of == key
-                    && self.timeline.as_ref().is_some_and(
-                        |timeline| matches!(timeline.place(key, next), Place::Segment { index: at, .. } if at == index),
-                    )
-            }
-            ObjectKey::Manifest | ObjectKey::Probe => false,
-        })
-    }
-
-    /// Whether the period has another representation in place of the one that lacks an object.
-    pub(super) fn has_other_rung(&mut self, object: ObjectKey) -> bool {
-        let Some(key) = object.representation() else {
-            return false;
-        };
-        let Some(timeline) = &self.timeline else {
-            return false;
-        };
-        let kind = timeline.outline().track(key).map(|track| track.kind);
-        let rungs = timeline.ladder(key.period, key.track).len();
-        // The segment is to be placed again from where it began.
-        if let (ObjectKey::Media(..), Some(kind)) = (object, kind)
-            && let Some(fetching) = self.track(kind).fetching
-        {
-            self.track_mut(kind).next = fetching.start;
-        }
-        let lost = self
-            .missing
-            .iter()
-            .filter(|one| one.representation().is_some_and(|of| of.track == key.track))
-            .count();
-        lost + 1 < rungs.max(1)
-    }
-
     /// Gives up a transfer that would end after the buffer does, where a lower rung would end before.
     fn abandon_for_lower(&mut self) {
         let Some(fetching) = self.track(TrackKind::Video).fetching else {
@@ -458,7 +428,9 @@ impl Session {
         };
         let (Some(first), Some(total), Some(rate)) = (
             attempt.first_byte_at,
-            fetch.total,
+            fetch
+                .total
+                .or(Some(fetch.planned.get().max(fetch.received + 1))),
             attempt.recent.rate(self.now),
         ) else {
             return;
@@ -547,7 +519,8 @@ impl Session {
         let (false, true, Some(object)) = (busy, rich, object) else {
             return;
         };
-        if !self.extra_allowed(ByteCount::new(PROBE_BYTES)) {
+        // Half of the budget is for helping transfers that are late.
+        if !self.extra_allowed(self.extra + ByteCount::new(2 * PROBE_BYTES)) {
             return;
         }
         let current = self.edges.current();

@@ -16,11 +16,15 @@ use crate::input::Epoch;
 const START_LEVEL: Duration = Duration::from_millis(1_500);
 /// Samples go to sinks at most this far ahead of the playhead (design decision "Hand-over").
 const LEAD: Duration = Duration::from_secs(2);
-/// The same object undecodable from so many edges is broken at its source.
-const UNDECODABLE_MAX: usize = 3;
 
 impl Session {
     pub(super) fn set_paused(&mut self, paused: bool) {
+        if paused != self.paused {
+            match self.paused_since.take() {
+                Some(since) => self.paused_for += self.now.since(since),
+                None => self.paused_since = Some(self.now),
+            }
+        }
         self.paused = paused;
         if paused && self.state == PlayState::Playing {
             self.hold_clock();
@@ -70,9 +74,18 @@ impl Session {
         let playhead = self.playhead();
         self.tracks
             .iter()
-            .filter(|track| track.counts() && !track.complete())
-            .map(|track| track.contiguous_end(playhead))
+            .filter(|track| track.counts() && !track.complete() && !self.is_absent(track.kind))
+            .map(|track| playhead + self.handed_on_level(track.kind))
             .min()
+    }
+
+    /// Whether the period under the playhead has no such track: nothing waits for it there.
+    fn is_absent(&self, kind: TrackKind) -> bool {
+        let Some(timeline) = &self.timeline else {
+            return true;
+        };
+        let period = timeline.period_at(self.playhead());
+        period < self.track(kind).period && timeline.tracks(period, kind).next().is_none()
     }
 
     /// Returns the end of the presentation once all tracks are complete.
@@ -97,7 +110,7 @@ impl Session {
         let shown = self
             .tracks
             .iter()
-            .filter_map(|track| track.buffered.front())
+            .filter_map(|track| track.buffered.front().filter(|front| front.handed_on))
             .map(|front| front.end + Duration::from_millis(500));
         ends.chain(shown)
             .filter_map(|at| self.clock.reaches(self.now, at))
@@ -164,13 +177,33 @@ impl Session {
             return;
         }
         let playhead = self.playhead();
-        let ready = self.tracks.iter().all(|track| {
-            track.kind == TrackKind::Text
-                || (track.chosen.is_none() && track.fetching.is_none())
-                || track.complete()
-                || self.handed_on_level(track.kind)
-                    >= START_LEVEL.min(self.segment_at(track.kind, playhead))
-        });
+        let waits = |track: &&crate::schedule::TrackState| {
+            let kind = track.kind;
+            let absent = track.chosen.is_none() && track.fetching.is_none();
+            kind != TrackKind::Text
+                && !absent
+                && !track.complete()
+                && !self.is_absent(kind)
+                && self.handed_on_level(kind) < START_LEVEL.min(self.segment_at(kind, playhead))
+        };
+        let ready = !self.tracks.iter().any(|track| waits(&track));
+        // Where nothing is to be shown, what comes next is; a hole in the title is no reason to wait.
+        let next_start = |track: &crate::schedule::TrackState| {
+            let next = track
+                .buffered
+                .iter()
+                .find(|segment| segment.end > playhead)?;
+            (next.start > playhead && next.handed_on).then_some(next.start)
+        };
+        let holes: Option<alloc::vec::Vec<MediaTime>> =
+            self.tracks.iter().filter(waits).map(next_start).collect();
+        if let Some(to) = holes.and_then(|starts| starts.into_iter().max()) {
+            self.clock = crate::clock::PlayClock::held(to);
+            let chosen = alloc::format!("go on at {:.1} s", to.as_secs_f64());
+            let why = "the title has nothing to show before";
+            self.decide(DecisionKind::Playback, chosen, why, &[]);
+            return self.start_if_ready();
+        }
         let something = self
             .tracks
             .iter()
@@ -217,21 +250,16 @@ impl Session {
         track.contiguous_end(playhead).min(last).since(playhead)
     }
 
-    /// Duration of the segment under the playhead: a short last one must not be waited beyond.
+    /// Duration of the segment under the playhead: segments shorter than the level wanted are enough.
     fn segment_at(&self, kind: TrackKind, playhead: MediaTime) -> Duration {
         self.track(kind)
             .buffered
             .iter()
             .find(|segment| segment.end > playhead)
-            .map_or(START_LEVEL, |segment| {
-                segment
-                    .end
-                    .since(segment.start.max(playhead))
-                    .max(Duration::from_micros(1))
-            })
+            .map_or(START_LEVEL, |segment| segment.end.since(segment.start))
     }
 
-    fn stall_cause(&self) -> StallCause {
+    pub(super) fn stall_cause(&self) -> StallCause {
         if self.edges_down {
             return StallCause::AllEdgesDown;
         }
@@ -277,10 +305,10 @@ impl Session {
             self.hold_clock();
         }
         self.clock = crate::clock::PlayClock::held(to);
-        self.flush(None, to);
         for kind in KINDS {
             self.reposition(kind, to);
         }
+        self.flush(None, to);
         if !matches!(was, PlayState::Starting) {
             self.set_state(PlayState::Seeking);
         }
@@ -323,13 +351,22 @@ impl Session {
             self.abandon(fetching.fetch, CancelReason::Abandoned);
         }
         self.drop_from(kind, MediaTime::from_micros(i64::MIN));
-        self.enter_period(kind, period);
-        let track = self.track_mut(kind);
-        track.next = to;
+        // Within a period the viewer's choice stays, even where its language does not tell it.
+        if self.track(kind).period != period || self.track(kind).over {
+            let chosen = self
+                .track(kind)
+                .chosen
+                .filter(|_| self.track(kind).period == period);
+            self.enter_period(kind, period);
+            let track = self.track_mut(kind);
+            track.chosen = chosen.or(track.chosen);
+            track.over = track.chosen.is_none() && kind == TrackKind::Text;
+        }
+        self.track_mut(kind).next = to;
     }
 
     /// Drops buffered segments that begin at or after `from`; the next one fetched begins where they did.
-    fn drop_from(&mut self, kind: TrackKind, from: MediaTime) {
+    pub(super) fn drop_from(&mut self, kind: TrackKind, from: MediaTime) {
         while let Some(dropped) = self.track_mut(kind).pop_from(from) {
             self.actions.push_back(Action::Release {
                 fetch: dropped.fetch,
@@ -341,6 +378,7 @@ impl Session {
             let track = self.track_mut(kind);
             track.next = dropped.start;
             track.period = dropped.key.period;
+            track.chosen = Some(dropped.key.track);
             track.over = false;
         }
     }
@@ -458,7 +496,6 @@ impl Session {
                 suspects.push(giver);
             }
         }
-        let many = suspects.len() >= UNDECODABLE_MAX || suspects.len() >= self.edges.iter().count();
         let from = match object {
             ObjectKey::Init(key) => {
                 // One that is on its way again already is not the one that was broken.
@@ -487,11 +524,15 @@ impl Session {
         if epoch > self.epoch {
             return;
         }
-        if many {
-            return self.fail(SessionError {
+        if self.broken_too_often(object) {
+            let message = "the same piece of media is broken wherever it is fetched from; the title must be packaged again";
+            let error = SessionError {
                 code: code.into(),
-                message: "the same piece of media is broken on every edge; the title must be packaged again".into(),
-            });
+                message: message.into(),
+            };
+            self.drop_from(kind, from);
+            self.flush(Some(kind), from);
+            return self.do_without(object, error);
         }
         self.decide(
             DecisionKind::Failover,

@@ -18,6 +18,10 @@ use crate::schedule::Buffered;
 /// Between two tries when no edge can be asked.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(100);
+/// The longest rest while no edge can be asked.
+const REST_ALL_DOWN: Duration = Duration::from_secs(4);
+/// Failures of the player itself, for one object.
+const INTERNAL_MAX: u32 = 3;
 /// Two edges that differ are one wrong edge; more are a title that differs everywhere.
 const MISMATCHES_MAX: u32 = 2;
 
@@ -141,22 +145,28 @@ impl Session {
             self.start_attempt(fetch, choice.edge, Role::Primary, from, None, overlap);
             return;
         }
-        let rested = self
-            .edges
-            .rested_at(fetch.object)
-            .unwrap_or(self.now + WAIT_MAX);
-        let until = rested.min(self.now + WAIT_MAX).max(self.now + WAIT_MIN);
-        fetch.state = FetchState::Waiting { until };
         let none_left = self
             .edges
             .usable(self.now, fetch.object, &[])
             .next()
             .is_none();
-        if !none_left {
+        let wait = if none_left {
+            // All down at once is the line more often than the edges: nobody rests for long.
+            self.edges.shorten_rests(self.now + REST_ALL_DOWN);
+            let rested = self.edges.rested_at(fetch.object);
+            rested.map_or(WAIT_MAX, |at| at.since(self.now))
+        } else if fetch.rejected.is_empty() {
             // Everybody is suspect: suspicion against all is of no use.
             fetch.avoid.clear();
+            WAIT_MIN
+        } else {
+            // New tokens are on their way, and end the wait.
+            fetch.avoid.clear();
             fetch.rejected.clear();
-        }
+            WAIT_MAX
+        };
+        let until = self.now + wait.clamp(WAIT_MIN, WAIT_MAX);
+        fetch.state = FetchState::Waiting { until };
         if none_left && !self.edges_down && !self.edges.all_lack(fetch.object) {
             self.edges_down = true;
             self.events.push_back(Event::AllEdgesDown);
@@ -179,11 +189,9 @@ impl Session {
         overlap: u64,
     ) {
         let attempt = self.new_attempt_id();
-        let expected = self
-            .edges
-            .get(edge)
-            .and_then(crate::edge::Edge::rate)
-            .or_else(|| self.edges.line_rate(self.now));
+        // What the line is known to carry is expected of every edge.
+        let own = self.edges.get(edge).and_then(crate::edge::Edge::rate);
+        let expected = own.max(self.edges.line_rate(self.now));
         fetch.attempts.push(Attempt::new(
             attempt, edge, role, from, to, self.now, expected,
         ));
@@ -250,11 +258,15 @@ impl Session {
             } => {
                 let waited = now.since(attempt.quiet_since());
                 attempt.phase = Phase::Body { last_byte_at: now };
+                let success = (200..300).contains(&status);
                 if let Some(edge) = self.edges.get_mut(edge_id) {
-                    edge.answered(now, waited);
+                    // A refusal is quick and says nothing about how soon media comes.
+                    if success {
+                        edge.answered(now, waited);
+                    }
                     edge.body_begins();
                 }
-                if !(200..300).contains(&status) {
+                if !success {
                     return self.attempt_failed(
                         fetch,
                         id,
@@ -364,6 +376,7 @@ impl Session {
         }
         if role == Role::Probe {
             self.close_attempt(fetch, id, "ok", None);
+            self.edge_served(edge);
             return false;
         }
         if !fetch.is_complete() {
@@ -375,9 +388,7 @@ impl Session {
             return self.rival_finished(fetch, edge);
         }
         self.close_attempt(fetch, id, "ok", None);
-        if let Some(edge) = self.edges.get_mut(edge) {
-            edge.served();
-        }
+        self.edge_served(edge);
         if fetch.object == ObjectKey::Manifest && role == Role::Racer {
             self.edges.use_from_now(self.now, edge);
             let name = self.edges.name(edge).to_string();
@@ -403,6 +414,7 @@ impl Session {
         if let Some(handover) = fetch.handover {
             self.announce_handover(fetch, handover, rival);
         }
+        fetch.state = FetchState::Active;
         let (from, overlap) = fetch.resume_point();
         self.start_attempt(fetch, rival, Role::Primary, from, None, overlap);
         true
@@ -475,8 +487,16 @@ impl Session {
                 self.edge_state_changed(giver);
             }
         }
-        self.recorder.wasted_fetch(fetch.id);
         self.note_failure(failure, fetch.contributors.first().copied());
+        if self.broken_too_often(fetch.object) {
+            let what = super::control::object_name(fetch.object);
+            let message = alloc::format!(
+                "the {what} is damaged wherever it is fetched from; the title must be packaged again"
+            );
+            self.give_up(fetch, failure, message);
+            return;
+        }
+        self.recorder.wasted_fetch(fetch.id);
         self.decide(
             DecisionKind::Failover,
             super::control::object_name(fetch.object).to_string(),
@@ -527,8 +547,9 @@ impl Session {
                 }
             }
             Remedy::AskBackend => {
+                fetch.rejections += 1;
                 // Without a backend, or with new tokens that are not accepted either, it is the edge.
-                if self.token_rejected() && fetch.failures <= REJECTIONS_MAX {
+                if self.token_rejected() && fetch.rejections <= REJECTIONS_MAX {
                     fetch.rejected.push(edge);
                 } else {
                     self.edges.fail(self.now, edge, Duration::ZERO);
@@ -544,20 +565,28 @@ impl Session {
                 }
             }
             Remedy::Tell => {
-                let message = alloc::format!(
-                    "{} cannot be fetched",
-                    super::control::object_name(fetch.object)
-                );
-                self.fail(SessionError {
-                    code: failure.code().into(),
-                    message,
-                });
-                return false;
+                // Out of files for a moment is no reason to end; a few times in a row is.
+                if fetch.failures >= INTERNAL_MAX {
+                    let what = super::control::object_name(fetch.object);
+                    let message = alloc::format!("the {what} cannot be fetched by this player");
+                    return self.give_up(fetch, failure, message);
+                }
             }
         }
-        let reason = failure.code();
+        if !fetch.failed_on.contains(&edge) {
+            fetch.failed_on.push(edge);
+        }
+        // A helper that failed hands nothing over: the attempt it was to help goes on, and may ask again.
+        let helped =
+            attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none());
+        if helped {
+            for one in &mut fetch.attempts {
+                one.ask_again();
+            }
+            return true;
+        }
         if attempt.role != Role::Racer {
-            self.hand_over(fetch, &attempt, reason);
+            self.hand_over(fetch, &attempt, failure.code());
         }
         // Another attempt already brings the rest.
         if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
@@ -590,12 +619,12 @@ impl Session {
                 == Remedy::OtherEdge {
                     rest_min: Duration::ZERO,
                 };
-        let others = self
+        let everywhere = self
             .edges
-            .usable(self.now, fetch.object, &fetch.edges_tried())
-            .next()
-            .is_some();
-        if !lasting || others || self.recorder.startup_at().is_some() {
+            .iter()
+            .filter(|(_, edge)| edge.offered)
+            .all(|(id, _)| fetch.failed_on.contains(&id));
+        if !lasting || !everywhere || self.recorder.startup_at().is_some() {
             return false;
         }
         if let Some(error) = self.last_failure.clone() {
@@ -611,51 +640,30 @@ impl Session {
             self.cancel(fetch, id, CancelReason::Abandoned);
         }
         let what = super::control::object_name(fetch.object);
-        match fetch.object {
-            // Another rung may have it; the plan leaves this one out.
-            ObjectKey::Media(..) | ObjectKey::Init(_) | ObjectKey::Index(_)
-                if self.has_other_rung(fetch.object) =>
-            {
-                self.missing.push(fetch.object);
-                if let ObjectKey::Init(key) = fetch.object {
-                    self.inits.remove(&key);
-                }
-                self.decide(
-                    DecisionKind::Failover,
-                    what.to_string(),
-                    "no edge has it: another representation is taken",
-                    &[],
-                );
-                self.forget_fetching(fetch.id);
-            }
-            ObjectKey::Manifest
-            | ObjectKey::Index(_)
-            | ObjectKey::Init(_)
-            | ObjectKey::Media(..)
-            | ObjectKey::Probe => {
-                let message = alloc::format!(
-                    "no edge has the {what} (edges asked: {}); check the title or address",
-                    self.edges
-                        .iter()
-                        .map(|(_, edge)| edge.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                );
-                self.fail(SessionError {
-                    code: failure.code().into(),
-                    message,
-                });
-            }
-        }
-        false
+        let names: Vec<&str> = self
+            .edges
+            .iter()
+            .map(|(_, edge)| edge.name.as_str())
+            .collect();
+        let message = alloc::format!(
+            "no edge has the {what} (edges asked: {}); check the title or address",
+            names.join(", ")
+        );
+        self.give_up(fetch, failure, message)
     }
 
-    pub(super) fn forget_fetching(&mut self, id: FetchId) {
+    /// Nobody gives the object as it should be. Returns that the fetch does not go on.
+    fn give_up(&mut self, fetch: &Fetch, failure: &Failure, message: String) -> bool {
+        self.recorder.wasted_fetch(fetch.id);
+        self.actions.push_back(Action::Release { fetch: fetch.id });
         for track in &mut self.tracks {
-            if track.fetching.is_some_and(|fetching| fetching.fetch == id) {
-                track.fetching = None;
+            if let Some(fetching) = track.fetching.take_if(|one| one.fetch == fetch.id) {
+                track.next = fetching.start;
             }
         }
+        let code = failure.code().into();
+        self.do_without(fetch.object, SessionError { code, message });
+        false
     }
 
     fn note_failure(&mut self, failure: &Failure, edge: Option<EdgeId>) {
@@ -723,6 +731,18 @@ impl Session {
         self.decide(DecisionKind::Failover, chosen, handover.reason, &inputs);
     }
 
+    /// An edge gave what it was asked for: it is in use again if it was not.
+    fn edge_served(&mut self, id: EdgeId) {
+        let Some(edge) = self.edges.get_mut(id) else {
+            return;
+        };
+        let was = edge.state(self.now);
+        edge.served();
+        if was != crate::edge::BreakerState::Closed {
+            self.edge_state_changed(id);
+        }
+    }
+
     fn edge_state_changed(&mut self, edge: EdgeId) {
         if let Some(state) = self.edges.get(edge).map(|one| one.state(self.now)) {
             self.events.push_back(Event::EdgeState { edge, state });
@@ -767,6 +787,13 @@ impl Session {
         let Some(attempt) = self.close_attempt(fetch, id, "cancelled", Some(reason.code())) else {
             return;
         };
+        if attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none()) {
+            if reason == CancelReason::Silent {
+                self.edges.fail(self.now, attempt.edge, Duration::ZERO);
+                self.edge_state_changed(attempt.edge);
+            }
+            return;
+        }
         if matches!(reason, CancelReason::Silent | CancelReason::Slow) {
             self.edges.fail(self.now, attempt.edge, Duration::ZERO);
             self.edge_state_changed(attempt.edge);
@@ -797,9 +824,12 @@ impl Session {
         self.actions.push_back(Action::Release { fetch: fetch.id });
     }
 
-    /// Every attempt that is under way begins again on fresh connections: the watchdog's last resort.
-    pub(super) fn restart_fetches(&mut self) {
+    /// Every attempt that is under way begins again on fresh connections.
+    pub(super) fn restart_fetches(&mut self, reason: CancelReason) {
         let mut fetches = core::mem::take(&mut self.fetches);
+        for probe in fetches.extract_if(.., |fetch| fetch.is_probe()) {
+            self.end_fetch(probe, CancelReason::Abandoned);
+        }
         for fetch in &mut fetches {
             if fetch.state == FetchState::Verifying {
                 continue;
@@ -807,7 +837,7 @@ impl Session {
             let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
             for id in live {
                 self.cancel_connection(id, true);
-                self.close_attempt(fetch, id, "cancelled", Some("watchdog"));
+                self.close_attempt(fetch, id, "cancelled", Some(reason.code()));
             }
             fetch.avoid.clear();
             self.go_on(fetch);
@@ -825,7 +855,7 @@ impl Session {
             "the network changed",
             &[],
         );
-        self.restart_fetches();
+        self.restart_fetches(CancelReason::NetworkChanged);
     }
 
     /// Looks at every fetch until nothing more is to be done now.
@@ -886,6 +916,13 @@ impl Session {
         };
         // Help against slowness is a guess and must be paid for; help against silence is not.
         if late == Late::Slow && !self.extra_allowed(ByteCount::new(RACE_BYTES)) {
+            let name = self.edges.name(late_edge).to_string();
+            self.decide(
+                DecisionKind::Hedge,
+                name,
+                "slow, but the budget for help is used up",
+                &[],
+            );
             return;
         }
         let (from, overlap) = fetch.resume_point();
@@ -908,6 +945,7 @@ impl Session {
         self.recorder
             .fetch_done(self.now, fetch, self.timeline.as_ref());
         self.progress_at = self.now;
+        self.last_failure = None;
         match fetch.object {
             ObjectKey::Manifest | ObjectKey::Index(_) => {
                 self.parsing.push(fetch.object);
@@ -927,6 +965,7 @@ impl Session {
                     .fetching
                     .take_if(|fetching| fetching.fetch == fetch.id)
                 else {
+                    self.actions.push_back(Action::Release { fetch: fetch.id });
                     return;
                 };
                 track.buffered.push_back(Buffered {

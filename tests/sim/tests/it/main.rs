@@ -284,3 +284,51 @@ fn the_viewer_may_choose_another_language_and_lock_a_rung() {
         "v1"
     );
 }
+
+#[test]
+fn a_better_edge_that_comes_back_is_used_again_within_a_minute() {
+    let mut setup = two_minutes();
+    setup.edges.truncate(3);
+    setup.last_mile.rate = Some(BitRate::from_kbps(60_000));
+    for edge in &mut setup.edges[1..] {
+        edge.link.rate = Some(BitRate::from_kbps(8_000));
+    }
+    let outcome = smooth(setup.fault(20.0, 0, Some(Fault::Kill)).fault(30.0, 0, None));
+    let back = outcome.report.fetches.iter().flat_map(|fetch| {
+        let media = fetch.kind == "media" && fetch.track.as_deref() == Some("video");
+        fetch
+            .attempts
+            .iter()
+            .filter(move |one| media && one.edge == "edge-0" && one.start_s > 30.0)
+    });
+    let first = back.map(|attempt| attempt.start_s).next();
+    assert!(first.is_some_and(|at| at < 90.0), "{first:?}");
+}
+
+#[test]
+fn a_small_memory_cap_slows_nothing_down_for_good() {
+    let mut setup = two_minutes();
+    setup.config.memory_cap = nearcast_units::ByteCount::new(4 << 20);
+    setup.config.buffer_goal = Duration::from_secs(30);
+    let outcome = run(setup);
+    assert!(outcome.over, "{:#?}", outcome.report.decisions.last());
+    assert_eq!(outcome.report.stalls, vec![]);
+}
+
+#[test]
+fn three_dead_edges_in_a_row_do_not_hold_the_fourth_up() {
+    let mut setup = two_minutes();
+    for edge in &mut setup.edges {
+        edge.link.rate = Some(BitRate::from_kbps(8_000));
+    }
+    for edge in 0..4 {
+        setup = setup.fault(30.3, edge, Some(Fault::Stop));
+    }
+    let outcome = smooth(setup);
+    for failover in &outcome.report.failovers {
+        assert!(
+            failover.first_byte_s.is_some_and(|first| first < 5.5),
+            "{failover:?}"
+        );
+    }
+}
