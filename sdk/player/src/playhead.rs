@@ -84,6 +84,13 @@ impl Playhead {
         };
     }
 
+    /// Belongs to this epoch from now on: something was flushed while it ran on.
+    pub(crate) fn enter(&self, now: Epoch) {
+        if let State::Running { epoch, .. } = &mut *self.lock() {
+            *epoch = now;
+        }
+    }
+
     /// Stands still from now on.
     pub(crate) fn hold(&self, now: Instant) {
         let position = self.position_at(now);
@@ -154,6 +161,13 @@ mod tests {
         );
         playhead.anchor(clock.now(), Epoch(2), at_ms(9999));
         assert_eq!(playhead.position(), at_ms(1560), "from before a seek");
+        playhead.enter(Epoch(4));
+        playhead.anchor(clock.now(), Epoch(4), at_ms(1600));
+        assert_eq!(
+            playhead.position(),
+            at_ms(1600),
+            "after a flush that did not stop it"
+        );
         playhead.hold(clock.now());
         playhead.place(at_ms(9000));
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -10,7 +10,7 @@ use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
 use nearcast_units::Instant;
 use ring::digest::{SHA256, digest};
 
-use super::Driver;
+use super::{Driver, PICTURE_WAIT_MAX, Starting};
 use super::inbox::{Job, Live};
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
@@ -48,6 +48,7 @@ impl Driver {
             }
             Action::Flush { epoch, track, from } => {
                 self.epoch = epoch;
+                self.playhead.enter(epoch);
                 self.pump.flush(epoch, track, from);
                 self.stale = true;
             }
@@ -58,16 +59,41 @@ impl Driver {
             }
             Action::Clock(ClockOrder::Start { epoch, at, rate }) => {
                 self.epoch = epoch;
-                self.playhead.start(now, epoch, at, rate);
-                self.pump.start(epoch, at);
+                self.starting = Some(Starting {
+                    epoch,
+                    at,
+                    rate,
+                    until: now + PICTURE_WAIT_MAX,
+                });
+                self.start_when_ready();
                 self.stale = true;
             }
             Action::Clock(ClockOrder::Hold) => {
+                self.starting = None;
                 self.playhead.hold(now);
                 self.pump.hold();
                 self.stale = true;
             }
             Action::ResetNetwork => self.network.net().network_changed(),
+        }
+    }
+
+    /// Lets time pass once the first picture is decoded: sound and picture begin together.
+    pub(super) fn start_when_ready(&mut self) {
+        let now = self.clock.now();
+        let video = self.pump.outputs().video.as_ref();
+        let waits = |starting: &Starting| {
+            now < starting.until
+                && self.pump.decodes(TrackKind::Video)
+                && video.is_some_and(|video| !video.is_ready())
+        };
+        if let Some(starting) = self.starting.take_if(|starting| !waits(starting)) {
+            let Starting {
+                epoch, at, rate, ..
+            } = starting;
+            self.playhead.start(now, epoch, at, rate);
+            self.pump.start(epoch, at);
+            self.stale = true;
         }
     }
 

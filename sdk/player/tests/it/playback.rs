@@ -14,6 +14,9 @@ use crate::sinks::{Collector, Got, Subtitles, samples_of, samples_of_file};
 /// Longer than any of these plays takes; a hang must not hang the tests.
 const LIMIT: Duration = Duration::from_secs(40);
 
+/// What happens at once has happened by then, on the busiest machine.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// The upper rung all the way, so that what is expected is known.
 fn on_edges(edges: &[&Edge]) -> PlayerBuilder {
     let bases = edges.iter().map(|edge| edge.base()).collect();
@@ -128,6 +131,12 @@ async fn a_whole_answer_to_a_continuation_is_as_good() {
     let (report, collector) = to_the_end(on_edges(&[&first, &second]).race_width(1)).await;
     assert_every_sample_once_in_order(&collector);
     assert_eq!(report.failovers.len(), 1);
+    let mut attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
+    assert!(
+        attempts.all(|attempt| attempt.edge == first.name() || attempt.result == "ok"),
+        "the whole file is no failure: {:?}",
+        report.fetches
+    );
 }
 
 #[tokio::test]
@@ -415,7 +424,11 @@ async fn a_dropped_player_leaves_no_task_and_no_socket() {
     wait_until(|| slow.seen().iter().any(|seen| seen.path.ends_with(".m4s"))).await;
     assert!(tasks() > before && slow.open() > 0);
     drop(player);
-    wait_until(|| slow.open() == 0 && tasks() <= before).await;
+    // Long before the title would have ended.
+    let gone = wait_until(|| slow.open() == 0 && tasks() <= before);
+    tokio::time::timeout(AT_ONCE, gone)
+        .await
+        .expect("nothing may be left");
 }
 
 #[tokio::test]
