@@ -73,6 +73,8 @@ pub struct Session {
     /// The race for the first media segment was run.
     raced: bool,
     probe_at: Instant,
+    /// Help showed that others are no faster: until then slowness is the line's.
+    line_slow_until: Instant,
     /// Bytes that races, help and probes have cost.
     extra: ByteCount,
     /// Bytes that were of use.
@@ -166,6 +168,7 @@ impl Session {
             paused_since: config.paused.then_some(Instant::ZERO),
             raced: false,
             probe_at: Instant::ZERO,
+            line_slow_until: Instant::ZERO,
             extra: ByteCount::ZERO,
             useful: ByteCount::ZERO,
             progress_at: Instant::ZERO,

@@ -519,10 +519,6 @@ impl Session {
         let (false, true, Some(object)) = (busy, rich, object) else {
             return;
         };
-        // Half of the budget is for helping transfers that are late.
-        if !self.extra_allowed(self.extra + ByteCount::new(2 * PROBE_BYTES)) {
-            return;
-        }
         let current = self.edges.current();
         let candidate = self
             .edges
@@ -534,17 +530,34 @@ impl Session {
                             .measured_at
                             .is_none_or(|at| self.now.since(at) >= PROBE_AFTER))
             })
-            .min_by_key(|(_, edge)| (edge.measured_at, edge.rank))
-            .map(|(id, edge)| (id, edge.name.clone()));
-        if let Some((edge, name)) = candidate {
-            self.decide(
-                DecisionKind::Probe,
-                name,
-                "spare time: not measured for long",
-                &[],
-            );
-            self.begin_probe(edge, object, PROBE_BYTES);
+            .min_by_key(|(_, edge)| {
+                let trial = edge.state(self.now) == BreakerState::HalfOpen;
+                (!trial, edge.measured_at, edge.rank)
+            })
+            .map(|(id, edge)| {
+                let trial = edge.state(self.now) == BreakerState::HalfOpen;
+                (id, edge.name.clone(), trial)
+            });
+        let Some((edge, name, trial)) = candidate else {
+            return;
+        };
+        // Half of the budget is kept for late transfers and for edges that may be back.
+        let cost = ByteCount::new(PROBE_BYTES);
+        let reserve = if trial {
+            ByteCount::ZERO
+        } else {
+            self.extra + cost
+        };
+        if !self.extra_allowed(cost + reserve) {
+            return;
         }
+        let why = if trial {
+            "its rest is over: is it back?"
+        } else {
+            "spare time: not measured for long"
+        };
+        self.decide(DecisionKind::Probe, name, why, &[]);
+        self.begin_probe(edge, object, PROBE_BYTES);
     }
 
     /// What to ask for in a probe: the segment that comes next, or the one just shown.

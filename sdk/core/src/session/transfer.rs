@@ -20,6 +20,8 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(100);
 /// The longest rest while no edge can be asked.
 const REST_ALL_DOWN: Duration = Duration::from_secs(4);
+/// A comparison of two edges holds for this long.
+const LINE_SLOW: Duration = Duration::from_secs(20);
 /// Failures of the player itself, for one object.
 const INTERNAL_MAX: u32 = 3;
 /// Two edges that differ are one wrong edge; more are a title that differs everywhere.
@@ -887,7 +889,12 @@ impl Session {
         for _ in 0..8 {
             match fetch.review(self.now, &self.edges) {
                 None => break,
-                Some(Verdict::Cancel { attempt, reason }) => self.cancel(fetch, attempt, reason),
+                Some(Verdict::Cancel { attempt, reason }) => {
+                    if reason == CancelReason::NotNeeded {
+                        self.line_slow_until = self.now + LINE_SLOW;
+                    }
+                    self.cancel(fetch, attempt, reason);
+                }
                 Some(Verdict::GiveUp { attempt }) => {
                     self.cancel_connection(attempt, true);
                     if !self.attempt_failed(fetch, attempt, &Failure::Stalled) {
@@ -914,6 +921,9 @@ impl Session {
         else {
             return;
         };
+        if late == Late::Slow && self.now < self.line_slow_until {
+            return;
+        }
         // Help against slowness is a guess and must be paid for; help against silence is not.
         if late == Late::Slow && !self.extra_allowed(ByteCount::new(RACE_BYTES)) {
             let name = self.edges.name(late_edge).to_string();
