@@ -6,6 +6,7 @@
 mod completions;
 mod demo;
 mod doctor;
+mod failure;
 mod headless;
 mod play;
 mod probe;
@@ -21,8 +22,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+pub(crate) use failure::Failure;
 pub(crate) use headless::text as event_text;
-use nearcast_player::PlayerError;
 use tracing_subscriber::EnvFilter;
 
 /// Plays streams from whichever edge serves them best.
@@ -52,83 +53,6 @@ enum Command {
     Completions(completions::CompletionsArguments),
 }
 
-/// Why a command failed: one line for people, with a stable code.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    code: String,
-    message: String,
-    status: u8,
-}
-
-impl Failure {
-    /// Makes a failure of what was asked for: exit status 1.
-    pub(crate) fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self {
-            code: code.into(),
-            message: message.to_string(),
-            status: 1,
-        }
-    }
-
-    /// Makes a failure of how it was asked for: exit status 2.
-    pub(crate) fn usage(message: impl fmt::Display) -> Self {
-        Self {
-            code: "usage".into(),
-            message: message.to_string(),
-            status: 2,
-        }
-    }
-
-    /// Makes the end by a signal what shells expect of it: 128 and its number.
-    pub(crate) fn signal(number: i32) -> Self {
-        let status = u8::try_from(number).map_or(1, |number| number.saturating_add(128));
-        Self {
-            code: "signal".into(),
-            message: format!("ended by signal {number}"),
-            status,
-        }
-    }
-
-    /// Wraps an error of the system around what was done.
-    pub(crate) fn io(
-        code: &'static str,
-        doing: impl fmt::Display,
-    ) -> impl FnOnce(std::io::Error) -> Self {
-        move |error| Self::new(code, format_args!("{doing}: {error}"))
-    }
-}
-
-impl From<PlayerError> for Failure {
-    fn from(error: PlayerError) -> Self {
-        let code = error.code().to_owned();
-        let text = error.to_string();
-        // Some errors begin with their own code already.
-        let message = text
-            .strip_prefix(&format!("{code}: "))
-            .unwrap_or(&text)
-            .to_owned();
-        let status = if matches!(
-            error,
-            PlayerError::InvalidSource { .. } | PlayerError::InvalidOption { .. }
-        ) {
-            2
-        } else {
-            1
-        };
-        Self {
-            code,
-            message,
-            status,
-        }
-    }
-}
-
-impl From<nearcast_player::BackendError> for Failure {
-    fn from(error: nearcast_player::BackendError) -> Self {
-        PlayerError::from(error).into()
-    }
-}
-
 /// What the commands share once they run.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -154,11 +78,8 @@ pub fn run() -> ExitCode {
     match execute(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(format_args!(
-                "nearcast: {}: {}",
-                failure.code, failure.message
-            ));
-            ExitCode::from(failure.status)
+            say(&failure);
+            ExitCode::from(failure.status())
         }
     }
 }

@@ -123,11 +123,21 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
         }
     };
     let name = source.name();
+    let place = place(&source);
     let network = Network::new(network)?;
     let builder = Player::builder(source).network(network.clone());
     let played = arguments.playing.play(builder, &name, context).await;
     network.close().await;
-    played
+    played.map_err(|failure| failure.at(&place))
+}
+
+/// Returns where a source is, for people.
+fn place(source: &Source) -> String {
+    match source {
+        Source::Title { backend, .. } => backend.url.clone(),
+        Source::Edges { bases, .. } => bases.join(" "),
+        Source::Url(_) => source.name(),
+    }
 }
 
 impl PlayingArguments {

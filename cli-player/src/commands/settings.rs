@@ -4,6 +4,7 @@
 //! `NEARCAST_CONFIG` points; command line and environment come first.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,6 +69,36 @@ pub(crate) fn folders() -> Option<ProjectDirs> {
     ProjectDirs::from("", "", "nearcast")
 }
 
+/// Returns what a backend tells this device from others by: made once, and kept in the user's state folder.
+///
+/// Where nothing can be kept it is another one each time.
+pub(crate) fn device_id() -> String {
+    let file = folders().map(|folders| state_folder(&folders).join("device"));
+    let kept = file
+        .as_ref()
+        .and_then(|file| std::fs::read_to_string(file).ok());
+    if let Some(id) = kept.as_deref().map(str::trim)
+        && (1..=64).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    {
+        return id.to_owned();
+    }
+    let random = || RandomState::new().build_hasher().finish();
+    let id = format!("{:016x}{:016x}", random(), random());
+    if let Some(file) = file
+        && let Err(error) = write_whole(&file, format!("{id}\n").as_bytes())
+    {
+        tracing::debug!(%error, "the device's identifier is not kept");
+    }
+    id
+}
+
+fn state_folder(folders: &ProjectDirs) -> &Path {
+    folders
+        .state_dir()
+        .unwrap_or_else(|| folders.data_local_dir())
+}
+
 /// Where each source was left, in the user's state folder.
 #[derive(Debug)]
 pub(crate) struct Positions {
@@ -90,11 +121,8 @@ impl Positions {
     /// Opens the list; `None` where the user has no folders.
     pub(crate) fn open() -> Option<Self> {
         let folders = folders()?;
-        let folder = folders
-            .state_dir()
-            .unwrap_or_else(|| folders.data_local_dir());
         Some(Self {
-            file: folder.join("positions.toml"),
+            file: state_folder(&folders).join("positions.toml"),
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use nearcast_player::{BackendOptions, BitRate, HttpVersion, NetworkOptions};
 
+use super::settings::device_id;
 use super::{Context, Failure};
 
 /// How the network is used.
@@ -63,7 +64,7 @@ pub(crate) struct BackendArguments {
     /// The backend's URL
     #[arg(long, value_name = "URL", env = "NEARCAST_BACKEND")]
     pub(crate) backend: Option<String>,
-    /// The account's name at the backend
+    /// The account's name at the backend, `demo` unless said
     #[arg(long, value_name = "NAME", env = "NEARCAST_ACCOUNT")]
     pub(crate) account: Option<String>,
     /// Pretend to be at this address (a backend on this machine believes it)
@@ -73,6 +74,9 @@ pub(crate) struct BackendArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) platform: Option<String>,
 }
+
+/// The account that a backend has when nobody gave it any.
+const ACCOUNT: &str = "demo";
 
 impl NetworkArguments {
     /// Reads what the network is to be like.
@@ -105,13 +109,12 @@ impl BackendArguments {
             .clone()
             .or_else(|| context.settings.backend.clone())?;
         let mut options = BackendOptions::new(url);
-        if let Some(account) = self
+        options.account = self
             .account
             .clone()
             .or_else(|| context.settings.account.clone())
-        {
-            options.account = account;
-        }
+            .unwrap_or_else(|| ACCOUNT.to_owned());
+        options.device_id = device_id();
         if let Some(platform) = &self.platform {
             options.platform.clone_from(platform);
         }

@@ -25,7 +25,10 @@ pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Resul
     let mut network = arguments.network.options(context)?;
     arguments.backend.add_headers(&mut network);
     let network = Network::new(network)?;
-    let titles = Backend::new(options, &network)?.titles().await?;
+    let place = options.url.clone();
+    let backend = Backend::new(options, &network)?;
+    let titles = backend.titles().await;
+    let titles = titles.map_err(|error| Failure::from(error).at(&place))?;
     network.close().await;
     if arguments.json {
         let text = serde_json::to_string_pretty(&titles)

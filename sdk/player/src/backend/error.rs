@@ -126,7 +126,8 @@ impl BackendError {
         let message = match (problem.title.as_str(), problem.detail.as_str()) {
             ("", "") => problem.code.clone(),
             (text, "") | ("", text) => text.to_owned(),
-            (title, detail) => format!("{title}: {detail}"),
+            // Both are sentences; the first one becomes the heading of the second.
+            (title, detail) => format!("{}: {detail}", title.trim_end_matches('.')),
         };
         match Refusal::from_code(&problem.code) {
             Some(refusal) => Self::Refused {

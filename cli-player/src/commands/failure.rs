@@ -1,0 +1,161 @@
+//! How a command fails: one line for people that says what happened, where, and what to do about it.
+
+use std::fmt;
+
+use nearcast_player::{BackendError, PlayerError, explain};
+
+/// Why a command failed, with a stable code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: String,
+    message: String,
+    status: u8,
+}
+
+impl Failure {
+    /// Makes a failure of what was asked for: exit status 1.
+    pub(crate) fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self {
+            code: code.into(),
+            message: message.to_string(),
+            status: 1,
+        }
+    }
+
+    /// Makes a failure of how it was asked for: exit status 2.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self {
+            code: "usage".into(),
+            message: message.to_string(),
+            status: 2,
+        }
+    }
+
+    /// Makes the end by a signal what shells expect of it: 128 and its number.
+    pub(crate) fn signal(number: i32) -> Self {
+        let status = u8::try_from(number).map_or(1, |number| number.saturating_add(128));
+        Self {
+            code: "signal".into(),
+            message: format!("ended by signal {number}"),
+            status,
+        }
+    }
+
+    /// Wraps an error of the system around what was done.
+    pub(crate) fn io(
+        code: &'static str,
+        doing: impl fmt::Display,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::new(code, format_args!("{doing}: {error}"))
+    }
+
+    /// Adds where it happened to what playback or the network say, unless they name the place themselves.
+    #[must_use]
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        let is_playback = explain(&self.code).is_some() && !self.code.starts_with("player.");
+        if is_playback && !self.message.contains(place) {
+            self.message.push_str(&format!(" ({place})"));
+        }
+        if let Some(remedy) = remedy(&self.code)
+            && !self.message.contains("; ")
+        {
+            self.message.push_str("; ");
+            let mut letters = remedy.chars();
+            self.message
+                .extend(letters.next().map(|first| first.to_ascii_lowercase()));
+            self.message
+                .push_str(letters.as_str().trim_end_matches('.'));
+        }
+        self
+    }
+
+    /// Returns the exit status.
+    pub(crate) const fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+/// Returns what a person at a terminal can do; `None` where the message says it, or nobody can do anything.
+///
+/// The SDK's table speaks to programmers: what names its functions is told in options here.
+fn remedy(code: &str) -> Option<&'static str> {
+    match code {
+        "net.tls_certificate" | "backend.tls" => {
+            Some("check the address, and give its authority with --ca FILE")
+        }
+        "play.no_edges" => explain(code).map(|entry| entry.remedy),
+        _ if code.starts_with("play.") || code.starts_with("player.") => None,
+        _ => explain(code)
+            .map(|entry| entry.remedy)
+            .filter(|remedy| !remedy.contains('`')),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It is one line whatever a server wrote into it.
+        let message = self.message.replace(['\n', '\r'], " ");
+        write!(f, "nearcast: {}: {message}", self.code)
+    }
+}
+
+impl From<PlayerError> for Failure {
+    fn from(error: PlayerError) -> Self {
+        let code = error.code().to_owned();
+        let text = error.to_string();
+        // Some errors begin with their own code already.
+        let message = text
+            .strip_prefix(&format!("{code}: "))
+            .unwrap_or(&text)
+            .to_owned();
+        let status = if matches!(
+            error,
+            PlayerError::InvalidSource { .. } | PlayerError::InvalidOption { .. }
+        ) {
+            2
+        } else {
+            1
+        };
+        Self {
+            code,
+            message,
+            status,
+        }
+    }
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        PlayerError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_where_and_what_to_do() {
+        let line =
+            |code: &str, message: &str| Failure::new(code, message).at("http://a").to_string();
+        assert_eq!(
+            line("backend.timeout", "no answer"),
+            "nearcast: backend.timeout: no answer (http://a); check the network; try again"
+        );
+        assert_eq!(
+            line("backend.tls", "a:\nUnknownIssuer"),
+            "nearcast: backend.tls: a: UnknownIssuer (http://a); check the address, and give its authority with --ca FILE"
+        );
+        let told = "http://a/x is gone; check the address";
+        assert_eq!(
+            line("edge.not_found", told),
+            format!("nearcast: edge.not_found: {told}")
+        );
+    }
+
+    #[test]
+    fn what_is_no_playback_stays_as_it_is() {
+        let failure = Failure::new("player.ca", "cannot read it").at("http://a");
+        assert_eq!(failure.to_string(), "nearcast: player.ca: cannot read it");
+    }
+}
