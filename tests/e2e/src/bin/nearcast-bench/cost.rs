@@ -1,0 +1,307 @@
+//! What playing costs: `nearcast play --headless` in a process of its own over HTTP/2 with TLS, against one `curl`
+//! process that fetches the same URLs and ranges from the same edge.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nearcast_edge_server::AccessEntry;
+use nearcast_player::SessionReport;
+use nearcast_title::Title;
+use serde::Serialize;
+
+use crate::measured::{self, Usage};
+use crate::reports::Reports;
+use crate::system::{EdgePlan, System, manifest_path};
+use crate::table::{Table, number, verdict};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Cost {
+    played_s: f64,
+    /// Media time of the video segments that were fetched.
+    fetched_s: f64,
+    requests: usize,
+    bytes: u64,
+    play: Usage,
+    /// The median of several runs, by processor time.
+    curl: Usage,
+    curl_cpu_s: Vec<f64>,
+    /// `nearcast --version`: the program and its libraries, before it does anything.
+    idle: Usage,
+    /// Processor seconds per minute played.
+    play_cpu_s_per_min: f64,
+    curl_cpu_s_per_min: f64,
+    cpu_ratio: f64,
+    cpu_difference_s_per_min: f64,
+    rss_ratio: f64,
+    /// Peak memory that the bare program does not need.
+    rss_of_playing_bytes: u64,
+    /// Peak memory by the player's own account.
+    reported_rss_bytes: Option<u64>,
+    stalls: u64,
+    busy: bool,
+    cpu_holds: bool,
+    memory_holds: bool,
+}
+
+/// Fast enough that the top rung is played, slow enough that bodies come in pieces, as over a real access line.
+const EDGE: EdgePlan = EdgePlan {
+    id: "a",
+    rate_kbps: 25_000,
+    delay_ms: 5,
+    position_deg: (0.0, 0.0),
+};
+/// Design §6.
+const CPU_ALLOWANCE_S_PER_MIN: f64 = 0.15;
+const MEMORY_MAX_BYTES: u64 = 32 << 20;
+
+pub(crate) async fn measure(
+    title: &Title,
+    nearcast: &Path,
+    media: Duration,
+    curls: usize,
+    reports: &Reports,
+) -> Result<Cost> {
+    ensure!(
+        nearcast.is_file(),
+        "{} is missing: build it first (`make build`), or give --nearcast",
+        nearcast.display()
+    );
+    let system = System::open(title, &[EDGE]).await?;
+    let folder = tempfile::tempdir()?;
+    let base_urls = system.base_urls();
+    let base = base_urls.first().context("no edge")?;
+
+    let (idle, _) = measured::run(nearcast, vec!["--version".into()], folder.path()).await?;
+    let report_file = folder.path().join("report.json");
+    let arguments: Vec<OsString> = vec![
+        "play".into(),
+        manifest_path(title).into(),
+        "--edge".into(),
+        base.into(),
+        "--ca".into(),
+        system.ca_file().into(),
+        "--http".into(),
+        "h2".into(),
+        "--headless".into(),
+        "--duration".into(),
+        format!("{}s", media.as_secs_f64()).into(),
+        "--report".into(),
+        report_file.clone().into(),
+    ];
+    let (play, _) = measured::run(nearcast, arguments, folder.path()).await?;
+    let report: SessionReport = serde_json::from_slice(&std::fs::read(&report_file)?)?;
+    reports.keep("cost", &report)?;
+    let requests = requests(&system)?;
+
+    let list = folder.path().join("requests");
+    std::fs::write(&list, curl_list(base, &system.ca_file(), &requests)?)?;
+    let mut runs = Vec::new();
+    for _ in 0..curls {
+        let arguments = vec![
+            "--silent".into(),
+            "--show-error".into(),
+            "--config".into(),
+            list.clone().into(),
+        ];
+        let (usage, printed) = measured::run(Path::new("curl"), arguments, folder.path()).await?;
+        check_curl(&printed, &requests)?;
+        runs.push(usage);
+    }
+    system.shutdown().await;
+    runs.sort_by(|a, b| a.cpu_s().total_cmp(&b.cpu_s()));
+    let curl = *runs.get(runs.len() / 2).context("curl did not run")?;
+
+    let minutes = report.played_s / 60.0;
+    ensure!(minutes > 0.0, "nothing was played: {:?}", report.error);
+    let video = report
+        .segments
+        .iter()
+        .filter(|segment| segment.track == "video");
+    let cpu_difference_s_per_min = (play.cpu_s() - curl.cpu_s()) / minutes;
+    let rss_of_playing_bytes = play.peak_rss_bytes.saturating_sub(idle.peak_rss_bytes);
+    Ok(Cost {
+        played_s: report.played_s,
+        fetched_s: video.map(|segment| segment.duration_s).sum(),
+        requests: requests.len(),
+        bytes: requests.iter().map(Request::length).sum(),
+        play_cpu_s_per_min: play.cpu_s() / minutes,
+        curl_cpu_s_per_min: curl.cpu_s() / minutes,
+        cpu_ratio: play.cpu_s() / curl.cpu_s(),
+        cpu_difference_s_per_min,
+        rss_ratio: play.peak_rss_bytes as f64 / curl.peak_rss_bytes as f64,
+        rss_of_playing_bytes,
+        reported_rss_bytes: report.peak_rss_bytes,
+        stalls: report.stall_count,
+        busy: report.busy,
+        cpu_holds: cpu_difference_s_per_min <= CPU_ALLOWANCE_S_PER_MIN,
+        memory_holds: rss_of_playing_bytes <= MEMORY_MAX_BYTES,
+        curl_cpu_s: runs.iter().map(|run| run.cpu_s()).collect(),
+        play,
+        curl,
+        idle,
+    })
+}
+
+/// A file, or a part of one, that the player was sent.
+#[derive(Debug)]
+struct Request {
+    path: String,
+    first: u64,
+    last: u64,
+    partial: bool,
+}
+
+impl Request {
+    const fn length(&self) -> u64 {
+        self.last - self.first + 1
+    }
+}
+
+/// Reads off the access log what the player fetched, in the order of the requests. What was cut off short at the
+/// end counts with the bytes that were sent.
+fn requests(system: &System) -> Result<Vec<Request>> {
+    let edge = system.edges.first().context("no edge")?;
+    let mut log = edge.access_log();
+    log.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
+    ensure!(
+        log.iter().all(|entry| entry.protocol == "h2"),
+        "the player used another protocol than HTTP/2"
+    );
+    let request = |entry: AccessEntry| {
+        let (first, last) = entry.first.zip(entry.last)?;
+        let sent_to = first + entry.bytes.checked_sub(1)?;
+        let partial = entry.status == Some(206) || sent_to < last;
+        Some(Request {
+            path: entry.path,
+            first,
+            last: sent_to,
+            partial,
+        })
+    };
+    let requests: Vec<Request> = log.into_iter().filter_map(request).collect();
+    ensure!(!requests.is_empty(), "the player fetched nothing");
+    Ok(requests)
+}
+
+/// Writes curl's list: one request after the other over one connection.
+fn curl_list(base: &str, ca: &Path, requests: &[Request]) -> Result<String> {
+    let base = base.trim_end_matches('/');
+    let mut list = String::new();
+    for (index, request) in requests.iter().enumerate() {
+        if index > 0 {
+            writeln!(list, "next")?;
+        }
+        writeln!(
+            list,
+            "url = \"{base}/{}\"",
+            request.path.trim_start_matches('/')
+        )?;
+        writeln!(list, "cacert = \"{}\"\nhttp2\nfail", ca.display())?;
+        writeln!(list, "output = \"/dev/null\"")?;
+        writeln!(
+            list,
+            "write-out = \"%{{http_version}} %{{num_connects}} %{{size_download}}\\n\""
+        )?;
+        if request.partial {
+            writeln!(list, "range = \"{}-{}\"", request.first, request.last)?;
+        }
+    }
+    Ok(list)
+}
+
+/// Makes sure that curl did the same: the same bytes, over one connection of HTTP/2.
+fn check_curl(printed: &str, requests: &[Request]) -> Result<()> {
+    let mut connections = 0;
+    let mut lines = printed.lines();
+    for request in requests {
+        let line = lines.next().context("curl made fewer requests")?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[version, connected, size] = words.as_slice() else {
+            anyhow::bail!("curl said `{line}`");
+        };
+        ensure!(version == "2", "curl used HTTP/{version}");
+        ensure!(
+            size.parse() == Ok(request.length()),
+            "curl got {size} bytes of {} instead of {}",
+            request.path,
+            request.length()
+        );
+        connections += connected.parse::<u32>()?;
+    }
+    ensure!(connections == 1, "curl made {connections} connections");
+    Ok(())
+}
+
+impl Cost {
+    pub(crate) fn table(&self) -> Table {
+        let title = format!(
+            "Cost: nearcast play --headless for {:.0} s of media against one curl, HTTP/2 with TLS",
+            self.played_s
+        );
+        let mut table = Table::new(
+            title,
+            &[
+                "",
+                "user",
+                "system",
+                "CPU s per media minute",
+                "peak memory",
+            ],
+        );
+        let minutes = self.played_s / 60.0;
+        let mut row = |name: &str, usage: Usage| {
+            table.row([
+                name.to_owned(),
+                number(Some(usage.user_s), 2, " s"),
+                number(Some(usage.system_s), 2, " s"),
+                number(Some(usage.cpu_s() / minutes), 3, ""),
+                mebibytes(usage.peak_rss_bytes),
+            ]);
+        };
+        row("nearcast play", self.play);
+        row("curl, same URLs", self.curl);
+        row("nearcast --version", self.idle);
+        table.remark(format!(
+            "ratio {:.2} in CPU, {:.2} in memory; {} requests, {:.1} MB, {:.0} s of media fetched for {:.0} s played",
+            self.cpu_ratio,
+            self.rss_ratio,
+            self.requests,
+            self.bytes as f64 / 1e6,
+            self.fetched_s,
+            self.played_s
+        ));
+        table.remark(format!(
+            "bar: CPU at most curl's + 0.15 s per media minute: {:+.3} s: {}",
+            self.cpu_difference_s_per_min,
+            verdict(self.cpu_holds)
+        ));
+        table.remark(format!(
+            "bar: buffers within 32 MiB: all memory beyond the bare program is {}: {}",
+            mebibytes(self.rss_of_playing_bytes),
+            verdict(self.memory_holds)
+        ));
+        let runs: Vec<String> = self
+            .curl_cpu_s
+            .iter()
+            .map(|run| format!("{run:.2}"))
+            .collect();
+        table.remark(format!(
+            "curl's runs: {} s; the middle one counts",
+            runs.join(", ")
+        ));
+        if self.stalls > 0 || self.busy {
+            table.remark(format!(
+                "{} stalls; the session says busy: {}",
+                self.stalls, self.busy
+            ));
+        }
+        table
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1_u32 << 20))
+}
