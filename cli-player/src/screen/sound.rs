@@ -48,7 +48,9 @@ pub(crate) struct Speaker {
 const BLOCK_FRAMES: usize = 2048;
 
 impl Speaker {
-    pub(crate) const fn new(sound: Arc<Mutex<Sound>>) -> Self {
+    /// Sound waits until the player lets it play.
+    pub(crate) fn new(sound: Arc<Mutex<Sound>>) -> Self {
+        sound.lock().unwrap_or_else(PoisonError::into_inner).pause();
         Self {
             sound,
             format: Format::USUAL,

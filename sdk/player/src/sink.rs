@@ -65,10 +65,11 @@ pub trait AudioSink: Send {
     fn configure(&mut self, format: AudioFormat) -> Result<(), String>;
 
     /// Takes interleaved samples as far as there is room; returns how many *frames* (one sample of each
-    /// channel) were taken. Does not block; sound waits while the sink is not playing.
+    /// channel) were taken. Does not block; sound waits while the sink is not playing, and a sink begins so.
     fn write(&mut self, interleaved: &[f32]) -> usize;
 
     /// Returns how long what was written lasts until the last of it is heard, the device's delay included.
+    /// Asked many times a second: pictures follow the answer.
     fn queued(&self) -> Duration;
 
     /// Plays on, or holds where it is.

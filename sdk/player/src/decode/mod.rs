@@ -113,6 +113,10 @@ impl VideoTrack {
         match *self {}
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn counts(&self) -> FrameReport {
         match *self {}
     }

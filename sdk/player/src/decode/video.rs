@@ -1,6 +1,7 @@
 //! Pictures: decodes on its own thread and gives each frame to the sink when it is due.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
 };
@@ -34,6 +35,8 @@ pub(crate) struct VideoTrack {
     work: SyncSender<Work>,
     steering: Arc<Mutex<Steering>>,
     counts: Arc<FrameCounts>,
+    /// The generation that a picture waits for, plus one.
+    ready: Arc<AtomicU64>,
     generation: u32,
     disabled: bool,
     thread: Thread,
@@ -85,10 +88,12 @@ impl VideoTrack {
         let (work, receiver) = sync_channel(WORK_MAX);
         let steering = Arc::new(Mutex::new(Steering::default()));
         let counts = Arc::new(FrameCounts::default());
+        let ready = Arc::new(AtomicU64::new(0));
         let worker = Worker {
             work: receiver,
             steering: steering.clone(),
             counts: counts.clone(),
+            ready: ready.clone(),
             notes,
             clock,
             playhead,
@@ -105,6 +110,7 @@ impl VideoTrack {
             flushed: None,
             reported_bad: None,
             ending: false,
+            ended: false,
         };
         let joining = std::thread::Builder::new()
             .name("nearcast-video".to_owned())
@@ -114,6 +120,7 @@ impl VideoTrack {
             work,
             steering,
             counts,
+            ready,
             generation: 0,
             disabled: false,
             thread,
@@ -139,6 +146,11 @@ impl VideoTrack {
     /// The playhead was started, held or moved.
     pub(crate) fn wake(&mut self) {
         self.thread.unpark();
+    }
+
+    /// Whether a picture waits to be shown, or none will come.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.disabled || self.ready.load(Ordering::Acquire) == u64::from(self.generation) + 1
     }
 
     pub(crate) fn counts(&self) -> FrameReport {
@@ -236,6 +248,7 @@ struct Worker {
     work: Receiver<Work>,
     steering: Arc<Mutex<Steering>>,
     counts: Arc<FrameCounts>,
+    ready: Arc<AtomicU64>,
     notes: mpsc::Sender<DecoderNote>,
     clock: Clock,
     playhead: Playhead,
@@ -257,6 +270,7 @@ struct Worker {
     flushed: Option<Flush>,
     reported_bad: Option<ObjectKey>,
     ending: bool,
+    ended: bool,
 }
 
 /// Whether the thread goes on.
@@ -272,6 +286,7 @@ impl Worker {
                 return;
             }
             let wait = self.show_due();
+            self.tell_ready();
             if self.ending && self.frames.is_empty() {
                 self.ending = false;
                 if matches!(
@@ -334,6 +349,7 @@ impl Worker {
     fn flush(&mut self, flush: Flush) {
         self.flushed = Some(flush);
         self.ending = false;
+        self.ended = false;
         self.reported_bad = None;
         if flush.everything {
             self.show_from = flush.from;
@@ -369,6 +385,7 @@ impl Worker {
                 if generation == self.generation {
                     self.drain();
                     self.ending = true;
+                    self.ended = true;
                 }
                 Go::On
             }
@@ -446,6 +463,17 @@ impl Worker {
                 FrameDelivery::WhenDue => self.frames.push_back((frame, origin.clone())),
             }
         }
+    }
+
+    fn tell_ready(&self) {
+        let is_ready =
+            !self.frames.is_empty() || self.ended || self.delivery == FrameDelivery::Every;
+        let ready = if is_ready {
+            u64::from(self.generation) + 1
+        } else {
+            0
+        };
+        self.ready.store(ready, Ordering::Release);
     }
 
     /// Gives what is due to the sink; returns how long nothing more is.

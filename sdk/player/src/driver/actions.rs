@@ -10,8 +10,8 @@ use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
 use nearcast_units::Instant;
 use ring::digest::{SHA256, digest};
 
-use super::{Driver, PICTURE_WAIT_MAX, Starting};
 use super::inbox::{Job, Live};
+use super::{Driver, PICTURE_WAIT_MAX, Starting};
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
 use crate::event::EventKind;

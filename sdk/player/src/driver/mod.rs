@@ -90,6 +90,8 @@ pub(crate) struct Driver {
     /// Tracks whose decoders have given their last.
     drained: Vec<TrackKind>,
     epoch: Epoch,
+    /// A start that waits for the first picture.
+    starting: Option<Starting>,
     pending: VecDeque<Input>,
     tick_at: Instant,
     history_at: Instant,
@@ -146,6 +148,7 @@ impl Driver {
             wake: Wake::default(),
             playhead,
             epoch: Epoch::default(),
+            starting: None,
             pending,
             tick_at: clock.now() + TICK,
             history_at: clock.now() + HISTORY_EVERY,
@@ -223,6 +226,7 @@ impl Driver {
             }
             self.wake = self.pump.advance(self.playhead.position());
             self.hear_pump();
+            self.start_when_ready();
             if self.pending.is_empty() {
                 break;
             }
@@ -477,7 +481,8 @@ impl Driver {
             .position
             .and_then(|at| self.playhead.time_until(at))
             .map(|span| now + span);
-        [self.session.next_deadline(), pump, position]
+        let starting = self.starting.as_ref().map(|_| now + PICTURE_LOOK);
+        [self.session.next_deadline(), pump, position, starting]
             .into_iter()
             .flatten()
             .fold(self.tick_at, Instant::min)
@@ -493,7 +498,9 @@ impl Driver {
 
     fn publish(&mut self) {
         let session = self.session.snapshot(self.clock.now());
-        self.playhead.place(session.position);
+        if self.starting.is_none() {
+            self.playhead.place(session.position);
+        }
         let snapshot = PlayerSnapshot {
             session,
             cues: self.pump.cues().shown().to_vec(),
@@ -569,6 +576,21 @@ impl Driver {
         self.pump.shut_down().await;
     }
 }
+
+/// The session's order to let time pass, while the first picture is not decoded.
+struct Starting {
+    epoch: Epoch,
+    at: MediaTime,
+    rate: f64,
+    /// Then it starts without.
+    until: Instant,
+}
+
+/// A decoder takes some 20 ms for the first picture. One that takes longer than this is too slow anyway, and
+/// sound need not wait for it. The session's clock runs meanwhile; anchors take it back.
+const PICTURE_WAIT_MAX: Duration = Duration::from_millis(400);
+/// How often to look for it.
+const PICTURE_LOOK: Duration = Duration::from_millis(4);
 
 /// However small the cap, this much may lie in the store: a manifest may have 16 MiB.
 const STORE_MIN: u64 = 64 << 20;

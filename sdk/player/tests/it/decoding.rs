@@ -367,6 +367,46 @@ mod pictures {
         assert_eq!(report.frames.decoded, 50);
     }
 
+    /// Takes its time for the first picture, as a slow decoder does, and looks then whether sound has begun.
+    struct Slow {
+        card: Card,
+        starts_at_first: Arc<Mutex<Option<usize>>>,
+    }
+
+    impl FrameSink for Slow {
+        fn frame(&mut self, _: &FrameInfo, _: VideoFrame) {
+            let mut starts = self.starts_at_first.lock().unwrap();
+            if starts.is_none() {
+                let until = std::time::Duration::from_millis(150);
+                std::thread::park_timeout(until);
+                *starts = Some(self.card.0.lock().unwrap().starts);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn sound_waits_for_the_first_picture() {
+        let edge = Edge::start().await;
+        let card = Card::default();
+        let starts_at_first = Arc::new(Mutex::new(None));
+        let slow = Slow {
+            card: card.clone(),
+            starts_at_first: starts_at_first.clone(),
+        };
+        let player = on_edge(&edge)
+            .audio_sink(card.clone())
+            .frame_sink(slow, FrameDelivery::WhenDue)
+            .start()
+            .unwrap();
+        tokio::time::timeout(LIMIT, player.ended())
+            .await
+            .unwrap()
+            .unwrap();
+        player.close().await.unwrap();
+        assert_eq!(*starts_at_first.lock().unwrap(), Some(0));
+        assert_eq!(card.0.lock().unwrap().starts, 1);
+    }
+
     #[tokio::test]
     async fn after_a_start_in_mid_segment_the_picture_of_that_time_comes_first() {
         let edge = Edge::start().await;
