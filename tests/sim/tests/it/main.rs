@@ -302,7 +302,11 @@ fn a_better_edge_that_comes_back_is_used_again_within_a_minute() {
             .filter(move |one| media && one.edge == "edge-0" && one.start_s > 30.0)
     });
     let first = back.map(|attempt| attempt.start_s).next();
-    assert!(first.is_some_and(|at| at < 90.0), "{:#?}", outcome.report.decisions);
+    assert!(
+        first.is_some_and(|at| at < 90.0),
+        "{:#?}",
+        outcome.report.decisions
+    );
 }
 
 #[test]

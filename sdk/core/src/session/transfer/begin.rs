@@ -1,0 +1,144 @@
+//! Begins objects and attempts: on the edge in use, or on the best that is left.
+
+use alloc::string::ToString;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_units::ByteCount;
+
+use crate::action::{Action, AttemptSpec};
+use crate::event::{DecisionKind, Event, seconds};
+use crate::fetch::{Attempt, Fetch, FetchState, Role};
+use crate::input::{EdgeId, FetchId};
+use crate::session::Session;
+
+/// Between two tries when no edge can be asked.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+const WAIT_MIN: Duration = Duration::from_millis(100);
+/// The longest rest while no edge can be asked.
+const REST_ALL_DOWN: Duration = Duration::from_secs(4);
+
+impl Session {
+    /// Begins an object: on the edge in use, or, the first time, as a race.
+    pub(in crate::session) fn begin_fetch(
+        &mut self,
+        object: ObjectKey,
+        track: Option<TrackKind>,
+        planned: ByteCount,
+    ) -> FetchId {
+        let id = FetchId(self.next_fetch);
+        self.next_fetch += 1;
+        let mut fetch = Fetch::new(id, object, track, planned, self.now);
+        if let Some(suspects) = self.suspects.get(&object) {
+            fetch.avoid.clone_from(suspects);
+        }
+        self.recorder.fetch_begins(&fetch, self.timeline.as_ref());
+        if object == ObjectKey::Manifest {
+            self.race_manifest(&mut fetch);
+        } else {
+            self.go_on(&mut fetch);
+            if matches!(object, ObjectKey::Media(..))
+                && track == Some(TrackKind::Video)
+                && !self.raced
+            {
+                self.raced = true;
+                self.race_media(&mut fetch);
+            }
+        }
+        self.fetches.push(fetch);
+        id
+    }
+
+    /// Begins a probe of an edge with the first bytes of an object; what comes is only counted.
+    pub(in crate::session) fn begin_probe(&mut self, edge: EdgeId, object: ObjectKey, bytes: u64) {
+        let id = FetchId(self.next_fetch);
+        self.next_fetch += 1;
+        let mut fetch = Fetch::new(id, object, None, ByteCount::new(bytes), self.now);
+        self.recorder.probe_begins(&fetch);
+        self.extra += ByteCount::new(bytes);
+        self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes), 0);
+        self.fetches.push(fetch);
+    }
+
+    /// Asks the best edge for what is still missing; waits where none can be asked.
+    pub(super) fn go_on(&mut self, fetch: &mut Fetch) {
+        let not = fetch.edges_tried();
+        let (from, overlap) = fetch.resume_point();
+        if let Some(choice) = self
+            .edges
+            .choose(self.now, fetch.object, fetch.rest(), &not)
+        {
+            fetch.state = FetchState::Active;
+            if choice.changed {
+                let name = self.edges.name(choice.edge).to_string();
+                let inputs = [("expected_s", seconds(choice.expected))];
+                self.decide(DecisionKind::Edge, name, choice.why, &inputs);
+            }
+            if let Some(handover) = fetch.handover {
+                self.announce_handover(fetch, handover, choice.edge);
+            }
+            self.start_attempt(fetch, choice.edge, Role::Primary, from, None, overlap);
+            return;
+        }
+        let none_left = self
+            .edges
+            .usable(self.now, fetch.object, &[])
+            .next()
+            .is_none();
+        let wait = if none_left {
+            // All down at once is the line more often than the edges: nobody rests for long.
+            self.edges.shorten_rests(self.now + REST_ALL_DOWN);
+            let rested = self.edges.rested_at(fetch.object);
+            rested.map_or(WAIT_MAX, |at| at.since(self.now))
+        } else if fetch.rejected.is_empty() {
+            // Everybody is suspect: suspicion against all is of no use.
+            fetch.avoid.clear();
+            WAIT_MIN
+        } else {
+            // New tokens are on their way, and end the wait.
+            fetch.avoid.clear();
+            fetch.rejected.clear();
+            WAIT_MAX
+        };
+        let until = self.now + wait.clamp(WAIT_MIN, WAIT_MAX);
+        fetch.state = FetchState::Waiting { until };
+        if none_left && !self.edges_down && !self.edges.all_lack(fetch.object) {
+            self.edges_down = true;
+            self.events.push_back(Event::AllEdgesDown);
+            self.decide(
+                DecisionKind::Edge,
+                "none".into(),
+                "no edge answers; they are tried again with back-off",
+                &[],
+            );
+        }
+    }
+
+    pub(super) fn start_attempt(
+        &mut self,
+        fetch: &mut Fetch,
+        edge: EdgeId,
+        role: Role,
+        from: u64,
+        to: Option<u64>,
+        overlap: u64,
+    ) {
+        let attempt = self.new_attempt_id();
+        // What the line is known to carry is expected of every edge.
+        let own = self.edges.get(edge).and_then(crate::edge::Edge::rate);
+        let expected = own.max(self.edges.line_rate(self.now));
+        fetch.attempts.push(Attempt::new(
+            attempt, edge, role, from, to, self.now, expected,
+        ));
+        self.actions.push_back(Action::StartAttempt(AttemptSpec {
+            attempt,
+            fetch: fetch.id,
+            object: fetch.object,
+            edge,
+            from,
+            to,
+            overlap,
+            probe: role == Role::Probe,
+        }));
+    }
+}

@@ -1,0 +1,158 @@
+//! All bytes of an object are there: compared with its digest, kept, passed on, or fetched again.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::ObjectKey;
+use nearcast_units::ByteCount;
+
+use crate::action::{Action, CancelReason};
+use crate::event::DecisionKind;
+use crate::fetch::{Fetch, FetchState, Role};
+use crate::input::{AttemptId, Failure, FetchId};
+use crate::schedule::Buffered;
+use crate::session::{Init, Session};
+
+impl Session {
+    /// All bytes are there: ends what else runs for them, and compares where a digest is known.
+    pub(super) fn finish_transfer(&mut self, fetch: &mut Fetch) -> bool {
+        let left: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for id in left {
+            let Some(attempt) = fetch.attempts.iter().find(|one| one.id == id) else {
+                continue;
+            };
+            let silent = self
+                .edges
+                .get(attempt.edge)
+                .is_some_and(|edge| attempt.silent(self.now, edge));
+            let reason = match attempt.role {
+                Role::Racer => CancelReason::LostRace,
+                Role::Primary if silent => CancelReason::Silent,
+                Role::Primary | Role::Helper | Role::Probe => CancelReason::NotNeeded,
+            };
+            self.cancel(fetch, id, reason);
+        }
+        if let Some(digest) = fetch.digest.clone() {
+            fetch.state = FetchState::Verifying;
+            self.actions.push_back(Action::Verify {
+                fetch: fetch.id,
+                digest,
+            });
+            return true;
+        }
+        self.deliver(fetch);
+        false
+    }
+
+    pub(in crate::session) fn verified(&mut self, id: FetchId, intact: bool) {
+        let Some(index) = self
+            .fetches
+            .iter()
+            .position(|one| one.id == id && one.state == FetchState::Verifying)
+        else {
+            return;
+        };
+        let mut fetch = self.fetches.swap_remove(index);
+        self.progress_at = self.now;
+        if intact {
+            self.deliver(&fetch);
+            return;
+        }
+        self.fetch_again(&mut fetch, &Failure::Corrupt);
+    }
+
+    /// What came is wrong: forget it, suspect who gave it, and begin again elsewhere.
+    pub(super) fn fetch_again(&mut self, fetch: &mut Fetch, failure: &Failure) {
+        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for id in live {
+            self.cancel(fetch, id, CancelReason::Abandoned);
+        }
+        let alone = fetch.contributors.len() == 1;
+        let suspects = self.suspects.entry(fetch.object).or_default();
+        for giver in &fetch.contributors {
+            if !suspects.contains(giver) {
+                suspects.push(*giver);
+            }
+        }
+        let givers = fetch.contributors.clone();
+        for giver in givers {
+            if alone {
+                self.edges.fail(self.now, giver, Duration::ZERO);
+                self.edge_state_changed(giver);
+            }
+        }
+        self.note_failure(failure, fetch.contributors.first().copied());
+        if self.broken_too_often(fetch.object) {
+            let what = crate::session::control::object_name(fetch.object);
+            let message = alloc::format!(
+                "the {what} is damaged wherever it is fetched from; the title must be packaged again"
+            );
+            self.give_up(fetch, failure, message);
+            return;
+        }
+        self.recorder.wasted_fetch(fetch.id);
+        self.decide(
+            DecisionKind::Failover,
+            crate::session::control::object_name(fetch.object).to_string(),
+            "the bytes are not what they should be: fetched again from another edge",
+            &[],
+        );
+        self.actions.push_back(Action::Release { fetch: fetch.id });
+        let again = self.begin_fetch(fetch.object, fetch.track, fetch.planned);
+        self.rename(fetch.id, again);
+    }
+
+    /// A fetch was begun again under another name.
+    pub(super) fn rename(&mut self, old: FetchId, new: FetchId) {
+        for track in &mut self.tracks {
+            if let Some(fetching) = &mut track.fetching
+                && fetching.fetch == old
+            {
+                fetching.fetch = new;
+            }
+        }
+    }
+
+    /// All bytes of an object are there and right.
+    pub(super) fn deliver(&mut self, fetch: &Fetch) {
+        self.recorder
+            .fetch_done(self.now, fetch, self.timeline.as_ref());
+        self.progress_at = self.now;
+        self.last_failure = None;
+        match fetch.object {
+            ObjectKey::Manifest | ObjectKey::Index(_) => {
+                self.parsing.push(fetch.object);
+                self.actions.push_back(Action::Parse {
+                    fetch: fetch.id,
+                    object: fetch.object,
+                });
+                self.actions.push_back(Action::Release { fetch: fetch.id });
+            }
+            ObjectKey::Init(key) => {
+                self.inits.insert(key, Init::Ready(fetch.id));
+            }
+            ObjectKey::Media(key, index) => {
+                let Some(kind) = fetch.track else { return };
+                let track = self.track_mut(kind);
+                let Some(fetching) = track
+                    .fetching
+                    .take_if(|fetching| fetching.fetch == fetch.id)
+                else {
+                    self.actions.push_back(Action::Release { fetch: fetch.id });
+                    return;
+                };
+                track.buffered.push_back(Buffered {
+                    fetch: fetch.id,
+                    key,
+                    index,
+                    start: fetching.start,
+                    end: fetching.end,
+                    bytes: ByteCount::new(fetch.received),
+                    handed_on: false,
+                });
+            }
+            ObjectKey::Probe => {}
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What is heard of an attempt while it goes well.
+
+use alloc::string::ToString;
+
+use nearcast_protocol::manifest::ObjectKey;
+use nearcast_units::ByteCount;
+
+use crate::event::{DecisionKind, Event};
+use crate::fetch::{Fetch, Phase, Role};
+use crate::input::{AttemptId, EdgeId, Failure, TransportEvent};
+use crate::session::Session;
+
+impl Session {
+    pub(in crate::session) fn transport(&mut self, id: AttemptId, event: TransportEvent) {
+        // An attempt that was cancelled may still be heard of.
+        let Some(index) = self
+            .fetches
+            .iter()
+            .position(|fetch| fetch.attempts.iter().any(|one| one.id == id))
+        else {
+            return;
+        };
+        let mut fetch = self.fetches.swap_remove(index);
+        let keep = self.transport_event(&mut fetch, id, event);
+        if keep {
+            self.fetches.push(fetch);
+        }
+    }
+
+    /// Returns whether the fetch is still on its way.
+    pub(super) fn transport_event(
+        &mut self,
+        fetch: &mut Fetch,
+        id: AttemptId,
+        event: TransportEvent,
+    ) -> bool {
+        let now = self.now;
+        let Some(attempt) = fetch.attempt_mut(id) else {
+            return true;
+        };
+        let edge_id = attempt.edge;
+        match event {
+            TransportEvent::Resolved => true,
+            TransportEvent::Connected {
+                cold,
+                protocol,
+                rtt,
+            } => {
+                attempt.cold = cold;
+                attempt.protocol = Some(protocol);
+                let took = now.since(attempt.started_at);
+                attempt.phase = Phase::Waiting { since: now };
+                if let Some(edge) = self.edges.get_mut(edge_id) {
+                    edge.connected(rtt.map_or(took, |rtt| took.max(rtt)), cold, protocol);
+                }
+                true
+            }
+            TransportEvent::RequestSent => {
+                attempt.phase = Phase::Waiting { since: now };
+                true
+            }
+            TransportEvent::Headers {
+                status,
+                from,
+                validators,
+                retry_after,
+            } => {
+                let waited = now.since(attempt.quiet_since());
+                attempt.phase = Phase::Body { last_byte_at: now };
+                let success = (200..300).contains(&status);
+                if let Some(edge) = self.edges.get_mut(edge_id) {
+                    // A refusal is quick and says nothing about how soon media comes.
+                    if success {
+                        edge.answered(now, waited);
+                    }
+                    edge.body_begins();
+                }
+                if !success {
+                    return self.attempt_failed(
+                        fetch,
+                        id,
+                        &Failure::Http {
+                            status,
+                            retry_after,
+                        },
+                    );
+                }
+                if let Some(attempt) = fetch.attempt_mut(id) {
+                    attempt.next = from;
+                }
+                let probe = fetch.is_probe();
+                if !probe && fetch.identify(&validators).is_err() {
+                    self.cancel_connection(id, false);
+                    return self.attempt_failed(fetch, id, &Failure::SizeChanged);
+                }
+                true
+            }
+            TransportEvent::Progress { from, to } => {
+                // More than there is, is another object.
+                if fetch.total.is_some_and(|total| to > total) && !fetch.is_probe() {
+                    self.cancel_connection(id, false);
+                    return self.attempt_failed(fetch, id, &Failure::SizeChanged);
+                }
+                self.progress(fetch, id, edge_id, from, to);
+                true
+            }
+            TransportEvent::Complete => self.attempt_complete(fetch, id),
+            TransportEvent::Failed(failure) => self.attempt_failed(fetch, id, &failure),
+        }
+    }
+
+    pub(super) fn progress(
+        &mut self,
+        fetch: &mut Fetch,
+        id: AttemptId,
+        edge_id: EdgeId,
+        from: u64,
+        to: u64,
+    ) {
+        let new = fetch.progress(self.now, id, from, to);
+        let bytes = ByteCount::new(to.saturating_sub(from));
+        self.progress_at = self.now;
+        if let Some(edge) = self.edges.get_mut(edge_id) {
+            edge.body_progress(self.now, bytes);
+        }
+        if fetch.is_probe() {
+            return;
+        }
+        self.useful += new;
+        if fetch
+            .attempts
+            .iter()
+            .any(|one| one.id == id && one.role == Role::Helper)
+        {
+            self.extra += bytes - new;
+        }
+        if self.edges_down && new > ByteCount::ZERO {
+            self.edges_down = false;
+            self.events.push_back(Event::EdgesBack);
+        }
+        if let Some(handover) = fetch.handover
+            && handover.from != edge_id
+            && new > ByteCount::ZERO
+        {
+            fetch.handover = None;
+            self.recorder.handed_over(self.now, fetch.id, &handover);
+        }
+        if fetch.is_complete() {
+            return;
+        }
+        self.settle_race(fetch, id);
+    }
+
+    pub(super) fn attempt_complete(&mut self, fetch: &mut Fetch, id: AttemptId) -> bool {
+        let Some(attempt) = fetch.attempts.iter().find(|one| one.id == id) else {
+            return true;
+        };
+        let (role, edge, limit) = (attempt.role, attempt.edge, attempt.to);
+        if fetch.total.is_none() && limit.is_none() {
+            fetch.total = Some(fetch.received);
+        }
+        if role == Role::Probe {
+            self.close_attempt(fetch, id, "ok", None);
+            self.edge_served(edge);
+            return false;
+        }
+        if !fetch.is_complete() {
+            if limit.is_none() {
+                return self.attempt_failed(fetch, id, &Failure::Truncated);
+            }
+            // A rival brought its share of the race before the primary did.
+            self.close_attempt(fetch, id, "ok", None);
+            return self.rival_finished(fetch, edge);
+        }
+        self.close_attempt(fetch, id, "ok", None);
+        self.edge_served(edge);
+        if fetch.object == ObjectKey::Manifest && role == Role::Racer {
+            self.edges.use_from_now(self.now, edge);
+            let name = self.edges.name(edge).to_string();
+            self.decide(DecisionKind::Race, name, "brought the manifest first", &[]);
+        }
+        self.finish_transfer(fetch)
+    }
+
+    /// An edge gave what it was asked for: it is in use again if it was not.
+    pub(super) fn edge_served(&mut self, id: EdgeId) {
+        let Some(edge) = self.edges.get_mut(id) else {
+            return;
+        };
+        let was = edge.state(self.now);
+        edge.served();
+        if was != crate::edge::BreakerState::Closed {
+            self.edge_state_changed(id);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Looks at attempts that say nothing, or too little: helps them, compares them, gives them up.
+
+use alloc::string::ToString;
+use core::time::Duration;
+
+use nearcast_units::ByteCount;
+
+use super::offset;
+use crate::action::CancelReason;
+use crate::event::DecisionKind;
+use crate::fetch::{Fetch, FetchState, Late, RACE_BYTES, Role, Verdict};
+use crate::input::{AttemptId, Failure};
+use crate::session::Session;
+
+/// A comparison of two edges holds for this long.
+const LINE_SLOW: Duration = Duration::from_secs(20);
+
+impl Session {
+    /// Looks at every fetch until nothing more is to be done now.
+    pub(in crate::session) fn review_fetches(&mut self) {
+        let mut pending = core::mem::take(&mut self.fetches);
+        let mut index = 0;
+        while index < pending.len() && !self.is_over() {
+            let Some(fetch) = pending.get_mut(index) else {
+                break;
+            };
+            if self.review(fetch) {
+                index += 1;
+            } else {
+                pending.swap_remove(index);
+            }
+        }
+        self.fetches.append(&mut pending);
+    }
+
+    /// Returns whether the fetch goes on.
+    pub(super) fn review(&mut self, fetch: &mut Fetch) -> bool {
+        if let FetchState::Waiting { until } = fetch.state {
+            if self.now >= until {
+                self.go_on(fetch);
+            }
+            return true;
+        }
+        // Each verdict ends or begins an attempt, of which there are few.
+        for _ in 0..8 {
+            match fetch.review(self.now, &self.edges) {
+                None => break,
+                Some(Verdict::Cancel { attempt, reason }) => {
+                    if reason == CancelReason::NotNeeded {
+                        self.line_slow_until = self.now + LINE_SLOW;
+                    }
+                    self.cancel(fetch, attempt, reason);
+                }
+                Some(Verdict::GiveUp { attempt }) => {
+                    self.cancel_connection(attempt, true);
+                    if !self.attempt_failed(fetch, attempt, &Failure::Stalled) {
+                        return false;
+                    }
+                }
+                Some(Verdict::Help { attempt, late }) => self.help(fetch, attempt, late),
+            }
+        }
+        true
+    }
+
+    /// Asks another edge for the rest of what a late attempt was to bring.
+    pub(super) fn help(&mut self, fetch: &mut Fetch, id: AttemptId, late: Late) {
+        let Some(attempt) = fetch.attempt_mut(id) else {
+            return;
+        };
+        attempt.helped(self.now);
+        let late_edge = attempt.edge;
+        let not = fetch.edges_tried();
+        let Some(helper) = self
+            .edges
+            .choose_helper(self.now, fetch.object, fetch.rest(), &not)
+        else {
+            return;
+        };
+        if late == Late::Slow && self.now < self.line_slow_until {
+            return;
+        }
+        // Help against slowness is a guess and must be paid for; help against silence is not.
+        if late == Late::Slow && !self.extra_allowed(ByteCount::new(RACE_BYTES)) {
+            let name = self.edges.name(late_edge).to_string();
+            self.decide(
+                DecisionKind::Hedge,
+                name,
+                "slow, but the budget for help is used up",
+                &[],
+            );
+            return;
+        }
+        let (from, overlap) = fetch.resume_point();
+        let chosen = alloc::format!(
+            "{} helps {}",
+            self.edges.name(helper),
+            self.edges.name(late_edge)
+        );
+        self.decide(
+            DecisionKind::Hedge,
+            chosen,
+            late.why(),
+            &[("offset", offset(fetch.received))],
+        );
+        self.start_attempt(fetch, helper, Role::Helper, from, None, overlap);
+    }
+}
