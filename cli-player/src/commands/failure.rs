@@ -54,6 +54,8 @@ impl Failure {
     pub(crate) fn at(mut self, place: &str) -> Self {
         let is_playback = explain(&self.code).is_some() && !self.code.starts_with("player.");
         if is_playback && !self.message.contains(place) {
+            let sentence = self.message.trim_end_matches('.').len();
+            self.message.truncate(sentence);
             self.message.push_str(&format!(" ({place})"));
         }
         if let Some(remedy) = remedy(&self.code)
