@@ -524,6 +524,10 @@ impl Session {
         if epoch > self.epoch {
             return;
         }
+        // What is on its way lies behind the broken piece: alone it would look like a hole in the title.
+        if let Some(fetching) = self.track_mut(kind).fetching.take() {
+            self.abandon(fetching.fetch, CancelReason::Abandoned);
+        }
         if self.broken_too_often(object) {
             let message = "the same piece of media is broken wherever it is fetched from; the title must be packaged again";
             let error = SessionError {
@@ -540,9 +544,6 @@ impl Session {
             "what came cannot be decoded: another edge is asked",
             &[("from_s", from.as_secs_f64())],
         );
-        if let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
-        }
         self.drop_from(kind, from);
         self.flush(Some(kind), from);
     }
