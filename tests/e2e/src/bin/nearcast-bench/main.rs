@@ -30,7 +30,6 @@ use machine::Load;
 use nearcast_title::{Title, TitleConfig};
 use reports::Reports;
 use serde::Serialize;
-use table::Table;
 
 /// Measures start-up, failover, cost and the simulator, and prints tables.
 #[derive(Debug, Parser)]
@@ -92,8 +91,8 @@ enum Part {
 struct Figures {
     schema: &'static str,
     command: String,
-    /// Before anything was measured.
-    load: Load,
+    /// Before each part that was measured.
+    loads: Vec<Load>,
     debug_build: bool,
     startup: Option<startup::Startup>,
     failover: Option<failover::Failover>,
@@ -170,7 +169,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let mut figures = Figures {
         schema: "nearcast.bench/1",
         command: command(),
-        load: Load::look().await,
+        loads: Vec::new(),
         debug_build: cfg!(debug_assertions),
         startup: None,
         failover: None,
@@ -178,43 +177,54 @@ async fn run(arguments: &Arguments) -> Result<()> {
         simulator: None,
     };
     print(format_args!("reproduce with: {}", figures.command))?;
-    print(format_args!("machine: {}", figures.load))?;
+    print(format_args!("machine: {}", Load::look().await))?;
     if figures.debug_build {
         print("a debug build: these are not the figures of a release")?;
     }
-    if let Some(title) = &title {
-        if wants(Part::Startup) {
-            let part = startup::measure(title, extent.startup_rounds, &reports)
-                .await
-                .context("start-up")?;
-            show(&part.table())?;
-            figures.startup = Some(part);
+    let all = [Part::Startup, Part::Failover, Part::Cost, Part::Simulator];
+    for part in all.into_iter().filter(|part| wants(*part)) {
+        // Others may have begun meanwhile.
+        let load = Load::look().await;
+        let table = match (part, &title) {
+            (Part::Startup, Some(title)) => {
+                let measured = startup::measure(title, extent.startup_rounds, &reports).await;
+                figures
+                    .startup
+                    .insert(measured.context("start-up")?)
+                    .table()
+            }
+            (Part::Failover, Some(title)) => {
+                let measured = failover::measure(title, extent.failover_rounds, &reports).await;
+                figures
+                    .failover
+                    .insert(measured.context("failover")?)
+                    .table()
+            }
+            (Part::Cost, Some(title)) => {
+                let nearcast = match &arguments.nearcast {
+                    Some(path) => path.clone(),
+                    None => std::env::current_exe()?.with_file_name("nearcast"),
+                };
+                let measured =
+                    cost::measure(title, &nearcast, extent.media, extent.curls, &reports).await;
+                figures.cost.insert(measured.context("cost")?).table()
+            }
+            (Part::Simulator, _) => {
+                let span = extent.simulator;
+                let measured =
+                    tokio::task::spawn_blocking(move || simulator::measure(span)).await?;
+                figures
+                    .simulator
+                    .insert(measured.context("simulator")?)
+                    .table()
+            }
+            (_, None) => continue,
+        };
+        figures.loads.push(load);
+        print(format_args!("\n{table}"))?;
+        if load.is_busy() {
+            print(format_args!("  measured on a busy machine: {load}"))?;
         }
-        if wants(Part::Failover) {
-            let part = failover::measure(title, extent.failover_rounds, &reports)
-                .await
-                .context("failover")?;
-            show(&part.table())?;
-            figures.failover = Some(part);
-        }
-        if wants(Part::Cost) {
-            let nearcast = match &arguments.nearcast {
-                Some(path) => path.clone(),
-                None => std::env::current_exe()?.with_file_name("nearcast"),
-            };
-            let part = cost::measure(title, &nearcast, extent.media, extent.curls, &reports)
-                .await
-                .context("cost")?;
-            show(&part.table())?;
-            figures.cost = Some(part);
-        }
-    }
-    if wants(Part::Simulator) {
-        let span = extent.simulator;
-        let measured = tokio::task::spawn_blocking(move || simulator::measure(span)).await?;
-        let part = measured.context("simulator")?;
-        show(&part.table())?;
-        figures.simulator = Some(part);
     }
     if let Some(path) = &arguments.json {
         let mut text = serde_json::to_vec_pretty(&figures)?;
@@ -240,10 +250,6 @@ fn command() -> String {
     } else {
         format!("make bench ARGS=\"{}\"", arguments.join(" "))
     }
-}
-
-fn show(table: &Table) -> Result<()> {
-    print(format_args!("\n{table}"))
 }
 
 fn print(line: impl std::fmt::Display) -> Result<()> {

@@ -1,12 +1,13 @@
 //! Start-up with ten edges against the same player told the best edge beforehand.
 //!
-//! Two backends run side by side: one grants ten edges, the other only the edge that is best of those ten in rate and
-//! delay both. Players that know nothing from before ask the one and the other in turns.
+//! Three backends run side by side: one grants ten edges ranked by distance, one the same ten without knowing where
+//! the viewer is, one only the edge that is best of the ten in rate and delay both. Players that know nothing from
+//! before ask them in turns.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use nearcast_player::{BackendOptions, PlayState, Player, SessionReport, Source};
 use nearcast_title::Title;
 use serde::Serialize;
@@ -19,16 +20,23 @@ use crate::table::{Table, millis, verdict};
 #[derive(Debug, Serialize)]
 pub(crate) struct Startup {
     rounds: usize,
-    ten_edges_s: Spread,
     best_edge_s: Spread,
-    /// Ten edges minus the best edge, round by round.
-    difference_s: Spread,
-    /// Edges that brought the first video segment to the player with ten, and how often.
-    first_segment_from: BTreeMap<String, usize>,
+    ranked: TenEdges,
+    unranked: TenEdges,
     /// Round trip to the best edge.
     rtt_s: f64,
-    holds: bool,
     busy_sessions: usize,
+}
+
+/// Players with ten edges.
+#[derive(Debug, Serialize)]
+struct TenEdges {
+    startup_s: Spread,
+    /// More than the best edge alone, round by round.
+    difference_s: Spread,
+    /// Edges that brought the first video segment, and how often.
+    first_segment_from: BTreeMap<String, usize>,
+    holds: bool,
 }
 
 const fn plan(
@@ -60,58 +68,85 @@ const PLANS: [EdgePlan; 10] = [
 ];
 /// The best of them, in rate and delay both.
 const BEST: EdgePlan = PLANS[1];
+/// Where the viewer is.
+const STOCKHOLM: (f64, f64) = (59.33, 18.06);
 /// What design §6 allows beside one round trip.
 const ALLOWANCE: f64 = 0.050;
 /// A player that has not started by then never does.
 const START_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) async fn measure(title: &Title, rounds: usize, reports: &Reports) -> Result<Startup> {
-    let ten = System::with_backend(title, &PLANS).await?;
-    let best = System::with_backend(title, &[BEST]).await?;
-    // The first pair warms caches of files and keys, and does not count.
-    start(&ten).await?;
-    start(&best).await?;
-    let mut pairs = Vec::new();
-    let mut first_segment_from = BTreeMap::new();
-    let mut busy_sessions = 0;
-    for round in 0..rounds {
-        // Who goes first alternates too: what a pair's first player leaves behind evens out.
-        let (a, b) = if round % 2 == 0 {
-            let a = start(&ten).await?;
-            (a, start(&best).await?)
-        } else {
-            let b = start(&best).await?;
-            (start(&ten).await?, b)
-        };
-        reports.keep(&format!("startup-ten-{round}"), &a)?;
-        reports.keep(&format!("startup-best-{round}"), &b)?;
-        *first_segment_from.entry(first_edge(&a)).or_default() += 1;
-        busy_sessions += usize::from(a.busy) + usize::from(b.busy);
-        let a = a
-            .startup_s
-            .context("a player with ten edges did not start")?;
-        let b = b
-            .startup_s
-            .context("a player with the best edge did not start")?;
-        pairs.push((a, b));
+    let systems = [
+        System::with_backend(title, &[BEST], Some(STOCKHOLM)).await?,
+        System::with_backend(title, &PLANS, Some(STOCKHOLM)).await?,
+        System::with_backend(title, &PLANS, None).await?,
+    ];
+    // The first of each warms caches of files and keys, and does not count.
+    for system in &systems {
+        start(system).await?;
     }
-    ten.shutdown().await;
-    best.shutdown().await;
-    let difference: Sample = pairs.iter().map(|(a, b)| a - b).collect();
-    // These edges delay an answer and not its request: one delay is one round trip.
-    let rtt_s = Duration::from_millis(BEST.delay_ms).as_secs_f64();
+    let mut sessions: [Vec<SessionReport>; 3] = Default::default();
+    for round in 0..rounds {
+        for turn in 0..systems.len() {
+            // Who goes first changes: what one player leaves behind for the next evens out.
+            let which = (round + turn) % systems.len();
+            let report = start(&systems[which]).await?;
+            reports.keep(&format!("startup-{}-{round}", NAMES[which]), &report)?;
+            sessions[which].push(report);
+        }
+    }
+    for system in systems {
+        system.shutdown().await;
+    }
+    let [best, ranked, unranked] = &sessions;
     Ok(Startup {
         rounds,
-        ten_edges_s: pairs.iter().map(|pair| pair.0).collect::<Sample>().spread(),
-        best_edge_s: pairs.iter().map(|pair| pair.1).collect::<Sample>().spread(),
-        difference_s: difference.spread(),
-        first_segment_from,
-        rtt_s,
-        holds: difference
-            .quantile(0.95)
-            .is_some_and(|p95| p95 <= rtt_s + ALLOWANCE),
-        busy_sessions,
+        best_edge_s: best
+            .iter()
+            .filter_map(|report| report.startup_s)
+            .collect::<Sample>()
+            .spread(),
+        ranked: TenEdges::new(ranked, best),
+        unranked: TenEdges::new(unranked, best),
+        rtt_s: rtt_s(),
+        busy_sessions: sessions
+            .iter()
+            .flatten()
+            .filter(|report| report.busy)
+            .count(),
     })
+}
+
+const NAMES: [&str; 3] = ["best", "ranked", "unranked"];
+
+/// These edges delay an answer and not its request: one delay is one round trip.
+const fn rtt_s() -> f64 {
+    Duration::from_millis(BEST.delay_ms).as_secs_f64()
+}
+
+impl TenEdges {
+    fn new(sessions: &[SessionReport], best: &[SessionReport]) -> Self {
+        let pairs = sessions.iter().zip(best);
+        let difference: Sample = pairs
+            .filter_map(|(ten, best)| Some(ten.startup_s? - best.startup_s?))
+            .collect();
+        let mut first_segment_from = BTreeMap::new();
+        for report in sessions {
+            *first_segment_from.entry(first_edge(report)).or_default() += 1;
+        }
+        Self {
+            startup_s: sessions
+                .iter()
+                .filter_map(|report| report.startup_s)
+                .collect::<Sample>()
+                .spread(),
+            difference_s: difference.spread(),
+            first_segment_from,
+            holds: difference
+                .quantile(0.95)
+                .is_some_and(|p95| p95 <= rtt_s() + ALLOWANCE),
+        }
+    }
 }
 
 /// Plays until the first frame.
@@ -164,28 +199,33 @@ impl Startup {
         );
         let mut table = Table::new(title, &["", "p50", "p95", "max"]);
         let rows = [
-            ("ten edges", self.ten_edges_s),
             ("the best edge alone", self.best_edge_s),
-            ("difference within a round", self.difference_s),
+            ("ten edges, ranked by distance", self.ranked.startup_s),
+            ("  more than the best alone", self.ranked.difference_s),
+            ("ten edges, viewer's place unknown", self.unranked.startup_s),
+            ("  more than the best alone", self.unranked.difference_s),
         ];
         for (name, spread) in rows {
             let cells = [spread.p50, spread.p95, spread.max].map(millis);
             table.row([name.to_owned()].into_iter().chain(cells));
         }
-        let edges: Vec<String> = self
-            .first_segment_from
-            .iter()
-            .map(|(edge, count)| format!("{edge} {count}x"))
-            .collect();
+        for (name, ten) in [("ranked", &self.ranked), ("unknown", &self.unranked)] {
+            let edges: Vec<String> = ten
+                .first_segment_from
+                .iter()
+                .map(|(edge, count)| format!("{edge} {count}x"))
+                .collect();
+            table.remark(format!(
+                "{name}: first video segment from {} (best is {})",
+                edges.join(", "),
+                BEST.id
+            ));
+        }
         table.remark(format!(
-            "first video segment of the ten-edge player from: {} (best is {})",
-            edges.join(", "),
-            BEST.id
-        ));
-        table.remark(format!(
-            "bar: p95 of the difference at most one RTT ({:.0} ms) + 50 ms: {}",
+            "bar: p95 of the difference at most one RTT ({:.0} ms) + 50 ms: ranked {}, unknown {}",
             self.rtt_s * 1000.0,
-            verdict(self.holds)
+            verdict(self.ranked.holds),
+            verdict(self.unranked.holds)
         ));
         if self.busy_sessions > 0 {
             table.remark(format!(

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nearcast_backend_server::{
-    Backend, BackendConfig, BackendHandle, LOOPBACK_SECRET, read_catalogue,
+    Backend, BackendConfig, BackendHandle, Catalogue, LOOPBACK_SECRET, Network, read_catalogue,
 };
 use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer};
-use nearcast_player::{BitRate, HttpVersion, Network, NetworkOptions};
+use nearcast_player::{BitRate, HttpVersion, NetworkOptions};
 use nearcast_title::Title;
 
 /// What an edge's link is like.
@@ -36,31 +36,48 @@ pub(crate) struct System {
 pub(crate) const TITLE: &str = "demo";
 /// An account that the catalogue has.
 pub(crate) const ACCOUNT: &str = "demo";
+const LOOPBACK: &str = "127.0.0.0/8";
 /// Appliances report when they start; this is a slow machine's allowance.
 const REPORTS_MAX: Duration = Duration::from_secs(10);
 
 impl System {
     /// Starts edges that serve everybody.
     pub(crate) async fn open(title: &Title, plans: &[EdgePlan]) -> Result<Self> {
-        Self::start(title, plans, false).await
+        Self::start(title, plans, None).await
     }
 
-    /// Starts edges and a backend they report to; returns when it knows all of them.
-    pub(crate) async fn with_backend(title: &Title, plans: &[EdgePlan]) -> Result<Self> {
-        Self::start(title, plans, true).await
+    /// Starts edges and a backend they report to; returns when it knows all of them. A backend that knows where
+    /// the viewer is (degrees latitude and longitude) ranks edges by distance.
+    pub(crate) async fn with_backend(
+        title: &Title,
+        plans: &[EdgePlan],
+        viewer: Option<(f64, f64)>,
+    ) -> Result<Self> {
+        let mut catalogue = read_catalogue(&title.catalogue)?;
+        catalogue.networks = vec![Network {
+            prefix: LOOPBACK.to_owned(),
+            country: None,
+            position_deg: viewer,
+        }];
+        Self::start(title, plans, Some(catalogue)).await
     }
 
-    async fn start(title: &Title, plans: &[EdgePlan], with_backend: bool) -> Result<Self> {
+    async fn start(
+        title: &Title,
+        plans: &[EdgePlan],
+        catalogue: Option<Catalogue>,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir().context("making a folder for keys")?;
         let authority = Authority::load_or_create(&folder.path().join(CA))?;
-        let backend = if with_backend {
-            let config = BackendConfig {
-                ca_dir: Some(folder.path().join(CA)),
-                ..BackendConfig::loopback(read_catalogue(&title.catalogue)?)
-            };
-            Some(Backend::start(config).await?)
-        } else {
-            None
+        let backend = match catalogue {
+            Some(catalogue) => {
+                let config = BackendConfig {
+                    ca_dir: Some(folder.path().join(CA)),
+                    ..BackendConfig::loopback(catalogue)
+                };
+                Some(Backend::start(config).await?)
+            }
+            None => None,
         };
         let root = title.dir.parent().unwrap_or(Path::new("."));
         let mut edges = Vec::new();
@@ -75,7 +92,7 @@ impl System {
                 });
             config.stores = Some(vec![format!("{}/", folder_name(title))]);
             config.position_deg = plan.position_deg;
-            config.prefixes = vec!["127.0.0.0/8".to_owned()];
+            config.prefixes = vec![LOOPBACK.to_owned()];
             config.rate = Some(BitRate::from_kbps(plan.rate_kbps));
             config.delay = Duration::from_millis(plan.delay_ms);
             edges.push(EdgeServer::start(config).await?);
@@ -111,8 +128,8 @@ impl System {
     }
 
     /// Makes a network that knows nothing yet and trusts this system.
-    pub(crate) fn network(&self, http: Option<HttpVersion>) -> Result<Network> {
-        Ok(Network::new(NetworkOptions {
+    pub(crate) fn network(&self, http: Option<HttpVersion>) -> Result<nearcast_player::Network> {
+        Ok(nearcast_player::Network::new(NetworkOptions {
             extra_ca_pem: vec![self.ca_pem.clone().into_bytes()],
             http,
             ..NetworkOptions::default()
