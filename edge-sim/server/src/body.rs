@@ -40,7 +40,7 @@ pub(crate) struct AnswerBody {
 
 /// What the transport is to do next.
 pub(crate) enum Step {
-    /// Send these; say [`AnswerBody::sent`] when they were handed over.
+    /// Send these; say so by [`AnswerBody::sent`].
     Data(Bytes),
     /// End the body, complete or not.
     End,
@@ -118,7 +118,7 @@ impl AnswerBody {
         }
     }
 
-    /// Bytes were handed to the transport.
+    /// Bytes are handed to the transport.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.log.entry.bytes += bytes;
         self.log.last_at = self.log.edge.clock.now();
@@ -126,6 +126,11 @@ impl AnswerBody {
         self.log
             .edge
             .with(|appliance, now| appliance.handle_bytes(now, ByteCount::new(bytes)));
+    }
+
+    /// Whether the transport is still taking what was counted last: an answer cut off now is not complete.
+    pub(crate) const fn hands_over(&mut self, now: bool) {
+        self.log.hands_over = now;
     }
 
     async fn take(&mut self, count: u64) -> std::io::Result<Bytes> {
@@ -184,6 +189,7 @@ pub(crate) struct LogLine {
     /// When the last bytes were handed over.
     last_at: Instant,
     expected: u64,
+    hands_over: bool,
     end: Option<End>,
 }
 
@@ -219,6 +225,7 @@ impl LogLine {
             began: at,
             last_at: at,
             expected: 0,
+            hands_over: false,
             end: None,
         }
     }
@@ -227,7 +234,8 @@ impl LogLine {
         if let Some(end) = self.end {
             return end;
         }
-        if self.entry.status.is_some() && self.entry.bytes == self.expected {
+        let all = self.entry.bytes == self.expected && !self.hands_over;
+        if self.entry.status.is_some() && all {
             return End::Complete;
         }
         if self.edge.gate.view().state == LinkState::Killed {

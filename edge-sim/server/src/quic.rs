@@ -178,10 +178,13 @@ async fn request(
             match body.next().await {
                 Step::Data(bytes) => {
                     let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    // Part of it may be on its way when the connection ends: it counts from here on.
+                    body.sent(count);
+                    body.hands_over(true);
                     if open.send_data(bytes).await.is_err() {
                         return;
                     }
-                    body.sent(count);
+                    body.hands_over(false);
                 }
                 Step::End => break,
                 Step::Reset => {
