@@ -125,7 +125,8 @@ fn web_url(text: &str) -> Result<Url, PlayerError> {
     let invalid = |why: String| PlayerError::InvalidSource {
         reason: format!("`{}`: {why}", without_secrets(text)),
     };
-    let url = Url::parse(text).map_err(|error| invalid(error.to_string()))?;
+    let url = Url::parse(text)
+        .map_err(|error| invalid(format!("{error}; it must begin with http:// or https://")))?;
     Origin::split(url.as_str()).map_err(|error| invalid(error.to_string()))?;
     Ok(url)
 }

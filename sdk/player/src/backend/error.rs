@@ -71,11 +71,13 @@ pub enum BackendError {
 }
 
 impl BackendError {
-    /// Returns the stable code: `play.<refusal>` for a refusal, `backend.…` for everything else.
+    /// Returns the stable code: `play.<refusal>` for a refusal, `play.no_edges` where no edge can serve the
+    /// title, `backend.…` for everything else.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Refused { refusal, .. } => refusal_code(refusal),
+            Self::Problem { problem, .. } if problem == NO_APPLIANCE => "play.no_edges",
             Self::Problem { .. } => "backend.problem",
             Self::Unreachable { .. } => "backend.unreachable",
             Self::Timeout { .. } => "backend.timeout",
@@ -166,6 +168,9 @@ impl BackendError {
         }
     }
 }
+
+/// What a backend calls having nobody to send the viewer to.
+const NO_APPLIANCE: &str = "no_appliance";
 
 const fn refusal_code(refusal: &Refusal) -> &'static str {
     match refusal {
