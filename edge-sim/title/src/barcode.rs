@@ -69,7 +69,7 @@ pub fn read(image: &Image<'_>) -> Option<Code> {
     let mut cells = [[0_u8; COLUMNS as usize]; ROWS as usize];
     for (row, cells) in (0..).zip(&mut cells) {
         for (column, value) in (0..).zip(cells) {
-            *value = image.mean(core_of(cell(image.size(), row, column)))?;
+            *value = image.mean(middle(image.size(), row, column))?;
         }
     }
     let threshold = threshold(&cells)?;
@@ -120,16 +120,31 @@ fn share(length: u32, part: u32, whole: u32) -> u32 {
     u32::try_from(pixels).unwrap_or(u32::MAX)
 }
 
-/// Shrinks a cell to its middle half each way, where a neighbour's blur does not reach; never to nothing.
-fn core_of(cell: Area) -> Area {
-    let inset = |length: u32| length / 4;
-    let (across, down) = (inset(cell.right - cell.left), inset(cell.bottom - cell.top));
+/// Returns the pixels of a cell's middle half each way, where a neighbour's blur does not reach; at least the one in
+/// its middle. In a small picture a cell's edges lie inside pixels, so they are not rounded before its middle is found.
+fn middle(size: Size, row: u32, column: u32) -> Area {
+    let (left, right) = middle_half(size.width, column, COLUMNS);
+    let (top, bottom) = middle_half(size.height, ROWS_IN_PICTURE - ROWS + row, ROWS_IN_PICTURE);
     Area {
-        left: cell.left + across,
-        top: cell.top + down,
-        right: cell.right - across,
-        bottom: cell.bottom - down,
+        left,
+        top,
+        right,
+        bottom,
     }
+}
+
+fn middle_half(length: u32, part: u32, whole: u32) -> (u32, u32) {
+    let whole = u64::from(whole) * 4;
+    let at = |quarter: u64| u64::from(length) * (u64::from(part) * 4 + quarter);
+    let (from, to) = (at(1).div_ceil(whole), at(3) / whole);
+    let centre = at(2) / whole;
+    let (from, to) = if from < to {
+        (from, to)
+    } else {
+        (centre, centre + 1)
+    };
+    let pixel = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+    (pixel(from), pixel(to))
 }
 
 /// Returns the fixed colour of an outer cell: white is `true`; `None` for a data cell.

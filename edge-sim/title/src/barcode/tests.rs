@@ -96,6 +96,45 @@ fn it_is_read_at_every_size_down_to_forty_by_twenty_four() {
     }
 }
 
+/// Scales a line of pixels as a good scaler does: a source pixel that lies in two target pixels counts for both,
+/// by its share.
+fn shared_out(line: &[u8], to: usize) -> Vec<u8> {
+    let from = line.len();
+    let pixel = |target: usize| {
+        let (start, end) = (target * from, (target + 1) * from);
+        let sum: usize = line
+            .iter()
+            .enumerate()
+            .map(|(source, &value)| {
+                let overlap = end
+                    .min((source + 1) * to)
+                    .saturating_sub(start.max(source * to));
+                overlap * usize::from(value)
+            })
+            .sum();
+        u8::try_from(sum / from).unwrap()
+    };
+    (0..to).map(pixel).collect()
+}
+
+#[test]
+fn it_is_read_where_cells_do_not_fall_on_whole_pixels() {
+    let plane = drawn(FULL, CODE);
+    for width in 40..=130_u32 {
+        let to = size(width, 24);
+        let wide = to_usize(width);
+        let rows: Vec<Vec<u8>> = plane.chunks(320).map(|row| shared_out(row, wide)).collect();
+        let columns: Vec<Vec<u8>> = (0..wide)
+            .map(|column| rows.iter().map(|row| row[column]).collect::<Vec<u8>>())
+            .map(|column| shared_out(&column, 24))
+            .collect();
+        let small: Vec<u8> = (0..24)
+            .flat_map(|row| columns.iter().map(move |column| column[row]))
+            .collect();
+        assert_eq!(read(&Image::luma(to, &small)), Some(CODE), "{to:?}");
+    }
+}
+
 #[test]
 fn it_is_read_after_half_blocks_in_six_bit_colours() {
     let to = size(160, 90);
