@@ -27,4 +27,6 @@ mod outage;
 mod processes;
 mod protocols;
 mod refusals;
+mod screen;
 mod shaka;
+mod sound;
