@@ -308,7 +308,7 @@ impl Recorder {
             from: from.into(),
             to: to.into(),
             reason: handover.reason.into(),
-            offset: fetch.received,
+            offset: handover.offset,
             detected_s: handover.detected_at.since(handover.at).as_secs_f64(),
             first_byte_s: None,
             wasted_bytes: handover.wasted.get(),

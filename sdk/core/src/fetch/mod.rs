@@ -71,6 +71,8 @@ pub(crate) struct Handover {
     pub(crate) detected_at: Instant,
     pub(crate) reason: &'static str,
     pub(crate) wasted: ByteCount,
+    /// How far it had come: a helper may have brought more by the time that the hand-over is told.
+    pub(crate) offset: u64,
 }
 
 /// What a review of the attempts asks for.

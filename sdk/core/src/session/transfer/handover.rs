@@ -15,6 +15,7 @@ impl Session {
             detected_at: self.now,
             reason,
             wasted: attempt.wasted,
+            offset: attempt.next,
         });
     }
 
@@ -47,7 +48,7 @@ impl Session {
             from: handover.from,
             to,
             reason: handover.reason.into(),
-            offset: fetch.received,
+            offset: handover.offset,
         });
         let chosen = alloc::format!(
             "{} to {}",
@@ -55,7 +56,7 @@ impl Session {
             self.edges.name(to)
         );
         let inputs = [
-            ("offset", offset(fetch.received)),
+            ("offset", offset(handover.offset)),
             (
                 "detected_s",
                 seconds(handover.detected_at.since(handover.at)),
