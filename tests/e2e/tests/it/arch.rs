@@ -18,20 +18,41 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("nearcast-core", &["nearcast-protocol"]),
     ("nearcast-net", &["nearcast-units"]),
     ("nearcast-media", &["nearcast-units"]),
-    ("nearcast-player", &["nearcast-core", "nearcast-net", "nearcast-media", "nearcast-manifest"]),
+    (
+        "nearcast-player",
+        &[
+            "nearcast-core",
+            "nearcast-net",
+            "nearcast-media",
+            "nearcast-manifest",
+        ],
+    ),
     ("nearcast-link", &["nearcast-units"]),
     ("nearcast-appliance", &["nearcast-protocol"]),
     ("nearcast-title", &["nearcast-units"]),
-    ("nearcast-edge-server", &["nearcast-link", "nearcast-appliance"]),
+    (
+        "nearcast-edge-server",
+        &["nearcast-link", "nearcast-appliance"],
+    ),
     ("nearcast-backend-model", &["nearcast-protocol"]),
     ("nearcast-backend-server", &["nearcast-backend-model"]),
     (
         "nearcast-cli",
-        &["nearcast-player", "nearcast-title", "nearcast-edge-server", "nearcast-backend-server"],
+        &[
+            "nearcast-player",
+            "nearcast-title",
+            "nearcast-edge-server",
+            "nearcast-backend-server",
+        ],
     ),
     (
         "nearcast-sim",
-        &["nearcast-core", "nearcast-link", "nearcast-appliance", "nearcast-backend-model"],
+        &[
+            "nearcast-core",
+            "nearcast-link",
+            "nearcast-appliance",
+            "nearcast-backend-model",
+        ],
     ),
 ];
 
@@ -65,13 +86,24 @@ const IDENTIFIERS: &str = "unicode-ident";
 
 /// Other crypto than ring, whoever asks for it.
 const BANNED: [&str; 8] = [
-    "aws-lc-rs", "aws-lc-sys", "aws-lc-fips-sys", "boring", "boring-sys", "native-tls", "openssl", "openssl-sys",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "aws-lc-fips-sys",
+    "boring",
+    "boring-sys",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
 ];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()
         .manifest_path(workspace().join("Cargo.toml"))
-        .other_options(["--locked".to_owned(), "--filter-platform".to_owned(), host()])
+        .other_options([
+            "--locked".to_owned(),
+            "--filter-platform".to_owned(),
+            host(),
+        ])
         .exec()
         .unwrap()
 }
@@ -79,15 +111,24 @@ fn metadata() -> Metadata {
 /// Returns the platform that this runs on; crates of others may not have been downloaded.
 fn host() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = std::process::Command::new(rustc).arg("-vV").output().unwrap();
+    let output = std::process::Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap()
+        .to_owned()
 }
 
 /// Returns the folder of a package, relative to the workspace.
 fn folder(package: &Package) -> PathBuf {
     let folder = package.manifest_path.parent().unwrap().as_std_path();
-    folder.strip_prefix(workspace().canonicalize().unwrap()).unwrap_or(folder).to_owned()
+    folder
+        .strip_prefix(workspace().canonicalize().unwrap())
+        .unwrap_or(folder)
+        .to_owned()
 }
 
 /// Returns what a crate may name by the map: all that can be reached along arrows.
@@ -106,8 +147,16 @@ fn reachable(from: &str) -> BTreeSet<&'static str> {
 #[test]
 fn crates_depend_along_the_arrows_only() {
     let metadata = metadata();
-    let ours: BTreeSet<&str> = metadata.workspace_packages().iter().map(|package| package.name.as_str()).collect();
-    let mapped: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).chain(["nearcast-e2e"]).collect();
+    let ours: BTreeSet<&str> = metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let mapped: BTreeSet<&str> = ARROWS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["nearcast-e2e"])
+        .collect();
     assert_eq!(ours, mapped, "the map names every crate, and no other");
 
     for package in metadata.workspace_packages() {
@@ -116,10 +165,17 @@ fn crates_depend_along_the_arrows_only() {
         }
         let allowed = reachable(package.name.as_str());
         // Normal, build and dev-dependencies alike.
-        for dependency in package.dependencies.iter().filter(|dependency| ours.contains(dependency.name.as_str())) {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|dependency| ours.contains(dependency.name.as_str()))
+        {
             assert!(
                 allowed.contains(dependency.name.as_str()),
-                "{} must not depend on {} ({:?})", package.name, dependency.name, dependency.kind
+                "{} must not depend on {} ({:?})",
+                package.name,
+                dependency.name,
+                dependency.kind
             );
         }
     }
@@ -128,8 +184,11 @@ fn crates_depend_along_the_arrows_only() {
 #[test]
 fn the_sdk_depends_on_nothing_outside_sdk() {
     let metadata = metadata();
-    let folders: BTreeMap<&str, PathBuf> =
-        metadata.workspace_packages().iter().map(|package| (package.name.as_str(), folder(package))).collect();
+    let folders: BTreeMap<&str, PathBuf> = metadata
+        .workspace_packages()
+        .iter()
+        .map(|package| (package.name.as_str(), folder(package)))
+        .collect();
     let mut looked_at = 0;
     for package in metadata.workspace_packages() {
         if !folders[package.name.as_str()].starts_with("sdk") {
@@ -138,28 +197,48 @@ fn the_sdk_depends_on_nothing_outside_sdk() {
         looked_at += 1;
         for dependency in &package.dependencies {
             if let Some(place) = folders.get(dependency.name.as_str()) {
-                assert!(place.starts_with("sdk"), "{} depends on {} ({:?})", package.name, place.display(), dependency.kind);
+                assert!(
+                    place.starts_with("sdk"),
+                    "{} depends on {} ({:?})",
+                    package.name,
+                    place.display(),
+                    dependency.kind
+                );
             }
         }
     }
-    assert_eq!(looked_at, 7, "units, protocol, manifest, core, net, media, player");
+    assert_eq!(
+        looked_at, 7,
+        "units, protocol, manifest, core, net, media, player"
+    );
 }
 
 #[test]
 fn the_core_is_made_of_little() {
     let metadata = metadata();
     let resolve = metadata.resolve.as_ref().unwrap();
-    let nodes: BTreeMap<&PackageId, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let names: BTreeMap<&PackageId, &str> =
-        metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect();
-    let core = metadata.packages.iter().find(|package| package.name == "nearcast-core").unwrap();
+    let nodes: BTreeMap<&PackageId, _> =
+        resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    let names: BTreeMap<&PackageId, &str> = metadata
+        .packages
+        .iter()
+        .map(|package| (&package.id, package.name.as_str()))
+        .collect();
+    let core = metadata
+        .packages
+        .iter()
+        .find(|package| package.name == "nearcast-core")
+        .unwrap();
 
     let mut closure = BTreeSet::new();
     let mut open = vec![&core.id];
     while let Some(id) = open.pop() {
         if closure.insert(names[id]) {
             let needed = nodes[id].deps.iter().filter(|dependency| {
-                dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
+                dependency
+                    .dep_kinds
+                    .iter()
+                    .any(|kind| kind.kind != DependencyKind::Development)
             });
             open.extend(needed.map(|dependency| &dependency.pkg));
         }
@@ -172,10 +251,17 @@ fn the_core_is_made_of_little() {
 fn pure_crates_have_no_standard_library() {
     let metadata = metadata();
     for name in PURE {
-        let package = metadata.packages.iter().find(|package| package.name == name).unwrap();
+        let package = metadata
+            .packages
+            .iter()
+            .find(|package| package.name == name)
+            .unwrap();
         let root = package.manifest_path.parent().unwrap().join("src/lib.rs");
         let text = fs::read_to_string(&root).unwrap();
-        assert!(text.lines().any(|line| line.trim() == "#![no_std]"), "{root} does not say #![no_std]");
+        assert!(
+            text.lines().any(|line| line.trim() == "#![no_std]"),
+            "{root} does not say #![no_std]"
+        );
     }
 }
 
@@ -191,22 +277,42 @@ fn there_is_one_crypto_provider() {
         .collect();
     assert!(names.contains("ring") && names.contains("rustls"));
     for banned in BANNED {
-        assert!(!names.contains(banned), "Cargo.lock names {banned}: `cargo tree -i {banned}` says why");
+        assert!(
+            !names.contains(banned),
+            "Cargo.lock names {banned}: `cargo tree -i {banned}` says why"
+        );
     }
 }
 
 #[test]
 fn every_crate_has_the_lints_and_the_edition_of_the_workspace() {
     for package in metadata().workspace_packages() {
-        let manifest: toml::Table = fs::read_to_string(&package.manifest_path).unwrap().parse().unwrap();
+        let manifest: toml::Table = fs::read_to_string(&package.manifest_path)
+            .unwrap()
+            .parse()
+            .unwrap();
         let inherits = |table: &str, key: &str| {
             let value = manifest.get(table).and_then(|table| table.get(key));
             // Either `[lints] workspace = true` or `edition.workspace = true`.
-            value.and_then(|value| value.as_bool().or_else(|| value.get("workspace")?.as_bool()))
+            value.and_then(|value| {
+                value
+                    .as_bool()
+                    .or_else(|| value.get("workspace")?.as_bool())
+            })
         };
-        assert_eq!(inherits("lints", "workspace"), Some(true), "{}: lints", package.name);
+        assert_eq!(
+            inherits("lints", "workspace"),
+            Some(true),
+            "{}: lints",
+            package.name
+        );
         for key in ["edition", "rust-version", "version", "license", "publish"] {
-            assert_eq!(inherits("package", key), Some(true), "{}: {key}", package.name);
+            assert_eq!(
+                inherits("package", key),
+                Some(true),
+                "{}: {key}",
+                package.name
+            );
         }
     }
 }

@@ -19,7 +19,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// A server with titles that are broken in one way each.
 async fn broken_titles(room: &Room) -> Nginx {
     let root = room.folder("root");
-    room.file("root/page.mpd", "<!DOCTYPE html><html><body><h1>Welcome</h1></body></html>");
+    room.file(
+        "root/page.mpd",
+        "<!DOCTYPE html><html><body><h1>Welcome</h1></body></html>",
+    );
     room.file("root/page.m3u8", "Please log in to the hotel's network.");
     let mpd = fs::read(title().join("stream.mpd")).unwrap();
     room.file("root/cut.mpd", &mpd[..mpd.len() / 2]);
@@ -55,18 +58,65 @@ async fn what_is_no_title_is_told_apart() {
     let nginx = broken_titles(&room).await;
     let host = nginx.edge();
     for (name, path, code, texts) in [
-        ("page", "page.mpd", "manifest.not_a_manifest", ["not a DASH or HLS manifest", "a web page"]),
-        ("words", "page.m3u8", "manifest.not_a_manifest", ["not a DASH or HLS manifest", "Please log in"]),
-        ("half", "cut.mpd", "manifest.malformed", ["malformed manifest", "Package the title again"]),
-        ("zeros", "zeros/stream.mpd", "media.malformed", ["broken on every edge", "packaged again"]),
-        ("cut", "cut/stream.mpd", "media.truncated", ["broken on every edge", "packaged again"]),
-        ("huge", "huge/stream.mpd", "media.truncated", ["broken on every edge", "packaged again"]),
-        ("init", "init/stream.mpd", "media.malformed", ["broken on every edge", "packaged again"]),
-        ("none", "nothing.mpd", "edge.not_found", ["no edge has the manifest", "check the title or address"]),
-        ("gone", "gone/stream.mpd", "edge.not_found", ["no edge has", "check the title or address"]),
+        (
+            "page",
+            "page.mpd",
+            "manifest.not_a_manifest",
+            ["not a DASH or HLS manifest", "a web page"],
+        ),
+        (
+            "words",
+            "page.m3u8",
+            "manifest.not_a_manifest",
+            ["not a DASH or HLS manifest", "Please log in"],
+        ),
+        (
+            "half",
+            "cut.mpd",
+            "manifest.malformed",
+            ["malformed manifest", "package the title again"],
+        ),
+        (
+            "zeros",
+            "zeros/stream.mpd",
+            "media.malformed",
+            ["broken wherever it is fetched", "packaged again"],
+        ),
+        (
+            "cut",
+            "cut/stream.mpd",
+            "media.truncated",
+            ["broken wherever it is fetched", "packaged again"],
+        ),
+        (
+            "huge",
+            "huge/stream.mpd",
+            "media.truncated",
+            ["broken wherever it is fetched", "packaged again"],
+        ),
+        (
+            "init",
+            "init/stream.mpd",
+            "media.truncated",
+            ["broken wherever it is fetched", "packaged again"],
+        ),
+        (
+            "none",
+            "nothing.mpd",
+            "edge.not_found",
+            ["no edge has the manifest", "check the title or address"],
+        ),
+        (
+            "gone",
+            "gone/stream.mpd",
+            "edge.not_found",
+            ["no edge has", "check the title or address"],
+        ),
     ] {
         let url = nginx.url(path);
-        let failed = Failing::start(&room, name, &["play", &url]).failed(20).await;
+        let failed = Failing::start(&room, name, &["play", &url])
+            .failed(20)
+            .await;
         failed.assert_says(code, &texts);
         failed.assert_says(code, &[&host]);
     }
@@ -82,20 +132,61 @@ async fn nobody_to_play_from_is_told_after_a_while() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
     let nobody = format!("127.0.0.1:{}", crate::room::free_port());
-    let (http_nobody, https_nobody) = (format!("http://{nobody}/x.mpd"), format!("https://{nobody}"));
+    let (http_nobody, https_nobody) = (
+        format!("http://{nobody}/x.mpd"),
+        format!("https://{nobody}"),
+    );
     let http_silent = format!("http://{silent}/x.mpd");
     let https_silent = format!("https://{silent}");
 
-    let untrusted = edge.base_url.strip_prefix("https://").unwrap().trim_end_matches('/');
-    let strange = backend.url.strip_prefix("https://").unwrap().trim_end_matches('/');
+    let untrusted = edge
+        .base_url
+        .strip_prefix("https://")
+        .unwrap()
+        .trim_end_matches('/');
+    let strange = backend
+        .url
+        .strip_prefix("https://")
+        .unwrap()
+        .trim_end_matches('/');
     let cases: [(&str, Vec<&str>, &str, Vec<&str>); 7] = [
-        ("closed", vec!["play", &http_nobody], "net.connect_refused", vec![&nobody, "refused", "is the server running"]),
+        (
+            "closed",
+            vec!["play", &http_nobody],
+            "net.connect_refused",
+            vec![&nobody, "refused", "is the server running"],
+        ),
         ("mute", vec!["play", &http_silent], "net.", vec![&silent]),
-        ("no-backend", vec!["play", "demo", "--backend", &https_nobody], "backend.unreachable", vec![&nobody, "cannot be reached", "Check its address"]),
-        ("mute-backend", vec!["play", "demo", "--backend", &https_silent], "backend.timeout", vec![&silent, "in time", "Check the network"]),
-        ("untrusted", vec!["play", "title/stream.mpd", "--edge", &edge.base_url], "net.tls_certificate", vec![untrusted, "certificate", "--ca"]),
-        ("strange", vec!["play", "demo", "--backend", &backend.url], "backend.tls", vec![strange, "UnknownIssuer", "--ca"]),
-        ("no-edges", backend.play("demo"), "play.no_edges", vec!["0 appliances are known", "Try again later"]),
+        (
+            "no-backend",
+            vec!["play", "demo", "--backend", &https_nobody],
+            "backend.unreachable",
+            vec![&nobody, "cannot be reached", "check its address"],
+        ),
+        (
+            "mute-backend",
+            vec!["play", "demo", "--backend", &https_silent],
+            "backend.timeout",
+            vec![&silent, "in time", "check the network"],
+        ),
+        (
+            "untrusted",
+            vec!["play", "title/stream.mpd", "--edge", &edge.base_url],
+            "net.tls_certificate",
+            vec![untrusted, "certificate", "--ca"],
+        ),
+        (
+            "strange",
+            vec!["play", "demo", "--backend", &backend.url],
+            "backend.tls",
+            vec![strange, "UnknownIssuer", "--ca"],
+        ),
+        (
+            "no-edges",
+            backend.play("demo"),
+            "play.no_edges",
+            vec!["0 appliances are known", "try again later"],
+        ),
     ];
     let failing: Vec<_> = cases
         .iter()
@@ -112,13 +203,41 @@ async fn wrong_arguments_are_told_with_status_two() {
     let room = Room::new();
     let not_pem = room.file("not.pem", "nothing");
     for (name, arguments, texts) in [
-        ("duration", vec!["http://127.0.0.1:9/x.mpd", "--duration", "soon"], ["`soon`", "90s"]),
-        ("http", vec!["http://127.0.0.1:9/x.mpd", "--http", "h4"], ["h4", "http1"]),
-        ("cap", vec!["http://127.0.0.1:9/x.mpd", "--cap", "fast"], ["`fast`", "1500kbps"]),
+        (
+            "duration",
+            vec!["http://127.0.0.1:9/x.mpd", "--duration", "soon"],
+            ["`soon`", "90s"],
+        ),
+        (
+            "http",
+            vec!["http://127.0.0.1:9/x.mpd", "--http", "h4"],
+            ["h4", "http1"],
+        ),
+        (
+            "cap",
+            vec!["http://127.0.0.1:9/x.mpd", "--cap", "fast"],
+            ["`fast`", "1500kbps"],
+        ),
         ("source", vec!["demo"], ["`demo` is a title", "--backend"]),
-        ("scheme", vec!["ftp://127.0.0.1/x.mpd"], ["`ftp://127.0.0.1/x.mpd`", "http"]),
-        ("ca", vec!["http://127.0.0.1:9/x.mpd", "--ca", not_pem.to_str().unwrap()], ["certificate authority", "PEM"]),
-        ("edge", vec!["x.mpd", "--edge", "127.0.0.1:9"], ["127.0.0.1:9", "http"]),
+        (
+            "scheme",
+            vec!["ftp://127.0.0.1/x.mpd"],
+            ["`ftp://127.0.0.1/x.mpd`", "http"],
+        ),
+        (
+            "ca",
+            vec![
+                "http://127.0.0.1:9/x.mpd",
+                "--ca",
+                not_pem.to_str().unwrap(),
+            ],
+            ["certificate authority", "PEM"],
+        ),
+        (
+            "edge",
+            vec!["x.mpd", "--edge", "127.0.0.1:9"],
+            ["127.0.0.1:9", "http"],
+        ),
     ] {
         let mut command = nearcast(&room);
         command.arg("play").args(arguments).arg("--headless");
@@ -127,7 +246,11 @@ async fn wrong_arguments_are_told_with_status_two() {
         assert_eq!(ended.out, "", "{name}");
         assert_calm(&ended);
         for text in texts {
-            assert!(ended.err.contains(text), "{name}: no {text:?} in {}", ended.err);
+            assert!(
+                ended.err.contains(text),
+                "{name}: no {text:?} in {}",
+                ended.err
+            );
         }
     }
 }
@@ -167,7 +290,9 @@ async fn a_failed_play_leaves_a_whole_report_or_none() {
     let folder = room.folder("reports");
     let report = folder.join("report.json");
     let mut command = nearcast(&room);
-    command.args(["play", &url, "--headless", "--report"]).arg(&report);
+    command
+        .args(["play", &url, "--headless", "--report"])
+        .arg(&report);
     let ended = Program::start(&room, "play", command).ended(SOON).await;
     assert_one_line(&ended, "nearcast", "manifest.malformed", &[]);
     let text = fs::read(&report).unwrap();
@@ -183,17 +308,35 @@ async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
-    let programs: [(&str, &[&str]); 2] =
-        [("nearcast-backend", &["--ca-dir", "ca-b"]), ("nearcast-edge", &["--ca-dir", "ca-e", "--id", "a", "--root", "."])];
+    let programs: [(&str, &[&str]); 2] = [
+        ("nearcast-backend", &["--ca-dir", "ca-b"]),
+        (
+            "nearcast-edge",
+            &["--ca-dir", "ca-e", "--id", "a", "--root", "."],
+        ),
+    ];
     for (name, arguments) in programs {
         let mut command = Command::new(binary(name));
-        command.current_dir(room.path()).args(arguments).args(["--listen", &address]);
+        command
+            .current_dir(room.path())
+            .args(arguments)
+            .args(["--listen", &address]);
         let ended = Program::start(&room, name, command).ended(SOON).await;
-        assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+        assert_eq!(
+            (ended.status, ended.out.as_str()),
+            (Some(1), ""),
+            "{}",
+            ended.err
+        );
         assert_calm(&ended);
         let lines: Vec<&str> = ended.err.lines().collect();
-        let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
-        assert!(line.starts_with(name) && line.contains(&port) && line.contains("in use"), "{line}");
+        let [line] = lines.as_slice() else {
+            panic!("one line: {lines:?}")
+        };
+        assert!(
+            line.starts_with(name) && line.contains(&port) && line.contains("in use"),
+            "{line}"
+        );
         assert!(line.contains("choose another"), "{line}");
     }
 }
@@ -209,15 +352,25 @@ async fn a_title_cannot_be_made_without_ffmpeg() {
         .args(["demo", "--headless", "--duration", "5s", "--title-dir"])
         .arg(media.join("title"));
     let ended = Program::start(&room, "demo", command).ended(SOON).await;
-    assert_one_line(&ended, "nearcast", "demo.title", &["`ffmpeg` was not found", "install FFmpeg"]);
+    assert_one_line(
+        &ended,
+        "nearcast",
+        "demo.title",
+        &["`ffmpeg` was not found", "install FFmpeg"],
+    );
     assert_eq!(ended.out, "");
-    let left: Vec<String> = names(&media).into_iter().filter(|name| !name.ends_with(".lock")).collect();
+    let left: Vec<String> = names(&media)
+        .into_iter()
+        .filter(|name| !name.ends_with(".lock"))
+        .collect();
     assert!(left.is_empty(), "half a title: {left:?}");
 }
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// Asserts status 1 and one line on standard error: who, the code, and these texts.
@@ -225,7 +378,9 @@ fn assert_one_line(ended: &Ended, program: &str, code: &str, texts: &[&str]) {
     assert_eq!(ended.status, Some(1), "{}\n{}", ended.err, ended.out);
     assert_calm(ended);
     let lines: Vec<&str> = ended.err.lines().collect();
-    let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
+    let [line] = lines.as_slice() else {
+        panic!("one line: {lines:?}")
+    };
     assert!(line.starts_with(&format!("{program}: {code}: ")), "{line}");
     for text in texts {
         assert!(line.contains(text), "no {text:?} in {line:?}");
@@ -234,6 +389,9 @@ fn assert_one_line(ended: &Ended, program: &str, code: &str, texts: &[&str]) {
 
 fn assert_calm(ended: &Ended) {
     for text in [&ended.err, &ended.out] {
-        assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{text}");
+        assert!(
+            !text.contains("panicked") && !text.contains("RUST_BACKTRACE"),
+            "{text}"
+        );
     }
 }

@@ -48,14 +48,20 @@ impl System {
     }
 
     /// The same with a catalogue of its own.
-    pub(crate) async fn start_with(room: &Room, catalogue: &Path, edges: &[(&str, &[&str])]) -> Self {
+    pub(crate) async fn start_with(
+        room: &Room,
+        catalogue: &Path,
+        edges: &[(&str, &[&str])],
+    ) -> Self {
         let backend = Backend::start(room, catalogue, &[]).await;
         let mut system = Self {
             backend,
             edges: Vec::new(),
         };
         for (id, arguments) in edges {
-            system.edges.push(Edge::start(room, id, Some(&system.backend), arguments).await);
+            system
+                .edges
+                .push(Edge::start(room, id, Some(&system.backend), arguments).await);
         }
         system.backend.knows(edges.len()).await;
         system
@@ -107,14 +113,25 @@ impl Backend {
         // Every client needs one; whoever comes first sets it.
         drop(rustls::crypto::ring::default_provider().install_default());
         let ca = Certificate::from_pem(&std::fs::read(&self.ca).unwrap()).unwrap();
-        let client = Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .build()
+            .unwrap();
         let known = async {
             let mut soon = interval(Duration::from_millis(20));
             loop {
                 soon.tick().await;
-                let answer = client.get(format!("{}/metrics", self.url)).send().await.unwrap();
+                let answer = client
+                    .get(format!("{}/metrics", self.url))
+                    .send()
+                    .await
+                    .unwrap();
                 let metrics = answer.text().await.unwrap();
-                if metrics.lines().any(|line| line == format!("nearcast_backend_appliances {edges}")) {
+                if metrics
+                    .lines()
+                    .any(|line| line == format!("nearcast_backend_appliances {edges}"))
+                {
                     return;
                 }
             }
@@ -125,7 +142,12 @@ impl Backend {
 
 impl Edge {
     /// Starts an edge that has the made title, with a backend or without one.
-    pub(crate) async fn start(room: &Room, id: &str, backend: Option<&Backend>, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(
+        room: &Room,
+        id: &str,
+        backend: Option<&Backend>,
+        arguments: &[&str],
+    ) -> Self {
         let title = title();
         let log = room.path().join(format!("{id}.jsonl"));
         let mut command = Command::new(binary("nearcast-edge"));
@@ -153,20 +175,25 @@ impl Edge {
         }
     }
 
-    /// Puts this fault in the place of all others; `None` heals.
-    pub(crate) async fn fault(&self, fault: Option<Value>) {
-        let faults: Vec<Value> = fault.into_iter().map(|fault| json!({ "fault": fault })).collect();
-        let order = json!({ "clear": true, "faults": faults });
-        let request = admin().post(format!("{}/control/faults", self.admin_url)).json(&order);
-        let answer = request.send().await.unwrap();
+    /// Puts this fault in the place of all others.
+    pub(crate) async fn fault(&self, fault: Value) {
+        let order = json!({ "clear": true, "faults": [{ "fault": fault }] });
+        let url = format!("{}control/faults", self.admin_url);
+        let answer = admin().post(url).json(&order).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
     /// Returns how many bytes of bodies it has sent so far.
     pub(crate) async fn body_bytes(&self) -> u64 {
-        let answer = admin().get(format!("{}/metrics", self.admin_url)).send().await.unwrap();
+        let answer = admin()
+            .get(format!("{}metrics", self.admin_url))
+            .send()
+            .await
+            .unwrap();
         let text = answer.text().await.unwrap();
-        let line = text.lines().find(|line| line.starts_with("nearcast_edge_body_bytes_total"));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("nearcast_edge_body_bytes_total"));
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
     }
 
@@ -178,11 +205,17 @@ impl Edge {
 
 fn admin() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
-    Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+    Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap()
 }
 
 /// Returns what a ready line says after `name=`.
 fn field<'a>(line: &'a str, name: &str) -> &'a str {
-    let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let value = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     value.unwrap_or_else(|| panic!("no {name} in {line:?}"))
 }

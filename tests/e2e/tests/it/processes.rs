@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::{interval, timeout};
 
 use crate::access::assert_report_is_what_edges_logged;
@@ -34,16 +35,67 @@ async fn an_edge_process_dies_in_mid_segment() {
         .unwrap_or_else(|| panic!("{id} died: {:?}", report.failovers));
     assert!(failover.offset > 0 && failover.to != id, "{failover:?}");
     assert!(failover.first_byte_s.unwrap() < 2.0, "{failover:?}");
-    assert!(failover.wasted_bytes <= bytes / 10, "{failover:?} of more than {bytes}");
+    assert!(
+        failover.wasted_bytes <= bytes / 10,
+        "{failover:?} of more than {bytes}"
+    );
     // A killed process writes no last line: those of the others are whole.
     let entries = system.entries();
     let mut others = report.clone();
     for fetch in &mut others.fetches {
         fetch.attempts.retain(|attempt| attempt.edge != id);
     }
-    let entries: Vec<_> = entries.into_iter().filter(|entry| entry.appliance != id).collect();
+    let entries: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| entry.appliance != id)
+        .collect();
     assert_report_is_what_edges_logged(&others, &entries);
-    assert!(whole_lines(&played.ended.out).any(|line| line.contains("granted")), "{}", played.ended.out);
+    assert!(
+        whole_lines(&played.ended.out).any(|line| line.contains("granted")),
+        "{}",
+        played.ended.out
+    );
+}
+
+/// The first two edges lie about every media segment, each in its own way; the third one is honest.
+#[tokio::test]
+async fn edges_that_give_wrong_bytes_are_played_around() {
+    let room = Room::new();
+    let mut edges = Vec::new();
+    for id in ["corrupt", "short", "good"] {
+        edges.push(Edge::start(&room, id, None, EDGE).await);
+    }
+    edges[0].fault(json!({ "kind": "corrupt" })).await;
+    edges[1]
+        .fault(json!({ "kind": "truncate", "after": 0.5 }))
+        .await;
+    let ca = room.path().join("ca/ca.pem");
+    let mut arguments = vec!["play", "title/stream.mpd", "--duration", "12s", "--ca"];
+    arguments.push(ca.to_str().unwrap());
+    for edge in &edges {
+        arguments.extend(["--edge", &edge.base_url]);
+    }
+    let played = Play::start(&room, "play", &arguments).played(12).await;
+    let report = &played.report;
+    assert!(report.played_s > 8.0, "{}", report.played_s);
+
+    // Nothing but the honest edge's bytes was shown.
+    let failed = |id: &str| {
+        let edge = edges.iter().find(|edge| edge.id == id).unwrap();
+        let host = edge
+            .base_url
+            .trim_start_matches("https://")
+            .trim_end_matches('/');
+        let seen = report.edges.iter().find(|edge| edge.id == host);
+        seen.unwrap_or_else(|| panic!("{host}: {:?}", report.edges))
+            .failures
+    };
+    assert!(
+        failed("corrupt") + failed("short") > 0,
+        "{:?}",
+        report.edges
+    );
+    assert_eq!(failed("good"), 0, "{:?}", report.edges);
 }
 
 /// Waits until an edge is in the middle of a video segment, some seconds into the play, and returns its name
@@ -60,12 +112,17 @@ async fn in_mid_segment(edges: &[Edge]) -> (String, u64) {
                 if ended.0 != entries.len() {
                     *ended = (entries.len(), sent);
                 }
-                let videos = entries.iter().filter(|entry| entry.path.starts_with("/title/v")).count();
+                let videos = entries
+                    .iter()
+                    .filter(|entry| entry.path.starts_with("/title/v"))
+                    .count();
                 if videos >= 5 && sent - ended.1 >= 300_000 {
                     return (edge.id.clone(), sent - ended.1);
                 }
             }
         }
     };
-    timeout(Duration::from_secs(40), found).await.expect("an edge is in the middle of a segment")
+    timeout(Duration::from_secs(40), found)
+        .await
+        .expect("an edge is in the middle of a segment")
 }

@@ -63,13 +63,22 @@ impl Program {
                     return line.to_owned();
                 }
                 if let Some(status) = ended {
-                    panic!("{} ended ({status}) before it said {text:?}: {}", self.name, self.err());
+                    panic!(
+                        "{} ended ({status}) before it said {text:?}: {}",
+                        self.name,
+                        self.err()
+                    );
                 }
             }
         };
         match timeout(within, found).await {
             Ok(line) => line,
-            Err(_) => panic!("{} did not say {text:?}:\n{}\n{}", self.name, self.out(), self.err()),
+            Err(_) => panic!(
+                "{} did not say {text:?}:\n{}\n{}",
+                self.name,
+                self.out(),
+                self.err()
+            ),
         }
     }
 

@@ -11,7 +11,10 @@ async fn assert_plays_over(system: &System, room: &Room, protocol: &str, more: &
     let played = Play::start(room, "play", &arguments).played(6).await;
     assert_eq!(played.media_protocols(), [protocol]);
     let entries = system.entries();
-    assert!(entries.iter().all(|entry| entry.protocol == protocol), "{entries:?}");
+    assert!(
+        entries.iter().all(|entry| entry.protocol == protocol),
+        "{entries:?}"
+    );
     assert_report_is_what_edges_logged(&played.report, &entries);
     played
 }

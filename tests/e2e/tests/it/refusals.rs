@@ -52,14 +52,44 @@ async fn a_refusal_is_final_and_says_what_to_do() {
     let room = Room::new();
     let system = System::start_with(&room, &catalogue(&room), &[("a", &[])]).await;
     for (title, refusal, texts) in [
-        ("nothing", Refusal::TitleUnknown, ["no such title", "\"nothing\"", "`titles` lists"]),
-        ("french", Refusal::RegionBlocked, ["not available in this country", "The french one", "DE"]),
-        ("tv_only", Refusal::PlatformBlocked, ["not available on this platform", "The tv_only one", "another device"]),
-        ("dear", Refusal::PlanRequired, ["plan does not include", "The dear one", "\"premium\""]),
-        ("grim", Refusal::MaturityBlocked, ["maturity setting", "The grim one", "age 18"]),
-        ("modern", Refusal::DeviceUnsupported, ["cannot play", "The modern one", "\"none\""]),
+        (
+            "nothing",
+            Refusal::TitleUnknown,
+            ["no such title", "\"nothing\"", "`titles` lists"],
+        ),
+        (
+            "french",
+            Refusal::RegionBlocked,
+            ["not available in this country", "The french one", "DE"],
+        ),
+        (
+            "tv_only",
+            Refusal::PlatformBlocked,
+            [
+                "not available on this platform",
+                "The tv_only one",
+                "another device",
+            ],
+        ),
+        (
+            "dear",
+            Refusal::PlanRequired,
+            ["plan does not include", "The dear one", "\"premium\""],
+        ),
+        (
+            "grim",
+            Refusal::MaturityBlocked,
+            ["maturity setting", "The grim one", "age 18"],
+        ),
+        (
+            "modern",
+            Refusal::DeviceUnsupported,
+            ["cannot play", "The modern one", "none.such"],
+        ),
     ] {
-        let failed = Failing::start(&room, title, &system.backend.play(title)).failed(5).await;
+        let failed = Failing::start(&room, title, &system.backend.play(title))
+            .failed(5)
+            .await;
         failed.assert_says(&format!("play.{}", refusal.code()), &texts);
     }
 
@@ -67,8 +97,15 @@ async fn a_refusal_is_final_and_says_what_to_do() {
     let arguments = [system.play(), vec!["--duration", "30s"]].concat();
     let mut first = Play::start(&room, "first", &arguments);
     first.program.line("playing", Duration::from_secs(20)).await;
-    let second = Failing::start(&room, "second", &system.play()).failed(5).await;
-    second.assert_says("play.too_many_streams", &["As many streams", "allows 1", "stop one"]);
+    // Another home is another device: the same one would take the stream over.
+    let elsewhere = Room::new();
+    let second = Failing::start(&elsewhere, "second", &system.play())
+        .failed(5)
+        .await;
+    second.assert_says(
+        "play.too_many_streams",
+        &["As many streams", "allows 1", "stop one"],
+    );
     assert!(first.program.is_running());
 }
 
@@ -77,9 +114,15 @@ async fn a_refusal_is_final_and_says_what_to_do() {
 async fn an_overloaded_backend_is_waited_for_and_then_told() {
     let room = Room::new();
     let backend = Backend::start(&room, &catalogue(&room), &["--plays-per-second", "0"]).await;
-    let failed = Failing::start(&room, "play", &backend.play("demo")).failed(20).await;
+    let failed = Failing::start(&room, "play", &backend.play("demo"))
+        .failed(20)
+        .await;
     failed.assert_says("play.overloaded", &["too busy", "ask again"]);
-    assert!(failed.out().matches("play.overloaded").count() > 1, "it was asked again: {}", failed.out());
+    assert!(
+        failed.out().matches("play.overloaded").count() > 1,
+        "it was asked again: {}",
+        failed.out()
+    );
 }
 
 /// A session that ends at once, again and again, does not keep the player asking.
@@ -95,7 +138,17 @@ async fn a_session_that_does_not_last_is_told() {
     };
     let server = Server::start(config).await.unwrap();
     let ca = room.file("ca.pem", server.ca_pem());
-    let arguments = ["play", "demo", "--backend", server.url(), "--ca", ca.to_str().unwrap()];
+    let arguments = [
+        "play",
+        "demo",
+        "--backend",
+        server.url(),
+        "--ca",
+        ca.to_str().unwrap(),
+    ];
     let failed = Failing::start(&room, "play", &arguments).failed(20).await;
-    failed.assert_says("play.session_expired", &["session has expired", "open a new session"]);
+    failed.assert_says(
+        "play.session_expired",
+        &["session has expired", "open a new session"],
+    );
 }

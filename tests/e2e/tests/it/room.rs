@@ -44,11 +44,18 @@ impl Room {
 }
 
 impl Drop for Room {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the test harness shows it with the failure"
+    )]
     fn drop(&mut self) {
         if thread::panicking()
             && let Some(folder) = self.folder.take()
         {
-            eprintln!("what the programs wrote is kept in {}", folder.keep().display());
+            eprintln!(
+                "what the programs wrote is kept in {}",
+                folder.keep().display()
+            );
         }
     }
 }
@@ -64,7 +71,9 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     // The test itself is target/<profile>/deps/it-<hash>.
     let test = env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
-    let path = profile.join(name).with_extension(env::consts::EXE_EXTENSION);
+    let path = profile
+        .join(name)
+        .with_extension(env::consts::EXE_EXTENSION);
     assert!(
         path.is_file(),
         "{} is missing: run `cargo build --workspace --bins` first (`make test` does)",

@@ -34,16 +34,29 @@ fn packager() -> PathBuf {
 /// Packages a short title into `folder`; `outputs` gives each track's output, `more` says what else is wanted.
 async fn package(room: &Room, folder: &Path, outputs: impl Fn(&str) -> String, more: &[&str]) {
     let mut command = Command::new(packager());
-    command.current_dir(folder).args(["--segment_duration", "4"]).args(more);
+    command
+        .current_dir(folder)
+        .args(["--segment_duration", "4"])
+        .args(more);
     for track in TRACKS {
         let input = room.path().join(format!("{track}.mp4"));
         if !input.exists() {
             fs::write(&input, joined(track)).unwrap();
         }
-        let stream = if track.starts_with('v') { "video" } else { "audio" };
-        command.arg(format!("in={},stream={stream},{}", input.display(), outputs(track)));
+        let stream = if track.starts_with('v') {
+            "video"
+        } else {
+            "audio"
+        };
+        command.arg(format!(
+            "in={},stream={stream},{}",
+            input.display(),
+            outputs(track)
+        ));
     }
-    let ended = Program::start(room, "packager", command).ended(Duration::from_secs(60)).await;
+    let ended = Program::start(room, "packager", command)
+        .ended(Duration::from_secs(60))
+        .await;
     assert_eq!(ended.status, Some(0), "{}", ended.err);
 }
 
@@ -64,11 +77,17 @@ async fn assert_plays_to_the_end(room: &Room, folder: &Path, manifest: &str) {
     let played = Play::start(room, "play", &["play", &url]).played(20).await;
     let report = &played.report;
     assert!(played.ended.out.contains("ended"), "{}", played.ended.out);
-    assert_eq!(played.frames.len(), 4 * 24 * usize::try_from(SEGMENTS).unwrap());
+    assert_eq!(
+        played.frames.len(),
+        4 * 24 * usize::try_from(SEGMENTS).unwrap()
+    );
     assert_eq!(report.content.ladder.len(), 2);
     assert!((report.played_s - 12.0).abs() < 0.1, "{}", report.played_s);
     for track in ["video", "audio"] {
-        assert!(report.segments.iter().any(|segment| segment.track == track), "{track}");
+        assert!(
+            report.segments.iter().any(|segment| segment.track == track),
+            "{track}"
+        );
     }
 }
 
@@ -76,7 +95,13 @@ async fn assert_plays_to_the_end(room: &Room, folder: &Path, manifest: &str) {
 async fn dash_with_segment_base_plays() {
     let room = Room::new();
     let folder = room.folder("packaged");
-    package(&room, &folder, |track| format!("output={track}.mp4"), &["--mpd_output", "stream.mpd"]).await;
+    package(
+        &room,
+        &folder,
+        |track| format!("output={track}.mp4"),
+        &["--mpd_output", "stream.mpd"],
+    )
+    .await;
     let mpd = fs::read_to_string(folder.join("stream.mpd")).unwrap();
     assert!(mpd.contains("<SegmentBase"), "{mpd}");
     assert_plays_to_the_end(&room, &folder, "stream.mpd").await;
@@ -101,6 +126,12 @@ async fn dash_with_segment_template_plays() {
 async fn hls_plays() {
     let room = Room::new();
     let folder = room.folder("packaged");
-    package(&room, &folder, templated, &["--hls_master_playlist_output", "master.m3u8"]).await;
+    package(
+        &room,
+        &folder,
+        templated,
+        &["--hls_master_playlist_output", "master.m3u8"],
+    )
+    .await;
     assert_plays_to_the_end(&room, &folder, "master.m3u8").await;
 }

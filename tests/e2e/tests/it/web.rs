@@ -32,7 +32,12 @@ pub(crate) struct Line {
 
 impl Nginx {
     /// Serves the files under `root`, each answer at no more than `limit_rate` bytes a second.
-    pub(crate) async fn start(room: &Room, name: &str, root: &Path, limit_rate: Option<&str>) -> Self {
+    pub(crate) async fn start(
+        room: &Room,
+        name: &str,
+        root: &Path,
+        limit_rate: Option<&str>,
+    ) -> Self {
         let folder = room.folder(name);
         let port = free_port();
         let access_log = folder.join("access.log");
@@ -43,7 +48,13 @@ impl Nginx {
         Self::run(room, name.to_owned(), port, access_log, config).await
     }
 
-    async fn run(room: &Room, name: String, port: u16, access_log: PathBuf, config: PathBuf) -> Self {
+    async fn run(
+        room: &Room,
+        name: String,
+        port: u16,
+        access_log: PathBuf,
+        config: PathBuf,
+    ) -> Self {
         let mut command = Command::new(program());
         // The error log is named here too, for what happens before the configuration is read.
         command
@@ -67,9 +78,20 @@ impl Nginx {
 
     /// Starts it again, after it was killed, where it was.
     pub(crate) async fn again(self, room: &Room) -> Self {
-        let Self { program, port, access_log, config } = self;
+        let Self {
+            program,
+            port,
+            access_log,
+            config,
+        } = self;
         drop(program);
-        let name = config.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        let name = config
+            .parent()
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         Self::run(room, format!("{name}-again"), port, access_log, config).await
     }
 
@@ -111,16 +133,20 @@ impl Nginx {
 /// segment has, and less than those have that are asked for when `limit_rate` leaves room for them.
 pub(crate) async fn in_mid_segment(servers: &[Nginx], bytes: u64) -> usize {
     let mut ended: Vec<(usize, u64)> = servers.iter().map(|_| (usize::MAX, 0)).collect();
-    eventually("a video segment is half sent", Duration::from_secs(30), || {
-        servers.iter().zip(&mut ended).position(|(server, ended)| {
-            let lines = server.lines().len();
-            let written = server.written();
-            if ended.0 != lines {
-                *ended = (lines, written);
-            }
-            written - ended.1 >= bytes
-        })
-    })
+    eventually(
+        "a video segment is half sent",
+        Duration::from_secs(30),
+        || {
+            servers.iter().zip(&mut ended).position(|(server, ended)| {
+                let lines = server.lines().len();
+                let written = server.written();
+                if ended.0 != lines {
+                    *ended = (lines, written);
+                }
+                written - ended.1 >= bytes
+            })
+        },
+    )
     .await
 }
 
@@ -145,7 +171,9 @@ fn program() -> PathBuf {
         .chain(places)
         .map(|folder| folder.join("nginx"))
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("nginx is missing: run `make setup-test` first (`make test` does)"))
+        .unwrap_or_else(|| {
+            panic!("nginx is missing: run `make setup-test` first (`make test` does)")
+        })
 }
 
 /// One process, so that a signal hits all of it; nothing outside the room, so that anybody can run it.
