@@ -457,6 +457,9 @@ impl Failover {
         table.remark(
             "reset: of the next request after half its body, from its last byte; 503: of the next request, from its start",
         );
+        table.remark(
+            "noticed: as the player reports it, from the failing edge's last byte (a trickle's last byte comes late)",
+        );
         table.remark(format!(
             "the most that a player held: {:.1} MiB of encoded media (cap: 32 MiB)",
             self.held_bytes_max as f64 / f64::from(1_u32 << 20)
