@@ -19,12 +19,10 @@ use crate::system::System;
 /// What `demo` can be told.
 #[derive(Debug, Args)]
 pub(super) struct DemoArguments {
-    #[command(flatten)]
-    playing: PlayingArguments,
-    /// Where the title is made and kept
+    /// Where the title is made and kept; the user's cache folder unless given
     #[arg(long, value_name = "DIR", env = "NEARCAST_TITLE_DIR")]
     title_dir: Option<PathBuf>,
-    /// Leave all edges alive
+    /// Leave all edges alive; otherwise the one in use dies after 20 s, in the middle of a segment
     #[arg(long)]
     no_kill: bool,
     /// Use this version of HTTP only
@@ -33,6 +31,8 @@ pub(super) struct DemoArguments {
     /// Keep the edges' access logs in this folder
     #[arg(long, value_name = "DIR")]
     access_logs: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Playing")]
+    playing: PlayingArguments,
 }
 
 /// The title of the demo in the backend's catalogue.

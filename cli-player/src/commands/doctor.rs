@@ -15,13 +15,13 @@ use crate::tui::terminal::hush_stderr;
 /// What `doctor` can be told.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
-    #[command(flatten)]
-    backend: BackendArguments,
-    #[command(flatten)]
-    network: NetworkArguments,
     /// Look this name up too
     #[arg(long, value_name = "HOST")]
     lookup: Option<String>,
+    #[command(flatten, next_help_heading = "Backend")]
+    backend: BackendArguments,
+    #[command(flatten, next_help_heading = "Network")]
+    network: NetworkArguments,
 }
 
 /// One finding.
@@ -155,7 +155,9 @@ async fn backend(arguments: &DoctorArguments, context: &Context) -> Result<Findi
             "none is set (NEARCAST_BACKEND): play by URL, or with --edge".to_owned(),
         ));
     };
-    let network = Network::new(arguments.network.options(context)?)?;
+    let mut network = arguments.network.options(context)?;
+    arguments.backend.add_headers(&mut network);
+    let network = Network::new(network)?;
     let url = options.url.clone();
     let titles = Backend::new(options, &network)?.titles().await;
     network.close().await;

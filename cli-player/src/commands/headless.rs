@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use nearcast_player::{EventKind, PlayState, Player, PlayerEvent, SessionReport, state_name};
+use nearcast_player::{
+    EventKind, PlayState, Player, PlayerEvent, SessionReport, TrackKind, state_name,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, print};
@@ -122,18 +124,18 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             track,
             code,
             message,
-        } => format!("{track:?} cannot be played: {code}: {message}"),
+        } => format!("{} cannot be played: {code}: {message}", track_name(*track)),
         EventKind::RepresentationSwitched {
             track,
             from,
             to,
             from_position,
         } => {
-            let from = from.as_deref().unwrap_or("nothing");
-            format!(
-                "{track:?} from {from} to {to} at {:.1} s",
-                from_position.as_secs_f64()
-            )
+            let (track, at) = (track_name(*track), from_position.as_secs_f64());
+            match from {
+                Some(from) => format!("{track} from {from} to {to} at {at:.1} s"),
+                None => format!("{track} begins with {to} at {at:.1} s"),
+            }
         }
         EventKind::FailedOver {
             track,
@@ -142,7 +144,7 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             reason,
             offset_bytes,
         } => {
-            let track = track.map_or_else(|| "manifest".to_owned(), |track| format!("{track:?}"));
+            let track = track.map_or("manifest", track_name);
             format!("{track} goes on from {to} instead of {from} at byte {offset_bytes} ({reason})")
         }
         EventKind::EdgeState { edge, state } => format!("edge {edge} is {}", state.name()),
@@ -166,12 +168,20 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             track,
             code,
             message,
-        } => format!("{track:?} is not decoded: {code}: {message}"),
+        } => format!("{} is not decoded: {code}: {message}", track_name(*track)),
         EventKind::InsecureTls => "WARNING: any certificate is accepted (--insecure)".to_owned(),
         EventKind::RecordingFailed { message } => {
             format!("the recording cannot be written: {message}")
         }
         EventKind::Missed { count } => format!("{count} events were missed"),
         _ => event.kind.name().to_owned(),
+    }
+}
+
+const fn track_name(track: TrackKind) -> &'static str {
+    match track {
+        TrackKind::Video => "video",
+        TrackKind::Audio => "audio",
+        TrackKind::Text => "text",
     }
 }

@@ -28,10 +28,16 @@ use tracing_subscriber::EnvFilter;
 
 /// Plays streams from whichever edge serves them best.
 #[derive(Debug, Parser)]
-#[command(name = "nearcast", version = version(), about, arg_required_else_help = true)]
+#[command(
+    name = "nearcast",
+    version = version(),
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Defaults may be kept in a file; `nearcast doctor` says where it is looked for."
+)]
 struct Arguments {
     /// Write a log to this file (how much: NEARCAST_LOG, `info` unless set)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 1000)]
     log: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

@@ -19,17 +19,23 @@ use crate::tui::graphics::Wish;
 
 /// What `play` can be told.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  nearcast play demo --backend http://127.0.0.1:8080
+  nearcast play https://cdn.example/title/stream.mpd
+  nearcast play title/stream.mpd --edge https://a.example --edge https://b.example
+On the screen, ? shows the keys.")]
 pub(super) struct PlayArguments {
     /// A title of the backend, a manifest URL, or (with --edge) a manifest path
     source: String,
     /// Base URL of an edge that has the path; give several, best first
     #[arg(long, value_name = "BASE_URL")]
     edge: Vec<String>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Backend")]
     backend: BackendArguments,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Network")]
     network: NetworkArguments,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Playing")]
     playing: PlayingArguments,
 }
 
@@ -42,7 +48,7 @@ pub(super) struct PlayingArguments {
     /// Decode, and write a line for each frame: presentation time, rung and number as the bar code says
     #[arg(long, value_name = "FILE", requires = "headless")]
     pub(super) frames: Option<PathBuf>,
-    /// Stop after this much wall time
+    /// Stop after this much wall time, as 90s, 10m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     pub(super) duration: Option<Duration>,
     /// Write the session report here (`-`: standard output)
@@ -51,28 +57,28 @@ pub(super) struct PlayingArguments {
     /// Keep the session's inputs for replay
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// How the next rung is chosen
+    /// How the next rung is chosen: dynamic unless given
     #[arg(long, value_enum, value_name = "NAME")]
     abr: Option<AbrChoice>,
-    /// Where to start
+    /// Where to start, as 90s or 10m, or 0 for the beginning; otherwise where it was left
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     start: Option<Duration>,
-    /// No video rung above this rate
+    /// No video rung above this rate, as 1500kbps or 1.5Mbps
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     cap: Option<BitRate>,
     /// Give up after stalling this long (headless: 60s unless given)
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     give_up: Option<Duration>,
-    /// Preferred audio language
+    /// Preferred audio language, a tag such as `sv`
     #[arg(long, value_name = "LANGUAGE")]
     audio: Option<String>,
-    /// Subtitle language
+    /// Show subtitles in this language, a tag such as `sv`
     #[arg(long, value_name = "LANGUAGE")]
     subtitles: Option<String>,
     /// Print every decision with its reason (without a screen)
     #[arg(long)]
     pub(super) explain: bool,
-    /// How pictures are shown: auto, kitty, sixel, half or none
+    /// How pictures are shown: auto, kitty, sixel, half (blocks of two pixels) or none
     #[arg(long, value_name = "HOW")]
     picture: Option<Wish>,
     /// Leave the sound device alone

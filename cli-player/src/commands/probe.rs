@@ -17,14 +17,14 @@ pub(super) struct ProbeArguments {
     /// URLs of a file on each edge (`https://edge.example/demo/v3/00001.m4s`)
     #[arg(required = true, value_name = "URL")]
     urls: Vec<String>,
-    #[command(flatten)]
-    network: NetworkArguments,
     /// Bytes to fetch from each, from the start of the file
     #[arg(long, default_value_t = 262_144, value_parser = clap::value_parser!(u64).range(1..=67_108_864))]
     bytes: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten, next_help_heading = "Network")]
+    network: NetworkArguments,
 }
 
 /// One edge's measurement.

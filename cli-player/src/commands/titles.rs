@@ -9,13 +9,13 @@ use super::{Context, Failure, print};
 /// What `titles` can be told.
 #[derive(Debug, Args)]
 pub(super) struct TitlesArguments {
-    #[command(flatten)]
-    backend: BackendArguments,
-    #[command(flatten)]
-    network: NetworkArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten, next_help_heading = "Backend")]
+    backend: BackendArguments,
+    #[command(flatten, next_help_heading = "Network")]
+    network: NetworkArguments,
 }
 
 pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Result<(), Failure> {

@@ -289,14 +289,22 @@ fn refused(error: cpal::Error) -> OpenError {
     OpenError::Refused(text(&error))
 }
 
-/// One line, short: it is shown on the screen.
 fn text(error: &cpal::Error) -> String {
-    let text = error.to_string();
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches('.')
-        .to_owned()
+    short(&error.to_string())
+}
+
+/// One sentence, short: it is shown on the screen.
+fn short(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    // "ALSA function 'snd_pcm_open' failed with error 'Connection refused (111)'"
+    let parts = line
+        .strip_prefix("ALSA function '")
+        .and_then(|rest| rest.split_once("' failed with error '"));
+    if let Some((function, error)) = parts {
+        return format!("{function}: {}", error.trim_end_matches('\''));
+    }
+    let sentence = line.split(". ").next().unwrap_or(line);
+    sentence.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -338,6 +346,16 @@ mod tests {
             None
         );
         assert_eq!(pick(&[], wanted), None);
+    }
+
+    #[test]
+    fn what_is_shown_of_an_error_is_short() {
+        let text = "ALSA function 'snd_pcm_open' failed with error 'Connection refused (111)'";
+        assert_eq!(short(text), "snd_pcm_open: Connection refused (111)");
+        let text = "The requested audio device is not available. It may have been disconnected.";
+        assert_eq!(short(text), "The requested audio device is not available");
+        assert_eq!(short("gone.\nsecond line"), "gone");
+        assert_eq!(short(""), "");
     }
 
     #[test]

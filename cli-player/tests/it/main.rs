@@ -8,5 +8,6 @@
 
 mod decode;
 mod graphics;
+mod help;
 mod pty;
 mod terminal;

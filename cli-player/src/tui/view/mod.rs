@@ -287,8 +287,15 @@ fn picture(frame: &mut Frame<'_>, room: Rect, state: &ViewState, theme: &Theme) 
                 None if state.help => "",
                 None => "no picture yet",
             };
-            let [_, middle, _] = Layout::vertical([REST, LINE, REST]).areas(room);
-            let text = Line::styled(text, theme.dim()).centered();
+            let full = Span::raw(text).width() / usize::from(room.width).max(1);
+            // Words do not fill lines: one more for what they leave over.
+            let lines = u16::try_from(if full > 0 { full + 2 } else { 1 }).unwrap_or(u16::MAX);
+            let lines = Constraint::Length(lines);
+            let [_, middle, _] = Layout::vertical([REST, lines, REST]).areas(room);
+            let text = Paragraph::new(text)
+                .style(theme.dim())
+                .alignment(Alignment::Center)
+                .wrap(Wrap { trim: true });
             frame.render_widget(text, middle);
         }
     }
@@ -329,7 +336,7 @@ fn notice(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
 }
 
 fn hints(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
-    // The first ones are those that stay when the line is cut.
+    // The first ones are those that stay when there is no room for all.
     let mut keys = vec![("space", "pause"), ("?", "help"), ("q", "quit")];
     if state.playback.can_kill {
         keys.push(("K", "kill edge"));
@@ -341,11 +348,16 @@ fn hints(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
         ("s", "subtitles"),
         ("i", "details"),
     ]);
-    let spans = keys.into_iter().flat_map(|(key, does)| {
-        [
+    let mut line = Line::default();
+    for (key, does) in keys {
+        let hint = [
             Span::styled(format!(" {key}"), theme.accent()),
             Span::styled(format!(" {does} "), theme.dim()),
-        ]
-    });
-    frame.render_widget(Line::from_iter(spans), area);
+        ];
+        let width: usize = hint.iter().map(Span::width).sum();
+        if line.width() + width <= usize::from(area.width) {
+            line.extend(hint);
+        }
+    }
+    frame.render_widget(line, area);
 }

@@ -262,7 +262,7 @@ pub(super) fn decisions(frame: &mut Frame<'_>, area: Rect, playback: &Playback, 
         };
         lines.push(Line::from(vec![
             Span::styled(format!(" {:>7} ", words::seconds(decision.at)), theme.dim()),
-            Span::styled(cell(&decision.kind, 6), theme.accent()),
+            Span::styled(cell(&decision.kind, 8), theme.accent()),
             Span::styled(format!(" {}", decision.text), style),
         ]));
     }

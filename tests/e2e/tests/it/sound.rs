@@ -158,7 +158,7 @@ async fn without_a_terminal_there_is_a_line_for_each_event_and_sound_too() {
     let ended = program.ended(PATIENCE).await;
     assert_eq!((ended.status, ended.err.as_str()), (Some(0), ""));
     assert!(
-        ended.out.contains("Video from nothing to v") && ended.out.contains("played "),
+        ended.out.contains("video begins with v") && ended.out.contains("played "),
         "{}",
         ended.out
     );

@@ -1,0 +1,111 @@
+//! What the program says about itself.
+
+use std::process::{Command, Output};
+
+fn nearcast(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast"));
+    // Help texts show what the environment sets.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("NEARCAST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    let text = std::str::from_utf8(bytes).unwrap();
+    // Editors and reviews do not see blanks at the end of a line.
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n")
+}
+
+fn help(command: &str) -> String {
+    let output = nearcast(&[command, "--help"]);
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+#[test]
+fn help_texts_are_as_reviewed() {
+    for command in ["demo", "titles", "play", "probe", "doctor", "completions"] {
+        insta::assert_snapshot!(format!("help_{command}"), help(command));
+    }
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_the_status_says_usage() {
+    let output = nearcast(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    insta::assert_snapshot!("help", text(&output.stderr));
+}
+
+#[test]
+fn the_version_names_what_was_compiled_in() {
+    let version = text(&nearcast(&["--version"]).stdout);
+    let features = if cfg!(feature = "video") {
+        "(features: video, sound)"
+    } else {
+        "(features: sound; built without video)"
+    };
+    let first = format!("nearcast {} {features}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version.lines().next(), Some(first.as_str()));
+}
+
+#[test]
+fn shells_get_completions_for_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = nearcast(&["completions", shell]);
+        assert!(output.status.success());
+        let script = text(&output.stdout);
+        for word in ["demo", "probe", "--title-dir", "--give-up"] {
+            let word = if shell == "fish" {
+                word.trim_start_matches("--")
+            } else {
+                word
+            };
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    // The shell itself takes the script.
+    let script = nearcast(&["completions", "bash"]).stdout;
+    let script = String::from_utf8(script).unwrap();
+    let status = Command::new("bash").args(["-n", "-c", &script]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn slips_in_arguments_are_usage_and_say_what_to_write() {
+    for (arguments, says) in [
+        (&["play"][..], "<SOURCE>"),
+        (&["play", "x"], "give --backend URL"),
+        (&["play", "x", "--start", "soon"], "write 90s, 10m or 1h30m"),
+        (&["play", "x", "--cap", "fast"], "write 1500kbps or 1.5Mbps"),
+        (&["play", "x", "--frames", "f"], "--headless"),
+        (&["titles"], "Give --backend URL"),
+    ] {
+        let output = nearcast(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let error = text(&output.stderr);
+        assert!(error.contains(says), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_doctor_looks_at_this_machine_without_noise() {
+    let output = nearcast(&["doctor"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    for finding in [
+        "version", "terminal", "pictures", "sound", "ffmpeg", "settings", "backend",
+    ] {
+        assert!(out.contains(finding), "{out}");
+    }
+    assert_eq!(err, "", "libraries are kept quiet");
+}
