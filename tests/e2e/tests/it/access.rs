@@ -129,13 +129,15 @@ fn is_same(fetch: &FetchReport, attempt: &AttemptReport, entry: &Entry) -> bool 
     } else {
         entry.path == wanted
     };
-    let status = if attempt.offset > 0 || fetch.kind == "probe" {
-        206
-    } else {
-        200
+    // Whole objects are asked for without a range, probes and the first bytes of a race with one.
+    let whole = attempt.offset == 0 && fetch.kind != "probe";
+    let status = match entry.status {
+        Some(200) => whole,
+        Some(206) => !whole || attempt.hedge,
+        _ => false,
     };
     path && entry.appliance == attempt.edge
         && entry.first == Some(attempt.offset)
         && Some(&entry.protocol) == attempt.protocol.as_ref()
-        && entry.status == Some(status)
+        && status
 }
