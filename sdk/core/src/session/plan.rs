@@ -150,7 +150,7 @@ impl Session {
             let Some(chosen) = self.track(kind).chosen else {
                 return self.next_period(kind);
             };
-            if !self.has_room(kind) {
+            if !self.has_room(kind) || self.runs_ahead(kind) {
                 return;
             }
             let period = self.track(kind).period;
@@ -251,6 +251,17 @@ impl Session {
                 ("size_bytes", bytes),
             ],
         );
+    }
+
+    /// Whether sound would take the line from the picture that playback waits for.
+    fn runs_ahead(&self, kind: TrackKind) -> bool {
+        let video = self.track(TrackKind::Video);
+        kind == TrackKind::Audio
+            && !self.clock.is_running()
+            && !self.paused
+            && video.counts()
+            && !video.over
+            && self.track(kind).next >= video.next
     }
 
     /// Whether another segment fits in time and memory.

@@ -41,12 +41,13 @@ impl Session {
             return;
         };
         let mut rivals = self.ranked(fetch);
+        // Those that were connected to in the race for the manifest cost no handshake.
         rivals.retain(|id| {
             *id != primary
                 && self
                     .edges
                     .get(*id)
-                    .is_some_and(|edge| edge.measured_at.is_some())
+                    .is_some_and(|edge| edge.protocol.is_some())
         });
         for edge in rivals
             .into_iter()
@@ -101,9 +102,9 @@ impl Session {
         );
     }
 
-    /// A rival brought its share: it is the better edge unless who brings the whole has half of that.
+    /// A rival brought its share: it is the better edge unless who brings the whole has three quarters of that.
     pub(super) fn rival_finished(&mut self, fetch: &mut Fetch, rival: EdgeId) -> bool {
-        let far = |one: &Attempt| one.to.is_none() && one.next >= RACE_BYTES / 2;
+        let far = |one: &Attempt| one.to.is_none() && one.next >= RACE_BYTES * 3 / 4;
         if fetch.attempts.iter().any(far) {
             return true;
         }
