@@ -119,19 +119,23 @@ fn shared_out(line: &[u8], to: usize) -> Vec<u8> {
 
 #[test]
 fn it_is_read_where_cells_do_not_fall_on_whole_pixels() {
-    let plane = drawn(FULL, CODE);
-    for width in 40..=130_u32 {
-        let to = size(width, 24);
-        let wide = to_usize(width);
-        let rows: Vec<Vec<u8>> = plane.chunks(320).map(|row| shared_out(row, wide)).collect();
-        let columns: Vec<Vec<u8>> = (0..wide)
-            .map(|column| rows.iter().map(|row| row[column]).collect::<Vec<u8>>())
-            .map(|column| shared_out(&column, 24))
-            .collect();
-        let small: Vec<u8> = (0..24)
-            .flat_map(|row| columns.iter().map(move |column| column[row]))
-            .collect();
-        assert_eq!(read(&Image::luma(to, &small)), Some(CODE), "{to:?}");
+    for frame in [0, 0x5_5555, 0xA_AAAA, 0xF_FFFF, 0x0_FFFF, 0x2_4924] {
+        let code = Code { frame, rung: 3 };
+        let plane = drawn(FULL, code);
+        for width in 40..=90_u32 {
+            let to = size(width, 24);
+            let wide = to_usize(width);
+            let rows: Vec<Vec<u8>> = plane.chunks(320).map(|row| shared_out(row, wide)).collect();
+            let columns: Vec<Vec<u8>> = (0..wide)
+                .map(|column| rows.iter().map(|row| row[column]).collect::<Vec<u8>>())
+                .map(|column| shared_out(&column, 24))
+                .collect();
+            let small: Vec<u8> = (0..24)
+                .flat_map(|row| columns.iter().map(move |column| column[row]))
+                .collect();
+            let read = read(&Image::luma(to, &small));
+            assert_eq!(read, Some(code), "{to:?}");
+        }
     }
 }
 
