@@ -466,7 +466,8 @@ impl Session {
         if let (Some(since), Some(stall)) = (recorder.stalled_since, stalls.last_mut()) {
             stall.duration_s = now.since(since).as_secs_f64();
         }
-        let stalled_s: f64 = stalls.iter().map(|stall| stall.duration_s).sum();
+        // An empty sum of floats is -0.0.
+        let stalled_s = stalls.iter().map(|stall| stall.duration_s).sum::<f64>() + 0.0;
         let mut shown = recorder.shown.clone();
         shown.extend(self.shown_so_far(playhead));
         let changes: Vec<f64> = shown

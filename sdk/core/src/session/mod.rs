@@ -54,6 +54,8 @@ pub struct Session {
     hidden: bool,
     abr: Abr,
     lock: Option<u16>,
+    /// A transfer was given up for this lower rung: it is taken next, whatever the rule would say.
+    given_up_for: Option<RepresentationKey>,
     cap: Option<BitRate>,
     fetches: Vec<Fetch>,
     /// Manifests and indices that the driver parses.
@@ -156,6 +158,7 @@ impl Session {
             hidden: false,
             abr: Abr::new(config.abr),
             lock: None,
+            given_up_for: None,
             cap: config.rung_cap,
             fetches: Vec::new(),
             parsing: Vec::new(),

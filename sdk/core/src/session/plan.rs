@@ -344,6 +344,13 @@ impl Session {
                 .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
             return Some((key(rung)?, "as much as the picture leaves room for"));
         }
+        if let Some(lower) = self.given_up_for.take()
+            && lower.period == period
+            && lower.track == track
+            && !self.is_missing(kind, lower)
+        {
+            return Some((lower, "a higher rung was given up for this one"));
+        }
         let top = capped(ladder, self.cap);
         if let Some(lock) = self.lock {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
@@ -503,12 +510,14 @@ impl Session {
         let track = self.track_mut(TrackKind::Video);
         track.fetching = None;
         track.next = fetching.start;
-        track.last = u16::try_from(target)
+        let lower = u16::try_from(target)
             .ok()
             .map(|representation| RepresentationKey {
                 representation,
                 ..fetching.key
             });
+        track.last = lower;
+        self.given_up_for = lower;
     }
 
     /// Measures an edge that was not measured for long, while nothing else is to be done.
