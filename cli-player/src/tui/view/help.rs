@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::theme::Theme;
 
 const KEYS: [(&str, &str); 16] = [
-    ("space", "play, pause; at the end: from the start"),
+    ("space", "play, pause"),
     ("← →", "10 seconds back, on"),
     ("↓ ↑", "a minute back, on (also shift ← →)"),
     ("0 … 9", "to a tenth of the title"),
