@@ -1,11 +1,13 @@
-//! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks),
-//! transfer (attempts across edges), missing (what nobody has), playback (clock, stalls, seeks) and plan (what comes next). Each of
-//! them is an `impl` of the one [`Session`]; decisions that need no session live in their own modules.
+//! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks), plan (what
+//! comes next), transfer (attempts across edges), missing (what nobody has), probe (measuring with spare
+//! time) and playback (clock, stalls, seeks). Each of them is an `impl` of the one [`Session`]; decisions
+//! that need no session live in their own modules.
 
 mod control;
 mod missing;
 mod plan;
 mod playback;
+mod probe;
 mod snapshot;
 mod transfer;
 

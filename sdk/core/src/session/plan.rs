@@ -1,5 +1,4 @@
-//! What comes next: which object of which track at which rung, init segments and indices in time, and
-//! what to measure with spare time.
+//! What comes next: which object of which track at which rung, init segments and indices in time.
 
 use alloc::string::String;
 use core::time::Duration;
@@ -10,7 +9,6 @@ use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 use super::{Init, KINDS, Session, slot};
 use crate::abr::AbrContext;
 use crate::action::{Action, CancelReason};
-use crate::edge::BreakerState;
 use crate::event::{DecisionKind, Event, PlayState, seconds};
 use crate::fetch::{FetchState, Phase, Role};
 use crate::schedule::Fetching;
@@ -20,12 +18,6 @@ use crate::timeline::{Place, capped, needs_init};
 const TEXT_AHEAD: Duration = Duration::from_secs(30);
 /// Indices and init segments are small; what they are taken to weigh.
 const SMALL: ByteCount = ByteCount::new(4 << 10);
-/// Enough to get past a round trip, little enough to be paid for.
-const PROBE_BYTES: u64 = 48 << 10;
-/// Between two probes.
-const PROBE_EVERY: Duration = Duration::from_secs(8);
-/// What was measured longer ago is worth measuring again.
-const PROBE_AFTER: Duration = Duration::from_secs(40);
 /// A transfer younger than this is not given up for a lower rung.
 const ABANDON_AFTER: Duration = Duration::from_millis(900);
 
@@ -518,79 +510,6 @@ impl Session {
             });
         track.last = lower;
         self.given_up_for = lower;
-    }
-
-    /// Measures an edge that was not measured for long, while nothing else is to be done.
-    fn plan_probe(&mut self) {
-        if self.now < self.probe_at || self.state != PlayState::Playing || self.hidden {
-            return;
-        }
-        let busy = self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
-        let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
-            >= self.config.buffer_goal
-            || !self.track(TrackKind::Video).counts();
-        let object = self.probe_object();
-        self.probe_at = self.now
-            + if busy || !rich {
-                Duration::from_millis(500)
-            } else {
-                PROBE_EVERY
-            };
-        let (false, true, Some(object)) = (busy, rich, object) else {
-            return;
-        };
-        let current = self.edges.current();
-        let candidate = self
-            .edges
-            .usable(self.now, object, &[])
-            .filter(|(id, edge)| {
-                Some(*id) != current
-                    && (edge.state(self.now) == BreakerState::HalfOpen
-                        || edge
-                            .measured_at
-                            .is_none_or(|at| self.now.since(at) >= PROBE_AFTER))
-            })
-            .min_by_key(|(_, edge)| {
-                let trial = edge.state(self.now) == BreakerState::HalfOpen;
-                (!trial, edge.measured_at, edge.rank)
-            })
-            .map(|(id, edge)| {
-                let trial = edge.state(self.now) == BreakerState::HalfOpen;
-                (id, edge.name.clone(), trial)
-            });
-        let Some((edge, name, trial)) = candidate else {
-            return;
-        };
-        // Half of the budget is kept for late transfers and for edges that may be back.
-        let cost = ByteCount::new(PROBE_BYTES);
-        let reserve = if trial {
-            ByteCount::ZERO
-        } else {
-            self.extra + cost
-        };
-        if !self.extra_allowed(cost + reserve) {
-            return;
-        }
-        let why = if trial {
-            "its rest is over: is it back?"
-        } else {
-            "spare time: not measured for long"
-        };
-        self.decide(DecisionKind::Probe, name, why, &[]);
-        self.begin_probe(edge, object, PROBE_BYTES);
-    }
-
-    /// What to ask for in a probe: the segment that comes next, or the one just shown.
-    fn probe_object(&self) -> Option<ObjectKey> {
-        let track = if self.track(TrackKind::Video).counts() {
-            self.track(TrackKind::Video)
-        } else {
-            self.track(TrackKind::Audio)
-        };
-        track
-            .buffered
-            .back()
-            .map(|last| ObjectKey::Media(last.key, last.index))
     }
 
     /// Returns when a buffer will have room again, or a probe is due.
