@@ -367,6 +367,16 @@ impl Session {
 
     /// Drops buffered segments that begin at or after `from`; the next one fetched begins where they did.
     pub(super) fn drop_from(&mut self, kind: TrackKind, from: MediaTime) {
+        let drops = self
+            .track(kind)
+            .buffered
+            .back()
+            .is_some_and(|last| last.start >= from);
+        // What is on its way lies behind what is dropped, and would come before it is here again.
+        if drops && let Some(fetching) = self.track_mut(kind).fetching.take() {
+            self.track_mut(kind).next = fetching.start;
+            self.abandon(fetching.fetch, CancelReason::Abandoned);
+        }
         while let Some(dropped) = self.track_mut(kind).pop_from(from) {
             self.actions.push_back(Action::Release {
                 fetch: dropped.fetch,
