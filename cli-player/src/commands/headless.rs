@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nearcast_player::{
-    EventKind, PlayState, Player, PlayerEvent, SessionReport, TrackKind, state_name,
+    BreakerState, EventKind, PlayState, Player, PlayerEvent, SessionReport, TrackKind, state_name,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -116,7 +116,12 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             let path = path.map_or_else(String::new, |path| {
                 format!(" ({path:?} request)").to_lowercase()
             });
-            format!("granted{path}: {title}, edges {}", edges.join(" "))
+            let title = if title.is_empty() {
+                String::new()
+            } else {
+                format!(" {title},")
+            };
+            format!("granted{path}:{title} edges {}", edges.join(" "))
         }
         EventKind::GrantFailed { code, message } => format!("no grant: {code}: {message}"),
         EventKind::TracksKnown => "tracks known".to_owned(),
@@ -147,7 +152,11 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             let track = track.map_or("manifest", track_name);
             format!("{track} goes on from {to} instead of {from} at byte {offset_bytes} ({reason})")
         }
-        EventKind::EdgeState { edge, state } => format!("edge {edge} is {}", state.name()),
+        EventKind::EdgeState { edge, state } => match state {
+            BreakerState::Closed => format!("edge {edge} is in use again"),
+            BreakerState::Open => format!("edge {edge} rests after a failure"),
+            BreakerState::HalfOpen => format!("edge {edge} is to be tried again"),
+        },
         EventKind::AllEdgesDown => "no edge answers; trying again with back-off".to_owned(),
         EventKind::EdgesBack => "an edge answers again".to_owned(),
         EventKind::Decision(decision) => {
