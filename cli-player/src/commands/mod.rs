@@ -97,7 +97,8 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
         settings: settings::Settings::read()?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // `demo` runs eleven servers beside the player: one that reads a file must not hold the player up.
+        .worker_threads(4)
         .enable_all()
         .build()
         .map_err(Failure::io("player.runtime", "cannot start the runtime"))?;
