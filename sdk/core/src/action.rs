@@ -68,6 +68,12 @@ pub enum Action {
         /// Whose.
         track: TrackKind,
     },
+    /// Playback is about to start or go on: answer with `Prepared` once what is shown at the playhead is
+    /// decoded, so that sound and picture begin together. The session does not wait for ever.
+    Prepare {
+        /// The current epoch.
+        epoch: Epoch,
+    },
     /// Start or hold the presentation clock.
     Clock(ClockOrder),
     /// All connections belong to a network that is gone.
@@ -128,6 +134,8 @@ pub enum CancelReason {
     Abandoned,
     /// A lower rung is fetched instead.
     LowerRung,
+    /// Something else is needed first, or takes its place: it was wrong, or lay behind what was.
+    Superseded,
     /// The device is on another network.
     NetworkChanged,
     /// Nothing had moved for long.
@@ -147,6 +155,7 @@ impl CancelReason {
             Self::NotNeeded => "not_needed",
             Self::Abandoned => "abandoned",
             Self::LowerRung => "lower_rung",
+            Self::Superseded => "superseded",
             Self::NetworkChanged => "network_changed",
             Self::Watchdog => "watchdog",
             Self::Stopped => "stopped",

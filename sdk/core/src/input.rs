@@ -88,6 +88,11 @@ pub enum Input {
         /// Stable code.
         code: String,
     },
+    /// What is to be shown first is decoded, or nothing here decodes.
+    Prepared {
+        /// The epoch of the request.
+        epoch: Epoch,
+    },
     /// The sink says where it is.
     Anchor {
         /// The epoch the sink plays.

@@ -1,6 +1,6 @@
 //! Writes down what happened and turns it into the session report and its QoE numbers. Decides nothing.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -14,7 +14,7 @@ use nearcast_units::{Instant, MediaTime};
 
 use crate::event::{Decision, PlayState};
 use crate::fetch::{Attempt, Fetch, Handover, Role};
-use crate::input::{EdgeId, FetchId};
+use crate::input::FetchId;
 use crate::schedule::TrackState;
 use crate::session::Session;
 use crate::timeline::Timeline;
@@ -34,14 +34,12 @@ pub(crate) struct Recorder {
     fetches: Vec<FetchReport>,
     fetch_ids: BTreeMap<FetchId, usize>,
     control: Option<(usize, Instant)>,
-    grant_failures: u32,
     failovers: Vec<FailoverReport>,
     awaited: BTreeMap<FetchId, usize>,
     decisions: Vec<DecisionReport>,
     buffer: Vec<(f64, f64, f64)>,
     bytes: ByteReport,
     ladder: Vec<LadderReport>,
-    contributors: VecDeque<(ObjectKey, Vec<EdgeId>)>,
 }
 
 /// Two hours at one row each half second; what comes later is left out.
@@ -76,10 +74,6 @@ impl Recorder {
 
     pub(crate) const fn failover_count(&self) -> usize {
         self.failovers.len()
-    }
-
-    pub(crate) const fn grant_failures(&self) -> u32 {
-        self.grant_failures
     }
 
     /// Counts start-up and stalls from changes of state.
@@ -149,11 +143,6 @@ impl Recorder {
     }
 
     pub(crate) fn grant_ended(&mut self, now: Instant, code: Option<&str>) {
-        self.grant_failures = if code.is_some() {
-            self.grant_failures.saturating_add(1)
-        } else {
-            0
-        };
         let Some((index, since)) = self.control.take() else {
             return;
         };
@@ -338,12 +327,6 @@ impl Recorder {
     }
 
     pub(crate) fn fetch_done(&mut self, now: Instant, fetch: &Fetch, timeline: Option<&Timeline>) {
-        // Only what is buffered can still turn out to be broken: a few hundred objects at most.
-        if self.contributors.len() >= CONTRIBUTORS_MAX {
-            self.contributors.pop_front();
-        }
-        self.contributors
-            .push_back((fetch.object, fetch.contributors.clone()));
         let ObjectKey::Media(key, index) = fetch.object else {
             return;
         };
@@ -372,16 +355,6 @@ impl Recorder {
             first_byte_s: self.since_origin(fetch.first_byte_at.unwrap_or(now)),
             done_s: self.since_origin(now),
         });
-    }
-
-    /// Returns the edges that gave bytes of an object.
-    pub(crate) fn contributors(&self, object: ObjectKey) -> Vec<EdgeId> {
-        self.contributors
-            .iter()
-            .rev()
-            .find(|(of, _)| *of == object)
-            .map(|(_, edges)| edges.clone())
-            .unwrap_or_default()
     }
 
     pub(crate) fn segment_shown(
@@ -443,8 +416,6 @@ impl Recorder {
         }
     }
 }
-
-const CONTRIBUTORS_MAX: usize = 512;
 
 pub(crate) const fn track_name(kind: TrackKind) -> &'static str {
     match kind {

@@ -221,6 +221,10 @@ impl Simulation {
                 let outline = self.setup.title.outline().clone();
                 self.later(Duration::ZERO, Later::Input(Input::ManifestParsed(outline)));
             }
+            // Nothing is decoded here.
+            Action::Prepare { epoch } => {
+                self.later(Duration::ZERO, Later::Input(Input::Prepared { epoch }))
+            }
             Action::ResetNetwork => self.world.reset(self.now),
             // Samples and the clock: the session itself extrapolates, as with the player's null sink.
             Action::HandOn { .. }

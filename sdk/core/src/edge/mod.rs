@@ -6,7 +6,7 @@ mod remedy;
 pub use breaker::BreakerState;
 pub use remedy::{Remedy, remedy};
 
-use alloc::collections::BTreeSet;
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -30,12 +30,15 @@ pub(crate) struct Edge {
     pub(crate) failures: u64,
     /// When it was last measured, by a transfer or a probe.
     pub(crate) measured_at: Option<Instant>,
+    /// When it last gave all that it was asked for.
+    pub(crate) served_at: Option<Instant>,
     breaker: EdgeBreaker,
     connect: Spans,
     ttfb: Spans,
     rate: RateEstimate,
     active: u32,
-    lacks: BTreeSet<ObjectKey>,
+    /// Objects that it does not have, those found out last at the end.
+    lacks: VecDeque<ObjectKey>,
 }
 
 /// Several edges answering 404 for thousands of objects must not grow without bound.
@@ -79,18 +82,27 @@ impl Edge {
         self.ttfb.quantile(percent)
     }
 
-    pub(crate) fn served(&mut self) {
+    pub(crate) fn served(&mut self, now: Instant) {
+        self.served_at = Some(now);
         self.breaker.handle_served();
     }
 
     pub(crate) fn lacks(&mut self, object: ObjectKey) {
-        if self.lacks.len() < LACKS_MAX {
-            self.lacks.insert(object);
+        if !self.lacks.contains(&object) {
+            if self.lacks.len() == LACKS_MAX {
+                self.lacks.pop_front();
+            }
+            self.lacks.push_back(object);
         }
     }
 
     pub(crate) fn state(&self, now: Instant) -> BreakerState {
         self.breaker.state(now)
+    }
+
+    /// Returns when its rest is over; `None` when it does not rest.
+    pub(crate) const fn rested_at(&self) -> Option<Instant> {
+        self.breaker.rested_at()
     }
 
     /// How long to wait for a connection before helping.
@@ -203,6 +215,8 @@ impl Edges {
             if let Some(edge) = self.all.iter_mut().find(|edge| edge.name == offer.name) {
                 edge.rank = offer.rank;
                 edge.offered = true;
+                // Files may have been added since.
+                edge.lacks.clear();
                 edge.breaker.set_config(rests);
             } else if self.all.len() < EDGES_MAX {
                 self.all.push(Edge {
@@ -213,12 +227,13 @@ impl Edges {
                     bytes: ByteCount::ZERO,
                     failures: 0,
                     measured_at: None,
+                    served_at: None,
                     breaker: EdgeBreaker::new(rests),
                     connect: Spans::default(),
                     ttfb: Spans::default(),
                     rate: RateEstimate::default(),
                     active: 0,
-                    lacks: BTreeSet::new(),
+                    lacks: VecDeque::new(),
                 });
             }
         }
@@ -327,6 +342,14 @@ impl Edges {
             .min()
     }
 
+    /// Whether no edge may be asked for anything now.
+    pub(crate) fn all_rest(&self, now: Instant) -> bool {
+        self.all
+            .iter()
+            .filter(|edge| edge.offered)
+            .all(|edge| edge.state(now) == BreakerState::Open)
+    }
+
     /// Whether every edge lacks the object.
     pub(crate) fn all_lack(&self, object: ObjectKey) -> bool {
         let mut offered = self.all.iter().filter(|edge| edge.offered).peekable();
@@ -371,6 +394,16 @@ impl Edges {
                 });
             }
             return Some(self.change(now, best, expected, "promises to deliver clearly sooner"));
+        }
+        // The one in use stays so: what keeps it from this object says nothing about others.
+        let in_use = self.current().and_then(|id| self.get(id));
+        if in_use.is_some_and(|edge| edge.offered && edge.state(now) != BreakerState::Open) {
+            return Some(EdgeChoice {
+                edge: best,
+                why: "the edge in use cannot give this object",
+                changed: false,
+                expected,
+            });
         }
         // Nothing in use: of two nearly equal edges chance decides, so that many clients that lost the
         // same edge spread (power of two choices; Mitzenmacher, 2001).

@@ -28,12 +28,20 @@ pub(crate) struct Attempt {
     pub(crate) wasted: ByteCount,
     pub(crate) cold: bool,
     pub(crate) protocol: Option<Protocol>,
+    /// Number of the grant whose token it carries.
+    pub(crate) grant: u32,
     pub(crate) phase: Phase,
     pub(crate) recent: RecentRate,
     /// What the edge was thought to give when the attempt began.
     expected: Option<BitRate>,
-    /// Help was asked for and is not asked for again before this time.
-    helped_until: Option<Instant>,
+    /// Help against silence was asked for, or not to be had, and is not asked for again before this time.
+    silence_helped_until: Option<Instant>,
+    /// The same for slowness, which must not hide that a slow attempt falls silent.
+    slowness_helped_until: Option<Instant>,
+    /// When its silence was noticed first.
+    pub(crate) noticed_at: Option<Instant>,
+    /// What it is to help against.
+    pub(crate) helps_against: Option<Late>,
 }
 
 /// What an attempt is for.
@@ -64,6 +72,7 @@ pub(crate) enum Late {
     FirstByte,
     Paused,
     Slow,
+    TooLate,
 }
 
 impl Late {
@@ -73,7 +82,13 @@ impl Late {
             Self::FirstByte => "no first byte within what this edge usually needs",
             Self::Paused => "the body paused for longer than this edge usually answers in",
             Self::Slow => "far slower than this edge was before",
+            Self::TooLate => "slower than expected, and it would come after playback needs it",
         }
+    }
+
+    /// Whether nothing comes at all, which is no question of the line's rate.
+    pub(crate) const fn is_silence(self) -> bool {
+        matches!(self, Self::Connect | Self::FirstByte | Self::Paused)
     }
 }
 
@@ -83,6 +98,8 @@ const HELP_AGAIN: Duration = Duration::from_secs(2);
 const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// Slower than this share of what was expected is suspicious.
 const SLOW_SHARE: f64 = 0.4;
+/// Slower than this share of what was expected is a reason for help when time is short.
+const DISAPPOINTS: f64 = 0.7;
 /// Less than this to go is not worth help.
 const SLOW_REST: Duration = Duration::from_millis(700);
 
@@ -109,11 +126,15 @@ impl Attempt {
             bytes: ByteCount::ZERO,
             wasted: ByteCount::ZERO,
             cold: false,
+            grant: 0,
             protocol: None,
             phase: Phase::Connecting { since: now },
             recent: RecentRate::default(),
             expected,
-            helped_until: None,
+            silence_helped_until: None,
+            slowness_helped_until: None,
+            noticed_at: None,
+            helps_against: None,
         }
     }
 
@@ -124,14 +145,19 @@ impl Attempt {
             Phase::Waiting { since } => since + edge.ttfb_deadline(),
             Phase::Body { last_byte_at } => last_byte_at + edge.pause_deadline(),
         };
-        self.helped_until.map_or(due, |until| due.max(until))
+        self.silence_helped_until
+            .map_or(due, |until| due.max(until))
     }
 
-    /// Returns what is late at `now`, if anything is; `total` is the object's size.
-    pub(crate) fn late(&self, now: Instant, edge: &Edge, total: Option<u64>) -> Option<Late> {
-        if self.helped_until.is_some_and(|until| now < until) {
-            return None;
-        }
+    /// Returns what is late at `now`, if anything is; `total` is the object's size, `spare` the time until
+    /// playback needs it.
+    pub(crate) fn late(
+        &self,
+        now: Instant,
+        edge: &Edge,
+        total: Option<u64>,
+        spare: Duration,
+    ) -> Option<Late> {
         if now >= self.due(edge) {
             return Some(match self.phase {
                 Phase::Connecting { .. } => Late::Connect,
@@ -142,22 +168,39 @@ impl Attempt {
         let first = self.first_byte_at?;
         let rate = self.recent.rate(now)?;
         let rest = ByteCount::new(total?.saturating_sub(self.next));
-        let slow = now.since(first) >= SLOW_AFTER
-            && self
-                .expected
-                .is_some_and(|expected| rate.as_f64() < expected.as_f64() * SLOW_SHARE)
-            && rate.time_for(rest).is_none_or(|rest| rest > SLOW_REST);
-        slow.then_some(Late::Slow)
+        let needs = rate.time_for(rest).unwrap_or(Duration::MAX);
+        if now.since(first) < SLOW_AFTER
+            || needs <= SLOW_REST
+            || self.slowness_helped_until.is_some_and(|until| now < until)
+        {
+            return None;
+        }
+        let share = self
+            .expected
+            .map(|expected| rate.as_f64() / expected.as_f64().max(1.0));
+        if share.is_some_and(|share| share < SLOW_SHARE) {
+            return Some(Late::Slow);
+        }
+        // An edge that gives what it always gave is not at fault when the rung was too high for it.
+        let disappoints = share.is_none_or(|share| share < DISAPPOINTS);
+        (needs > spare && disappoints).then_some(Late::TooLate)
     }
 
-    /// Help was asked for, or is not to be had.
-    pub(crate) fn helped(&mut self, now: Instant) {
-        self.helped_until = Some(now + HELP_AGAIN);
+    /// Help against this was asked for, or is not to be had.
+    pub(crate) fn helped(&mut self, now: Instant, late: Late) {
+        let until = Some(now + HELP_AGAIN);
+        if late.is_silence() {
+            self.silence_helped_until = until;
+            self.noticed_at = self.noticed_at.or(Some(now));
+        } else {
+            self.slowness_helped_until = until;
+        }
     }
 
     /// Help came to nothing and may be asked for again at once.
     pub(crate) const fn ask_again(&mut self) {
-        self.helped_until = None;
+        self.silence_helped_until = None;
+        self.slowness_helped_until = None;
     }
 
     /// Whether nothing has come for longer than the edge usually needs, whatever was done about it.
@@ -180,8 +223,10 @@ impl Attempt {
     /// Returns the last byte's time, or the start when none came: what failovers count from.
     pub(crate) const fn last_byte_at(&self) -> Instant {
         match self.phase {
-            Phase::Body { last_byte_at } => last_byte_at,
-            Phase::Connecting { .. } | Phase::Waiting { .. } => self.started_at,
+            Phase::Body { last_byte_at } if self.first_byte_at.is_some() => last_byte_at,
+            Phase::Body { .. } | Phase::Connecting { .. } | Phase::Waiting { .. } => {
+                self.started_at
+            }
         }
     }
 }

@@ -41,8 +41,10 @@ pub(crate) struct Fetch {
     /// Attempts that failed.
     pub(crate) failures: u32,
     pub(crate) mismatches: u32,
-    /// Tokens that were not accepted.
-    pub(crate) rejections: u32,
+    /// Edges that answered with a server error.
+    pub(crate) refused_by: Vec<EdgeId>,
+    /// When the first of them did.
+    pub(crate) refused_at: Option<Instant>,
     /// Edges that failed it in whatever way.
     pub(crate) failed_on: Vec<EdgeId>,
     pub(crate) digest: Option<alloc::string::String>,
@@ -58,8 +60,8 @@ pub(crate) enum FetchState {
     Active,
     /// No edge can be asked before this time.
     Waiting { until: Instant },
-    /// All bytes are there and are compared with their digest.
-    Verifying,
+    /// All bytes are there and are compared with their digest; after this time the answer was lost.
+    Verifying { until: Instant },
 }
 
 /// An edge failed while the object was on its way.
@@ -126,7 +128,8 @@ impl Fetch {
             rejected: Vec::new(),
             failures: 0,
             mismatches: 0,
-            rejections: 0,
+            refused_by: Vec::new(),
+            refused_at: None,
             failed_on: Vec::new(),
             digest: None,
             etag: None,
@@ -220,6 +223,7 @@ impl Fetch {
         attempt.wasted += ByteCount::new(bytes - new);
         attempt.first_byte_at = attempt.first_byte_at.or(Some(now));
         attempt.phase = Phase::Body { last_byte_at: now };
+        attempt.noticed_at = None;
         attempt.recent.progress(now, bytes);
         let edge = attempt.edge;
         if new > 0 {
@@ -234,7 +238,7 @@ impl Fetch {
 
     /// Returns when a review is due.
     pub(crate) fn next_review(&self, now: Instant, edges: &Edges) -> Option<Instant> {
-        if let FetchState::Waiting { until } = self.state {
+        if let FetchState::Waiting { until } | FetchState::Verifying { until } = self.state {
             return Some(until);
         }
         // A deadline that has passed was acted upon, or nothing could be done about it: what is left is the
@@ -257,11 +261,13 @@ impl Fetch {
             .attempts
             .iter()
             .find(|attempt| attempt.role == Role::Helper)?;
-        (self.attempts.len() > 1).then(|| helper.first_byte_at.map(|first| first + JUDGE_AFTER))?
+        (self.attempts.len() > 1)
+            .then(|| judged_from(helper))
+            .flatten()
     }
 
-    /// Looks at all attempts; call until `None`.
-    pub(crate) fn review(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
+    /// Looks at all attempts; call until `None`. `spare` is the time until playback needs the object.
+    pub(crate) fn review(&self, now: Instant, edges: &Edges, spare: Duration) -> Option<Verdict> {
         if self.state != FetchState::Active {
             return None;
         }
@@ -320,11 +326,11 @@ impl Fetch {
         let total = self
             .total
             .or(Some(self.planned.get().max(self.received + 1)));
-        let late = newest.late(now, edge, total)?;
+        let late = newest.late(now, edge, total, spare)?;
         if newest.role == Role::Probe {
             return None;
         }
-        if self.attempts.len() > 1 && late == Late::Slow {
+        if self.attempts.len() > 1 && !late.is_silence() {
             return None;
         }
         Some(Verdict::Help {
@@ -343,8 +349,7 @@ impl Fetch {
             .attempts
             .iter()
             .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
-        let first = helper.first_byte_at?;
-        if now < first + JUDGE_AFTER {
+        if now < judged_from(helper)? {
             return None;
         }
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
@@ -363,11 +368,24 @@ impl Fetch {
     }
 }
 
+/// A helper is out of slow start after a few round trips, of which the first byte took at least one.
+fn judged_from(helper: &Attempt) -> Option<Instant> {
+    let first = helper.first_byte_at?;
+    let round_trip = first.since(helper.started_at).min(ROUND_TRIP_MAX);
+    Some(first + JUDGE_AFTER.max(round_trip * 4))
+}
+
+/// A first byte that took longer than this took it for other reasons.
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::input::EdgeOffer;
     use nearcast_units::Seed;
+
+    /// Nothing is needed soon.
+    const AMPLE: Duration = Duration::from_secs(60);
 
     fn ms(n: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(n)
@@ -426,16 +444,19 @@ mod tests {
         let edges = edges();
         let mut fetch = fetch();
         body(&mut fetch, 1, (100..=500).step_by(100), 50_000);
-        assert_eq!(fetch.review(ms(700), &edges), None);
+        assert_eq!(fetch.review(ms(700), &edges, AMPLE), None);
         let due = fetch.next_review(ms(700), &edges).unwrap();
         assert_eq!(
-            fetch.review(due, &edges),
+            fetch.review(due, &edges, AMPLE),
             Some(Verdict::Help {
                 attempt: AttemptId(1),
                 late: Late::Paused
             })
         );
-        fetch.attempt_mut(AttemptId(1)).unwrap().helped(due);
+        fetch
+            .attempt_mut(AttemptId(1))
+            .unwrap()
+            .helped(due, Late::Paused);
 
         let (from, overlap) = fetch.resume_point();
         assert_eq!((from, overlap), (250_000 - 4096, 4096));
@@ -457,7 +478,7 @@ mod tests {
             ),
             ByteCount::new(6_000)
         );
-        let verdict = fetch.review(due + Duration::from_millis(60), &edges);
+        let verdict = fetch.review(due + Duration::from_millis(60), &edges, AMPLE);
         assert_eq!(
             verdict,
             Some(Verdict::Cancel {
@@ -486,7 +507,7 @@ mod tests {
             body(&mut fetch, 1, core::iter::once(at), 5_000);
             body(&mut fetch, 2, core::iter::once(at), 5_000);
         }
-        let verdict = fetch.review(ms(1000), &edges);
+        let verdict = fetch.review(ms(1000), &edges, AMPLE);
         assert_eq!(
             verdict,
             Some(Verdict::Cancel {
@@ -515,7 +536,7 @@ mod tests {
             body(&mut fetch, 1, core::iter::once(at), 1_000);
             body(&mut fetch, 2, core::iter::once(at), 50_000);
         }
-        let verdict = fetch.review(ms(1000), &edges);
+        let verdict = fetch.review(ms(1000), &edges, AMPLE);
         assert_eq!(
             verdict,
             Some(Verdict::Cancel {
@@ -529,10 +550,13 @@ mod tests {
     fn without_another_edge_silence_ends_by_itself() {
         let edges = edges();
         let mut fetch = fetch();
-        fetch.attempt_mut(AttemptId(1)).unwrap().helped(ms(4_000));
-        assert_eq!(fetch.review(ms(4_900), &edges), None);
+        fetch
+            .attempt_mut(AttemptId(1))
+            .unwrap()
+            .helped(ms(4_000), Late::Paused);
+        assert_eq!(fetch.review(ms(4_900), &edges, AMPLE), None);
         assert_eq!(
-            fetch.review(ms(5_000), &edges),
+            fetch.review(ms(5_000), &edges, AMPLE),
             Some(Verdict::GiveUp {
                 attempt: AttemptId(1)
             })

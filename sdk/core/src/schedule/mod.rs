@@ -54,8 +54,10 @@ pub(crate) struct Fetching {
     pub(crate) end: MediaTime,
 }
 
+/// Boundaries of different representations differ by less than a frame.
+const MEETS: Duration = Duration::from_millis(20);
 /// Two segments that meet within this are contiguous (rounding of timescales, audio frames).
-const GAP: Duration = Duration::from_millis(120);
+pub(crate) const GAP: Duration = Duration::from_millis(120);
 
 impl TrackState {
     pub(crate) fn new(kind: TrackKind, wish: TrackWish) -> Self {
@@ -118,6 +120,47 @@ impl TrackState {
             self.buffered.pop_front()
         } else {
             None
+        }
+    }
+
+    /// Puts a completed segment in its place.
+    pub(crate) fn put(&mut self, segment: Buffered) {
+        let place = self
+            .buffered
+            .partition_point(|one| one.start < segment.start);
+        self.buffered.insert(place, segment);
+    }
+
+    /// Takes a segment out of the middle; it is what is fetched next.
+    pub(crate) fn take_out(&mut self, key: RepresentationKey, index: u32) -> Option<Buffered> {
+        let place = self
+            .buffered
+            .iter()
+            .position(|one| one.key == key && one.index == index)?;
+        let taken = self.buffered.remove(place)?;
+        self.next = taken.start;
+        self.period = key.period;
+        self.chosen = Some(key.track);
+        self.over = false;
+        Some(taken)
+    }
+
+    /// Whether the segment may be handed on: nothing that comes before it is still to be fetched.
+    pub(crate) fn is_next_in_line(&self, segment: &Buffered) -> bool {
+        segment.start < self.next
+            && self
+                .fetching
+                .is_none_or(|fetching| segment.start < fetching.start)
+    }
+
+    /// What is fetched next begins behind what is buffered already.
+    pub(crate) fn skip_buffered(&mut self) {
+        for held in &self.buffered {
+            if held.start <= self.next + MEETS && held.end > self.next + MEETS {
+                self.next = held.end;
+                self.period = held.key.period;
+                self.chosen = Some(held.key.track);
+            }
         }
     }
 

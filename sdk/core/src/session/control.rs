@@ -1,6 +1,5 @@
 //! The grant, the manifest and the choice of tracks: what must be known before anything can be planned.
 
-use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -18,10 +17,27 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// A backend that wants to be asked more often than this is not taken at its word.
 const REFRESH_MIN: Duration = Duration::from_secs(5);
+/// While no edge answers, the backend is asked for others this often.
+const ASK_WHILE_DOWN: Duration = Duration::from_secs(10);
+/// A backend that wants to be left alone for longer is asked all the same: the viewer waits.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// The driver answers sooner than this, whatever happens.
 const ASK_LOST: Duration = Duration::from_secs(20);
 /// What a manifest is taken to weigh before it is there.
 const MANIFEST_SIZE: ByteCount = ByteCount::new(16 << 10);
+
+/// What an edge that does not accept a token means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// It was asked with a token that was replaced since.
+    Replaced,
+    /// A new one comes, or is asked for by now.
+    Coming,
+    /// The backend gives no new one.
+    Refused(SessionError),
+    /// The token is new, or there is no other: the edge is at fault.
+    AtFault,
+}
 
 impl Session {
     pub(super) fn load(&mut self) {
@@ -50,12 +66,20 @@ impl Session {
             GrantState::Asked { refresh: true, .. } | GrantState::Held { .. }
         );
         self.recorder.grant_ended(self.now, None);
+        self.grant_failures = 0;
+        self.grant_number = self.grant_number.saturating_add(1);
+        self.granted_at = self.now;
+        self.refused = None;
+        self.wrongs.look_again();
         self.grant = GrantState::Held {
             refresh_at: grant
                 .refresh_after
                 .map(|after| self.now + after.max(REFRESH_MIN)),
         };
-        self.edges.offer(&grant.edges);
+        // A refresh that names nobody is no reason to leave edges that serve.
+        if !refreshed || !grant.edges.is_empty() {
+            self.edges.offer(&grant.edges);
+        }
         self.progress_at = self.now;
         for fetch in &mut self.fetches {
             fetch.rejected.clear();
@@ -92,10 +116,14 @@ impl Session {
         if refused && !refresh {
             return self.fail(error);
         }
-        let tries = self.recorder.grant_failures().min(5);
-        let backoff = (ASK_AGAIN * (1 << tries)).min(ASK_AGAIN_MAX);
+        // What was granted still serves; once it does not, the refusal is the reason.
+        self.refused = refused.then(|| error.clone());
+        self.grant_failures = self.grant_failures.saturating_add(1);
+        let backoff = (ASK_AGAIN * (1 << self.grant_failures.min(5))).min(ASK_AGAIN_MAX);
+        // Many clients of one backend do not come back at once.
+        let backoff = backoff.mul_f64(0.75 + 0.5 * self.rng.next_f64());
         let wait = retry_after
-            .unwrap_or(backoff)
+            .map_or(backoff, |wanted| wanted.min(RETRY_AFTER_MAX))
             .max(ASK_AGAIN.saturating_sub(self.now.since(since)));
         self.last_failure = Some(error);
         self.grant = GrantState::Waiting {
@@ -104,21 +132,57 @@ impl Session {
         };
     }
 
-    /// An edge did not accept the token: a new one is asked for, once for all who wait. Returns whether
-    /// one will come.
-    pub(super) fn token_rejected(&mut self) -> bool {
+    /// An edge did not accept the token of a grant: a new one is asked for, once for all who wait.
+    pub(super) fn token_rejected(&mut self, grant: u32) -> Token {
+        if grant < self.grant_number {
+            return Token::Replaced;
+        }
         match self.grant {
             GrantState::Held {
                 refresh_at: Some(_),
-            } => {
-                let why = "an edge did not accept the token";
-                self.decide(DecisionKind::Refresh, "ask the backend".into(), why, &[]);
-                self.ask_grant(true);
-                true
+            } if self
+                .token_asked_at
+                .is_none_or(|at| self.now.since(at) >= REFRESH_MIN) =>
+            {
+                self.token_asked_at = Some(self.now);
+                self.refresh("an edge did not accept the token");
+                Token::Coming
             }
-            GrantState::Asked { .. } | GrantState::Waiting { .. } => true,
-            GrantState::Absent | GrantState::Held { refresh_at: None } => false,
+            GrantState::Asked { .. } => Token::Coming,
+            GrantState::Waiting { .. } => {
+                self.refused.clone().map_or(Token::Coming, Token::Refused)
+            }
+            GrantState::Absent | GrantState::Held { .. } => Token::AtFault,
         }
+    }
+
+    fn refresh(&mut self, why: &str) {
+        self.decide(DecisionKind::Refresh, "ask the backend".into(), why, &[]);
+        self.ask_grant(true);
+    }
+
+    /// Whether the backend was asked and has not answered.
+    pub(super) const fn is_asking(&self) -> bool {
+        matches!(self.grant, GrantState::Asked { .. })
+    }
+
+    /// The backend may be reached again.
+    pub(super) const fn ask_soon(&mut self) {
+        if let GrantState::Waiting { until, .. } = &mut self.grant {
+            *until = self.now;
+        }
+    }
+
+    /// Returns when the backend is asked for other edges because none of these answers.
+    fn ask_for_others_at(&self) -> Option<Instant> {
+        (self.edges_down
+            && matches!(
+                self.grant,
+                GrantState::Held {
+                    refresh_at: Some(_)
+                }
+            ))
+        .then(|| self.granted_at + ASK_WHILE_DOWN)
     }
 
     pub(super) fn control_deadline(&self) -> Option<Instant> {
@@ -126,7 +190,9 @@ impl Session {
             GrantState::Absent => None,
             GrantState::Asked { since, .. } => Some(since + ASK_LOST),
             GrantState::Waiting { until, .. } => Some(until),
-            GrantState::Held { refresh_at } => refresh_at,
+            GrantState::Held { refresh_at } => {
+                refresh_at.into_iter().chain(self.ask_for_others_at()).min()
+            }
         }
     }
 
@@ -138,14 +204,11 @@ impl Session {
             }
             GrantState::Held {
                 refresh_at: Some(at),
-            } if self.now >= at => {
-                self.decide(
-                    DecisionKind::Refresh,
-                    "ask the backend".into(),
-                    "the tokens will expire soon",
-                    &[],
-                );
-                self.ask_grant(true);
+            } if self.now >= at => self.refresh("the tokens will expire soon"),
+            GrantState::Held { .. }
+                if self.ask_for_others_at().is_some_and(|at| self.now >= at) =>
+            {
+                self.refresh("no edge answers: there may be others");
             }
             GrantState::Absent
             | GrantState::Asked { .. }
@@ -153,7 +216,7 @@ impl Session {
             | GrantState::Held { .. } => {}
         }
         let known = self.timeline.is_some()
-            || self.parsing.contains(&ObjectKey::Manifest)
+            || self.is_parsing(ObjectKey::Manifest)
             || self
                 .fetches
                 .iter()
@@ -163,8 +226,12 @@ impl Session {
         }
     }
 
+    pub(super) fn is_parsing(&self, object: ObjectKey) -> bool {
+        self.parsing.iter().any(|one| one.object == object)
+    }
+
     pub(super) fn manifest_parsed(&mut self, outline: Outline) {
-        self.parsing.retain(|object| *object != ObjectKey::Manifest);
+        self.parsing.retain(|one| one.object != ObjectKey::Manifest);
         if self.timeline.is_some() {
             return;
         }
@@ -215,7 +282,9 @@ impl Session {
         let track = self.track_mut(kind);
         track.period = period;
         track.chosen = chosen;
-        track.over = over || (chosen.is_none() && kind == TrackKind::Text);
+        // Subtitles that are wanted may come in a later period.
+        let unwanted = kind == TrackKind::Text && track.wish.language.is_none();
+        track.over = over || (chosen.is_none() && unwanted);
     }
 
     pub(super) fn index_parsed(
@@ -225,7 +294,7 @@ impl Session {
         init: bool,
     ) {
         self.parsing
-            .retain(|object| *object != ObjectKey::Index(key));
+            .retain(|one| one.object != ObjectKey::Index(key));
         let Some(timeline) = &mut self.timeline else {
             return;
         };
@@ -239,33 +308,7 @@ impl Session {
         self.progress_at = self.now;
         self.recorder.outline(self.timeline.as_ref());
     }
-
-    /// A manifest that one edge gives and nobody can read may be good on another edge.
-    pub(super) fn parse_failed(&mut self, object: ObjectKey, error: SessionError) {
-        self.parsing.retain(|one| *one != object);
-        let givers = self.recorder.contributors(object);
-        let suspects = self.suspects.entry(object).or_default();
-        for giver in givers {
-            if !suspects.contains(&giver) {
-                suspects.push(giver);
-            }
-        }
-        let others = self.edges.usable(self.now, object, suspects).count();
-        if others == 0 || suspects.len() >= PARSE_TRIES {
-            return self.do_without(object, error);
-        }
-        self.decide(
-            DecisionKind::Failover,
-            object_name(object).to_string(),
-            "what came cannot be parsed: another edge is asked",
-            &[],
-        );
-        self.last_failure = Some(error);
-    }
 }
-
-/// So many edges giving the same nonsense means that the title is broken, not the edges.
-const PARSE_TRIES: usize = 2;
 
 pub(super) const fn object_name(object: ObjectKey) -> &'static str {
     match object {

@@ -1,18 +1,21 @@
 //! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks), plan (what
-//! comes next), transfer (attempts across edges), missing (what nobody has), probe (measuring with spare
-//! time) and playback (clock, stalls, seeks). Each of them is an `impl` of the one [`Session`]; decisions
+//! comes next), transfer (attempts across edges), wrong (bytes that are wrong, objects that nobody has), probe
+//! (measuring with spare time), playback (clock, start, stalls) and edit (seeks, other tracks). Each of them is an `impl` of the one [`Session`]; decisions
 //! that need no session live in their own modules.
 
 mod control;
-mod missing;
+mod edit;
 mod plan;
 mod playback;
 mod probe;
 mod snapshot;
 mod transfer;
+mod wrong;
 
 #[cfg(test)]
 mod tests;
+
+use wrong::Wrongs;
 
 pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot, TransferSnapshot};
 
@@ -23,7 +26,7 @@ use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_protocol::report::SessionReport;
-use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
+use nearcast_units::{BitRate, ByteCount, Instant, MediaTime, Rng};
 
 use crate::abr::Abr;
 use crate::action::{Action, CancelReason};
@@ -32,7 +35,7 @@ use crate::config::Config;
 use crate::edge::Edges;
 use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError};
 use crate::fetch::Fetch;
-use crate::input::{AttemptId, Command, EdgeId, Epoch, FetchId, Input};
+use crate::input::{AttemptId, Command, Epoch, Failure, FetchId, Input};
 use crate::qoe::Recorder;
 use crate::schedule::TrackState;
 use crate::timeline::{Timeline, TrackWish};
@@ -46,10 +49,23 @@ pub struct Session {
     state: PlayState,
     epoch: Epoch,
     grant: GrantState,
+    /// Counts grants: an attempt carries the token of one.
+    grant_number: u32,
+    granted_at: Instant,
+    /// When an edge that did not accept a token had a new one asked for.
+    token_asked_at: Option<Instant>,
+    /// Requests that failed since the last grant.
+    grant_failures: u32,
+    /// Why the backend gave no new tokens.
+    refused: Option<SessionError>,
+    rng: Rng,
     edges: Edges,
     timeline: Option<Timeline>,
     tracks: [TrackState; 3],
     clock: PlayClock,
+    /// The clock does not run beyond this before something is heard.
+    shown_until: Option<MediaTime>,
+    sinks: Sinks,
     rate: f64,
     /// The viewer asked for a pause, whatever the buffers say.
     paused: bool,
@@ -60,17 +76,11 @@ pub struct Session {
     given_up_for: Option<RepresentationKey>,
     cap: Option<BitRate>,
     fetches: Vec<Fetch>,
-    /// Manifests and indices that the driver parses.
-    parsing: Vec<ObjectKey>,
+    parsing: Vec<Parsing>,
     inits: BTreeMap<RepresentationKey, Init>,
     /// Whose init was handed on last, per track.
     handed_init: [Option<RepresentationKey>; 3],
-    /// Edges that gave wrong bytes of an object, for when it is fetched again.
-    suspects: BTreeMap<ObjectKey, Vec<EdgeId>>,
-    /// Objects that no edge has.
-    missing: Vec<ObjectKey>,
-    /// How often an object turned out to be damaged.
-    broken: BTreeMap<ObjectKey, u32>,
+    wrongs: Wrongs,
     /// Time spent paused before the first frame: it does not count as waiting.
     paused_for: Duration,
     paused_since: Option<Instant>,
@@ -112,6 +122,25 @@ enum GrantState {
     },
 }
 
+/// Whether the sinks can show what comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sinks {
+    Unasked,
+    /// Asked; at this time playback starts without their answer.
+    Asked {
+        until: Instant,
+    },
+    Prepared,
+}
+
+/// A manifest or index that the driver parses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parsing {
+    object: ObjectKey,
+    /// Then the answer was lost.
+    until: Instant,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Init {
     Fetching,
@@ -128,8 +157,8 @@ const fn slot(kind: TrackKind) -> usize {
     }
 }
 
-/// An object that is damaged this often is damaged at its source.
-const BROKEN_MAX: u32 = 3;
+/// Parsing and comparing take milliseconds; an answer that is not there by then was lost.
+const WORK_LOST: Duration = Duration::from_secs(5);
 /// Without progress for this long while something should move, the session helps itself.
 const WATCHDOG: Duration = Duration::from_secs(8);
 
@@ -147,6 +176,12 @@ impl Session {
             state: PlayState::Idle,
             epoch: Epoch(0),
             grant: GrantState::Absent,
+            grant_number: 0,
+            granted_at: Instant::ZERO,
+            token_asked_at: None,
+            grant_failures: 0,
+            refused: None,
+            rng: config.seed.split("control").rng(),
             edges: Edges::new(config.seed.split("edges").rng()),
             timeline: None,
             tracks: [
@@ -155,6 +190,8 @@ impl Session {
                 TrackState::new(TrackKind::Text, wish(&config.text_language)),
             ],
             clock: PlayClock::held(config.start_at),
+            shown_until: None,
+            sinks: Sinks::Unasked,
             rate: 1.0,
             paused: config.paused,
             hidden: false,
@@ -166,9 +203,7 @@ impl Session {
             parsing: Vec::new(),
             inits: BTreeMap::new(),
             handed_init: [None; 3],
-            suspects: BTreeMap::new(),
-            missing: Vec::new(),
-            broken: BTreeMap::new(),
+            wrongs: Wrongs::default(),
             paused_for: Duration::ZERO,
             paused_since: config.paused.then_some(Instant::ZERO),
             raced: false,
@@ -194,6 +229,7 @@ impl Session {
         if self.is_over() {
             return;
         }
+        self.clamp_clock();
         match input {
             Input::Load => self.load(),
             Input::Granted(grant) => self.granted(&grant),
@@ -223,6 +259,7 @@ impl Session {
                 object,
                 code,
             } => self.undecodable(epoch, object, &code),
+            Input::Prepared { epoch } => self.prepared(epoch),
             Input::Anchor { epoch, position } => self.anchor(epoch, position),
             Input::Underrun { epoch } => self.underrun(epoch),
             Input::Command(command) => self.command(command),
@@ -295,6 +332,7 @@ impl Session {
         self.drive_playback();
         self.plan();
         self.watch();
+        self.limit_clock();
         self.recorder
             .sample_buffer(self.now, &self.tracks, self.clock.position(self.now));
     }
@@ -381,13 +419,18 @@ impl Session {
     fn watchdog_deadline(&self) -> Option<Instant> {
         let starting = self.start_by();
         let giving_up = match (&self.state, self.config.give_up) {
-            (PlayState::Stalled(_) | PlayState::Seeking, Some(limit)) => {
+            (PlayState::Stalled(_) | PlayState::Seeking, Some(limit)) if !self.paused => {
                 self.recorder.held_since().map(|at| at + limit)
             }
             _ => None,
         };
         let stuck = self.should_move().then(|| self.progress_at + WATCHDOG);
-        [starting, giving_up, stuck].into_iter().flatten().min()
+        let parsing = self.parsing.iter().map(|one| one.until);
+        [starting, giving_up, stuck]
+            .into_iter()
+            .flatten()
+            .chain(parsing)
+            .min()
     }
 
     /// Returns when the first frame is due at the latest; `None` once it was shown, and while paused.
@@ -396,13 +439,6 @@ impl Session {
             return None;
         }
         Some(self.loaded_at? + self.config.start_timeout + self.paused_for)
-    }
-
-    /// Notes that an object turned out to be damaged; returns whether that has happened too often.
-    fn broken_too_often(&mut self, object: ObjectKey) -> bool {
-        let times = self.broken.entry(object).or_default();
-        *times += 1;
-        *times >= BROKEN_MAX
     }
 
     /// Whether something is expected to move now.
@@ -432,6 +468,7 @@ impl Session {
             return self.fail(error);
         }
         if matches!(self.state, PlayState::Stalled(_) | PlayState::Seeking)
+            && !self.paused
             && let (Some(limit), Some(since)) = (self.config.give_up, self.recorder.held_since())
             && self.now.since(since) >= limit
         {
@@ -448,6 +485,12 @@ impl Session {
                 code: "playback.stalled".into(),
                 message,
             });
+        }
+        let lost = self.parsing.iter().find(|one| self.now >= one.until);
+        if let Some(object) = lost.map(|one| one.object) {
+            let code = Failure::Internal.code().into();
+            let message = "the player lost what it had to read; play the title again".into();
+            return self.parse_failed(object, SessionError { code, message });
         }
         if self.should_move() && self.now.since(self.progress_at) >= WATCHDOG {
             self.progress_at = self.now;

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
+use nearcast_protocol::manifest::{ObjectKey, Representation, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
 use super::{Init, KINDS, Session, slot};
@@ -14,12 +14,19 @@ use crate::fetch::{FetchState, Phase, Role};
 use crate::schedule::Fetching;
 use crate::timeline::{Place, capped, needs_init};
 
+/// Whatever the cap on memory, playback needs a segment of each track to go on when less than this is left.
+const DRY: Duration = Duration::from_secs(2);
 /// Subtitles are fetched this far ahead at most.
 const TEXT_AHEAD: Duration = Duration::from_secs(30);
 /// Indices and init segments are small; what they are taken to weigh.
 const SMALL: ByteCount = ByteCount::new(4 << 10);
+/// Share of the rate that sound may take beside the picture, and what it begins with before anything was measured.
+const SOUND_SHARE: f64 = 0.2;
+const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
 /// A transfer younger than this is not given up for a lower rung.
 const ABANDON_AFTER: Duration = Duration::from_millis(900);
+/// While nothing is shown, a transfer that ends within this is worth the wait.
+const WAITS_MORE: Duration = Duration::from_millis(1_500);
 
 impl Session {
     pub(super) fn plan(&mut self) {
@@ -63,6 +70,9 @@ impl Session {
             let Some(segment) = self.track(kind).buffered.get(next).copied() else {
                 return;
             };
+            if !self.track(kind).is_next_in_line(&segment) {
+                return;
+            }
             let wants_init = self
                 .timeline
                 .as_ref()
@@ -139,6 +149,7 @@ impl Session {
             if self.track(kind).over || self.track(kind).fetching.is_some() || self.is_over() {
                 return;
             }
+            self.track_mut(kind).skip_buffered();
             let Some(chosen) = self.track(kind).chosen else {
                 return self.next_period(kind);
             };
@@ -151,6 +162,9 @@ impl Session {
             };
             let (key, why) = choice;
             let next = self.track(kind).next;
+            let Some(key) = self.within_memory(kind, key, next) else {
+                return;
+            };
             let Some(timeline) = &self.timeline else {
                 return;
             };
@@ -256,7 +270,7 @@ impl Session {
             && self.track(kind).next >= video.next
     }
 
-    /// Whether another segment fits in time and memory.
+    /// Whether another segment is wanted yet.
     fn has_room(&self, kind: TrackKind) -> bool {
         let goal = if kind == TrackKind::Text {
             TEXT_AHEAD
@@ -266,9 +280,11 @@ impl Session {
         let track = self.track(kind);
         let playhead = self.playhead();
         let ahead = track.next.since(playhead);
-        if ahead >= goal {
-            return false;
-        }
+        ahead < goal
+    }
+
+    /// Whether so many bytes more fit into memory beside what is held and on its way.
+    fn fits(&self, more: ByteCount) -> bool {
         let held: ByteCount = self
             .tracks
             .iter()
@@ -279,15 +295,40 @@ impl Session {
             .iter()
             .map(|fetch| ByteCount::new(fetch.total.unwrap_or(fetch.planned.get())))
             .sum();
-        let next = track
-            .buffered
-            .iter()
-            .map(|one| one.bytes)
-            .max()
-            .unwrap_or(SMALL);
-        // Whatever the cap, playback needs one segment of each track to go on.
-        let dry = track.level(playhead) < Duration::from_secs(2);
-        (held + coming + next) <= self.config.memory_cap || dry
+        held + coming + more <= self.config.memory_cap
+    }
+
+    /// The chosen representation, or where a segment of it does not fit into memory and playback needs one to go
+    /// on, the best that does; `None` waits for room.
+    fn within_memory(
+        &self,
+        kind: TrackKind,
+        chosen: RepresentationKey,
+        next: MediaTime,
+    ) -> Option<RepresentationKey> {
+        let timeline = self.timeline.as_ref()?;
+        let size = |key: RepresentationKey| match timeline.place(key, next) {
+            Place::Segment { segment, .. } => timeline.size(key, &segment),
+            Place::IndexMissing | Place::PeriodOver => ByteCount::ZERO,
+        };
+        if self.fits(size(chosen)) {
+            return Some(chosen);
+        }
+        if self.track(kind).level(self.playhead()) >= DRY {
+            return None;
+        }
+        let lower = (0..chosen.representation)
+            .rev()
+            .map(|representation| RepresentationKey {
+                representation,
+                ..chosen
+            });
+        let fits = |key: &RepresentationKey| {
+            !self.is_missing(kind, *key)
+                && matches!(timeline.place(*key, next), Place::Segment { .. })
+                && self.fits(size(*key))
+        };
+        Some(lower.clone().find(fits).or(lower.last()).unwrap_or(chosen))
     }
 
     /// Returns the rate that the next transfer may count on.
@@ -314,37 +355,29 @@ impl Session {
                 representation: u16::try_from(rung).ok()?,
             })
         };
-        if kind != TrackKind::Video {
-            // Sound is cheap beside the picture: the best that a fifth of the rate carries.
-            let rate = self
-                .rate_for_plan()
-                .map_or(BitRate::from_kbps(128), |rate| rate.scaled(0.2));
-            let last = self
-                .track(kind)
-                .last
-                .filter(|last| last.period == period && last.track == track);
-            let rung = last.map_or_else(
-                || {
-                    ladder
-                        .partition_point(|one| one.bitrate <= rate)
-                        .saturating_sub(1)
-                },
-                |last| usize::from(last.representation),
-            );
-            let rung = (rung..ladder.len())
-                .chain(0..rung)
+        if kind != self.leading() {
+            let rung = self.rung_beside_picture(kind, ladder, self.last_rung(kind, period, track));
+            let rung = (0..=rung)
+                .rev()
+                .chain(rung..ladder.len())
                 .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
             return Some((key(rung)?, "as much as the picture leaves room for"));
         }
-        if let Some(lower) = self.given_up_for.take()
+        if kind == TrackKind::Video
+            && let Some(lower) = self.given_up_for.take()
             && lower.period == period
             && lower.track == track
             && !self.is_missing(kind, lower)
         {
             return Some((lower, "a higher rung was given up for this one"));
         }
-        let top = capped(ladder, self.cap);
-        if let Some(lock) = self.lock {
+        let ladder_len = ladder.len();
+        let top = if kind == TrackKind::Video {
+            capped(ladder, self.cap)
+        } else {
+            ladder_len.saturating_sub(1)
+        };
+        if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
             let rung = (0..=lock)
                 .rev()
@@ -352,11 +385,13 @@ impl Session {
                 .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
             return Some((key(rung)?, "the viewer locked this rung"));
         }
+        // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
+        let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
+            && self.track(kind).level(self.playhead()).is_zero();
         let last = self
-            .track(kind)
-            .last
-            .filter(|last| last.period == period)
-            .map(|last| usize::from(last.representation));
+            .last_rung(kind, period, track)
+            .filter(|_| !fresh)
+            .map(|last| last.min(top));
         let segment = self
             .track(kind)
             .buffered
@@ -378,22 +413,79 @@ impl Session {
             goal: self.config.buffer_goal,
             segment,
             rate: self.rate_for_plan(),
-            last: last.map(|last| last.min(top)),
+            last,
             size: &size,
         };
         let choice = self.abr.choose(&context);
         let rung = choice.rung.min(top);
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
-        let rung = self.rung_with_index(key(rung)?, last, rung);
+        let rung = self.rung_with_index(kind, key(rung)?, last, rung);
+        // Above the cap only where nothing below it can be had.
         let rung = (0..=rung)
             .rev()
-            .chain(rung..=top)
+            .chain(rung..ladder_len)
             .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
         Some((key(rung)?, choice.why))
     }
 
+    /// The track whose rungs the rule chooses: the picture, or the sound where there is none.
+    fn leading(&self) -> TrackKind {
+        let pictures = self.timeline.as_ref().is_some_and(|timeline| {
+            (0..timeline.periods())
+                .any(|period| timeline.tracks(period, TrackKind::Video).next().is_some())
+        });
+        if pictures {
+            TrackKind::Video
+        } else {
+            TrackKind::Audio
+        }
+    }
+
+    /// Rung of the segment before; in another period the one that is nearest by bit rate.
+    fn last_rung(&self, kind: TrackKind, period: u16, track: u16) -> Option<usize> {
+        let last = self.track(kind).last?;
+        if (last.period, last.track) == (period, track) {
+            return Some(usize::from(last.representation));
+        }
+        let timeline = self.timeline.as_ref()?;
+        let bitrate = timeline.representation(last)?.bitrate;
+        let ladder = timeline.ladder(period, track);
+        Some(
+            ladder
+                .partition_point(|one| one.bitrate <= bitrate)
+                .saturating_sub(1),
+        )
+    }
+
+    /// Sound is cheap beside the picture: the best rung that a fifth of the rate carries; up only with some room,
+    /// so that it does not swing.
+    fn rung_beside_picture(
+        &self,
+        kind: TrackKind,
+        ladder: &[Representation],
+        last: Option<usize>,
+    ) -> usize {
+        let sustained = |share: f64| {
+            let rate = self
+                .rate_for_plan()
+                .map_or(SOUND_FIRST, |rate| rate.scaled(share));
+            ladder
+                .partition_point(|one| one.bitrate <= rate)
+                .saturating_sub(1)
+        };
+        let most = sustained(SOUND_SHARE);
+        match last {
+            Some(last) if kind == TrackKind::Audio => {
+                last.min(most).max(sustained(SOUND_SHARE * 0.75))
+            }
+            Some(last) => last,
+            None => most,
+        }
+    }
+
     fn rung_with_index(
         &mut self,
+        kind: TrackKind,
         wanted: RepresentationKey,
         last: Option<usize>,
         rung: usize,
@@ -401,12 +493,11 @@ impl Session {
         let Some(timeline) = &self.timeline else {
             return rung;
         };
-        let next = self.track(TrackKind::Video).next;
+        let next = self.track(kind).next;
         let Some(last) = last else { return rung };
-        if timeline.place(wanted, next) == Place::IndexMissing
-            && self.slack(TrackKind::Video) > Duration::ZERO
+        if timeline.place(wanted, next) == Place::IndexMissing && self.slack(kind) > Duration::ZERO
         {
-            self.want_index(TrackKind::Video, wanted);
+            self.want_index(kind, wanted);
             return last;
         }
         rung
@@ -414,9 +505,7 @@ impl Session {
 
     fn want_index(&mut self, kind: TrackKind, key: RepresentationKey) {
         let object = ObjectKey::Index(key);
-        if !self.parsing.contains(&object)
-            && !self.fetches.iter().any(|fetch| fetch.object == object)
-        {
+        if !self.is_parsing(object) && !self.fetches.iter().any(|fetch| fetch.object == object) {
             self.begin_fetch(object, Some(kind), SMALL);
         }
     }
@@ -427,7 +516,11 @@ impl Session {
             return;
         };
         let rung = usize::from(fetching.key.representation);
-        if rung == 0 || self.lock.is_some() || self.state != PlayState::Playing {
+        let waits = matches!(
+            self.state,
+            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
+        );
+        if rung == 0 || self.lock.is_some() || !(waits || self.state == PlayState::Playing) {
             return;
         }
         let Some(fetch) = self.fetches.iter().find(|fetch| fetch.id == fetching.fetch) else {
@@ -459,7 +552,9 @@ impl Session {
         let Some(needs) = rate.time_for(rest) else {
             return;
         };
-        if needs <= level {
+        // Who waits already waits a little longer for the better picture.
+        let patience = if waits { WAITS_MORE } else { level };
+        if needs <= patience {
             return;
         }
         let span = fetching.end.since(fetching.start);
@@ -468,9 +563,9 @@ impl Session {
         };
         let ladder = timeline.ladder(fetching.key.period, fetching.key.track);
         // The highest lower rung that would be there in time, else the lowest.
-        let in_time = |one: &nearcast_protocol::manifest::Representation| {
+        let in_time = |one: &Representation| {
             rate.time_for(one.bitrate.bytes_in(span))
-                .is_some_and(|takes| takes < level)
+                .is_some_and(|takes| takes < patience)
         };
         let lower = ladder.get(..rung).unwrap_or_default();
         let target = lower.iter().rposition(in_time).unwrap_or(0);

@@ -1,19 +1,24 @@
 //! The presentation clock: start, stall, pause, seek, end. Decides when media time passes.
 
-use alloc::string::ToString;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_protocol::manifest::TrackKind;
 use nearcast_units::{Instant, MediaTime};
 
-use super::{Init, KINDS, Session, slot};
-use crate::action::{Action, CancelReason, ClockOrder};
-use crate::event::{DecisionKind, PlayState, SessionError, StallCause, seconds};
+use super::{KINDS, Session, Sinks};
+use crate::action::{Action, ClockOrder};
+use crate::event::{DecisionKind, PlayState, StallCause, seconds};
 use crate::input::Epoch;
+use crate::schedule::GAP;
 
 /// Media wanted before playback starts or goes on: enough to hand the first samples on and to ride
 /// over one slow request. One segment is enough even when it is shorter.
 const START_LEVEL: Duration = Duration::from_millis(1_500);
+/// A decoder takes some 20 ms for the first picture. One that takes longer than this is too slow anyway, and
+/// sound need not wait for it.
+const PREPARE_MAX: Duration = Duration::from_millis(400);
+/// What a track has when playback waits for it.
+const DRY: Duration = Duration::from_millis(200);
 /// Samples go to sinks at most this far ahead of the playhead (design decision "Hand-over").
 const LEAD: Duration = Duration::from_secs(2);
 
@@ -26,11 +31,33 @@ impl Session {
             }
         }
         self.paused = paused;
-        if paused && self.state == PlayState::Playing {
-            self.hold_clock();
-            self.set_state(PlayState::Paused);
-        } else if !paused && self.state == PlayState::Paused {
-            self.set_state(PlayState::Seeking);
+        match self.state {
+            PlayState::Playing if paused => {
+                self.hold_clock();
+                self.set_state(PlayState::Paused);
+            }
+            // Whoever pauses does not wait.
+            PlayState::Stalled(_) if paused => self.set_state(PlayState::Paused),
+            PlayState::Paused if !paused => {
+                let playhead = self.playhead();
+                let dry = self.tracks.iter().any(|track| {
+                    track.counts() && !track.complete() && track.level(playhead).is_zero()
+                });
+                self.set_state(if dry && self.recorder.startup_at().is_some() {
+                    PlayState::Stalled(self.stall_cause())
+                } else {
+                    PlayState::Seeking
+                });
+            }
+            PlayState::Idle
+            | PlayState::Starting
+            | PlayState::Playing
+            | PlayState::Paused
+            | PlayState::Seeking
+            | PlayState::Stalled(_)
+            | PlayState::Ended
+            | PlayState::Failed(_)
+            | PlayState::Stopped => {}
         }
     }
 
@@ -41,6 +68,7 @@ impl Session {
     }
 
     fn start_clock(&mut self) {
+        self.sinks = Sinks::Unasked;
         self.clock.start(self.now, self.rate);
         let at = self.playhead();
         self.recorder.clock_started(at);
@@ -51,13 +79,38 @@ impl Session {
         }));
     }
 
+    pub(super) fn prepared(&mut self, epoch: Epoch) {
+        if epoch == self.epoch && matches!(self.sinks, Sinks::Asked { .. }) {
+            self.sinks = Sinks::Prepared;
+        }
+    }
+
+    /// Asks the sinks for what is shown first; returns whether to start now, and why.
+    fn is_prepared(&mut self) -> Option<&'static str> {
+        match self.sinks {
+            Sinks::Prepared => Some("enough media is buffered"),
+            Sinks::Asked { until } if self.now >= until => {
+                Some("enough media is buffered, and the decoder is too slow to wait for")
+            }
+            Sinks::Asked { .. } => None,
+            Sinks::Unasked => {
+                self.sinks = Sinks::Asked {
+                    until: self.now + PREPARE_MAX,
+                };
+                self.actions
+                    .push_back(Action::Prepare { epoch: self.epoch });
+                None
+            }
+        }
+    }
+
     pub(super) fn anchor(&mut self, epoch: Epoch, position: MediaTime) {
         if epoch == self.epoch && self.clock.is_running() {
             if position > self.playhead() {
                 self.progress_at = self.now;
             }
             // No sink shows what it was not given.
-            let end = self.playable_end().or_else(|| self.final_end());
+            let end = self.shown_until;
             self.clock
                 .anchor(self.now, end.map_or(position, |end| position.min(end)));
         }
@@ -67,6 +120,22 @@ impl Session {
         if epoch == self.epoch && self.state == PlayState::Playing {
             self.stall(StallCause::Sink);
         }
+    }
+
+    /// A session that hears of something late does not take for seen what was not there to be shown.
+    pub(super) fn clamp_clock(&mut self) {
+        if let Some(end) = self.shown_until.filter(|end| *end < self.playhead()) {
+            self.clock.anchor(self.now, end);
+        }
+    }
+
+    /// Remembers how far the clock may run until something is heard again.
+    pub(super) fn limit_clock(&mut self) {
+        self.shown_until = if self.clock.is_running() {
+            self.playable_end().or_else(|| self.final_end())
+        } else {
+            None
+        };
     }
 
     /// Returns the end of what can be shown: the shortest track decides; `None` when no track limits it.
@@ -84,7 +153,8 @@ impl Session {
         let Some(timeline) = &self.timeline else {
             return true;
         };
-        let period = timeline.period_at(self.playhead());
+        // One that ends a little before its period does not keep the next one waiting.
+        let period = timeline.period_at(self.playhead() + GAP);
         period < self.track(kind).period && timeline.tracks(period, kind).next().is_none()
     }
 
@@ -112,8 +182,13 @@ impl Session {
             .iter()
             .filter_map(|track| track.buffered.front().filter(|front| front.handed_on))
             .map(|front| front.end + Duration::from_millis(500));
+        let prepared = match self.sinks {
+            Sinks::Asked { until } if until > self.now => Some(until),
+            Sinks::Unasked | Sinks::Asked { .. } | Sinks::Prepared => None,
+        };
         ends.chain(shown)
             .filter_map(|at| self.clock.reaches(self.now, at))
+            .chain(prepared)
             .min()
     }
 
@@ -217,18 +292,15 @@ impl Session {
             }
             return;
         }
-        let was_stalled = matches!(self.state, PlayState::Stalled(_));
+        let Some(why) = self.is_prepared() else {
+            return;
+        };
         let level = self
             .track(TrackKind::Video)
             .level(playhead)
             .max(self.track(TrackKind::Audio).level(playhead));
         self.start_clock();
         self.set_state(PlayState::Playing);
-        let why = if was_stalled {
-            "enough media is buffered again"
-        } else {
-            "enough media is buffered"
-        };
         self.decide(
             DecisionKind::Playback,
             "start".into(),
@@ -263,11 +335,24 @@ impl Session {
         if self.edges_down {
             return StallCause::AllEdgesDown;
         }
-        // A transfer that was handed over, or has no byte for long: the edge; else the line.
+        // What playback waits for was handed over, or nothing of it has come for long: the edge; else the line.
+        let playhead = self.playhead();
         let edge = self
             .fetches
             .iter()
-            .any(|fetch| fetch.failures > 0 || fetch.handover.is_some());
+            .filter(|fetch| {
+                fetch
+                    .track
+                    .is_some_and(|kind| self.track(kind).level(playhead) < DRY)
+            })
+            .any(|fetch| {
+                let silent = |attempt: &crate::fetch::Attempt| {
+                    self.edges
+                        .get(attempt.edge)
+                        .is_some_and(|edge| attempt.silent(self.now, edge))
+                };
+                fetch.failures > 0 || fetch.handover.is_some() || fetch.attempts.iter().any(silent)
+            });
         if edge {
             StallCause::Edge
         } else {
@@ -286,283 +371,15 @@ impl Session {
         self.decide(DecisionKind::Playback, "stall".into(), cause.code(), &[]);
     }
 
-    pub(super) fn seek(&mut self, to: MediaTime) {
-        let Some(timeline) = &self.timeline else {
-            self.config.start_at = to.max(MediaTime::ZERO);
-            return;
-        };
-        let first = timeline
-            .outline()
-            .periods
-            .first()
-            .map_or(MediaTime::ZERO, |period| period.start);
-        let last = timeline.duration().map_or(to, |duration| {
-            MediaTime::from_duration(duration) - Duration::from_millis(200)
-        });
-        let to = to.min(last).max(first);
-        let was = self.state.clone();
-        if self.clock.is_running() {
-            self.hold_clock();
-        }
-        self.clock = crate::clock::PlayClock::held(to);
-        for kind in KINDS {
-            self.reposition(kind, to);
-        }
-        self.flush(None, to);
-        if !matches!(was, PlayState::Starting) {
-            self.set_state(PlayState::Seeking);
-        }
-        self.decide(
-            DecisionKind::Playback,
-            alloc::format!("seek to {:.1} s", to.as_secs_f64()),
-            "the viewer asked",
-            &[],
-        );
-    }
-
-    /// Keeps what is buffered around `to`, drops the rest, and goes on from where the kept part ends.
-    fn reposition(&mut self, kind: TrackKind, to: MediaTime) {
-        let period = self
-            .timeline
-            .as_ref()
-            .map_or(0, |timeline| timeline.period_at(to));
-        let keeps = self
-            .track(kind)
-            .buffered
-            .iter()
-            .any(|segment| segment.start <= to && to < segment.end);
-        if keeps {
-            while self
-                .track(kind)
-                .buffered
-                .front()
-                .is_some_and(|segment| segment.end <= to)
-            {
-                let passed = self.track_mut(kind).buffered.pop_front();
-                if let Some(passed) = passed {
-                    self.actions.push_back(Action::Release {
-                        fetch: passed.fetch,
-                    });
-                }
-            }
-            return;
-        }
-        if let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
-        }
-        self.drop_from(kind, MediaTime::from_micros(i64::MIN));
-        // Within a period the viewer's choice stays, even where its language does not tell it.
-        if self.track(kind).period != period || self.track(kind).over {
-            let chosen = self
-                .track(kind)
-                .chosen
-                .filter(|_| self.track(kind).period == period);
-            self.enter_period(kind, period);
-            let track = self.track_mut(kind);
-            track.chosen = chosen.or(track.chosen);
-            track.over = track.chosen.is_none() && kind == TrackKind::Text;
-        }
-        self.track_mut(kind).next = to;
-    }
-
-    /// Drops buffered segments that begin at or after `from`; the next one fetched begins where they did.
-    pub(super) fn drop_from(&mut self, kind: TrackKind, from: MediaTime) {
-        let drops = self
-            .track(kind)
-            .buffered
-            .back()
-            .is_some_and(|last| last.start >= from);
-        // What is on its way lies behind what is dropped, and would come before it is here again.
-        if drops && let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.track_mut(kind).next = fetching.start;
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
-        }
-        while let Some(dropped) = self.track_mut(kind).pop_from(from) {
-            self.actions.push_back(Action::Release {
-                fetch: dropped.fetch,
-            });
-            // What was handed on and then not wanted any more is the viewer's choice, not waste.
-            if !dropped.handed_on {
-                self.recorder.wasted_fetch(dropped.fetch);
-            }
-            let track = self.track_mut(kind);
-            track.next = dropped.start;
-            track.period = dropped.key.period;
-            track.chosen = Some(dropped.key.track);
-            track.over = false;
-        }
-    }
-
-    /// What was handed on from `from` on is forgotten by the sinks and handed on again.
-    fn flush(&mut self, kind: Option<TrackKind>, from: MediaTime) {
-        self.epoch = Epoch(self.epoch.0 + 1);
-        self.actions.push_back(Action::Flush {
-            epoch: self.epoch,
-            track: kind,
-            from,
-        });
-        for one in KINDS {
-            if kind.is_none_or(|kind| kind == one) {
-                self.handed_init[slot(one)] = None;
-                let track = self.track_mut(one);
-                track.end_said = false;
-                for segment in &mut track.buffered {
-                    if segment.end > from {
-                        segment.handed_on = false;
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) fn select_audio(&mut self, track: u16) {
-        self.select_track(TrackKind::Audio, Some(track));
-    }
-
-    pub(super) fn select_text(&mut self, track: Option<u16>) {
-        self.select_track(TrackKind::Text, track);
-    }
-
-    /// Changes a track from the next segment boundary on that leaves time to fetch.
-    fn select_track(&mut self, kind: TrackKind, choice: Option<u16>) {
-        let Some(timeline) = &self.timeline else {
-            return;
-        };
-        let playhead = self.playhead();
-        let period = timeline.period_at(playhead);
-        let chosen = choice.and_then(|nth| timeline.tracks(period, kind).nth(usize::from(nth)));
-        if choice.is_some() && chosen.is_none() {
-            return;
-        }
-        let wish = chosen.map(|(_, track)| {
-            (
-                track.language.clone(),
-                track.role.clone(),
-                track.label.clone(),
-            )
-        });
-        let index = chosen.map(|(index, _)| index);
-        if self.track(kind).chosen == index && self.track(kind).period == period {
-            return;
-        }
-        // From the first boundary that leaves half a second; text changes at once.
-        let margin = if kind == TrackKind::Text {
-            Duration::ZERO
-        } else {
-            Duration::from_millis(500)
-        };
-        let boundary = self
-            .track(kind)
-            .buffered
-            .iter()
-            .find(|segment| kind != TrackKind::Text && segment.end > playhead + margin)
-            .map_or(playhead, |segment| segment.end);
-        if let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
-        }
-        let from = if kind == TrackKind::Text {
-            MediaTime::from_micros(i64::MIN)
-        } else {
-            boundary
-        };
-        self.drop_from(kind, from);
-        self.flush(Some(kind), boundary);
-        let name = wish
-            .as_ref()
-            .map_or("none".to_string(), |(language, _, label)| {
-                label
-                    .clone()
-                    .or_else(|| language.clone())
-                    .unwrap_or_else(|| "unnamed".to_string())
-            });
-        let track = self.track_mut(kind);
-        match wish {
-            Some((language, role, _)) => track.wish = crate::timeline::TrackWish { language, role },
-            None => track.wish = crate::timeline::TrackWish::default(),
-        }
-        track.period = period;
-        track.chosen = index;
-        track.next = boundary;
-        track.over = index.is_none();
-        track.last = None;
-        let inputs = [("from_s", boundary.as_secs_f64())];
-        self.decide(
-            DecisionKind::Rung,
-            name,
-            "the viewer chose another track",
-            &inputs,
-        );
-    }
-
-    /// What was handed on cannot be used: the same object from another edge, unless it is broken everywhere.
-    pub(super) fn undecodable(&mut self, epoch: Epoch, object: ObjectKey, code: &str) {
-        let Some(kind) = object.representation().and_then(|key| self.kind_of(key)) else {
-            return;
-        };
-        let givers = self.recorder.contributors(object);
-        let suspects = self.suspects.entry(object).or_default();
-        for giver in givers {
-            if !suspects.contains(&giver) {
-                suspects.push(giver);
-            }
-        }
-        let from = match object {
-            ObjectKey::Init(key) => {
-                // One that is on its way again already is not the one that was broken.
-                let Some(&Init::Ready(fetch)) = self.inits.get(&key) else {
-                    return;
-                };
-                self.inits.remove(&key);
-                self.actions.push_back(Action::Release { fetch });
-                self.track(kind)
-                    .buffered
-                    .iter()
-                    .find(|segment| segment.key == key)
-                    .map(|segment| segment.start)
-            }
-            ObjectKey::Media(key, index) => {
-                let found = self
-                    .track(kind)
-                    .buffered
-                    .iter()
-                    .find(|one| one.key == key && one.index == index);
-                found.map(|segment| segment.start)
-            }
-            ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Probe => None,
-        };
-        let Some(from) = from else { return };
-        if epoch > self.epoch {
-            return;
-        }
-        // What is on its way lies behind the broken piece: alone it would look like a hole in the title.
-        if let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
-        }
-        if self.broken_too_often(object) {
-            let message = "the same piece of media is broken wherever it is fetched from; the title must be packaged again";
-            let error = SessionError {
-                code: code.into(),
-                message: message.into(),
-            };
-            self.drop_from(kind, from);
-            self.flush(Some(kind), from);
-            return self.do_without(object, error);
-        }
-        self.decide(
-            DecisionKind::Failover,
-            super::control::object_name(object).to_string(),
-            "what came cannot be decoded: another edge is asked",
-            &[("from_s", from.as_secs_f64())],
-        );
-        self.drop_from(kind, from);
-        self.flush(Some(kind), from);
-    }
-
     pub(super) fn kind_of(
         &self,
         key: nearcast_protocol::manifest::RepresentationKey,
     ) -> Option<TrackKind> {
         Some(self.timeline.as_ref()?.outline().track(key)?.kind)
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        self.clock.is_running()
     }
 
     /// Returns how soon something is needed: the level of the track, as long as the clock runs.

@@ -9,10 +9,13 @@ use super::Session;
 use crate::edge::BreakerState;
 use crate::event::{DecisionKind, PlayState};
 
-/// Enough to get past a round trip, little enough to be paid for.
-const PROBE_BYTES: u64 = 48 << 10;
+/// Past the first flight of a fresh connection and long enough to be a sample of the rate, little enough to be
+/// paid for.
+const PROBE_BYTES: u64 = 80 << 10;
 /// Between two probes.
 const PROBE_EVERY: Duration = Duration::from_secs(8);
+/// A trial waits no longer than this for an idle moment.
+const TRIAL_OWED: Duration = Duration::from_secs(10);
 /// What was measured longer ago is worth measuring again.
 const PROBE_AFTER: Duration = Duration::from_secs(40);
 
@@ -22,7 +25,15 @@ impl Session {
         if self.now < self.probe_at || self.state != PlayState::Playing || self.hidden {
             return;
         }
-        let busy = self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
+        // A line that is never idle still owes an edge that may be back its trial.
+        let owed = self.edges.iter().any(|(_, edge)| {
+            edge.offered
+                && edge.state(self.now) == BreakerState::HalfOpen
+                && edge
+                    .rested_at()
+                    .is_some_and(|at| self.now.since(at) >= TRIAL_OWED)
+        });
+        let busy = !owed && self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
         let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
             >= self.config.buffer_goal
             || !self.track(TrackKind::Video).counts();

@@ -65,6 +65,7 @@ struct Chance {
     verify: Vec<FetchId>,
     handed: Vec<(Epoch, ObjectKey)>,
     parse: Vec<ObjectKey>,
+    prepare: Vec<Epoch>,
 }
 
 impl Chance {
@@ -83,6 +84,7 @@ impl Chance {
             verify: Vec::new(),
             handed: Vec::new(),
             parse: Vec::new(),
+            prepare: Vec::new(),
         }
     }
 
@@ -104,6 +106,7 @@ impl Chance {
                 Action::Verify { fetch, .. } => self.verify.push(fetch),
                 Action::Parse { object, .. } => self.parse.push(object),
                 Action::HandOn { epoch, object, .. } => self.handed.push((epoch, object)),
+                Action::Prepare { epoch } => self.prepare.push(epoch),
                 Action::RequestGrant { .. }
                 | Action::Release { .. }
                 | Action::Flush { .. }
@@ -214,7 +217,10 @@ impl Chance {
                     MediaTime::from_micros(i64::try_from(self.rng.below(32_000_000)).unwrap());
                 self.tell(Input::Anchor { epoch, position });
             }
-            3 => self.tell(Input::Underrun { epoch: Epoch(0) }),
+            3 => match self.prepare.pop() {
+                Some(epoch) => self.tell(Input::Prepared { epoch }),
+                None => self.tell(Input::Underrun { epoch: Epoch(0) }),
+            },
             4 => {
                 if let Some((epoch, object)) = self.handed.pop()
                     && self.rng.below(6) == 0
@@ -331,4 +337,130 @@ fn time_that_goes_back_is_harmless() {
     session.handle(later, Input::Load);
     session.handle(Instant::ZERO, Input::Granted(grant(1)));
     assert!(session.next_deadline().is_some_and(|due| due > later));
+}
+
+/// A session whose edges answer everything at once and whose sinks say nothing.
+struct Served {
+    session: Session,
+    now: Instant,
+    prepare: Vec<Epoch>,
+}
+
+impl Served {
+    fn new() -> Self {
+        let mut served = Self {
+            session: Session::new(Config::default()),
+            now: Instant::ZERO,
+            prepare: Vec::new(),
+        };
+        served.tell(Input::Load);
+        served.tell(Input::Granted(grant(1)));
+        served
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.session.handle(self.now, input);
+            while let Some(action) = self.session.poll_action() {
+                match action {
+                    Action::StartAttempt(spec) => inputs.extend(answered(&spec)),
+                    Action::Parse {
+                        object: ObjectKey::Manifest,
+                        ..
+                    } => inputs.push_back(Input::ManifestParsed(outline())),
+                    Action::Prepare { epoch } => self.prepare.push(epoch),
+                    Action::Parse { .. }
+                    | Action::RequestGrant { .. }
+                    | Action::CancelAttempt { .. }
+                    | Action::Verify { .. }
+                    | Action::HandOn { .. }
+                    | Action::Release { .. }
+                    | Action::Flush { .. }
+                    | Action::EndOfTrack { .. }
+                    | Action::Clock(_)
+                    | Action::ResetNetwork => {}
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, span: Duration) {
+        self.now = self.now + span;
+        self.tell(Input::Timeout);
+    }
+}
+
+/// All that is heard of an attempt that goes well.
+fn answered(spec: &AttemptSpec) -> impl Iterator<Item = Input> {
+    let (attempt, from) = (spec.attempt, spec.from);
+    let to = spec.to.unwrap_or(40_000);
+    let validators = Validators {
+        total: Some(40_000),
+        ..Validators::default()
+    };
+    [
+        TransportEvent::Headers {
+            status: 200,
+            from,
+            validators,
+            retry_after: None,
+        },
+        TransportEvent::Progress { from, to },
+        TransportEvent::Complete,
+    ]
+    .into_iter()
+    .map(move |event| Input::Transport { attempt, event })
+}
+
+#[test]
+fn playback_starts_when_the_first_picture_is_decoded() {
+    let mut served = Served::new();
+    assert_eq!(served.prepare, [Epoch(0)], "asked once");
+    assert_eq!(served.session.state, PlayState::Starting);
+    served.wait(Duration::from_millis(30));
+    served.tell(Input::Prepared { epoch: Epoch(0) });
+    assert_eq!(served.session.state, PlayState::Playing);
+    let startup_s = served.session.report(served.now).startup_s;
+    assert_eq!(startup_s, Some(0.03));
+}
+
+#[test]
+fn a_decoder_that_takes_long_is_not_waited_for() {
+    let mut served = Served::new();
+    let due = served.session.next_deadline().unwrap();
+    served.wait(
+        due.since(served.now)
+            .saturating_sub(Duration::from_millis(1)),
+    );
+    assert_eq!(served.session.state, PlayState::Starting);
+    served.wait(Duration::from_millis(1));
+    assert_eq!(served.session.state, PlayState::Playing);
+}
+
+#[test]
+fn media_that_cannot_be_decoded_never_plays() {
+    let mut served = Served::new();
+    for _ in 0..8 {
+        let Some(epoch) = served.prepare.pop() else {
+            break;
+        };
+        let object = ObjectKey::Media(
+            RepresentationKey {
+                period: 0,
+                track: 0,
+                representation: 0,
+            },
+            0,
+        );
+        let code = "media.malformed".into();
+        served.tell(Input::Undecodable {
+            epoch,
+            object,
+            code,
+        });
+        // An answer about what was forgotten since comes too late.
+        served.tell(Input::Prepared { epoch });
+        assert_ne!(served.session.state, PlayState::Playing);
+    }
 }

@@ -10,8 +10,8 @@ use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
 use nearcast_units::Instant;
 use ring::digest::{SHA256, digest};
 
+use super::Driver;
 use super::inbox::{Job, Live};
-use super::{Driver, PICTURE_WAIT_MAX, Starting};
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
 use crate::event::EventKind;
@@ -57,19 +57,15 @@ impl Driver {
                     self.pump.end_of_track(track);
                 }
             }
+            Action::Prepare { epoch } => self.preparing = Some(epoch),
             Action::Clock(ClockOrder::Start { epoch, at, rate }) => {
                 self.epoch = epoch;
-                self.starting = Some(Starting {
-                    epoch,
-                    at,
-                    rate,
-                    until: now + PICTURE_WAIT_MAX,
-                });
-                self.start_when_ready();
+                self.preparing = None;
+                self.playhead.start(now, epoch, at, rate);
+                self.pump.start(epoch, at);
                 self.stale = true;
             }
             Action::Clock(ClockOrder::Hold) => {
-                self.starting = None;
                 self.playhead.hold(now);
                 self.pump.hold();
                 self.stale = true;
@@ -78,22 +74,13 @@ impl Driver {
         }
     }
 
-    /// Lets time pass once the first picture is decoded: sound and picture begin together.
-    pub(super) fn start_when_ready(&mut self) {
-        let now = self.clock.now();
+    /// Says so once the first picture is decoded. What could not be taken apart was said before.
+    pub(super) fn tell_prepared(&mut self) {
         let video = self.pump.outputs().video.as_ref();
-        let waits = |starting: &Starting| {
-            now < starting.until
-                && self.pump.decodes(TrackKind::Video)
-                && video.is_some_and(|video| !video.is_ready())
-        };
-        if let Some(starting) = self.starting.take_if(|starting| !waits(starting)) {
-            let Starting {
-                epoch, at, rate, ..
-            } = starting;
-            self.playhead.start(now, epoch, at, rate);
-            self.pump.start(epoch, at);
-            self.stale = true;
+        let waits =
+            self.pump.decodes(TrackKind::Video) && video.is_some_and(|video| !video.is_ready());
+        if let Some(epoch) = self.preparing.take_if(|_| !waits) {
+            self.pending.push_back(Input::Prepared { epoch });
         }
     }
 

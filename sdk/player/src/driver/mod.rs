@@ -90,8 +90,8 @@ pub(crate) struct Driver {
     /// Tracks whose decoders have given their last.
     drained: Vec<TrackKind>,
     epoch: Epoch,
-    /// A start that waits for the first picture.
-    starting: Option<Starting>,
+    /// The session waits for the first picture of this epoch.
+    preparing: Option<Epoch>,
     pending: VecDeque<Input>,
     tick_at: Instant,
     history_at: Instant,
@@ -148,7 +148,7 @@ impl Driver {
             wake: Wake::default(),
             playhead,
             epoch: Epoch::default(),
-            starting: None,
+            preparing: None,
             pending,
             tick_at: clock.now() + TICK,
             history_at: clock.now() + HISTORY_EVERY,
@@ -226,7 +226,7 @@ impl Driver {
             }
             self.wake = self.pump.advance(self.playhead.position());
             self.hear_pump();
-            self.start_when_ready();
+            self.tell_prepared();
             if self.pending.is_empty() {
                 break;
             }
@@ -481,8 +481,8 @@ impl Driver {
             .position
             .and_then(|at| self.playhead.time_until(at))
             .map(|span| now + span);
-        let starting = self.starting.as_ref().map(|_| now + PICTURE_LOOK);
-        [self.session.next_deadline(), pump, position, starting]
+        let picture = self.preparing.map(|_| now + PICTURE_LOOK);
+        [self.session.next_deadline(), pump, position, picture]
             .into_iter()
             .flatten()
             .fold(self.tick_at, Instant::min)
@@ -498,9 +498,7 @@ impl Driver {
 
     fn publish(&mut self) {
         let session = self.session.snapshot(self.clock.now());
-        if self.starting.is_none() {
-            self.playhead.place(session.position);
-        }
+        self.playhead.place(session.position);
         let snapshot = PlayerSnapshot {
             session,
             cues: self.pump.cues().shown().to_vec(),
@@ -577,19 +575,7 @@ impl Driver {
     }
 }
 
-/// The session's order to let time pass, while the first picture is not decoded.
-struct Starting {
-    epoch: Epoch,
-    at: MediaTime,
-    rate: f64,
-    /// Then it starts without.
-    until: Instant,
-}
-
-/// A decoder takes some 20 ms for the first picture. One that takes longer than this is too slow anyway, and
-/// sound need not wait for it. The session's clock runs meanwhile; anchors take it back.
-const PICTURE_WAIT_MAX: Duration = Duration::from_millis(400);
-/// How often to look for it.
+/// How often to look for the first picture.
 const PICTURE_LOOK: Duration = Duration::from_millis(4);
 
 /// However small the cap, this much may lie in the store: a manifest may have 16 MiB.

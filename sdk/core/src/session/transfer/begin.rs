@@ -1,16 +1,18 @@
 //! Begins objects and attempts: on the edge in use, or on the best that is left.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::ByteCount;
 
-use crate::action::{Action, AttemptSpec};
+use crate::action::{Action, AttemptSpec, CancelReason};
 use crate::event::{DecisionKind, Event, seconds};
 use crate::fetch::{Attempt, Fetch, FetchState, Role};
-use crate::input::{EdgeId, FetchId};
+use crate::input::{AttemptId, EdgeId, FetchId};
 use crate::session::Session;
+use crate::session::transfer::fail::REJECTED_MAX;
 
 /// Between two tries when no edge can be asked.
 const WAIT_MAX: Duration = Duration::from_secs(2);
@@ -29,9 +31,7 @@ impl Session {
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         let mut fetch = Fetch::new(id, object, track, planned, self.now);
-        if let Some(suspects) = self.suspects.get(&object) {
-            fetch.avoid.clone_from(suspects);
-        }
+        self.wrongs.fetched_again(&mut fetch);
         self.recorder.fetch_begins(&fetch, self.timeline.as_ref());
         if object == ObjectKey::Manifest {
             self.race_manifest(&mut fetch);
@@ -55,13 +55,24 @@ impl Session {
         self.next_fetch += 1;
         let mut fetch = Fetch::new(id, object, None, ByteCount::new(bytes), self.now);
         self.recorder.probe_begins(&fetch);
-        self.extra += ByteCount::new(bytes);
         self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes), 0);
         self.fetches.push(fetch);
     }
 
     /// Asks the best edge for what is still missing; waits where none can be asked.
     pub(super) fn go_on(&mut self, fetch: &mut Fetch) {
+        // The next edge would not accept the token either.
+        if fetch.rejected.len() >= REJECTED_MAX && self.is_asking() {
+            fetch.state = FetchState::Waiting {
+                until: self.now + WAIT_MAX,
+            };
+            return;
+        }
+        // Rivals that are left bring no more than their share: the edges are free for the whole.
+        let rivals: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for rival in rivals {
+            self.cancel(fetch, rival, CancelReason::LostRace);
+        }
         let not = fetch.edges_tried();
         let (from, overlap) = fetch.resume_point();
         if let Some(choice) = self
@@ -85,9 +96,12 @@ impl Session {
             .usable(self.now, fetch.object, &[])
             .next()
             .is_none();
+        let all_down = none_left && self.edges.all_rest(self.now);
         let wait = if none_left {
             // All down at once is the line more often than the edges: nobody rests for long.
-            self.edges.shorten_rests(self.now + REST_ALL_DOWN);
+            if all_down {
+                self.edges.shorten_rests(self.now + REST_ALL_DOWN);
+            }
             let rested = self.edges.rested_at(fetch.object);
             rested.map_or(WAIT_MAX, |at| at.since(self.now))
         } else if fetch.rejected.is_empty() {
@@ -102,7 +116,7 @@ impl Session {
         };
         let until = self.now + wait.clamp(WAIT_MIN, WAIT_MAX);
         fetch.state = FetchState::Waiting { until };
-        if none_left && !self.edges_down && !self.edges.all_lack(fetch.object) {
+        if all_down && !self.edges_down {
             self.edges_down = true;
             self.events.push_back(Event::AllEdgesDown);
             self.decide(
@@ -127,9 +141,9 @@ impl Session {
         // What the line is known to carry is expected of every edge.
         let own = self.edges.get(edge).and_then(crate::edge::Edge::rate);
         let expected = own.max(self.edges.line_rate(self.now));
-        fetch.attempts.push(Attempt::new(
-            attempt, edge, role, from, to, self.now, expected,
-        ));
+        let mut begun = Attempt::new(attempt, edge, role, from, to, self.now, expected);
+        begun.grant = self.grant_number;
+        fetch.attempts.push(begun);
         self.actions.push_back(Action::StartAttempt(AttemptSpec {
             attempt,
             fetch: fetch.id,

@@ -42,7 +42,12 @@ impl Session {
         });
     }
 
-    pub(super) fn cancel(&mut self, fetch: &mut Fetch, id: AttemptId, reason: CancelReason) {
+    pub(in crate::session) fn cancel(
+        &mut self,
+        fetch: &mut Fetch,
+        id: AttemptId,
+        reason: CancelReason,
+    ) {
         let suspect = matches!(reason, CancelReason::Silent);
         self.cancel_connection(id, suspect);
         let Some(attempt) = self.close_attempt(fetch, id, "cancelled", Some(reason.code())) else {
@@ -50,14 +55,12 @@ impl Session {
         };
         if attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none()) {
             if reason == CancelReason::Silent {
-                self.edges.fail(self.now, attempt.edge, Duration::ZERO);
-                self.edge_state_changed(attempt.edge);
+                self.edge_failed(attempt.edge, Duration::ZERO);
             }
             return;
         }
         if matches!(reason, CancelReason::Silent | CancelReason::Slow) {
-            self.edges.fail(self.now, attempt.edge, Duration::ZERO);
-            self.edge_state_changed(attempt.edge);
+            self.edge_failed(attempt.edge, Duration::ZERO);
             self.hand_over(fetch, &attempt, reason.code());
             if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
                 next.role = Role::Primary;
@@ -81,7 +84,10 @@ impl Session {
             self.cancel_connection(id, false);
             self.close_attempt(&mut fetch, id, "cancelled", Some(reason.code()));
         }
-        self.recorder.wasted_fetch(fetch.id);
+        // What the viewer left was asked for once and would have been shown: nobody wasted it.
+        if !matches!(reason, CancelReason::Stopped | CancelReason::Abandoned) {
+            self.recorder.wasted_fetch(fetch.id);
+        }
         self.actions.push_back(Action::Release { fetch: fetch.id });
     }
 
@@ -92,7 +98,7 @@ impl Session {
             self.end_fetch(probe, CancelReason::Abandoned);
         }
         for fetch in &mut fetches {
-            if fetch.state == FetchState::Verifying {
+            if matches!(fetch.state, FetchState::Verifying { .. }) {
                 continue;
             }
             let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
@@ -109,6 +115,7 @@ impl Session {
     /// The device is on another network: nothing learnt and no connection holds any more.
     pub(in crate::session) fn network_changed(&mut self) {
         self.edges.network_changed();
+        self.ask_soon();
         self.actions.push_back(Action::ResetNetwork);
         self.decide(
             DecisionKind::Edge,

@@ -1,22 +1,22 @@
 //! What follows from a failure: who is at fault, what is tried next, who is told.
 
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::action::{Action, CancelReason};
+use crate::action::CancelReason;
 use crate::edge::{Remedy, remedy};
 use crate::event::{Event, SessionError};
-use crate::fetch::{Fetch, Role};
+use crate::fetch::{Attempt, Fetch, Role};
 use crate::input::{AttemptId, EdgeId, Failure};
 use crate::session::Session;
+use crate::session::control::Token;
 
 /// Failures of the player itself, for one object.
 const INTERNAL_MAX: u32 = 3;
 /// Two edges that differ are one wrong edge; more are a title that differs everywhere.
 const MISMATCHES_MAX: u32 = 2;
-/// More rejected tokens than this are not about tokens.
-const REJECTIONS_MAX: u32 = 4;
+/// So many edges do not accept a token before the fetch waits for a new one.
+pub(super) const REJECTED_MAX: usize = 2;
 
 impl Session {
     pub(super) fn attempt_failed(
@@ -30,20 +30,26 @@ impl Session {
         };
         let edge = attempt.edge;
         if attempt.role == Role::Probe {
-            if matches!(remedy(failure), Remedy::OtherEdge { .. }) {
-                self.edges.fail(self.now, edge, Duration::ZERO);
-                self.edge_state_changed(edge);
-            }
+            self.probe_failed(fetch, &attempt, failure);
             return false;
         }
         fetch.failures += 1;
         self.note_failure(failure, Some(edge));
         match remedy(failure) {
             Remedy::OtherEdge { rest_min } => {
-                self.edges.fail(self.now, edge, rest_min);
-                self.edge_state_changed(edge);
+                self.edge_failed(edge, rest_min);
+                if is_server_error(failure) {
+                    fetch.refused_at.get_or_insert(self.now);
+                    if !fetch.refused_by.contains(&edge) {
+                        fetch.refused_by.push(edge);
+                    }
+                    if self.refused_everywhere(fetch) {
+                        return self.object_missing(fetch, failure);
+                    }
+                }
             }
             Remedy::OtherEdgeForObject => {
+                fetch.avoid.push(edge);
                 if let Some(edge) = self.edges.get_mut(edge) {
                     edge.lacks(fetch.object);
                 }
@@ -51,16 +57,20 @@ impl Session {
                     return self.object_missing(fetch, failure);
                 }
             }
-            Remedy::AskBackend => {
-                fetch.rejections += 1;
-                // Without a backend, or with new tokens that are not accepted either, it is the edge.
-                if self.token_rejected() && fetch.rejections <= REJECTIONS_MAX {
-                    fetch.rejected.push(edge);
-                } else {
-                    self.edges.fail(self.now, edge, Duration::ZERO);
-                    self.edge_state_changed(edge);
+            Remedy::AskBackend => match self.token_rejected(attempt.grant) {
+                Token::Replaced => {}
+                Token::Coming => fetch.rejected.push(edge),
+                Token::Refused(error) => {
+                    let live: alloc::vec::Vec<_> =
+                        fetch.attempts.iter().map(|one| one.id).collect();
+                    for id in live {
+                        self.cancel(fetch, id, CancelReason::Stopped);
+                    }
+                    self.fail(error);
+                    return false;
                 }
-            }
+                Token::AtFault => self.edge_failed(edge, Duration::ZERO),
+            },
             Remedy::FetchAgain => {
                 fetch.mismatches += 1;
                 fetch.avoid.push(edge);
@@ -78,10 +88,10 @@ impl Session {
                 }
             }
         }
+        // A helper that failed hands nothing over: the attempt it was to help goes on, and may ask again.
         if !fetch.failed_on.contains(&edge) {
             fetch.failed_on.push(edge);
         }
-        // A helper that failed hands nothing over: the attempt it was to help goes on, and may ask again.
         let helped =
             attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none());
         if helped {
@@ -138,40 +148,54 @@ impl Session {
         true
     }
 
-    /// No edge has the object.
-    pub(super) fn object_missing(&mut self, fetch: &mut Fetch, failure: &Failure) -> bool {
-        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
-        for id in live {
-            self.cancel(fetch, id, CancelReason::Abandoned);
+    /// A probe answers one question, whether the edge may be used; any answer over HTTP ends a trial.
+    fn probe_failed(&mut self, fetch: &Fetch, attempt: &Attempt, failure: &Failure) {
+        match remedy(failure) {
+            Remedy::OtherEdge { rest_min } => self.edge_failed(attempt.edge, rest_min),
+            Remedy::OtherEdgeForObject => {
+                if let Some(edge) = self.edges.get_mut(attempt.edge) {
+                    edge.lacks(fetch.object);
+                }
+                self.edge_served(attempt.edge);
+            }
+            Remedy::AskBackend => match self.token_rejected(attempt.grant) {
+                Token::Replaced | Token::Coming | Token::Refused(_) => {
+                    self.edge_served(attempt.edge);
+                }
+                Token::AtFault => self.edge_failed(attempt.edge, Duration::ZERO),
+            },
+            Remedy::FetchAgain | Remedy::Tell => {}
         }
-        let what = crate::session::control::object_name(fetch.object);
-        let names: Vec<&str> = self
+    }
+
+    /// Every edge answered with an error for this object, and one of them has served another since: the object is
+    /// at fault, and the edges need not rest.
+    fn refused_everywhere(&mut self, fetch: &Fetch) -> bool {
+        let serves = |id: &EdgeId| {
+            let edge = self.edges.get(*id);
+            edge.is_some_and(|edge| edge.served_at > fetch.refused_at)
+        };
+        let everywhere = self
             .edges
             .iter()
-            .map(|(_, edge)| edge.name.as_str())
-            .collect();
-        let message = alloc::format!(
-            "no edge has the {what} (edges asked: {}); check the title or address",
-            names.join(", ")
-        );
-        self.give_up(fetch, failure, message)
-    }
-
-    /// Nobody gives the object as it should be. Returns that the fetch does not go on.
-    pub(super) fn give_up(&mut self, fetch: &Fetch, failure: &Failure, message: String) -> bool {
-        self.recorder.wasted_fetch(fetch.id);
-        self.actions.push_back(Action::Release { fetch: fetch.id });
-        for track in &mut self.tracks {
-            if let Some(fetching) = track.fetching.take_if(|one| one.fetch == fetch.id) {
-                track.next = fetching.start;
-            }
+            .filter(|(_, edge)| edge.offered)
+            .all(|(id, _)| fetch.refused_by.contains(&id));
+        if !everywhere || !fetch.refused_by.iter().any(serves) {
+            return false;
         }
-        let code = failure.code().into();
-        self.do_without(fetch.object, SessionError { code, message });
-        false
+        for edge in fetch.refused_by.clone() {
+            self.edge_served(edge);
+        }
+        true
     }
 
-    pub(super) fn note_failure(&mut self, failure: &Failure, edge: Option<EdgeId>) {
+    /// The edge is at fault: it rests.
+    pub(in crate::session) fn edge_failed(&mut self, edge: EdgeId, rest_min: Duration) {
+        self.edges.fail(self.now, edge, rest_min);
+        self.edge_state_changed(edge);
+    }
+
+    pub(in crate::session) fn note_failure(&mut self, failure: &Failure, edge: Option<EdgeId>) {
         let place = edge.map_or("an edge", |edge| self.edges.name(edge));
         self.last_failure = Some(SessionError {
             code: failure.code().into(),
@@ -184,6 +208,17 @@ impl Session {
             self.events.push_back(Event::EdgeState { edge, state });
         }
     }
+}
+
+/// An answer that says something about the object or the server behind the edge; 503 is about time.
+const fn is_server_error(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Http {
+            status: 500..=599,
+            ..
+        }
+    ) && !matches!(failure, Failure::Http { status: 503, .. })
 }
 
 /// What a failure means, for people.

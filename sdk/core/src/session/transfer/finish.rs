@@ -1,18 +1,15 @@
 //! All bytes of an object are there: compared with its digest, kept, passed on, or fetched again.
 
-use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::ByteCount;
 
 use crate::action::{Action, CancelReason};
-use crate::event::DecisionKind;
 use crate::fetch::{Fetch, FetchState, Role};
 use crate::input::{AttemptId, Failure, FetchId};
 use crate::schedule::Buffered;
-use crate::session::{Init, Session};
+use crate::session::{Init, Parsing, Session, WORK_LOST};
 
 impl Session {
     /// All bytes are there: ends what else runs for them, and compares where a digest is known.
@@ -34,7 +31,9 @@ impl Session {
             self.cancel(fetch, id, reason);
         }
         if let Some(digest) = fetch.digest.clone() {
-            fetch.state = FetchState::Verifying;
+            fetch.state = FetchState::Verifying {
+                until: self.now + WORK_LOST,
+            };
             self.actions.push_back(Action::Verify {
                 fetch: fetch.id,
                 digest,
@@ -49,7 +48,7 @@ impl Session {
         let Some(index) = self
             .fetches
             .iter()
-            .position(|one| one.id == id && one.state == FetchState::Verifying)
+            .position(|one| one.id == id && matches!(one.state, FetchState::Verifying { .. }))
         else {
             return;
         };
@@ -62,49 +61,8 @@ impl Session {
         self.fetch_again(&mut fetch, &Failure::Corrupt);
     }
 
-    /// What came is wrong: forget it, suspect who gave it, and begin again elsewhere.
-    pub(super) fn fetch_again(&mut self, fetch: &mut Fetch, failure: &Failure) {
-        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
-        for id in live {
-            self.cancel(fetch, id, CancelReason::Abandoned);
-        }
-        let alone = fetch.contributors.len() == 1;
-        let suspects = self.suspects.entry(fetch.object).or_default();
-        for giver in &fetch.contributors {
-            if !suspects.contains(giver) {
-                suspects.push(*giver);
-            }
-        }
-        let givers = fetch.contributors.clone();
-        for giver in givers {
-            if alone {
-                self.edges.fail(self.now, giver, Duration::ZERO);
-                self.edge_state_changed(giver);
-            }
-        }
-        self.note_failure(failure, fetch.contributors.first().copied());
-        if self.broken_too_often(fetch.object) {
-            let what = crate::session::control::object_name(fetch.object);
-            let message = alloc::format!(
-                "the {what} is damaged wherever it is fetched from; the title must be packaged again"
-            );
-            self.give_up(fetch, failure, message);
-            return;
-        }
-        self.recorder.wasted_fetch(fetch.id);
-        self.decide(
-            DecisionKind::Failover,
-            crate::session::control::object_name(fetch.object).to_string(),
-            "the bytes are not what they should be: fetched again from another edge",
-            &[],
-        );
-        self.actions.push_back(Action::Release { fetch: fetch.id });
-        let again = self.begin_fetch(fetch.object, fetch.track, fetch.planned);
-        self.rename(fetch.id, again);
-    }
-
     /// A fetch was begun again under another name.
-    pub(super) fn rename(&mut self, old: FetchId, new: FetchId) {
+    pub(in crate::session) fn rename(&mut self, old: FetchId, new: FetchId) {
         for track in &mut self.tracks {
             if let Some(fetching) = &mut track.fetching
                 && fetching.fetch == old
@@ -118,11 +76,18 @@ impl Session {
     pub(super) fn deliver(&mut self, fetch: &Fetch) {
         self.recorder
             .fetch_done(self.now, fetch, self.timeline.as_ref());
+        self.wrongs.given(fetch, self.now);
         self.progress_at = self.now;
-        self.last_failure = None;
+        // What still waits for an edge that failed keeps the reason; a success elsewhere does not explain it.
+        if self.fetches.iter().all(|other| other.failures == 0) {
+            self.last_failure = None;
+        }
         match fetch.object {
             ObjectKey::Manifest | ObjectKey::Index(_) => {
-                self.parsing.push(fetch.object);
+                self.parsing.push(Parsing {
+                    object: fetch.object,
+                    until: self.now + WORK_LOST,
+                });
                 self.actions.push_back(Action::Parse {
                     fetch: fetch.id,
                     object: fetch.object,
@@ -142,7 +107,7 @@ impl Session {
                     self.actions.push_back(Action::Release { fetch: fetch.id });
                     return;
                 };
-                track.buffered.push_back(Buffered {
+                track.put(Buffered {
                     fetch: fetch.id,
                     key,
                     index,

@@ -1,5 +1,7 @@
 //! An attempt leaves the rest of its object to another edge.
 
+use nearcast_units::ByteCount;
+
 use super::offset;
 use crate::event::{DecisionKind, Event, seconds};
 use crate::fetch::{Attempt, Fetch, Handover};
@@ -12,9 +14,14 @@ impl Session {
         fetch.handover.get_or_insert(Handover {
             from: attempt.edge,
             at: attempt.last_byte_at(),
-            detected_at: self.now,
+            detected_at: attempt.noticed_at.unwrap_or(self.now),
             reason,
-            wasted: attempt.wasted,
+            // What this attempt had repeated belongs to the hand-over that it began with.
+            wasted: if attempt.from == 0 {
+                attempt.wasted
+            } else {
+                ByteCount::ZERO
+            },
             offset: attempt.next,
         });
     }

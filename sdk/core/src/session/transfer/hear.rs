@@ -124,31 +124,27 @@ impl Session {
             edge.body_progress(self.now, bytes);
         }
         if fetch.is_probe() {
+            self.extra += bytes;
             return;
         }
         self.useful += new;
-        if fetch
-            .attempts
-            .iter()
-            .any(|one| one.id == id && one.role == Role::Helper)
-        {
-            self.extra += bytes - new;
-        }
+        self.extra += bytes - new;
         if self.edges_down && new > ByteCount::ZERO {
             self.edges_down = false;
             self.events.push_back(Event::EdgesBack);
         }
-        if let Some(handover) = fetch.handover
+        // Where the same edge goes on after all, nothing was handed over.
+        if new > ByteCount::ZERO
+            && let Some(handover) = fetch.handover.take()
             && handover.from != edge_id
-            && new > ByteCount::ZERO
         {
-            fetch.handover = None;
             self.recorder.handed_over(self.now, fetch.id, &handover);
         }
         if fetch.is_complete() {
             return;
         }
         self.settle_race(fetch, id);
+        self.settle_manifest_race(fetch, id);
     }
 
     pub(super) fn attempt_complete(&mut self, fetch: &mut Fetch, id: AttemptId) -> bool {
@@ -183,12 +179,12 @@ impl Session {
     }
 
     /// An edge gave what it was asked for: it is in use again if it was not.
-    pub(super) fn edge_served(&mut self, id: EdgeId) {
+    pub(in crate::session) fn edge_served(&mut self, id: EdgeId) {
         let Some(edge) = self.edges.get_mut(id) else {
             return;
         };
         let was = edge.state(self.now);
-        edge.served();
+        edge.served(self.now);
         if was != crate::edge::BreakerState::Closed {
             self.edge_state_changed(id);
         }

@@ -3,6 +3,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::ByteCount;
 
 use crate::action::CancelReason;
@@ -53,11 +54,27 @@ impl Session {
             .into_iter()
             .take(self.config.race_width.saturating_sub(1))
         {
-            let cost = ByteCount::new(RACE_BYTES);
+            let cost = ByteCount::new(RACE_BYTES) + reserved(fetch);
             if fetch.planned.get() > 2 * RACE_BYTES && self.extra_allowed(cost) {
-                self.extra += cost;
                 self.start_attempt(fetch, edge, Role::Racer, 0, Some(RACE_BYTES), 0);
             }
+        }
+    }
+
+    /// A long manifest is not fetched three times over: whoever has brought this much of it goes on alone.
+    pub(super) fn settle_manifest_race(&mut self, fetch: &mut Fetch, id: AttemptId) {
+        let leads = |one: &Attempt| one.id == id && one.bytes.get() >= RACE_BYTES;
+        if fetch.object != ObjectKey::Manifest || !fetch.attempts.iter().any(leads) {
+            return;
+        }
+        let losers: Vec<AttemptId> = fetch
+            .attempts
+            .iter()
+            .filter(|one| one.id != id && one.role == Role::Racer)
+            .map(|one| one.id)
+            .collect();
+        for loser in losers {
+            self.cancel(fetch, loser, CancelReason::LostRace);
         }
     }
 
@@ -124,4 +141,13 @@ impl Session {
         self.start_attempt(fetch, rival, Role::Primary, from, None, overlap);
         true
     }
+}
+
+/// What rivals of the race may still cost.
+fn reserved(fetch: &Fetch) -> ByteCount {
+    let shares = fetch.attempts.iter().filter_map(|one| {
+        let share = one.to?.saturating_sub(one.from);
+        Some(ByteCount::new(share) - one.bytes)
+    });
+    shares.sum()
 }

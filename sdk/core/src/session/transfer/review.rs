@@ -12,6 +12,8 @@ use crate::fetch::{Fetch, FetchState, Late, RACE_BYTES, Role, Verdict};
 use crate::input::{AttemptId, Failure};
 use crate::session::Session;
 
+/// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
+const START_PATIENCE: Duration = Duration::from_secs(2);
 /// A comparison of two edges holds for this long.
 const LINE_SLOW: Duration = Duration::from_secs(20);
 
@@ -35,6 +37,12 @@ impl Session {
 
     /// Returns whether the fetch goes on.
     pub(super) fn review(&mut self, fetch: &mut Fetch) -> bool {
+        if let FetchState::Verifying { until } = fetch.state
+            && self.now >= until
+        {
+            self.fetch_again(fetch, &Failure::Internal);
+            return false;
+        }
         if let FetchState::Waiting { until } = fetch.state {
             if self.now >= until {
                 self.go_on(fetch);
@@ -43,11 +51,11 @@ impl Session {
         }
         // Each verdict ends or begins an attempt, of which there are few.
         for _ in 0..8 {
-            match fetch.review(self.now, &self.edges) {
+            match fetch.review(self.now, &self.edges, self.spare(fetch)) {
                 None => break,
                 Some(Verdict::Cancel { attempt, reason }) => {
                     if reason == CancelReason::NotNeeded {
-                        self.line_slow_until = self.now + LINE_SLOW;
+                        self.help_ends(fetch, attempt);
                     }
                     self.cancel(fetch, attempt, reason);
                 }
@@ -63,12 +71,38 @@ impl Session {
         true
     }
 
+    /// Returns how long playback can do without an object.
+    fn spare(&self, fetch: &Fetch) -> Duration {
+        match fetch.track {
+            Some(kind) if self.is_running() => self.slack(kind),
+            // Nothing is shown yet: the viewer waits for everything.
+            Some(_) | None => (fetch.started_at + START_PATIENCE).since(self.now),
+        }
+    }
+
+    /// A helper is not faster: where it was to help against slowness, the line is slow and not the edge.
+    fn help_ends(&mut self, fetch: &Fetch, helper: AttemptId) {
+        let Some(helper) = fetch.attempts.iter().find(|one| one.id == helper) else {
+            return;
+        };
+        let slow = helper.helps_against.is_some_and(|late| !late.is_silence());
+        let why = if slow {
+            self.line_slow_until = self.now + LINE_SLOW;
+            "another edge is no faster: the line is slow"
+        } else {
+            "the edge in use came back"
+        };
+        let name = self.edges.name(helper.edge).to_string();
+        let chosen = alloc::format!("without {name}");
+        self.decide(DecisionKind::Hedge, chosen, why, &[]);
+    }
+
     /// Asks another edge for the rest of what a late attempt was to bring.
     pub(super) fn help(&mut self, fetch: &mut Fetch, id: AttemptId, late: Late) {
         let Some(attempt) = fetch.attempt_mut(id) else {
             return;
         };
-        attempt.helped(self.now);
+        attempt.helped(self.now, late);
         let late_edge = attempt.edge;
         let not = fetch.edges_tried();
         let Some(helper) = self
@@ -77,11 +111,12 @@ impl Session {
         else {
             return;
         };
-        if late == Late::Slow && self.now < self.line_slow_until {
+        // That the line is slow was said when it was found out.
+        if !late.is_silence() && self.now < self.line_slow_until {
             return;
         }
         // Help against slowness is a guess and must be paid for; help against silence is not.
-        if late == Late::Slow && !self.extra_allowed(ByteCount::new(RACE_BYTES)) {
+        if !late.is_silence() && !self.extra_allowed(ByteCount::new(RACE_BYTES)) {
             let name = self.edges.name(late_edge).to_string();
             self.decide(
                 DecisionKind::Hedge,
@@ -104,5 +139,8 @@ impl Session {
             &[("offset", offset(fetch.received))],
         );
         self.start_attempt(fetch, helper, Role::Helper, from, None, overlap);
+        if let Some(begun) = fetch.attempts.last_mut() {
+            begun.helps_against = Some(late);
+        }
     }
 }

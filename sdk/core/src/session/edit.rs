@@ -1,0 +1,247 @@
+//! Takes out of the buffers what the viewer does not want any more, and goes on from there: seeks, other tracks.
+
+use alloc::string::ToString;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::TrackKind;
+use nearcast_units::MediaTime;
+
+use super::{KINDS, Session, Sinks, slot};
+use crate::action::{Action, CancelReason};
+use crate::clock::PlayClock;
+use crate::event::{DecisionKind, PlayState};
+use crate::input::Epoch;
+
+impl Session {
+    pub(super) fn seek(&mut self, to: MediaTime) {
+        let Some(timeline) = &self.timeline else {
+            self.config.start_at = to.max(MediaTime::ZERO);
+            return;
+        };
+        let first = timeline
+            .outline()
+            .periods
+            .first()
+            .map_or(MediaTime::ZERO, |period| period.start);
+        let last = timeline.duration().map_or(to, |duration| {
+            MediaTime::from_duration(duration) - Duration::from_millis(200)
+        });
+        let to = to.min(last).max(first);
+        let was = self.state.clone();
+        let left = self.playhead();
+        if self.clock.is_running() {
+            self.hold_clock();
+        }
+        self.clock = PlayClock::held(to);
+        for kind in KINDS {
+            self.note_shown(kind, left, to);
+            self.reposition(kind, to);
+        }
+        self.flush(None, to);
+        if !matches!(was, PlayState::Starting) {
+            self.set_state(PlayState::Seeking);
+        }
+        self.decide(
+            DecisionKind::Playback,
+            alloc::format!("seek to {:.1} s", to.as_secs_f64()),
+            "the viewer asked",
+            &[],
+        );
+    }
+
+    /// What was seen until `left` and is left for `to` counts with the part that was seen of it.
+    fn note_shown(&mut self, kind: TrackKind, left: MediaTime, to: MediaTime) {
+        for segment in self.tracks[slot(kind)].buffered.iter() {
+            if segment.start < left && !(segment.start <= to && to < segment.end) {
+                let part = left.min(segment.end).since(segment.start);
+                self.recorder
+                    .segment_shown(kind, segment.key, self.timeline.as_ref(), part);
+            }
+        }
+    }
+
+    /// Keeps what is buffered around `to`, drops the rest, and goes on from where the kept part ends.
+    fn reposition(&mut self, kind: TrackKind, to: MediaTime) {
+        let period = self
+            .timeline
+            .as_ref()
+            .map_or(0, |timeline| timeline.period_at(to));
+        let keeps = self
+            .track(kind)
+            .buffered
+            .iter()
+            .any(|segment| segment.start <= to && to < segment.end);
+        if keeps {
+            while self
+                .track(kind)
+                .buffered
+                .front()
+                .is_some_and(|segment| segment.end <= to)
+            {
+                let passed = self.track_mut(kind).buffered.pop_front();
+                if let Some(passed) = passed {
+                    self.actions.push_back(Action::Release {
+                        fetch: passed.fetch,
+                    });
+                }
+            }
+            // A hole before the new place is not filled any more.
+            if let Some(passed) = self
+                .track_mut(kind)
+                .fetching
+                .take_if(|fetching| fetching.end <= to)
+            {
+                self.abandon(passed.fetch, CancelReason::Abandoned);
+            }
+            let track = self.track_mut(kind);
+            track.next = track.next.max(to);
+            return;
+        }
+        if let Some(fetching) = self.track_mut(kind).fetching.take() {
+            self.abandon(fetching.fetch, CancelReason::Abandoned);
+        }
+        self.drop_from(kind, MediaTime::from_micros(i64::MIN));
+        // Within a period the viewer's choice stays, even where its language does not tell it.
+        if self.track(kind).period != period || self.track(kind).over {
+            let chosen = self
+                .track(kind)
+                .chosen
+                .filter(|_| self.track(kind).period == period);
+            self.enter_period(kind, period);
+            let track = self.track_mut(kind);
+            track.chosen = chosen.or(track.chosen);
+            track.over = track.chosen.is_none() && kind == TrackKind::Text;
+        }
+        self.track_mut(kind).next = to;
+    }
+
+    /// Drops buffered segments that begin at or after `from`; the next one fetched begins where they did.
+    pub(super) fn drop_from(&mut self, kind: TrackKind, from: MediaTime) {
+        let drops = self
+            .track(kind)
+            .buffered
+            .back()
+            .is_some_and(|last| last.start >= from);
+        // What is on its way lies behind what is dropped, and would come before it is here again.
+        if drops && let Some(fetching) = self.track_mut(kind).fetching.take() {
+            self.track_mut(kind).next = fetching.start;
+            self.abandon(fetching.fetch, CancelReason::Abandoned);
+        }
+        while let Some(dropped) = self.track_mut(kind).pop_from(from) {
+            self.actions.push_back(Action::Release {
+                fetch: dropped.fetch,
+            });
+            // What was handed on and then not wanted any more is the viewer's choice, not waste.
+            if !dropped.handed_on {
+                self.recorder.wasted_fetch(dropped.fetch);
+            }
+            let track = self.track_mut(kind);
+            track.next = dropped.start;
+            track.period = dropped.key.period;
+            track.chosen = Some(dropped.key.track);
+            track.over = false;
+        }
+    }
+
+    /// What was handed on from `from` on is forgotten by the sinks and handed on again.
+    pub(super) fn flush(&mut self, kind: Option<TrackKind>, from: MediaTime) {
+        self.epoch = Epoch(self.epoch.0 + 1);
+        self.sinks = Sinks::Unasked;
+        self.actions.push_back(Action::Flush {
+            epoch: self.epoch,
+            track: kind,
+            from,
+        });
+        for one in KINDS {
+            if kind.is_none_or(|kind| kind == one) {
+                self.handed_init[slot(one)] = None;
+                let track = self.track_mut(one);
+                track.end_said = false;
+                for segment in &mut track.buffered {
+                    if segment.end > from {
+                        segment.handed_on = false;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn select_audio(&mut self, track: u16) {
+        self.select_track(TrackKind::Audio, Some(track));
+    }
+
+    pub(super) fn select_text(&mut self, track: Option<u16>) {
+        self.select_track(TrackKind::Text, track);
+    }
+
+    /// Changes a track from the next segment boundary on that leaves time to fetch.
+    fn select_track(&mut self, kind: TrackKind, choice: Option<u16>) {
+        let Some(timeline) = &self.timeline else {
+            return;
+        };
+        let playhead = self.playhead();
+        let period = timeline.period_at(playhead);
+        let chosen = choice.and_then(|nth| timeline.tracks(period, kind).nth(usize::from(nth)));
+        if choice.is_some() && chosen.is_none() {
+            return;
+        }
+        let wish = chosen.map(|(_, track)| {
+            (
+                track.language.clone(),
+                track.role.clone(),
+                track.label.clone(),
+            )
+        });
+        let index = chosen.map(|(index, _)| index);
+        if self.track(kind).chosen == index && self.track(kind).period == period {
+            return;
+        }
+        // From the first boundary that leaves half a second; text changes at once.
+        let margin = if kind == TrackKind::Text {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(500)
+        };
+        let boundary = self
+            .track(kind)
+            .buffered
+            .iter()
+            .find(|segment| kind != TrackKind::Text && segment.end > playhead + margin)
+            .map_or(playhead, |segment| segment.end);
+        if let Some(fetching) = self.track_mut(kind).fetching.take() {
+            self.abandon(fetching.fetch, CancelReason::Abandoned);
+        }
+        let from = if kind == TrackKind::Text {
+            MediaTime::from_micros(i64::MIN)
+        } else {
+            boundary
+        };
+        self.drop_from(kind, from);
+        self.flush(Some(kind), boundary);
+        let name = wish
+            .as_ref()
+            .map_or("none".to_string(), |(language, _, label)| {
+                label
+                    .clone()
+                    .or_else(|| language.clone())
+                    .unwrap_or_else(|| "unnamed".to_string())
+            });
+        let track = self.track_mut(kind);
+        match wish {
+            Some((language, role, _)) => track.wish = crate::timeline::TrackWish { language, role },
+            None => track.wish = crate::timeline::TrackWish::default(),
+        }
+        track.period = period;
+        track.chosen = index;
+        track.next = boundary;
+        track.over = index.is_none();
+        track.last = None;
+        let inputs = [("from_s", boundary.as_secs_f64())];
+        self.decide(
+            DecisionKind::Rung,
+            name,
+            "the viewer chose another track",
+            &inputs,
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! Bytes that are wrong and objects that nobody has: who is to blame, where they come from instead, and what takes
+//! their place where nobody gives them. Whether a digest, a parser or a decoder found out makes no difference here.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
+use nearcast_units::{ByteCount, Instant};
+
+use super::control::object_name;
+use super::{Init, Session};
+use crate::action::{Action, CancelReason};
+use crate::event::{DecisionKind, SessionError};
+use crate::fetch::{Fetch, Handover};
+use crate::input::{AttemptId, EdgeId, Epoch, Failure};
+use crate::timeline::Place;
+
+/// What turned out to be wrong, or cannot be had.
+#[derive(Debug, Default)]
+pub(super) struct Wrongs {
+    /// Edges that gave wrong bytes of an object, for when it is fetched again.
+    suspects: BTreeMap<ObjectKey, Vec<EdgeId>>,
+    /// How often an object was wrong.
+    times: BTreeMap<ObjectKey, u32>,
+    /// Objects that no edge has, or nobody can read.
+    missing: Vec<ObjectKey>,
+    /// Objects that may still turn out to be wrong, newest last.
+    given: VecDeque<Given>,
+    /// Told when the object is fetched again.
+    handovers: BTreeMap<ObjectKey, Handover>,
+}
+
+/// Who gave an object, and when it was complete.
+#[derive(Clone, Debug)]
+struct Given {
+    object: ObjectKey,
+    edges: Vec<EdgeId>,
+    at: Instant,
+    bytes: ByteCount,
+}
+
+/// Only what is buffered can still turn out to be wrong: a few hundred objects at most.
+const GIVEN_MAX: usize = 512;
+/// An object that is wrong this often is wrong at its source.
+const WRONG_MAX: u32 = 3;
+/// So many edges giving the same nonsense means that the title is broken, not the edges.
+const PARSE_TRIES: usize = 2;
+
+impl Wrongs {
+    /// Notes who gave an object.
+    pub(super) fn given(&mut self, fetch: &Fetch, at: Instant) {
+        if self.given.len() >= GIVEN_MAX {
+            self.given.pop_front();
+        }
+        self.given.push_back(Given {
+            object: fetch.object,
+            edges: fetch.contributors.clone(),
+            at,
+            bytes: ByteCount::new(fetch.received),
+        });
+    }
+
+    /// Takes note of an object that is fetched: whom not to ask, and what it takes over from.
+    pub(super) fn fetched_again(&mut self, fetch: &mut Fetch) {
+        if let Some(suspects) = self.suspects.get(&fetch.object) {
+            fetch.avoid.clone_from(suspects);
+        }
+        fetch.handover = self.handovers.remove(&fetch.object);
+    }
+
+    /// Other edges, or files that were added: what nobody had may be there now.
+    pub(super) fn look_again(&mut self) {
+        self.missing.clear();
+    }
+
+    fn giver(&self, object: ObjectKey) -> Option<Given> {
+        self.given
+            .iter()
+            .rev()
+            .find(|given| given.object == object)
+            .cloned()
+    }
+
+    /// Counts one more time; returns whether that is too often.
+    fn too_often(&mut self, object: ObjectKey) -> bool {
+        let times = self.times.entry(object).or_default();
+        *times += 1;
+        *times >= WRONG_MAX
+    }
+}
+
+impl Session {
+    /// Suspects who gave wrong bytes; one that alone gave them, and is not the only one left, also rests.
+    fn blame(&mut self, given: &Given) {
+        let suspects = self.wrongs.suspects.entry(given.object).or_default();
+        for edge in &given.edges {
+            if !suspects.contains(edge) {
+                suspects.push(*edge);
+            }
+        }
+        let suspects = suspects.clone();
+        if let [edge] = given.edges.as_slice()
+            && self
+                .edges
+                .usable(self.now, given.object, &suspects)
+                .next()
+                .is_some()
+        {
+            self.edge_failed(*edge, Duration::ZERO);
+        }
+        if let Some(from) = given.edges.first() {
+            let handover = Handover {
+                from: *from,
+                at: given.at,
+                detected_at: self.now,
+                reason: Failure::Corrupt.code(),
+                wasted: given.bytes,
+                offset: 0,
+            };
+            self.wrongs.handovers.insert(given.object, handover);
+        }
+    }
+
+    /// The object is wrong wherever it comes from: who gave it is not at fault.
+    fn acquit(&mut self, object: ObjectKey) {
+        self.wrongs.handovers.remove(&object);
+        for edge in self.wrongs.suspects.remove(&object).unwrap_or_default() {
+            self.edge_served(edge);
+        }
+    }
+
+    /// What came is wrong: forgets it, and begins again elsewhere.
+    pub(super) fn fetch_again(&mut self, fetch: &mut Fetch, failure: &Failure) {
+        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for id in live {
+            self.cancel(fetch, id, CancelReason::Superseded);
+        }
+        self.note_failure(failure, fetch.contributors.first().copied());
+        self.blame(&Given {
+            object: fetch.object,
+            edges: fetch.contributors.clone(),
+            at: self.now,
+            bytes: ByteCount::new(fetch.received),
+        });
+        if self.wrongs.too_often(fetch.object) {
+            self.acquit(fetch.object);
+            let what = object_name(fetch.object);
+            let message = alloc::format!(
+                "the {what} is damaged wherever it is fetched from; the title must be packaged again"
+            );
+            self.give_up(fetch, failure, message);
+            return;
+        }
+        self.recorder.wasted_fetch(fetch.id);
+        self.decide(
+            DecisionKind::Failover,
+            object_name(fetch.object).to_string(),
+            "the bytes are not what they should be: fetched again from another edge",
+            &[],
+        );
+        self.actions.push_back(Action::Release { fetch: fetch.id });
+        let again = self.begin_fetch(fetch.object, fetch.track, fetch.planned);
+        self.rename(fetch.id, again);
+    }
+
+    /// A manifest or index that one edge gives and nobody can read may be good on another edge.
+    pub(super) fn parse_failed(&mut self, object: ObjectKey, error: SessionError) {
+        self.parsing.retain(|one| one.object != object);
+        if let Some(given) = self.wrongs.giver(object) {
+            self.blame(&given);
+        }
+        let suspects = self.wrongs.suspects.get(&object).cloned();
+        let suspects = suspects.unwrap_or_default();
+        let others = self.edges.usable(self.now, object, &suspects).count();
+        if others == 0 || suspects.len() >= PARSE_TRIES {
+            self.acquit(object);
+            return self.do_without(object, error);
+        }
+        self.decide(
+            DecisionKind::Failover,
+            object_name(object).to_string(),
+            "what came cannot be parsed: another edge is asked",
+            &[],
+        );
+        self.last_failure = Some(error);
+    }
+
+    /// What was handed on cannot be used: the same object from another edge, unless it is broken everywhere.
+    /// What is buffered behind it stays.
+    pub(super) fn undecodable(&mut self, epoch: Epoch, object: ObjectKey, code: &str) {
+        let Some(kind) = object.representation().and_then(|key| self.kind_of(key)) else {
+            return;
+        };
+        if epoch > self.epoch || !self.take_out(kind, object) {
+            return;
+        }
+        if let Some(given) = self.wrongs.giver(object) {
+            self.blame(&given);
+        }
+        if self.wrongs.too_often(object) {
+            self.acquit(object);
+            let message = "the same piece of media is broken wherever it is fetched from; the title must be packaged again";
+            let error = SessionError {
+                code: code.into(),
+                message: message.into(),
+            };
+            return self.do_without(object, error);
+        }
+        self.decide(
+            DecisionKind::Failover,
+            object_name(object).to_string(),
+            "what came cannot be decoded: another edge is asked",
+            &[("from_s", self.track(kind).next.as_secs_f64())],
+        );
+    }
+
+    /// Takes a broken object out of what was handed on; returns whether it was there.
+    fn take_out(&mut self, kind: TrackKind, object: ObjectKey) -> bool {
+        match object {
+            ObjectKey::Init(key) => {
+                // One that is on its way again already is not the one that was broken.
+                let Some(&Init::Ready(fetch)) = self.inits.get(&key) else {
+                    return false;
+                };
+                self.inits.remove(&key);
+                self.recorder.wasted_fetch(fetch);
+                self.actions.push_back(Action::Release { fetch });
+                let mut buffered = self.track(kind).buffered.iter();
+                if let Some(from) = buffered.find(|one| one.key == key).map(|one| one.start) {
+                    self.flush(Some(kind), from);
+                }
+                true
+            }
+            ObjectKey::Media(key, index) => {
+                let Some(broken) = self.track_mut(kind).take_out(key, index) else {
+                    return false;
+                };
+                self.recorder.wasted_fetch(broken.fetch);
+                self.actions.push_back(Action::Release {
+                    fetch: broken.fetch,
+                });
+                // What is on its way is needed later than what takes the broken piece's place.
+                if let Some(fetching) = self.track_mut(kind).fetching.take() {
+                    self.abandon(fetching.fetch, CancelReason::Superseded);
+                }
+                self.flush(Some(kind), broken.start);
+                true
+            }
+            ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Probe => false,
+        }
+    }
+
+    /// No edge has the object, or every edge refuses it.
+    pub(super) fn object_missing(&mut self, fetch: &mut Fetch, failure: &Failure) -> bool {
+        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for id in live {
+            self.cancel(fetch, id, CancelReason::Superseded);
+        }
+        let what = object_name(fetch.object);
+        let names: Vec<&str> = self
+            .edges
+            .iter()
+            .filter(|(_, edge)| edge.offered)
+            .map(|(_, edge)| edge.name.as_str())
+            .collect();
+        let nobody = match failure {
+            Failure::Http {
+                status: 500..=599, ..
+            } => "every edge refuses the",
+            _ => "no edge has the",
+        };
+        let message = alloc::format!(
+            "{nobody} {what} (edges asked: {}); check the title or address",
+            names.join(", ")
+        );
+        self.give_up(fetch, failure, message)
+    }
+
+    /// Nobody gives the object as it should be. Returns that the fetch does not go on.
+    pub(super) fn give_up(&mut self, fetch: &Fetch, failure: &Failure, message: String) -> bool {
+        self.recorder.wasted_fetch(fetch.id);
+        self.actions.push_back(Action::Release { fetch: fetch.id });
+        for track in &mut self.tracks {
+            if let Some(fetching) = track.fetching.take_if(|one| one.fetch == fetch.id) {
+                track.next = fetching.start;
+            }
+        }
+        let code = failure.code().into();
+        self.do_without(fetch.object, SessionError { code, message });
+        false
+    }
+
+    /// Goes on without an object that no edge has or nobody can read; `error` ends playback where nothing
+    /// can take its place.
+    pub(super) fn do_without(&mut self, object: ObjectKey, error: SessionError) {
+        let Some(key) = object.representation() else {
+            return self.fail(error);
+        };
+        let Some(kind) = self.kind_of(key) else {
+            return self.fail(error);
+        };
+        if kind == TrackKind::Text {
+            self.drop_subtitles(&error);
+            return;
+        }
+        // The segment is to be placed again from where it began.
+        if let Some(fetching) = self.track(kind).fetching
+            && fetching.key == key
+        {
+            self.track_mut(kind).fetching = None;
+            self.track_mut(kind).next = fetching.start;
+            self.abandon(fetching.fetch, CancelReason::Superseded);
+        }
+        if let ObjectKey::Init(_) = object {
+            self.forget_init(kind, key);
+        }
+        self.wrongs.missing.push(object);
+        if !self.has_other_rung(kind, key) {
+            return self.fail(error);
+        }
+        let why = "nobody has it, or nobody can read it: another representation is taken";
+        self.decide(
+            DecisionKind::Failover,
+            object_name(object).to_string(),
+            why,
+            &[],
+        );
+        self.last_failure = Some(error);
+    }
+
+    fn drop_subtitles(&mut self, error: &SessionError) {
+        let track = self.track_mut(TrackKind::Text);
+        track.chosen = None;
+        track.over = true;
+        if let Some(fetching) = track.fetching.take() {
+            self.abandon(fetching.fetch, CancelReason::Superseded);
+        }
+        let why = "they cannot be had: playback goes on without them";
+        self.decide(
+            DecisionKind::Failover,
+            alloc::format!("no subtitles ({})", error.code),
+            why,
+            &[],
+        );
+    }
+
+    /// Without its init nothing of a representation can be shown: what waits for it is fetched again elsewhere.
+    fn forget_init(&mut self, kind: TrackKind, key: RepresentationKey) {
+        if let Some(Init::Ready(fetch)) = self.inits.remove(&key) {
+            self.actions.push_back(Action::Release { fetch });
+        }
+        let waiting = self
+            .track(kind)
+            .buffered
+            .iter()
+            .find(|segment| segment.key == key && !segment.handed_on);
+        if let Some(from) = waiting.map(|segment| segment.start) {
+            self.drop_from(kind, from);
+        }
+    }
+
+    /// Whether a representation lacks what is needed next of a track.
+    pub(super) fn is_missing(&self, kind: TrackKind, key: RepresentationKey) -> bool {
+        let next = self.track(kind).next;
+        let place = self
+            .timeline
+            .as_ref()
+            .map(|timeline| timeline.place(key, next));
+        self.wrongs.missing.iter().any(|object| match *object {
+            ObjectKey::Init(of) | ObjectKey::Index(of) => of == key,
+            ObjectKey::Media(of, index) => {
+                of == key && matches!(place, Some(Place::Segment { index: at, .. }) if at == index)
+            }
+            ObjectKey::Manifest | ObjectKey::Probe => false,
+        })
+    }
+
+    /// Whether another representation of the track can give what is needed next.
+    fn has_other_rung(&self, kind: TrackKind, key: RepresentationKey) -> bool {
+        let rungs = self
+            .timeline
+            .as_ref()
+            .map_or(0, |timeline| timeline.ladder(key.period, key.track).len());
+        (0..rungs)
+            .filter_map(|rung| u16::try_from(rung).ok())
+            .any(|representation| {
+                let other = RepresentationKey {
+                    representation,
+                    ..key
+                };
+                representation != key.representation && !self.is_missing(kind, other)
+            })
+    }
+}
