@@ -160,15 +160,7 @@ impl Recorder {
     }
 
     pub(crate) fn fetch_begins(&mut self, fetch: &Fetch, timeline: Option<&Timeline>) {
-        let representation = fetch
-            .object
-            .representation()
-            .and_then(|key| Some(timeline?.representation(key)?.id.clone()));
-        let segment = if let ObjectKey::Media(_, index) = fetch.object {
-            Some(u64::from(index))
-        } else {
-            None
-        };
+        let representation = representation_id(fetch, timeline);
         let kind = match (fetch.object, fetch.track) {
             (ObjectKey::Manifest, _) => "manifest",
             (ObjectKey::Index(_), _) => "index",
@@ -177,11 +169,12 @@ impl Recorder {
             (ObjectKey::Media(..), _) => "media",
             (ObjectKey::Probe, _) => "probe",
         };
-        self.push_fetch(fetch.id, kind, fetch.track, representation, segment);
+        self.push_fetch(fetch.id, kind, fetch.track, representation, segment(fetch));
     }
 
-    pub(crate) fn probe_begins(&mut self, fetch: &Fetch) {
-        self.push_fetch(fetch.id, "probe", None, None, None);
+    pub(crate) fn probe_begins(&mut self, fetch: &Fetch, timeline: Option<&Timeline>) {
+        let representation = representation_id(fetch, timeline);
+        self.push_fetch(fetch.id, "probe", None, representation, segment(fetch));
     }
 
     fn push_fetch(
@@ -346,7 +339,7 @@ impl Recorder {
         }
         self.segments.push(SegmentReport {
             track: fetch.track.map_or("", track_name).into(),
-            index: u64::from(index),
+            index: timeline.ordinal(key, index),
             representation: representation.id.clone(),
             bitrate_bps: representation.bitrate.as_bps(),
             duration_s: duration.as_secs_f64(),
@@ -414,6 +407,18 @@ impl Recorder {
                 audio.level(playhead).as_secs_f64(),
             ));
         }
+    }
+}
+
+fn representation_id(fetch: &Fetch, timeline: Option<&Timeline>) -> Option<String> {
+    let key = fetch.object.representation()?;
+    Some(timeline?.representation(key)?.id.clone())
+}
+
+fn segment(fetch: &Fetch) -> Option<u64> {
+    match fetch.object {
+        ObjectKey::Media(_, index) => Some(u64::from(index)),
+        ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Drives one session over one world in virtual time: the earliest of what is due happens, the session
 //! hears of it, does what follows, and so on until it ends.
 
-use nearcast_core::{Action, EdgeOffer, Event, FetchId, Grant, Input, Session};
+use nearcast_core::{Action, EdgeOffer, Event, Grant, Input, Session};
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_protocol::report::SessionReport;
-use nearcast_units::{ByteCount, Instant};
+use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use crate::setup::{Setup, TimedFault};
 use crate::world::World;
@@ -22,7 +23,9 @@ pub struct Simulation {
     sequence: u64,
     log: Vec<String>,
     violations: Vec<String>,
-    fetched: BTreeMap<FetchId, nearcast_protocol::manifest::ObjectKey>,
+    grants: usize,
+    /// What was handed on of each track and not taken back: from and to.
+    handed: BTreeMap<TrackKind, Vec<(MediaTime, MediaTime)>>,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,8 @@ impl Simulation {
             sequence: 0,
             log: Vec::new(),
             violations: Vec::new(),
-            fetched: BTreeMap::new(),
+            grants: 0,
+            handed: BTreeMap::new(),
             setup,
         };
         simulation.later(Duration::ZERO, Later::Input(Input::Load));
@@ -149,7 +153,8 @@ impl Simulation {
                         .map(|edge| edge.link)
                         .unwrap_or_default();
                     self.write("fault", &format!("{:?}", fault.fault));
-                    self.world.fault(now, fault.edge, fault.fault, healthy);
+                    self.world
+                        .fault(now, fault.edge, (fault.fault, fault.on), healthy);
                 }
             }
         }
@@ -189,10 +194,17 @@ impl Simulation {
     fn act(&mut self, action: Action) {
         match action {
             Action::RequestGrant { .. } => {
-                let edges = self.setup.edges.iter().zip(0..);
+                let all: Vec<usize> = (0..self.setup.edges.len()).collect();
+                let named = match &self.setup.grants {
+                    Some((first, _)) if self.grants == 0 => all[..*first].to_vec(),
+                    Some((_, later)) => later.clone(),
+                    None => all,
+                };
+                self.grants += 1;
+                let edges = named.into_iter().zip(0..);
                 let edges = edges
                     .map(|(edge, rank)| EdgeOffer {
-                        name: edge.name.clone(),
+                        name: self.setup.edges[edge].name.clone(),
                         rank,
                     })
                     .collect();
@@ -203,7 +215,6 @@ impl Simulation {
                 self.later(BACKEND, Later::Input(Input::Granted(grant)));
             }
             Action::StartAttempt(spec) => {
-                self.fetched.insert(spec.fetch, spec.object);
                 self.world.start(self.now, spec, &self.setup.title);
             }
             Action::CancelAttempt {
@@ -214,7 +225,7 @@ impl Simulation {
                 Duration::ZERO,
                 Later::Input(Input::Verified {
                     fetch,
-                    intact: true,
+                    intact: !self.world.is_corrupt(fetch),
                 }),
             ),
             Action::Parse { .. } => {
@@ -226,15 +237,62 @@ impl Simulation {
                 self.later(Duration::ZERO, Later::Input(Input::Prepared { epoch }))
             }
             Action::ResetNetwork => self.world.reset(self.now),
-            // Samples and the clock: the session itself extrapolates, as with the player's null sink.
-            Action::HandOn { .. }
-            | Action::Release { .. }
-            | Action::Flush { .. }
-            | Action::EndOfTrack { .. }
-            | Action::Clock(_) => {}
+            Action::HandOn {
+                epoch,
+                fetch,
+                object,
+                track,
+            } => {
+                if self.world.is_corrupt(fetch) {
+                    let code = "media.malformed".into();
+                    let wrong = Input::Undecodable {
+                        epoch,
+                        object,
+                        code,
+                    };
+                    self.later(DEMUX, Later::Input(wrong));
+                }
+                self.handed_on(object, track);
+            }
+            Action::Flush { track, from, .. } => {
+                for (kind, handed) in &mut self.handed {
+                    if track.is_none() {
+                        // Elsewhere on the timeline: what follows need not join on.
+                        handed.clear();
+                    } else if track == Some(*kind) {
+                        handed.retain(|(_, to)| *to <= from);
+                    }
+                }
+            }
+            // The session itself extrapolates, as with the player's null sink.
+            Action::Release { .. } | Action::EndOfTrack { .. } | Action::Clock(_) => {}
         }
     }
+
+    /// Segments are handed on each once and in order, without a hole.
+    fn handed_on(&mut self, object: ObjectKey, track: TrackKind) {
+        let Some((from, to)) = self.setup.title.span(object) else {
+            return;
+        };
+        let handed = self.handed.entry(track).or_default();
+        if let Some((_, end)) = handed.last()
+            && from.distance(*end) > JOINT
+        {
+            self.violations.push(format!(
+                "at {} s: {track:?} from {} s was handed on after what ends at {} s",
+                self.now.as_secs_f64(),
+                from.as_secs_f64(),
+                end.as_secs_f64()
+            ));
+        }
+        handed.push((from, to));
+    }
 }
+
+/// How long taking a segment apart takes.
+const DEMUX: Duration = Duration::from_millis(20);
+/// Segments that meet within this join on.
+const JOINT: Duration = Duration::from_millis(20);
 
 impl Outcome {
     /// Returns the log as one text, to compare two runs byte for byte.

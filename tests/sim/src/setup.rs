@@ -5,6 +5,7 @@ use std::time::Duration;
 use nearcast_core::{Command, Config};
 use nearcast_link::LinkConfig;
 use nearcast_protocol::fault::Fault;
+use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::BitRate;
 
 use crate::title::SimTitle;
@@ -22,6 +23,8 @@ pub struct Setup {
     pub last_mile: LinkConfig,
     /// When a grant has to be refreshed; `None` is never.
     pub refresh_after: Option<Duration>,
+    /// How many appliances the first grant names, and which the later ones do; `None` is all of them, always.
+    pub grants: Option<(usize, Vec<usize>)>,
     /// What goes wrong, and when.
     pub faults: Vec<TimedFault>,
     /// What the viewer does, and when.
@@ -48,6 +51,8 @@ pub struct TimedFault {
     pub edge: usize,
     /// What; `None` restores the appliance.
     pub fault: Option<Fault>,
+    /// Which objects; faults of the link concern all.
+    pub on: fn(ObjectKey) -> bool,
 }
 
 /// Something the viewer does at a time since the play intent.
@@ -82,6 +87,7 @@ impl Setup {
                 delay: Duration::from_millis(5),
             },
             refresh_after: None,
+            grants: None,
             faults: Vec::new(),
             commands: Vec::new(),
             limit,
@@ -90,11 +96,24 @@ impl Setup {
 
     /// Adds a fault.
     #[must_use]
-    pub fn fault(mut self, at_s: f64, edge: usize, fault: Option<Fault>) -> Self {
+    pub fn fault(self, at_s: f64, edge: usize, fault: Option<Fault>) -> Self {
+        self.fault_on(at_s, edge, fault, |_| true)
+    }
+
+    /// Adds a fault of some objects.
+    #[must_use]
+    pub fn fault_on(
+        mut self,
+        at_s: f64,
+        edge: usize,
+        fault: Option<Fault>,
+        on: fn(ObjectKey) -> bool,
+    ) -> Self {
         self.faults.push(TimedFault {
             at: Duration::from_secs_f64(at_s),
             edge,
             fault,
+            on,
         });
         self
     }

@@ -112,6 +112,16 @@ impl SimTitle {
         }
     }
 
+    /// Returns where a media segment begins and ends; `None` for other objects.
+    #[must_use]
+    pub fn span(&self, object: ObjectKey) -> Option<(MediaTime, MediaTime)> {
+        let ObjectKey::Media(key, index) = object else {
+            return None;
+        };
+        let segment = self.segment(key, index)?;
+        Some((segment.start, segment.start + segment.duration))
+    }
+
     fn segment(&self, key: RepresentationKey, index: u32) -> Option<&Segment> {
         match &self.outline.representation(key)?.index {
             SegmentIndex::Known(segments) => segments.get(usize::try_from(index).ok()?),

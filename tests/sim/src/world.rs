@@ -1,15 +1,16 @@
 //! Appliances behind links: what becomes of the attempts that a session starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nearcast_core::{
-    AttemptId, AttemptSpec, EdgeId, Failure, Protocol, TransportEvent, Validators,
+    AttemptId, AttemptSpec, EdgeId, Failure, FetchId, Protocol, TransportEvent, Validators,
 };
 use nearcast_link::{
     Arrival, FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, TransferId, Transport,
 };
 use nearcast_protocol::fault::Fault;
+use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::setup::Setup;
@@ -27,6 +28,8 @@ pub(crate) struct World {
     due: BTreeMap<(Instant, u64), Step>,
     sequence: u64,
     pub(crate) bytes_sent: Vec<ByteCount>,
+    /// Fetches with wrong bytes in them.
+    corrupt: BTreeSet<FetchId>,
 }
 
 #[derive(Debug)]
@@ -34,6 +37,8 @@ struct EdgeModel {
     link: LinkId,
     idle: Vec<FlowId>,
     fault: Option<Fault>,
+    /// Objects that the fault concerns.
+    on: fn(ObjectKey) -> bool,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,8 @@ struct AttemptModel {
     end: u64,
     total: u64,
     answered: bool,
+    /// The answer was held back once.
+    delayed: bool,
     /// The body ends before it should, in this way, at this offset.
     cut: Option<(u64, Failure)>,
 }
@@ -56,7 +63,8 @@ enum Step {
     Connected(AttemptId),
     Requested(AttemptId),
     Refused(AttemptId),
-    Answered(AttemptId, u16),
+    /// With a status that is no success, and `Retry-After`.
+    Answered(AttemptId, u16, Option<u32>),
 }
 
 /// Handshakes of a new connection: TCP and TLS 1.3.
@@ -73,6 +81,7 @@ impl World {
                 link: network.add_link(edge.link),
                 idle: Vec::new(),
                 fault: None,
+                on: |_| true,
             })
             .collect();
         let bytes_sent = vec![ByteCount::ZERO; edges.len()];
@@ -85,6 +94,7 @@ impl World {
             due: BTreeMap::new(),
             sequence: 0,
             bytes_sent,
+            corrupt: BTreeSet::new(),
         }
     }
 
@@ -111,7 +121,7 @@ impl World {
         &mut self,
         now: Instant,
         edge: usize,
-        fault: Option<Fault>,
+        (fault, on): (Option<Fault>, fn(ObjectKey) -> bool),
         healthy: LinkConfig,
     ) {
         let link = self.edges[edge].link;
@@ -147,6 +157,12 @@ impl World {
             self.edges[edge].idle.clear();
         }
         self.edges[edge].fault = fault;
+        self.edges[edge].on = on;
+    }
+
+    /// Whether bytes of a fetch came from an appliance that gives wrong ones.
+    pub(crate) fn is_corrupt(&self, fetch: FetchId) -> bool {
+        self.corrupt.contains(&fetch)
     }
 
     pub(crate) fn start(&mut self, now: Instant, spec: AttemptSpec, title: &SimTitle) {
@@ -166,6 +182,7 @@ impl World {
                 end,
                 total,
                 answered: false,
+                delayed: false,
                 cut: None,
             },
         );
@@ -226,7 +243,7 @@ impl World {
                     heard.push((id, TransportEvent::Failed(Failure::Refused)));
                 }
             }
-            Step::Answered(id, status) => {
+            Step::Answered(id, status, retry_after_s) => {
                 if let Some(attempt) = self.attempts.remove(&id) {
                     if let Some(flow) = attempt.flow {
                         self.edges[usize::from(attempt.spec.edge.0)].idle.push(flow);
@@ -238,7 +255,8 @@ impl World {
                             status,
                             from: 0,
                             validators,
-                            retry_after: None,
+                            retry_after: retry_after_s
+                                .map(|seconds| Duration::from_secs(u64::from(seconds))),
                         },
                     ));
                 }
@@ -302,9 +320,29 @@ impl World {
                     .min(percent(after, length)),
             )
         };
-        let cut = match &self.edges[usize::from(edge.0)].fault {
-            Some(Fault::Status { status, .. }) => {
-                return self.at(now + one_way, Step::Answered(id, *status));
+        let faulty = &self.edges[usize::from(edge.0)];
+        let fault = faulty
+            .fault
+            .as_ref()
+            .filter(|_| (faulty.on)(attempt.spec.object));
+        let cut = match fault {
+            Some(Fault::Status {
+                status,
+                retry_after_s,
+            }) => {
+                let answer = Step::Answered(id, *status, *retry_after_s);
+                return self.at(now + one_way, answer);
+            }
+            Some(Fault::LateFirstByte { delay_ms }) if !attempt.delayed => {
+                let later = now + Duration::from_millis(*delay_ms);
+                if let Some(attempt) = self.attempts.get_mut(&id) {
+                    attempt.delayed = true;
+                }
+                return self.at(later, Step::Requested(id));
+            }
+            Some(Fault::Corrupt) => {
+                self.corrupt.insert(attempt.spec.fetch);
+                None
             }
             Some(Fault::Reset { after }) => {
                 share(after.get()).map(|at| (attempt.next + at, Failure::Reset))

@@ -148,8 +148,7 @@ impl Session {
                 self.refresh("an edge did not accept the token");
                 Token::Coming
             }
-            GrantState::Asked { .. } => Token::Coming,
-            GrantState::Waiting { .. } => {
+            GrantState::Asked { .. } | GrantState::Waiting { .. } => {
                 self.refused.clone().map_or(Token::Coming, Token::Refused)
             }
             GrantState::Absent | GrantState::Held { .. } => Token::AtFault,

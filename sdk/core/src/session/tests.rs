@@ -348,8 +348,12 @@ struct Served {
 
 impl Served {
     fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
         let mut served = Self {
-            session: Session::new(Config::default()),
+            session: Session::new(config),
             now: Instant::ZERO,
             prepare: Vec::new(),
         };
@@ -463,4 +467,61 @@ fn media_that_cannot_be_decoded_never_plays() {
         served.tell(Input::Prepared { epoch });
         assert_ne!(served.session.state, PlayState::Playing);
     }
+}
+
+#[test]
+fn a_session_that_wakes_late_takes_nothing_for_seen_that_was_not_there() {
+    let mut served = Served::with(Config {
+        buffer_goal: Duration::from_secs(8),
+        ..Config::default()
+    });
+    served.tell(Input::Prepared { epoch: Epoch(0) });
+    let buffered = served.session.snapshot(served.now).video_level;
+    served.now = served.now + buffered + Duration::from_secs(20);
+    served.tell(Input::Timeout);
+    let position = served.session.snapshot(served.now).position;
+    assert_eq!(position, MediaTime::from_duration(buffered));
+}
+
+#[test]
+fn a_refresh_that_is_refused_ends_playback_once_the_old_tokens_do_not_serve() {
+    let mut session = Session::new(Config::default());
+    let mut now = Instant::ZERO;
+    session.handle(now, Input::Load);
+    session.handle(now, Input::Granted(grant(1)));
+    let reject = |session: &mut Session, now| {
+        let mut started = None;
+        while let Some(action) = session.poll_action() {
+            if let Action::StartAttempt(spec) = action {
+                started = Some(spec.attempt);
+            }
+        }
+        let event = TransportEvent::Headers {
+            status: 403,
+            from: 0,
+            validators: Validators::default(),
+            retry_after: None,
+        };
+        let attempt = started.unwrap();
+        session.handle(now, Input::Transport { attempt, event });
+    };
+    reject(&mut session, now);
+    session.handle(
+        now,
+        Input::GrantFailed {
+            code: "play.too_many_streams".into(),
+            message: "no".into(),
+            refused: true,
+            retry_after: None,
+        },
+    );
+    assert!(!session.is_over(), "the old tokens may serve elsewhere");
+    now = now + Duration::from_secs(2);
+    session.handle(now, Input::Timeout);
+    reject(&mut session, now);
+    let error = session.report(now).error;
+    assert_eq!(
+        error.map(|error| error.code).as_deref(),
+        Some("play.too_many_streams")
+    );
 }

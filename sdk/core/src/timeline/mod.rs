@@ -1,6 +1,7 @@
 //! Segments placed on media time: which representation has which segment where. Knows nothing of
 //! buffers or edges.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -16,6 +17,8 @@ use nearcast_units::{BitRate, ByteCount, MediaTime};
 #[derive(Debug)]
 pub(crate) struct Timeline {
     outline: Outline,
+    /// How large segments turned out to be against their rung's declared rate, where sizes are not known.
+    ratios: BTreeMap<RepresentationKey, f64>,
 }
 
 /// Where the next segment of a track lies.
@@ -54,7 +57,10 @@ impl Timeline {
                 return Err("a period has neither picture nor sound");
             }
         }
-        Ok(Self { outline })
+        Ok(Self {
+            outline,
+            ratios: BTreeMap::new(),
+        })
     }
 
     pub(crate) fn set_index(
@@ -154,13 +160,54 @@ impl Timeline {
             .is_some_and(|next| start + Duration::from_millis(1) >= next.start)
     }
 
-    /// Returns the size of a segment: true where it is known, else from the bit rate.
+    /// Returns the size of a segment: true where it is known, else what the declared rate makes of it, times what
+    /// that was worth for the segments before.
     pub(crate) fn size(&self, key: RepresentationKey, segment: &Segment) -> ByteCount {
         segment.size.unwrap_or_else(|| {
+            let ratio = self.ratios.get(&key).copied().unwrap_or(1.0);
             self.representation(key).map_or(ByteCount::ZERO, |one| {
-                one.bitrate.bytes_in(segment.duration)
+                one.bitrate.scaled(ratio).bytes_in(segment.duration)
             })
         })
+    }
+
+    /// Takes a segment's true size for what others of its representation will have.
+    pub(crate) fn learn_size(&mut self, key: RepresentationKey, index: u32, size: ByteCount) {
+        let Some(segment) = self.segment(key, index) else {
+            return;
+        };
+        let declared = self.representation(key).map(|one| one.bitrate);
+        let (None, Some(declared), Some(rate)) =
+            (segment.size, declared, size.rate_over(segment.duration))
+        else {
+            return;
+        };
+        let ratio = rate.as_f64() / declared.as_f64().max(1.0);
+        let ratio = ratio.clamp(1.0 / RATIO_MAX, RATIO_MAX);
+        let held = self.ratios.entry(key).or_insert(ratio);
+        *held += (ratio - *held) * RATIO_GAIN;
+    }
+
+    fn segment(&self, key: RepresentationKey, index: u32) -> Option<Segment> {
+        let SegmentIndex::Known(segments) = &self.representation(key)?.index else {
+            return None;
+        };
+        segments.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// Returns a segment's place in its track, counted over all periods.
+    pub(crate) fn ordinal(&self, key: RepresentationKey, index: u32) -> u64 {
+        let kind = self.outline.track(key).map(|track| track.kind);
+        let before = self.outline.periods.iter().take(usize::from(key.period));
+        let segments = |period: &Period| {
+            let mut tracks = period.tracks.iter();
+            let track = tracks.find(|track| Some(track.kind) == kind)?;
+            match &track.representations.first()?.index {
+                SegmentIndex::Known(segments) => u64::try_from(segments.len()).ok(),
+                SegmentIndex::Deferred => None,
+            }
+        };
+        before.filter_map(segments).sum::<u64>() + u64::from(index)
     }
 
     /// Returns the total length: declared, else the end of the last known segment.
@@ -219,6 +266,11 @@ impl Timeline {
         suits.then_some(index)
     }
 }
+
+/// A rung that is this far from what it declares has no size to be learnt.
+const RATIO_MAX: f64 = 4.0;
+/// Scenes differ: the newest segment says the most, and not all.
+const RATIO_GAIN: f64 = 0.3;
 
 /// What the viewer wants of a track, kept over periods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -352,6 +404,26 @@ pub(crate) mod tests {
         track: 0,
         representation: 0,
     };
+
+    #[test]
+    fn a_size_that_is_not_known_is_learnt_from_the_segments_before() {
+        let mut timeline = timeline();
+        let next = Segment {
+            start: MediaTime::from_micros(8_000_000),
+            duration: Duration::from_secs(4),
+            size: None,
+        };
+        assert_eq!(timeline.size(V1, &next), ByteCount::new(250_000));
+        timeline.learn_size(V1, 0, ByteCount::new(125_000));
+        assert_eq!(timeline.size(V1, &next), ByteCount::new(125_000));
+        timeline.learn_size(V1, 1, ByteCount::new(250_000));
+        assert_eq!(timeline.size(V1, &next), ByteCount::new(162_500));
+        let true_size = Segment {
+            size: Some(ByteCount::new(7)),
+            ..next
+        };
+        assert_eq!(timeline.size(V1, &true_size), ByteCount::new(7));
+    }
 
     #[test]
     fn a_position_finds_its_segment_and_a_boundary_the_next() {

@@ -6,6 +6,7 @@
 )]
 
 mod sweep;
+mod wrong;
 
 use std::time::Duration;
 
@@ -62,6 +63,9 @@ fn a_quiet_world_plays_through_at_the_top() {
         outcome.report.mean_bitrate_bps
     );
     assert_eq!(outcome.report.failovers, vec![]);
+    let bytes = &outcome.report.bytes;
+    let budget = (256 << 10) + bytes.media * 3 / 100;
+    assert!(bytes.wasted + bytes.probe <= budget, "{bytes:?}");
 }
 
 #[test]
@@ -212,6 +216,14 @@ fn a_seek_goes_on_from_there() {
         },
     ));
     assert!(outcome.over);
+    let mut segments = outcome.report.segments.iter();
+    let first = segments
+        .find(|one| one.track == "video" && one.index == 25)
+        .unwrap();
+    assert!(
+        first.bitrate_bps > 1_000_000,
+        "the rate is known: {first:?}"
+    );
     assert_eq!(outcome.report.stalls, vec![]);
     assert!(
         outcome.report.played_s < 40.0,

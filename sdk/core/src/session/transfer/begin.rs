@@ -54,7 +54,7 @@ impl Session {
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         let mut fetch = Fetch::new(id, object, None, ByteCount::new(bytes), self.now);
-        self.recorder.probe_begins(&fetch);
+        self.recorder.probe_begins(&fetch, self.timeline.as_ref());
         self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes), 0);
         self.fetches.push(fetch);
     }

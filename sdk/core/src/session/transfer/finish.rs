@@ -99,6 +99,9 @@ impl Session {
             }
             ObjectKey::Media(key, index) => {
                 let Some(kind) = fetch.track else { return };
+                if let Some(timeline) = &mut self.timeline {
+                    timeline.learn_size(key, index, ByteCount::new(fetch.received));
+                }
                 let track = self.track_mut(kind);
                 let Some(fetching) = track
                     .fetching

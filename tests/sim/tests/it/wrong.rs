@@ -1,0 +1,194 @@
+//! Bytes that are wrong, objects that edges refuse, edges that are slow from the start, tokens that end.
+
+use std::time::Duration;
+
+use nearcast_core::Command;
+use nearcast_protocol::fault::Fault;
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
+use nearcast_sim::Outcome;
+use nearcast_units::BitRate;
+
+use crate::{run, smooth, two_minutes};
+
+const fn status(status: u16) -> Option<Fault> {
+    Some(Fault::Status {
+        status,
+        retry_after_s: None,
+    })
+}
+
+/// Edges that brought video segments asked for after a time.
+fn video_edges(outcome: &Outcome, after_s: f64) -> Vec<&str> {
+    let fetches = outcome.report.fetches.iter();
+    fetches
+        .filter(|fetch| fetch.kind == "media" && fetch.track.as_deref() == Some("video"))
+        .flat_map(|fetch| &fetch.attempts)
+        .filter(|one| one.start_s > after_s && one.result == "ok")
+        .map(|one| one.edge.as_str())
+        .collect()
+}
+
+#[test]
+fn an_edge_that_gives_wrong_bytes_is_left_and_what_lies_behind_them_is_kept() {
+    let outcome = smooth(two_minutes().fault(20.0, 0, Some(Fault::Corrupt)));
+    let bytes = &outcome.report.bytes;
+    assert!(
+        bytes.wasted < 12_000_000,
+        "a few segments, not all of them: {bytes:?}"
+    );
+    let edges = video_edges(&outcome, 40.0);
+    assert!(edges.iter().all(|edge| *edge != "edge-0"), "{edges:?}");
+    let corrupt = |one: &&nearcast_protocol::report::FailoverReport| one.reason == "edge.corrupt";
+    assert!(outcome.report.failovers.iter().any(|one| corrupt(&one)));
+}
+
+#[test]
+fn what_every_edge_refuses_is_taken_from_another_rung() {
+    let mut setup = two_minutes();
+    for edge in 0..10 {
+        setup = setup.fault_on(20.0, edge, status(500), |object| {
+            matches!(
+                object,
+                ObjectKey::Media(
+                    RepresentationKey {
+                        track: 0,
+                        representation: 5,
+                        ..
+                    },
+                    _
+                )
+            )
+        });
+    }
+    let outcome = smooth(setup);
+    let mut segments = outcome.report.segments.iter().rev();
+    let last = segments.find(|one| one.track == "video").unwrap();
+    assert!(last.bitrate_bps > 2_000_000, "{last:?}");
+}
+
+#[test]
+fn a_file_that_the_edge_in_use_lacks_changes_nothing_for_others() {
+    let setup = two_minutes().fault_on(20.0, 0, status(404), |object| {
+        object.representation().is_some_and(|key| key.track == 1)
+    });
+    let outcome = smooth(setup);
+    let edges = video_edges(&outcome, 20.0);
+    assert!(edges.iter().all(|edge| *edge == "edge-0"), "{edges:?}");
+}
+
+#[test]
+fn a_cap_gives_way_where_nothing_below_it_can_be_had() {
+    let mut setup = two_minutes();
+    setup.config.rung_cap = Some(BitRate::from_kbps(300));
+    for edge in 0..10 {
+        setup = setup.fault_on(0.0, edge, status(404), |object| {
+            matches!(
+                object,
+                ObjectKey::Media(
+                    RepresentationKey {
+                        track: 0,
+                        representation: 0,
+                        ..
+                    },
+                    7
+                )
+            )
+        });
+    }
+    let outcome = smooth(setup);
+    let segments = outcome.report.segments.iter();
+    let above: Vec<_> = segments
+        .filter(|one| one.track == "video" && one.bitrate_bps > 300_000)
+        .map(|one| one.index)
+        .collect();
+    assert_eq!(above, [7]);
+}
+
+#[test]
+fn an_edge_that_trickles_from_the_first_segment_on_does_not_hold_the_start_up() {
+    let setup = two_minutes().fault(
+        0.12,
+        0,
+        Some(Fault::Rate {
+            rate_bps: Some(16_000),
+        }),
+    );
+    let outcome = run(setup);
+    let startup_s = outcome.report.startup_s;
+    assert!(startup_s.is_some_and(|at| at < 4.0), "{startup_s:?}");
+}
+
+#[test]
+fn a_slow_edge_that_falls_silent_is_left_as_soon_as_any_other() {
+    let mut setup = two_minutes();
+    for edge in &mut setup.edges {
+        edge.link.rate = Some(BitRate::from_kbps(4_000));
+    }
+    // Everything is slow at once, so that help against slowness was asked for and was of no use.
+    for edge in 0..10 {
+        let rate_bps = Some(900_000);
+        setup = setup.fault(30.0, edge, Some(Fault::Rate { rate_bps }));
+    }
+    let outcome = run(setup.fault(33.0, 0, Some(Fault::Stop)));
+    let failovers = outcome.report.failovers.iter();
+    let silent: Vec<_> = failovers.filter(|one| one.from == "edge-0").collect();
+    assert!(!silent.is_empty(), "{:#?}", outcome.report.decisions);
+    for failover in silent {
+        let first = failover.first_byte_s;
+        assert!(first.is_some_and(|first| first < 1.6), "{failover:?}");
+    }
+}
+
+#[test]
+fn when_no_edge_is_left_the_backend_is_asked_for_others() {
+    let mut setup = two_minutes();
+    setup.refresh_after = Some(Duration::from_secs(3_000));
+    setup.grants = Some((3, vec![3, 4, 5]));
+    for edge in 0..3 {
+        setup = setup.fault(30.0, edge, Some(Fault::Kill));
+    }
+    let outcome = smooth(setup);
+    let edges = video_edges(&outcome, 45.0);
+    assert!(
+        edges
+            .iter()
+            .all(|edge| ["edge-3", "edge-4", "edge-5"].contains(edge)),
+        "{edges:?}"
+    );
+}
+
+#[test]
+fn an_old_token_is_replaced_once_and_no_edge_is_blamed() {
+    let mut setup = two_minutes();
+    setup.refresh_after = Some(Duration::from_secs(3_000));
+    for edge in 0..10 {
+        setup = setup.fault(20.0, edge, status(403)).fault(24.1, edge, None);
+    }
+    // New tokens come as soon as the first was not accepted; edges take a moment to know them.
+    let outcome = smooth(setup);
+    let plays = outcome.report.fetches.iter();
+    let asked = plays.filter(|fetch| fetch.kind == "play").count();
+    assert!((2..=3).contains(&asked), "asked {asked} times");
+}
+
+#[test]
+fn whoever_pauses_does_not_wait() {
+    let mut setup = two_minutes()
+        .command(60.0, Command::Pause)
+        .command(100.0, Command::Play);
+    setup.limit = Duration::from_secs(400);
+    for edge in 0..10 {
+        setup = setup
+            .fault(20.0, edge, Some(Fault::Kill))
+            .fault(110.0, edge, None);
+    }
+    let outcome = run(setup);
+    assert!(outcome.over && outcome.report.error.is_none());
+    let stalled_s = outcome.report.stalled_s;
+    // From some 50 s to 60 s, and from 100 s until an edge is back.
+    assert!(
+        (15.0..35.0).contains(&stalled_s),
+        "{:?}",
+        outcome.report.stalls
+    );
+}
