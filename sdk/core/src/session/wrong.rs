@@ -45,6 +45,8 @@ struct Given {
 const GIVEN_MAX: usize = 512;
 /// An object that is wrong this often is wrong at its source.
 const WRONG_MAX: u32 = 3;
+/// What is fetched again later than this is not fetched because of what was wrong.
+const HANDOVER_AGE: Duration = Duration::from_secs(10);
 /// So many edges giving the same nonsense means that the title is broken, not the edges.
 const PARSE_TRIES: usize = 2;
 
@@ -67,7 +69,11 @@ impl Wrongs {
         if let Some(suspects) = self.suspects.get(&fetch.object) {
             fetch.avoid.clone_from(suspects);
         }
-        fetch.handover = self.handovers.remove(&fetch.object);
+        // One that another rung took the place of since is an old story.
+        fetch.handover = self
+            .handovers
+            .remove(&fetch.object)
+            .filter(|handover| fetch.started_at.since(handover.detected_at) < HANDOVER_AGE);
     }
 
     /// Other edges, or files that were added: what nobody had may be there now.
