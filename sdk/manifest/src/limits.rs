@@ -23,8 +23,16 @@ const FILE_NAME_BYTES_MAX: usize = 64 << 20;
 /// Depth of XML elements. An MPD needs nine.
 pub(crate) const XML_DEPTH_MAX: usize = 32;
 
-/// XML elements: twice the segments of the largest timeline that may be spelt out.
-pub(crate) const XML_ELEMENTS_MAX: usize = 400_000;
+/// `S` and `SegmentURL` elements: twice the segments of the largest timeline that may be spelt out. Each takes
+/// about 100 bytes once parsed.
+pub(crate) const XML_SEGMENTS_MAX: usize = 400_000;
+
+/// `Period` elements: a film cut by an advertisement every minute for eight hours.
+pub(crate) const PERIODS_MAX: usize = 500;
+
+/// All other XML elements together. The parser makes up to 2 KB of the largest of them, however short they are
+/// written: 40 MB.
+pub(crate) const XML_OTHERS_MAX: usize = 20_000;
 
 /// What is left of the limits while one manifest is read.
 #[derive(Debug)]

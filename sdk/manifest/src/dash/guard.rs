@@ -7,7 +7,9 @@ use quick_xml::events::{BytesStart, Event};
 
 use crate::ManifestError;
 use crate::error::clip;
-use crate::limits::{XML_DEPTH_MAX, XML_ELEMENTS_MAX};
+use crate::limits::{
+    PERIODS_MAX, REPRESENTATIONS_MAX, XML_DEPTH_MAX, XML_OTHERS_MAX, XML_SEGMENTS_MAX,
+};
 
 /// Attributes of one element. The parser looks for duplicates in quadratic time.
 const ATTRIBUTES_MAX: usize = 64;
@@ -34,7 +36,7 @@ const DURATIONS: [&str; 11] = [
 pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
     let mut reader = Reader::from_str(text);
     let mut depth = 0_usize;
-    let mut elements = 0_usize;
+    let mut elements = Elements::default();
     let mut ended = false;
     loop {
         let event = reader
@@ -88,7 +90,7 @@ pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
             | Event::PI(_) => {}
         }
     }
-    if depth > 0 || elements == 0 {
+    if depth > 0 || elements.others == 0 {
         return Err(ManifestError::malformed("the document is cut off"));
     }
     Ok(())
@@ -99,21 +101,54 @@ fn is_html(doctype: &str) -> bool {
     name.is_some_and(|name| name.eq_ignore_ascii_case("html"))
 }
 
+/// Elements seen so far, by what the parser makes of them: a few bytes of an element may become kilobytes.
+#[derive(Default)]
+struct Elements {
+    segments: usize,
+    periods: usize,
+    sets: usize,
+    representations: usize,
+    others: usize,
+}
+
+impl Elements {
+    fn count(&mut self, name: &str) -> Result<(), ManifestError> {
+        let (count, limit, what) = match name {
+            "S" | "SegmentURL" => (
+                &mut self.segments,
+                XML_SEGMENTS_MAX,
+                "number of S and SegmentURL elements",
+            ),
+            "Period" => (&mut self.periods, PERIODS_MAX, "number of Period elements"),
+            "AdaptationSet" => (
+                &mut self.sets,
+                REPRESENTATIONS_MAX,
+                "number of AdaptationSet elements",
+            ),
+            "Representation" => (
+                &mut self.representations,
+                REPRESENTATIONS_MAX,
+                "number of Representation elements",
+            ),
+            _ => (&mut self.others, XML_OTHERS_MAX, "number of XML elements"),
+        };
+        *count += 1;
+        if *count > limit {
+            return Err(ManifestError::TooLarge { what, limit });
+        }
+        Ok(())
+    }
+}
+
 fn check_element(
     element: &BytesStart<'_>,
-    elements: &mut usize,
+    elements: &mut Elements,
     depth: usize,
     ended: bool,
 ) -> Result<(), ManifestError> {
-    *elements += 1;
-    if *elements > XML_ELEMENTS_MAX {
-        return Err(ManifestError::TooLarge {
-            what: "number of XML elements",
-            limit: XML_ELEMENTS_MAX,
-        });
-    }
     let name = element.local_name();
     let name: &str = name.as_ref();
+    elements.count(name)?;
     if depth == 0 && (ended || name != "MPD") {
         return Err(ManifestError::NotAManifest {
             found: format!("XML with the root element {:?}", clip(name)),

@@ -112,6 +112,58 @@ fn size_depth_and_width_are_bounded() {
 }
 
 #[test]
+fn elements_are_counted_by_what_the_parser_makes_of_them() {
+    let too_large = |text: &str| match parse(text.as_bytes(), "title/x") {
+        Err(ManifestError::TooLarge { what, limit }) => (what, limit),
+        other => panic!("{other:?}"),
+    };
+    let set =
+        |inner: &str| format!("<MPD><Period><AdaptationSet>{inner}</AdaptationSet></Period></MPD>");
+    // 7 MB of text that would be a gigabyte once parsed.
+    let bomb = set(&"<Representation/>".repeat(399_990));
+    assert_eq!(
+        too_large(&bomb),
+        ("number of Representation elements", 2_000)
+    );
+    for (element, limit) in [
+        ("<x:Representation/>", 2_000),
+        ("<SubRepresentation/>", 20_000),
+        ("<ContentProtection/>", 20_000),
+    ] {
+        let text = set(&element.repeat(limit + 1));
+        assert_eq!(too_large(&text).1, limit, "{element}");
+    }
+    let sets = format!(
+        "<MPD><Period>{}</Period></MPD>",
+        "<AdaptationSet/>".repeat(2_001)
+    );
+    assert_eq!(
+        too_large(&sets),
+        ("number of AdaptationSet elements", 2_000)
+    );
+    let periods = format!("<MPD>{}</MPD>", "<Period/>".repeat(501));
+    assert_eq!(too_large(&periods), ("number of Period elements", 500));
+    let urls = mpd(
+        "",
+        &format!(
+            "<SegmentList>{}</SegmentList>",
+            "<SegmentURL/>".repeat(400_001)
+        ),
+    );
+    assert_eq!(
+        too_large(&urls),
+        ("number of S and SegmentURL elements", 400_000)
+    );
+    // What a long title needs passes.
+    let urls = r#"<SegmentURL media="a"/>"#.repeat(100_000);
+    let list = format!(r#"<SegmentList duration="1" timescale="1000">{urls}</SegmentList>"#);
+    assert_eq!(
+        code(&mpd(r#"mediaPresentationDuration="PT100S""#, &list)),
+        "it parsed"
+    );
+}
+
+#[test]
 fn segments_are_counted_before_they_are_made() {
     let row = |row: &str| {
         let segments = format!(
