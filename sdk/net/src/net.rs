@@ -180,6 +180,7 @@ impl Net {
     /// started afterwards end as cancelled.
     pub async fn close(&self) {
         self.inner.stop.cancel();
+        self.inner.names.stop();
         self.inner.pool.clear();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
