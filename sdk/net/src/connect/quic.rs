@@ -1,13 +1,13 @@
 //! HTTP/3: QUIC, and HTTP's own start on it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h3::error::Code;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint, TransportConfig, VarInt};
+use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, TransportConfig, VarInt};
 use tokio::time::timeout;
 
 use super::{
@@ -59,15 +59,23 @@ impl QuicEndpoints {
         })
     }
 
-    fn endpoint(&self, address: IpAddr) -> std::io::Result<Endpoint> {
-        let (slot, any) = self.slot(address.is_ipv6());
+    /// Begins a connection. An endpoint whose socket has failed takes none any more, and is replaced.
+    fn begin(
+        &self,
+        peer: SocketAddr,
+        host: &str,
+    ) -> std::io::Result<Result<Connecting, ConnectError>> {
+        let (slot, any) = self.slot(peer.is_ipv6());
         let mut slot = locked(slot);
-        if let Some(endpoint) = &*slot {
-            return Ok(endpoint.clone());
+        let begin = |endpoint: &Endpoint| endpoint.connect_with(self.config.clone(), peer, host);
+        match slot.as_ref().map(begin) {
+            None => {}
+            Some(Err(ConnectError::EndpointStopping)) => {
+                tracing::debug!("the UDP socket has failed, a new one is opened");
+            }
+            Some(begun) => return Ok(begun),
         }
-        let endpoint = Endpoint::client(any)?;
-        *slot = Some(endpoint.clone());
-        Ok(endpoint)
+        Ok(begin(slot.insert(Endpoint::client(any)?)))
     }
 
     fn slot(&self, v6: bool) -> (&Mutex<Option<Endpoint>>, SocketAddr) {
@@ -139,12 +147,10 @@ impl Inner {
     ) -> Result<Connection, NetError> {
         let host = &attempt.origin.host;
         let counted = self.count_connection();
-        let endpoint = self
+        let quic = self
             .quic
-            .endpoint(peer.ip())
-            .map_err(|error| classify::from_connect(&error, peer, attempt.origin))?;
-        let quic = endpoint
-            .connect_with(self.quic.config.clone(), peer, host)
+            .begin(peer, host)
+            .map_err(|error| classify::from_connect(&error, peer, attempt.origin))?
             .map_err(|error| NetError::Unreachable {
                 peer,
                 detail: error.to_string(),
@@ -175,5 +181,33 @@ impl Inner {
             sender: Sender::Http3(sender),
             alive: Arc::new(alive),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NetConfig;
+    use crate::tls::Tls;
+
+    #[tokio::test]
+    async fn a_dead_endpoint_is_replaced() {
+        let tls = Tls::new(&NetConfig::default()).unwrap();
+        let endpoints = QuicEndpoints::new(tls.http3).unwrap();
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let begin = || endpoints.begin(peer, "localhost").unwrap().map(drop);
+        let port = || {
+            let endpoint = locked(&endpoints.v4).clone();
+            endpoint.map(|endpoint| endpoint.local_addr().unwrap().port())
+        };
+        assert_eq!(begin(), Ok(()));
+        let first = port();
+        assert_eq!(begin(), Ok(()));
+        assert_eq!(port(), first, "one socket serves all");
+        // As after an error of its socket: it takes no connections any more.
+        let dead = locked(&endpoints.v4).clone().unwrap();
+        dead.close(no_error(), b"");
+        assert_eq!(begin(), Ok(()));
+        assert_ne!(port(), first);
     }
 }
