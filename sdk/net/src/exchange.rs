@@ -64,8 +64,8 @@ pub(crate) async fn run(
         head.redirected_to = (hops > 0).then(|| exchange.url());
         let expected = expected_length(&head);
         exchange.tell(NetEvent::Headers(Box::new(head))).await?;
-        while let Some(bytes) = reply.next_piece(expected, exchange.net.phase_limit).await? {
-            exchange.tell(NetEvent::Body(bytes)).await?;
+        while let Some(pieces) = reply.next_pieces(expected).await? {
+            exchange.tell(NetEvent::Body(pieces)).await?;
         }
         exchange.keep(reply.lease);
         return Ok(());
@@ -303,13 +303,7 @@ impl Exchange<'_> {
                 (parts, Body::Http3(body))
             }
         };
-        Ok(Reply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body,
-            received: 0,
-            lease,
-        })
+        Ok(Reply::new(parts, body, lease, limit))
     }
 
     fn message(&self, protocol: Protocol) -> Result<http::Request<()>, NetError> {
@@ -372,8 +366,8 @@ impl Exchange<'_> {
 
     /// Reads a short body to its end, so that the connection can be kept.
     async fn discard(&self, mut reply: Reply) {
-        while reply.received <= REDIRECT_BODY_MAX {
-            match reply.next_piece(None, self.net.phase_limit).await {
+        while reply.received() <= REDIRECT_BODY_MAX {
+            match reply.next_pieces(None).await {
                 Ok(Some(_)) => {}
                 Ok(None) => return self.keep(reply.lease),
                 Err(_) => return,

@@ -23,7 +23,7 @@
 //! let (_handle, mut events) = net.start(Request::get("https://edge.example/title/stream.mpd")?);
 //! while let Some(event) = events.recv().await {
 //!     match event {
-//!         NetEvent::Body(bytes) => drop(bytes),
+//!         NetEvent::Body(pieces) => drop(pieces),
 //!         NetEvent::Ended(result) => result?,
 //!         NetEvent::Resolved { .. }
 //!         | NetEvent::Connected { .. }
@@ -53,4 +53,4 @@ pub use config::{DnsConfig, NetConfig, NetSetupError, ProxyConfig};
 pub use error::{CertificateProblem, ConnectStage, DnsProblem, NetError, Phase, ProxyProblem};
 pub use headers::{ContentRange, Headers};
 pub use net::{Net, OpenCounts, RequestHandle};
-pub use request::{NetEvent, Origin, Protocol, Protocols, Purpose, Range, Request, Scheme};
+pub use request::{NetEvent, Origin, Pieces, Protocol, Protocols, Purpose, Range, Request, Scheme};

@@ -261,10 +261,48 @@ pub enum NetEvent {
     RequestSent,
     /// The answer has begun, whatever its status.
     Headers(Box<Headers>),
-    /// A piece of the body, never empty.
-    Body(Bytes),
+    /// Some of the body, never empty.
+    Body(Pieces),
     /// Nothing more will come. Exactly once, last.
     Ended(Result<(), NetError>),
+}
+
+/// Bytes of a body that came together, in order, in the pieces in which they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Pieces {
+    /// Returns the number of bytes in all pieces.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Adds a piece; an empty one is left out.
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.bytes += piece.len();
+            self.pieces.push(piece);
+        }
+    }
+}
+
+impl IntoIterator for Pieces {
+    type Item = Bytes;
+    type IntoIter = std::vec::IntoIter<Bytes>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.pieces.into_iter()
+    }
 }
 
 #[cfg(test)]

@@ -203,8 +203,10 @@ impl Attempt {
                 }
                 Some(NetEvent::RequestSent) => self.tell(TransportEvent::RequestSent).await?,
                 Some(NetEvent::Headers(headers)) => self.headers(&headers).await?,
-                Some(NetEvent::Body(piece)) => {
-                    self.take(piece)?;
+                Some(NetEvent::Body(pieces)) => {
+                    for piece in pieces {
+                        self.take(piece)?;
+                    }
                     // The first byte is told of at once: it ends the wait that the session measures.
                     if std::mem::take(&mut first) || self.slice.bytes >= SLICE_BYTES {
                         self.tell_slice().await?;

@@ -97,10 +97,16 @@ pub(crate) async fn finish(handle: RequestHandle, mut events: Receiver<NetEvent>
                 }
                 NetEvent::RequestSent => outcome.sent += 1,
                 NetEvent::Headers(headers) => outcome.headers = Some(*headers),
-                NetEvent::Body(bytes) => {
-                    assert!(!bytes.is_empty());
+                NetEvent::Body(pieces) => {
+                    assert!(!pieces.is_empty());
                     outcome.pieces += 1;
-                    outcome.body.extend_from_slice(&bytes);
+                    let before = outcome.body.len();
+                    let length = pieces.len();
+                    for piece in pieces {
+                        assert!(!piece.is_empty());
+                        outcome.body.extend_from_slice(&piece);
+                    }
+                    assert_eq!(outcome.body.len(), before + length);
                 }
                 NetEvent::Ended(result) => outcome.end = Some(result),
             }
