@@ -131,6 +131,19 @@ pub(crate) fn is_h2_stream_breach(error: &hyper::Error) -> bool {
     h2.is_some_and(|h2| h2.is_library() && h2.is_reset())
 }
 
+/// Whether the server gave up one stream and goes on with the connection: an answer of a kind. One that it
+/// refuses unread (RFC 9113 §8.7) is none.
+pub(crate) fn is_stream_reset(error: &hyper::Error) -> bool {
+    let h2 = error.source().and_then(|e| e.downcast_ref::<h2::Error>());
+    h2.is_some_and(|h2| h2.is_reset() && h2.reason() != Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// The same for HTTP/3 (RFC 9114 §4.1.1), where the connection is known to be open.
+pub(crate) fn is_h3_stream_reset(error: &h3::error::StreamError) -> bool {
+    use h3::error::StreamError as S;
+    matches!(error, S::RemoteTerminate { code, .. } if *code != h3::error::Code::H3_REQUEST_REJECTED)
+}
+
 fn from_h2(error: &h2::Error, peer: SocketAddr, received: u64) -> NetError {
     if let Some(io) = error.get_io() {
         from_io(io, peer, received)

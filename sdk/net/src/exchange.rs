@@ -64,8 +64,15 @@ pub(crate) async fn run(
         head.redirected_to = (hops > 0).then(|| exchange.url());
         let expected = expected_length(&head);
         exchange.tell(NetEvent::Headers(Box::new(head))).await?;
-        while let Some(pieces) = reply.next_pieces(expected).await? {
-            exchange.tell(NetEvent::Body(pieces)).await?;
+        loop {
+            match reply.next_pieces(expected).await {
+                Ok(Some(pieces)) => exchange.tell(NetEvent::Body(pieces)).await?,
+                Ok(None) => break,
+                Err(error) => {
+                    exchange.blame(&reply.lease.connection, &error);
+                    return Err(error);
+                }
+            }
         }
         exchange.keep(reply.lease);
         return Ok(());
@@ -97,23 +104,44 @@ impl Exchange<'_> {
         sent.map_err(|_| NetError::Cancelled)
     }
 
-    /// Gets an answer. A kept connection may have been closed by the other side just now: then, and only
-    /// then, the request is sent once more, on a fresh one.
+    /// Gets an answer. A kept connection may have been closed by the other side just now, or refuse the
+    /// request unread: then, and only then, the request is sent once more, on another one.
     async fn ask(&self) -> Result<Reply, NetError> {
         let lease = self.lease().await?;
-        let reused = lease.reused;
-        match self.send(lease).await {
-            Err(
-                NetError::Reset { .. }
-                | NetError::ClosedEarly { .. }
-                | NetError::QuicTimeout { .. }
-                | NetError::Unreachable { .. },
-            ) if reused => {
+        let again = lease.reused;
+        match self.answer(lease).await {
+            Err(failure) if again && failure.may_be_sent_again => {
                 tracing::debug!(edge = %self.origin, "a kept connection was dead, a fresh one is opened");
-                self.net.pool.forget(&self.origin);
-                self.send(self.lease().await?).await
+                let lease = self.lease().await?;
+                self.answer(lease).await.map_err(|failure| failure.error)
             }
-            result => result,
+            result => result.map_err(|failure| failure.error),
+        }
+    }
+
+    /// Sends the request and waits for the beginning of its answer. A connection that fails is not kept.
+    async fn answer(&self, mut lease: Lease) -> Result<Reply, Unanswered> {
+        match self.send(&mut lease.connection).await {
+            Ok((head, body)) => Ok(Reply::new(head, body, lease, self.net.phase_limit)),
+            Err(failure) => {
+                if failure.may_be_sent_again {
+                    self.net.pool.remove(&self.origin, &lease.connection);
+                }
+                self.blame(&lease.connection, &failure.error);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Remembers a QUIC connection that fell silent: the next one is better opened over TCP.
+    fn blame(&self, connection: &Connection, error: &NetError) {
+        let silent = matches!(
+            error,
+            NetError::QuicTimeout { .. } | NetError::Stalled { .. }
+        );
+        if silent && connection.protocol == Protocol::Http3 {
+            self.net.pool.remove(&self.origin, connection);
+            locked(&self.net.h3).silent(&self.origin, connection.network, Instant::now());
         }
     }
 
@@ -145,7 +173,11 @@ impl Exchange<'_> {
         }
 
         let addresses = self.resolve().await?;
-        let way = locked(&self.net.h3).way(&self.origin, self.usable_protocols(), Instant::now());
+        let (way, network) = {
+            let memory = locked(&self.net.h3);
+            let way = memory.way(&self.origin, self.usable_protocols(), Instant::now());
+            (way, memory.network())
+        };
         let Some(way) = way else {
             return Err(NetError::Unsupported {
                 detail: format!("{} with none but the allowed protocols", self.origin),
@@ -156,6 +188,7 @@ impl Exchange<'_> {
             addresses: &addresses,
             protocols: self.protocols,
             happy_eyeballs_delay: self.happy_eyeballs_delay,
+            network,
         };
         let connection = self.net.connect(&attempt, way).await?;
         if connection.protocol == Protocol::Http1 {
@@ -207,11 +240,7 @@ impl Exchange<'_> {
             origin: &self.origin,
             protocols: self.protocols,
             h3_first: locked(&self.net.h3).prefers(&self.origin, self.protocols, now),
-            addresses: if self.net.proxy.is_some() {
-                &[]
-            } else {
-                &self.addresses
-            },
+            addresses: self.given(),
         };
         let Some(connection) = self.net.pool.take(&wanted, now) else {
             return Ok(None);
@@ -244,21 +273,29 @@ impl Exchange<'_> {
         }
     }
 
+    /// Returns the addresses that are known without a look-up: those that the configuration fixes, else those
+    /// that came with the request. None through a proxy, which looks the name up itself.
+    fn given(&self) -> &[IpAddr] {
+        if self.net.proxy.is_some() {
+            return &[];
+        }
+        let fixed = self.net.names.fixed(&self.origin.host);
+        fixed.unwrap_or(&self.addresses)
+    }
+
     async fn resolve(&self) -> Result<Vec<IpAddr>, NetError> {
-        let host = match &self.net.proxy {
-            Some(proxy) => &proxy.host,
-            None => &self.origin.host,
-        };
-        let given = !self.addresses.is_empty()
-            && self.net.proxy.is_none()
-            && self.net.names.fixed(host).is_none();
-        let (addresses, from_cache) = if given {
-            (self.addresses.clone(), true)
-        } else {
+        let given = self.given();
+        let (addresses, from_cache) = if given.is_empty() {
+            let host = match &self.net.proxy {
+                Some(proxy) => &proxy.host,
+                None => &self.origin.host,
+            };
             let found = timeout(self.net.phase_limit, self.net.names.lookup(host)).await;
             let found =
                 found.unwrap_or_else(|_| Err(NetError::DnsTimeout { host: host.clone() }))?;
             (found.addresses, found.from_cache)
+        } else {
+            (given.to_vec(), true)
         };
         let addresses = in_turn(&addresses);
         self.tell(NetEvent::Resolved {
@@ -269,29 +306,40 @@ impl Exchange<'_> {
         Ok(addresses)
     }
 
-    async fn send(&self, mut lease: Lease) -> Result<Reply, NetError> {
-        let peer = lease.connection.peer;
+    async fn send(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<(http::response::Parts, Body), Unanswered> {
+        let peer = connection.peer;
         let limit = self.net.phase_limit;
-        let failed = |error: hyper::Error| classify::from_hyper(&error, peer, 0);
-        let alive = lease.connection.alive.clone();
-        let failed_h3 = |error: h3::error::StreamError| {
-            classify::from_h3(&error, alive.quic_closed().as_ref(), peer, 0)
+        let failed = |error: hyper::Error| {
+            let one_stream = classify::is_stream_reset(&error);
+            Unanswered::new(classify::from_hyper(&error, peer, 0), one_stream)
         };
-        let message = self.message(lease.connection.protocol)?;
-        let (parts, body) = match &mut lease.connection.sender {
+        let alive = connection.alive.clone();
+        let failed_h3 = |error: h3::error::StreamError| {
+            let closed = alive.quic_closed();
+            let one_stream = closed.is_none() && classify::is_h3_stream_reset(&error);
+            Unanswered::new(
+                classify::from_h3(&error, closed.as_ref(), peer, 0),
+                one_stream,
+            )
+        };
+        let message = self.message(connection.protocol)?;
+        match &mut connection.sender {
             Sender::Http1(sender) => {
                 within(limit, sender.ready()).await?.map_err(failed)?;
                 let answer = sender.send_request(message.map(|()| Empty::new()));
                 self.tell(NetEvent::RequestSent).await?;
                 let (parts, body) = within(limit, answer).await?.map_err(failed)?.into_parts();
-                (parts, Body::Hyper(body))
+                Ok((parts, Body::Hyper(body)))
             }
             Sender::Http2(sender) => {
                 within(limit, sender.ready()).await?.map_err(failed)?;
                 let answer = sender.send_request(message.map(|()| Empty::new()));
                 self.tell(NetEvent::RequestSent).await?;
                 let (parts, body) = within(limit, answer).await?.map_err(failed)?.into_parts();
-                (parts, Body::Hyper(body))
+                Ok((parts, Body::Hyper(body)))
             }
             Sender::Http3(sender) => {
                 let stream = within(limit, sender.send_request(message)).await?;
@@ -300,10 +348,9 @@ impl Exchange<'_> {
                 self.tell(NetEvent::RequestSent).await?;
                 let answer = within(limit, body.recv_response()).await?;
                 let (parts, ()) = answer.map_err(failed_h3)?.into_parts();
-                (parts, Body::Http3(body))
+                Ok((parts, Body::Http3(body)))
             }
-        };
-        Ok(Reply::new(parts, body, lease, limit))
+        }
     }
 
     fn message(&self, protocol: Protocol) -> Result<http::Request<()>, NetError> {
@@ -332,11 +379,10 @@ impl Exchange<'_> {
     }
 
     fn learn(&self, reply: &Reply) {
-        let announced = reply.headers.get(header::ALT_SVC);
-        if let Some(value) = announced.and_then(|value| value.to_str().ok())
+        if let Some(value) = headers::list(&reply.headers, &header::ALT_SVC)
             && self.origin.scheme == Scheme::Https
         {
-            locked(&self.net.h3).announce(&self.origin, value, Instant::now());
+            locked(&self.net.h3).announce(&self.origin, &value, Instant::now());
         }
     }
 
@@ -354,8 +400,10 @@ impl Exchange<'_> {
 
     fn redirect(&mut self, origin: Origin, path_and_query: String) {
         if origin != self.origin {
-            // Neither the addresses nor the credentials belong to the new host.
+            // Neither the addresses nor the credentials belong to the new host, and nobody promised that it
+            // speaks HTTP/3.
             self.addresses.clear();
+            self.protocols.h3_first = false;
             for name in [header::AUTHORIZATION, header::COOKIE] {
                 self.headers.remove(name);
             }
@@ -377,11 +425,50 @@ impl Exchange<'_> {
 
     /// Gives an HTTP/1.1 connection back; of the others the pool has a share already.
     fn keep(&self, lease: Lease) {
-        if lease.connection.protocol == Protocol::Http1 {
-            let now = Instant::now();
-            self.net
-                .pool
-                .put(&self.origin, &lease.ticket, lease.connection, now);
+        let Lease {
+            connection, ticket, ..
+        } = lease;
+        let now = Instant::now();
+        if connection.protocol == Protocol::Http3 {
+            locked(&self.net.h3).served(connection.network);
+        }
+        if connection.protocol == Protocol::Http1 {
+            self.net.pool.put(&self.origin, &ticket, connection, now);
+        } else {
+            self.net.pool.used(&self.origin, &connection, now);
+        }
+    }
+}
+
+/// Why a request got no answer.
+struct Unanswered {
+    error: NetError,
+    /// Its connection is dead, or refused it unread.
+    may_be_sent_again: bool,
+}
+
+impl Unanswered {
+    fn new(error: NetError, one_stream: bool) -> Self {
+        let broken = matches!(
+            error,
+            NetError::Reset { .. }
+                | NetError::ClosedEarly { .. }
+                | NetError::QuicTimeout { .. }
+                | NetError::Unreachable { .. }
+        );
+        Self {
+            error,
+            may_be_sent_again: broken && !one_stream,
+        }
+    }
+}
+
+impl From<NetError> for Unanswered {
+    /// Of what happens on this side: it would happen again.
+    fn from(error: NetError) -> Self {
+        Self {
+            error,
+            may_be_sent_again: false,
         }
     }
 }

@@ -29,10 +29,22 @@ pub(crate) enum Way {
 #[derive(Default)]
 pub(crate) struct H3Memory {
     announced: BTreeMap<Origin, (u16, Instant)>,
+    /// Origins that were silent, and until when TCP alone is used. The entry outlives that time: the next try
+    /// costs nothing, because both race from the start.
     blocked: BTreeMap<Origin, Instant>,
-    /// QUIC has got through on this network at least once.
+    /// QUIC has brought an answer on this network, and not been silent too often since.
     worked: bool,
+    /// Origins that were silent since the last answer over QUIC; no more than [`SILENCES_MAX`].
+    silences: Vec<Origin>,
+    network: Network,
 }
+
+/// Which network something was learnt on: what comes out later says nothing about the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Network(u64);
+
+/// As many origins silent in a row are no accident: the network is suspected although QUIC has worked before.
+const SILENCES_MAX: usize = 2;
 
 impl H3Memory {
     /// Returns the way for a new connection, or `None` if `protocols` leaves none.
@@ -56,14 +68,20 @@ impl H3Memory {
             return Some(Way::Tcp);
         }
         // One silent origin may be its own fault. As long as QUIC has not worked for any other, the
-        // network itself is suspected, and the next origins do not pay for finding out.
-        let suspected = !self.worked && self.blocked.values().any(|until| now < *until);
-        let head_start = if suspected {
+        // network itself is suspected, and the next origins do not pay for finding out. Nor does one pay
+        // twice.
+        let suspected = !self.worked && !self.silences.is_empty();
+        let head_start = if suspected || self.blocked.contains_key(origin) {
             Duration::ZERO
         } else {
             protocols.h3_head_start
         };
         Some(Way::Race { port, head_start })
+    }
+
+    /// Returns the network the machine is in now.
+    pub(crate) const fn network(&self) -> Network {
+        self.network
     }
 
     /// Whether HTTP/3 is to be preferred among kept connections.
@@ -72,17 +90,45 @@ impl H3Memory {
             .announced
             .get(origin)
             .is_some_and(|(_, until)| now < *until);
-        protocols.http3 && (protocols.h3_first || announced)
+        let blocked = self.blocked.get(origin).is_some_and(|until| now < *until);
+        protocols.http3 && (protocols.h3_first || announced) && !blocked
     }
 
     /// Notes that QUIC reached `origin`.
-    pub(crate) fn connected(&mut self, origin: &Origin) {
-        self.worked = true;
-        self.blocked.remove(origin);
+    pub(crate) fn connected(&mut self, origin: &Origin, network: Network) {
+        if network == self.network {
+            self.blocked.remove(origin);
+        }
     }
 
-    /// Notes that `origin` answered over TCP and not over QUIC.
-    pub(crate) fn silent(&mut self, origin: &Origin, now: Instant) {
+    /// Notes that an answer came over QUIC to its end. A handshake alone proves less: some networks let the
+    /// first packets through.
+    pub(crate) fn served(&mut self, network: Network) {
+        if network == self.network {
+            self.worked = true;
+            self.silences.clear();
+        }
+    }
+
+    /// Notes that `origin` did not answer over QUIC within the head start. It still may.
+    pub(crate) fn late(&mut self, origin: &Origin, network: Network) {
+        if network != self.network || self.silences.contains(origin) {
+            return;
+        }
+        if self.silences.len() < SILENCES_MAX {
+            self.silences.push(origin.clone());
+        }
+        if self.silences.len() >= SILENCES_MAX {
+            self.worked = false;
+        }
+    }
+
+    /// Notes that `origin` answered over TCP and not over QUIC, or that QUIC to it broke.
+    pub(crate) fn silent(&mut self, origin: &Origin, network: Network, now: Instant) {
+        if network != self.network {
+            return;
+        }
+        self.late(origin, network);
         make_room(&mut self.blocked, origin, |until| *until);
         self.blocked.insert(origin.clone(), now + BLOCKED_FOR);
     }
@@ -105,7 +151,9 @@ impl H3Memory {
     /// Forgets what another network taught; announcements hold everywhere.
     pub(crate) fn network_changed(&mut self) {
         self.blocked.clear();
+        self.silences.clear();
         self.worked = false;
+        self.network.0 += 1;
     }
 }
 
@@ -175,39 +223,89 @@ mod tests {
         Some(Way::Race { port, head_start })
     }
 
+    fn silent(memory: &mut H3Memory, port: u16, now: Instant) {
+        memory.silent(&origin(port), memory.network(), now);
+    }
+
     #[test]
-    fn a_blocked_network_costs_one_head_start_and_is_tried_again_later() {
+    fn a_blocked_network_costs_one_head_start_and_is_tried_again_for_nothing() {
         let t0 = Instant::now();
         let mut memory = H3Memory::default();
         let full = FIRST.h3_head_start;
         assert_eq!(memory.way(&origin(1), FIRST, t0), race(1, full));
-        memory.silent(&origin(1), t0);
+        silent(&mut memory, 1, t0);
         assert_eq!(memory.way(&origin(1), FIRST, t0), Some(Way::Tcp));
+        assert!(!memory.prefers(&origin(1), FIRST, t0));
         assert_eq!(memory.way(&origin(2), FIRST, t0), race(2, Duration::ZERO));
-        assert_eq!(
-            memory.way(&origin(1), FIRST, t0 + BLOCKED_FOR),
-            race(1, full)
-        );
+        let later = t0 + BLOCKED_FOR;
+        for port in [1, 2] {
+            assert_eq!(
+                memory.way(&origin(port), FIRST, later),
+                race(port, Duration::ZERO)
+            );
+        }
+        let network = memory.network();
+        memory.connected(&origin(1), network);
+        memory.served(network);
+        assert_eq!(memory.way(&origin(1), FIRST, later), race(1, full));
     }
 
     #[test]
-    fn one_silent_origin_is_its_own_fault_where_quic_works() {
+    fn an_elapsed_head_start_is_suspicious_by_itself() {
         let t0 = Instant::now();
         let mut memory = H3Memory::default();
-        memory.connected(&origin(2));
-        memory.silent(&origin(1), t0);
+        memory.late(&origin(1), memory.network());
+        for port in [1, 2] {
+            assert_eq!(
+                memory.way(&origin(port), FIRST, t0),
+                race(port, Duration::ZERO)
+            );
+        }
+    }
+
+    #[test]
+    fn one_silent_origin_is_its_own_fault_where_quic_works_and_two_are_not() {
+        let t0 = Instant::now();
+        let full = FIRST.h3_head_start;
+        let mut memory = H3Memory::default();
+        memory.served(memory.network());
+        silent(&mut memory, 1, t0);
+        silent(&mut memory, 1, t0);
         assert_eq!(memory.way(&origin(1), FIRST, t0), Some(Way::Tcp));
+        assert_eq!(memory.way(&origin(3), FIRST, t0), race(3, full));
+        // An answer in between, and they are not two in a row.
+        memory.served(memory.network());
+        silent(&mut memory, 2, t0);
+        assert_eq!(memory.way(&origin(3), FIRST, t0), race(3, full));
+        // A handshake is no answer.
+        memory.connected(&origin(3), memory.network());
+        silent(&mut memory, 3, t0);
+        assert_eq!(memory.way(&origin(4), FIRST, t0), race(4, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_comes_out_after_the_network_changed_is_not_held_against_the_new_one() {
+        let t0 = Instant::now();
+        let mut memory = H3Memory::default();
+        let old = memory.network();
+        memory.network_changed();
+        memory.silent(&origin(1), old, t0);
+        memory.late(&origin(1), old);
         assert_eq!(
-            memory.way(&origin(3), FIRST, t0),
-            race(3, FIRST.h3_head_start)
+            memory.way(&origin(1), FIRST, t0),
+            race(1, FIRST.h3_head_start)
         );
+        silent(&mut memory, 1, t0);
+        memory.served(old);
+        memory.connected(&origin(1), old);
+        assert_eq!(memory.way(&origin(1), FIRST, t0), Some(Way::Tcp));
     }
 
     #[test]
     fn another_network_starts_without_prejudice() {
         let t0 = Instant::now();
         let mut memory = H3Memory::default();
-        memory.silent(&origin(1), t0);
+        silent(&mut memory, 1, t0);
         memory.announce(&origin(4), "h3=\":444\"", t0);
         memory.network_changed();
         assert_eq!(

@@ -10,7 +10,8 @@
 //! - Dropping a [`RequestHandle`] frees what the request held: HTTP/1.1 closes its socket, HTTP/2 and
 //!   HTTP/3 reset their stream. [`Net::open`] counts what is left.
 //! - The only time limit is a backstop per phase ([`NetConfig::phase_limit`]); there is no retry but one:
-//!   a kept connection that turns out to be dead before it answered is replaced by a fresh one.
+//!   a kept connection that turns out to be dead before it answered, or that refuses the request unread, is
+//!   replaced by a fresh one.
 //! - Addresses come from the request, from `resolve` or from the system's name servers; never from a
 //!   public resolver that nobody chose.
 //! - No clock is read but tokio's, for round trips, expiry of names and what was learnt about UDP.

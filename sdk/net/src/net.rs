@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +21,7 @@ use crate::pool::Pool;
 use crate::request::{NetEvent, Origin, Request};
 use crate::tls::Tls;
 
-/// Events a request may be ahead of its reader. Few, because a body piece is up to 128 KiB and memory for
+/// Events a request may be ahead of its reader. Few, because one of the body is up to 192 KiB and memory for
 /// media is capped elsewhere; more than one, so that reading and writing overlap.
 const EVENTS_AHEAD: usize = 8;
 /// How long `close` waits for peers to be told. They find out by themselves.
@@ -137,17 +138,21 @@ impl Net {
     }
 
     /// Throws the kept connections of `origin` away, as after a stall. Requests on them go on until they
-    /// end or are cancelled; their connections are not used again.
+    /// end or are cancelled; their connections are not used again. If one spoke HTTP/3, the next one is
+    /// opened over TCP: networks there are that let QUIC begin and not go on.
     pub fn drop_edge(&self, origin: &Origin) {
-        self.inner.pool.forget(origin);
+        if let Some(network) = self.inner.pool.forget(origin) {
+            locked(&self.inner.h3).silent(origin, network, Instant::now());
+        }
     }
 
     /// Throws away what belonged to another network: kept connections, names, what was learnt about UDP.
     /// Requests in flight over QUIC move to the new network, others end when their connection does.
     pub fn network_changed(&self) {
+        // First: what is learnt from now on belongs to the new network.
+        locked(&self.inner.h3).network_changed();
         self.inner.pool.clear();
         self.inner.names.forget();
-        locked(&self.inner.h3).network_changed();
         self.inner.quic.rebind();
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::Instant;
 
 use crate::connect::Connection;
+use crate::h3_memory::Network;
 use crate::net::locked;
 use crate::request::{Origin, Protocol, Protocols};
 
@@ -57,8 +58,10 @@ struct State {
 struct Entry {
     ticket: Ticket,
     last_use: u64,
+    /// With the time since when it is idle.
     idle_http1: Vec<(Connection, Instant)>,
-    shared: Vec<Connection>,
+    /// With the time of the last use known.
+    shared: Vec<(Connection, Instant)>,
 }
 
 impl Pool {
@@ -70,36 +73,36 @@ impl Pool {
     /// Takes a kept connection: an idle one of HTTP/1.1, or a share of another.
     pub(crate) fn take(&self, wanted: &Wanted<'_>, now: Instant) -> Option<Connection> {
         let mut state = locked(&self.0);
+        let reaped = state.reap(now);
         let entry = state.entry(wanted.origin);
-        entry.shared.retain(Connection::is_open);
-        entry
-            .idle_http1
-            .retain(|(connection, since)| connection.is_open() && now < *since + IDLE_MAX);
         let fits = |connection: &Connection| {
             wanted.addresses.is_empty() || wanted.addresses.contains(&connection.peer.ip())
         };
-        let share = |protocol, allowed: bool| {
-            let mut shared = entry.shared.iter();
-            shared
-                .find(|c| allowed && c.protocol == protocol && fits(c))
-                .and_then(Connection::share)
+        let shared = &mut entry.shared;
+        let mut share = |protocol, allowed: bool| {
+            let mut shared = shared.iter_mut();
+            let (kept, used) =
+                shared.find(|(c, _)| allowed && c.protocol == protocol && fits(c))?;
+            *used = now;
+            kept.share()
         };
-        let http3 = || share(Protocol::Http3, wanted.protocols.http3);
-        let http2 = || share(Protocol::Http2, wanted.protocols.http2);
-        let shared = if wanted.h3_first {
-            http3().or_else(http2)
+        let taken = if wanted.h3_first {
+            share(Protocol::Http3, wanted.protocols.http3)
         } else {
-            http2()
+            None
         };
-        if shared.is_some() {
-            return shared;
-        }
+        let taken = taken.or_else(|| share(Protocol::Http2, wanted.protocols.http2));
         // The last one used is the least likely to have been closed.
-        let idle = entry.idle_http1.iter().rposition(|(c, _)| fits(c));
-        match idle {
-            Some(index) if wanted.protocols.http1 => Some(entry.idle_http1.remove(index).0),
-            Some(_) | None => share(Protocol::Http3, wanted.protocols.http3),
-        }
+        let idle = || {
+            let index = entry.idle_http1.iter().rposition(|(c, _)| fits(c))?;
+            let allowed = wanted.protocols.http1;
+            allowed.then(|| entry.idle_http1.remove(index).0)
+        };
+        let taken = taken.or_else(idle);
+        let taken = taken.or_else(|| share(Protocol::Http3, wanted.protocols.http3));
+        drop(state);
+        drop(reaped);
+        taken
     }
 
     /// Keeps a connection for others, unless its origin was forgotten since `ticket` was given.
@@ -111,24 +114,60 @@ impl Pool {
         now: Instant,
     ) {
         let mut state = locked(&self.0);
+        let mut replaced = state.reap(now);
+        let entry = state.origins.get_mut(origin);
+        let entry = entry.filter(|entry| entry.ticket.epoch == ticket.epoch);
+        if let Some(entry) = entry
+            && connection.is_open()
+        {
+            if connection.protocol == Protocol::Http1 {
+                entry.idle_http1.push((connection, now));
+                if entry.idle_http1.len() > HTTP1_MAX {
+                    replaced.push(entry.idle_http1.remove(0).0);
+                }
+            } else {
+                // One of each protocol; a newer one replaces it, and requests on the old one go on.
+                let protocol = connection.protocol;
+                replaced.extend(take_out(&mut entry.shared, |(kept, _)| {
+                    kept.protocol == protocol
+                }));
+                entry.shared.push((connection, now));
+            }
+        }
+        drop(state);
+        drop(replaced);
+    }
+
+    /// Notes that a request on a shared connection has ended.
+    pub(crate) fn used(&self, origin: &Origin, connection: &Connection, now: Instant) {
+        let mut state = locked(&self.0);
+        let reaped = state.reap(now);
+        let entry = state.origins.get_mut(origin);
+        let kept = entry.and_then(|entry| entry.shared.iter_mut().find(|(c, _)| c.is(connection)));
+        if let Some((_, used)) = kept {
+            *used = now;
+        }
+        drop(state);
+        drop(reaped);
+    }
+
+    /// Throws one dead connection away. HTTP/1.1 has it out of the pool while it is in use: there those that
+    /// were idle beside it go, because what closed it has most likely closed them.
+    pub(crate) fn remove(&self, origin: &Origin, dead: &Connection) {
+        let mut state = locked(&self.0);
         let Some(entry) = state.origins.get_mut(origin) else {
             return;
         };
-        if entry.ticket.epoch != ticket.epoch || !connection.is_open() {
-            return;
-        }
-        if connection.protocol == Protocol::Http1 {
-            entry.idle_http1.push((connection, now));
-            if entry.idle_http1.len() > HTTP1_MAX {
-                entry.idle_http1.remove(0);
-            }
+        let removed = if dead.protocol == Protocol::Http1 {
+            std::mem::take(&mut entry.idle_http1)
         } else {
-            // One of each protocol; a newer one replaces it, and requests on the old one go on.
             entry
                 .shared
-                .retain(|kept| kept.protocol != connection.protocol);
-            entry.shared.push(connection);
-        }
+                .extract_if(.., |(kept, _)| kept.is(dead))
+                .collect()
+        };
+        drop(state);
+        drop(removed);
     }
 
     /// Notes that `origin` answers in HTTP/1.1.
@@ -136,10 +175,15 @@ impl Pool {
         locked(&self.0).entry(origin).ticket.speaks_http1 = true;
     }
 
-    /// Throws the kept connections of `origin` away; those in use are not kept afterwards.
-    pub(crate) fn forget(&self, origin: &Origin) {
-        let entry = locked(&self.0).origins.remove(origin);
-        drop(entry); // after the lock is free: dropping connections wakes tasks
+    /// Throws the kept connections of `origin` away; those in use are not kept afterwards. Returns the network
+    /// of one that spoke HTTP/3, if there was one.
+    pub(crate) fn forget(&self, origin: &Origin) -> Option<Network> {
+        let entry = locked(&self.0).origins.remove(origin)?;
+        // The lock is free: dropping connections wakes tasks.
+        let mut shared = entry.shared.iter().map(|(connection, _)| connection);
+        shared
+            .find(|connection| connection.protocol == Protocol::Http3 && connection.is_open())
+            .map(|connection| connection.network)
     }
 
     /// Throws all kept connections away.
@@ -150,6 +194,23 @@ impl Pool {
 }
 
 impl State {
+    /// Takes out what is closed or has been idle for too long, of all origins: one that is not asked any more
+    /// would keep its connections otherwise. To be dropped when the lock is free.
+    fn reap(&mut self, now: Instant) -> Vec<Connection> {
+        let mut reaped = Vec::new();
+        for entry in self.origins.values_mut() {
+            let gone = |connection: &Connection, since: Instant| {
+                !connection.is_open() || connection.is_unshared() && now >= since + IDLE_MAX
+            };
+            for kept in [&mut entry.idle_http1, &mut entry.shared] {
+                reaped.extend(take_out(kept, |(connection, since)| {
+                    gone(connection, *since)
+                }));
+            }
+        }
+        reaped
+    }
+
     fn entry(&mut self, origin: &Origin) -> &mut Entry {
         self.uses += 1;
         if self.origins.len() >= ORIGINS_MAX && !self.origins.contains_key(origin) {
@@ -176,4 +237,13 @@ impl State {
         entry.last_use = self.uses;
         entry
     }
+}
+
+fn take_out(
+    kept: &mut Vec<(Connection, Instant)>,
+    wanted: impl Fn(&(Connection, Instant)) -> bool,
+) -> Vec<Connection> {
+    kept.extract_if(.., |kept| wanted(kept))
+        .map(|(connection, _)| connection)
+        .collect()
 }

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::error::NetError;
-use crate::h3_memory::Way;
+use crate::h3_memory::{Network, Way};
 use crate::net::{Inner, locked};
 use crate::request::{Origin, Protocol, Protocols};
 
@@ -30,6 +30,8 @@ const HEADER_BYTES_MAX: u32 = 64 * 1024;
 const STREAM_WINDOW: u32 = 8 * 1024 * 1024;
 /// What a connection may have in flight: two streams.
 const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW;
+/// The least time between two addresses tried (RFC 8305 §5).
+const TURNS_MIN: Duration = Duration::from_millis(10);
 /// How long QUIC may still take when TCP has failed. It had the head start and TCP's round trip already.
 const QUIC_GRACE: Duration = Duration::from_millis(100);
 
@@ -41,6 +43,8 @@ pub(crate) struct Connection {
     pub(crate) rtt: Option<Duration>,
     pub(crate) sender: Sender,
     pub(crate) alive: Arc<Alive>,
+    /// The network it was opened on.
+    pub(crate) network: Network,
 }
 
 /// How requests enter a connection.
@@ -79,7 +83,18 @@ impl Connection {
             rtt: self.rtt,
             sender,
             alive: self.alive.clone(),
+            network: self.network,
         })
+    }
+
+    /// Whether the other is a share of the same connection.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.alive, &other.alive)
+    }
+
+    /// Whether nobody else has a share.
+    pub(crate) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.alive) == 1
     }
 
     /// Whether the other side has not closed it, as far as is known.
@@ -105,12 +120,14 @@ impl Alive {
 }
 
 /// What a connection is opened for.
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) origin: &'a Origin,
     /// Addresses of the origin, or of the proxy.
     pub(crate) addresses: &'a [IpAddr],
     pub(crate) protocols: Protocols,
     pub(crate) happy_eyeballs_delay: Duration,
+    pub(crate) network: Network,
 }
 
 impl Inner {
@@ -124,8 +141,7 @@ impl Inner {
             Way::Tcp => self.connect_tcp(attempt).await,
             Way::Quic { port } => {
                 let connection = self.connect_quic(attempt, port).await?;
-                locked(&self.h3).connected(attempt.origin);
-                Ok(connection)
+                Ok(self.quic_won(attempt, connection))
             }
             Way::Race { port, head_start } => self.race(attempt, port, head_start).await,
         }
@@ -137,12 +153,25 @@ impl Inner {
         port: u16,
         head_start: Duration,
     ) -> Result<Connection, NetError> {
+        // After the head start the addresses of TCP take turns quickly: one wait is enough.
+        let hurried = Attempt {
+            happy_eyeballs_delay: attempt
+                .happy_eyeballs_delay
+                .saturating_sub(head_start)
+                .max(TURNS_MIN.min(attempt.happy_eyeballs_delay)),
+            ..*attempt
+        };
         let mut quic = std::pin::pin!(self.connect_quic(attempt, port));
-        let mut tcp = std::pin::pin!(self.connect_tcp(attempt));
+        let mut tcp = std::pin::pin!(self.connect_tcp(&hurried));
         let first = if head_start.is_zero() {
             None
         } else {
-            timeout(head_start, &mut quic).await.ok()
+            let first = timeout(head_start, &mut quic).await.ok();
+            if first.is_none() {
+                // Said now, because whoever asked may not wait until TCP is there.
+                locked(&self.h3).late(attempt.origin, attempt.network);
+            }
+            first
         };
         let outcome = match first {
             Some(Ok(connection)) => return Ok(self.quic_won(attempt, connection)),
@@ -165,7 +194,7 @@ impl Inner {
                 // Without a head start TCP may be first by chance, which says nothing about UDP.
                 if quic_failed || !head_start.is_zero() {
                     tracing::debug!(edge = %attempt.origin, "no answer over QUIC, TCP is used");
-                    locked(&self.h3).silent(attempt.origin, Instant::now());
+                    locked(&self.h3).silent(attempt.origin, attempt.network, Instant::now());
                 }
                 Ok(connection)
             }
@@ -178,7 +207,7 @@ impl Inner {
     }
 
     fn quic_won(&self, attempt: &Attempt<'_>, connection: Connection) -> Connection {
-        locked(&self.h3).connected(attempt.origin);
+        locked(&self.h3).connected(attempt.origin, attempt.network);
         connection
     }
 }

@@ -180,6 +180,7 @@ impl Inner {
             rtt: Some(quic.rtt()),
             sender: Sender::Http3(sender),
             alive: Arc::new(alive),
+            network: attempt.network,
         })
     }
 }

@@ -77,6 +77,7 @@ impl Inner {
             rtt: Some(rtt),
             sender,
             alive,
+            network: attempt.network,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
-use nearcast_net::{DnsConfig, DnsProblem, Net, NetConfig, NetError, Request};
+use nearcast_net::{DnsConfig, DnsProblem, Net, NetConfig, NetError, Protocol, Request};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -331,5 +331,8 @@ async fn a_fixed_address_beats_the_grant() {
     let net = Net::new(config).unwrap();
     let mut request = get(&format!("http://edge.test:{}/object", server.port));
     request.addresses = vec!["127.0.0.9".parse().unwrap()];
-    assert_eq!(fetch(&net, request).await.code(), "ok");
+    assert_eq!(fetch(&net, request.clone()).await.code(), "ok");
+    let second = fetch(&net, request).await;
+    assert_eq!(second.connected, [(false, Protocol::Http1)]);
+    assert_eq!(server.connections(), 1, "and its connection is kept");
 }

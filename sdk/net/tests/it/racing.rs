@@ -1,11 +1,13 @@
 //! QUIC against TCP, one address against another, and what is learnt from it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nearcast_net::{Net, Origin, Protocol, Protocols, Request};
-use tokio::time::Instant;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
 
-use crate::client::{config, fetch, get, net, settles};
+use crate::client::{PATIENCE, config, fetch, get, net, settles};
 use crate::server::{Server, Setup, Udp, serve};
 
 const FIRST: Protocols = Protocols {
@@ -104,6 +106,55 @@ async fn another_network_is_tried_with_udp_again() {
 }
 
 #[tokio::test]
+async fn a_head_start_without_an_answer_teaches_although_tcp_fails() {
+    let dead = serve(Setup {
+        no_tcp: true,
+        ..BLOCKED
+    })
+    .await;
+    let other = serve(BLOCKED).await;
+    let net = net(&other);
+    let outcome = fetch(&net, ask(&dead, FIRST)).await;
+    assert_eq!(outcome.code(), "net.connect_refused");
+    let unbearable = Protocols {
+        h3_head_start: PATIENCE * 2,
+        ..FIRST
+    };
+    let outcome = fetch(&net, ask(&other, unbearable)).await;
+    assert_eq!(outcome.connected, [(true, Protocol::Http2)]);
+}
+
+#[tokio::test]
+async fn quic_that_broke_after_its_handshake_is_followed_by_tcp() {
+    let server = serve(Setup::ALL).await;
+    let net = net(&server);
+    let patient = Protocols {
+        h3_head_start: PATIENCE,
+        ..FIRST
+    };
+    let first = fetch(&net, ask(&server, patient)).await;
+    assert_eq!(first.connected, [(true, Protocol::Http3)]);
+    drop_edge(&net, &server);
+    for cold in [true, false] {
+        let next = fetch(&net, ask(&server, patient)).await;
+        assert_eq!(next.connected, [(cold, Protocol::Http2)]);
+    }
+
+    // The backstop says it too.
+    let server = serve(Setup::ALL).await;
+    let mut config = config(&server);
+    config.phase_limit = Duration::from_secs(2);
+    let net = Net::new(config).unwrap();
+    let mut silent = ask(&server, patient);
+    silent.path_and_query = "/silent".to_owned();
+    let stalled = fetch(&net, silent).await;
+    assert_eq!(stalled.connected, [(true, Protocol::Http3)]);
+    assert_eq!(stalled.code(), "net.stalled");
+    let next = fetch(&net, ask(&server, patient)).await;
+    assert_eq!(next.connected, [(true, Protocol::Http2)]);
+}
+
+#[tokio::test]
 async fn an_announcement_brings_http3_on_the_next_connection() {
     let server = serve(Setup::ALL).await;
     let net = net(&server);
@@ -168,5 +219,33 @@ async fn a_dead_address_beside_a_living_one_is_passed_over() {
         request.addresses = vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
         let outcome = fetch(&net(&server), request).await;
         assert_eq!(outcome.code(), "ok");
+    }
+}
+
+/// Listens and is full: what comes further gets no answer from the system.
+async fn silent(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(queued) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        queue.push(queued.unwrap());
+    }
+    (listener, queue)
+}
+
+#[tokio::test]
+async fn a_silent_address_before_a_living_one_costs_one_delay() {
+    for setup in [Setup::PLAIN, Setup::TLS2] {
+        let server = serve(setup).await;
+        let full: IpAddr = "127.0.0.2".parse().unwrap();
+        let _full = silent(SocketAddr::new(full, server.port)).await;
+        let mut request = get(&server.url("/object"));
+        request.addresses = vec![full, "127.0.0.1".parse().unwrap()];
+        request.happy_eyeballs_delay = Duration::from_millis(100);
+        let begun = Instant::now();
+        let outcome = fetch(&net(&server), request).await;
+        assert_eq!(outcome.code(), "ok", "{outcome:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(100));
     }
 }

@@ -1,14 +1,17 @@
 //! Kept connections: used again, shared, thrown away, replaced when dead.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nearcast_net::{Net, NetEvent, Origin, Protocol, Protocols, Request};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-use crate::client::{PATIENCE, fetch, finish, get, net, next, next_body, settles};
+use crate::certificates::{Certificate, identity};
+use crate::client::{PATIENCE, config, fetch, finish, get, net, next, next_body, settles};
 use crate::protocols::each_protocol;
-use crate::raw::{raw, read_head, reply};
+use crate::raw::{Raw, raw, read_head, reply};
 use crate::server::{Server, Setup, serve};
 
 fn ask(server: &Server, path: &str, protocols: Protocols) -> Request {
@@ -97,6 +100,11 @@ async fn another_network_gets_new_connections_and_quic_moves_along() {
         let net = net(&server);
         let (handle, mut events) = net.start(ask(&server, "/endless", protocols));
         next_body(&mut events).await;
+        let seen_from = || {
+            let quic = server.seen.quic.lock().unwrap();
+            quic.first().map(quinn::Connection::remote_address)
+        };
+        let before = seen_from();
         net.network_changed();
         let fresh = fetch(&net, ask(&server, "/object", protocols)).await;
         assert_eq!(fresh.connected, [(true, protocol)]);
@@ -104,6 +112,9 @@ async fn another_network_gets_new_connections_and_quic_moves_along() {
         let mut moved = 0;
         while moved < 12_000_000 {
             moved += next_body(&mut events).await;
+        }
+        if protocol == Protocol::Http3 {
+            assert_ne!(seen_from(), before, "it left its old socket");
         }
         drop(handle);
     }
@@ -119,6 +130,78 @@ async fn only_granted_addresses_are_reused() {
     let outcome = fetch(&net, elsewhere).await;
     // Nobody listens there; the kept connection to 127.0.0.1 is not taken for it.
     assert_eq!(outcome.code(), "net.connect_refused");
+}
+
+/// A server of HTTP/2 whose second stream on each connection is reset with `reason`.
+async fn resetting(reason: h2::Reason) -> (Net, Raw) {
+    let identity = identity(Certificate::Good);
+    let mut tls = identity.tls;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let server = raw(move |_, socket| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream = acceptor.accept(socket).await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut number = 0;
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                number += 1;
+                if number == 2 {
+                    respond.send_reset(reason);
+                } else {
+                    let answer = http::Response::new(());
+                    respond.send_response(answer, true).unwrap();
+                }
+            }
+        }
+    })
+    .await;
+    let mut config = crate::client::offline();
+    config.extra_root_ca_pem = vec![identity.ca_pem];
+    (Net::new(config).unwrap(), server)
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_is_no_dead_connection() {
+    let (net, server) = resetting(h2::Reason::INTERNAL_ERROR).await;
+    let url = server.url().replace("http:", "https:");
+    assert_eq!(fetch(&net, get(&url)).await.code(), "ok");
+    let reset = fetch(&net, get(&url)).await;
+    assert_eq!((reset.code(), reset.sent), ("net.reset", 1));
+    let third = fetch(&net, get(&url)).await;
+    assert_eq!(third.connected, [(false, Protocol::Http2)]);
+    assert_eq!((third.code(), server.accepted()), ("ok", 1));
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_unread_is_sent_on_another_connection() {
+    let (net, server) = resetting(h2::Reason::REFUSED_STREAM).await;
+    let url = server.url().replace("http:", "https:");
+    assert_eq!(fetch(&net, get(&url)).await.code(), "ok");
+    let second = fetch(&net, get(&url)).await;
+    let protocol = Protocol::Http2;
+    assert_eq!(second.connected, [(false, protocol), (true, protocol)]);
+    assert_eq!((second.code(), server.accepted()), ("ok", 2));
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_when_any_is_used() {
+    let idle = [serve(Setup::PLAIN).await, serve(Setup::TLS2).await];
+    let other = serve(Setup::PLAIN).await;
+    let mut trusting = config(&idle[1]);
+    trusting.dns = crate::client::offline().dns;
+    let net = Net::new(trusting).unwrap();
+    for server in &idle {
+        let outcome = fetch(&net, ask(server, "/whole", Protocols::ALL)).await;
+        assert_eq!(outcome.code(), "ok");
+    }
+    settles(&net, 0, 2).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(56)).await;
+    tokio::time::resume();
+    let outcome = fetch(&net, ask(&other, "/whole", Protocols::ALL)).await;
+    assert_eq!(outcome.code(), "ok");
+    settles(&net, 0, 1).await;
 }
 
 const KEPT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

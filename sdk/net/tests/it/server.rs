@@ -74,6 +74,8 @@ pub(crate) struct Seen {
     pub(crate) requests: Mutex<Vec<(Version, HeaderMap)>>,
     /// TCP and QUIC connections accepted.
     pub(crate) connections: AtomicUsize,
+    /// The QUIC connections among them.
+    pub(crate) quic: Mutex<Vec<quinn::Connection>>,
     /// Bytes of endless bodies made.
     pub(crate) made: AtomicU64,
     /// `/gate` answers only with a permit from here.
@@ -240,6 +242,7 @@ async fn serve_quic(endpoint: quinn::Endpoint, site: Site) {
                 return;
             };
             site.seen.connections.fetch_add(1, Ordering::SeqCst);
+            site.seen.quic.lock().unwrap().push(connection.clone());
             let h3 = h3::server::Connection::new(h3_quinn::Connection::new(connection));
             let Ok(mut h3) = h3.await else { return };
             let mut streams = JoinSet::new();
