@@ -66,6 +66,9 @@ async fn a_request_without_an_answer_is_cancelled_and_others_go_on() {
             request.protocols = protocols;
             request
         };
+        let (beside, gate) = net.start(ask("/gate"));
+        let crowd = timeout(PATIENCE, server.seen.gate.crowd(1)).await;
+        crowd.expect("the other request arrives");
         let (handle, mut events) = net.start(ask("/silent"));
         crate::client::next(&mut events, |event| {
             matches!(event, NetEvent::RequestSent).then_some(())
@@ -74,8 +77,15 @@ async fn a_request_without_an_answer_is_cancelled_and_others_go_on() {
         handle.cancel();
         let end = events.recv().await;
         assert_eq!(end, Some(NetEvent::Ended(Err(NetError::Cancelled))));
+        assert_eq!(net.open().requests, 1);
+        server.seen.gate.permits.add_permits(1);
+        let passed = finish(beside, gate).await;
+        assert_eq!(passed.code(), "ok", "{protocol:?}");
+        assert_eq!(passed.body, b"passed");
+        let shared = usize::from(protocol == Protocol::Http1) + 1;
+        assert_eq!(server.connections(), shared, "{protocol:?}");
         let other = fetch(&net, ask("/object")).await;
-        assert_eq!(other.code(), "ok", "{protocol:?}");
+        assert_eq!(other.connected, [(false, protocol)]);
         settles(&net, 0, 1).await;
     }
 }
