@@ -109,10 +109,12 @@ impl BitRate {
         self.0
     }
 
-    /// Returns the amount that passes in `span`.
+    /// Returns the amount that passes in `span`; saturates.
     #[must_use]
     pub fn bytes_in(self, span: Duration) -> ByteCount {
-        let bytes = u128::from(self.0) * span.as_nanos() / (BITS_PER_BYTE * 1_000_000_000);
+        // The product of the greatest of both does not fit.
+        let bits = u128::from(self.0).saturating_mul(span.as_nanos()) / 1_000_000_000;
+        let bytes = bits / BITS_PER_BYTE;
         ByteCount(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 
@@ -236,6 +238,17 @@ mod tests {
     fn nothing_divides_by_zero() {
         assert_eq!(ByteCount::new(1).rate_over(Duration::ZERO), None);
         assert_eq!(BitRate::ZERO.time_for(ByteCount::new(1)), None);
+    }
+
+    #[test]
+    fn what_is_beyond_all_numbers_saturates() {
+        let most = ByteCount::new(u64::MAX);
+        let rate = BitRate::from_bps(u64::MAX);
+        assert_eq!(rate.bytes_in(Duration::MAX), most);
+        assert_eq!(rate.bytes_in(Duration::from_secs(u64::MAX)), most);
+        assert_eq!(most.rate_over(Duration::from_nanos(1)), Some(rate));
+        let slowest = BitRate::from_bps(1).time_for(most);
+        assert_eq!(slowest, Some(Duration::from_nanos(u64::MAX)));
     }
 
     #[test]
