@@ -119,12 +119,13 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the request and waits for the beginning of its answer. A connection that fails is not kept.
+    /// Sends the request and waits for the beginning of its answer. A kept connection that fails is kept no
+    /// longer.
     async fn answer(&self, mut lease: Lease) -> Result<Reply, Unanswered> {
         match self.send(&mut lease.connection).await {
             Ok((head, body)) => Ok(Reply::new(head, body, lease, self.net.phase_limit)),
             Err(failure) => {
-                if failure.may_be_sent_again {
+                if failure.may_be_sent_again && lease.reused {
                     self.net.pool.remove(&self.origin, &lease.connection);
                 }
                 self.blame(&lease.connection, &failure.error);
