@@ -447,13 +447,16 @@ impl Run {
             .ok_or_else(out_of_range)?;
         // Nominal times count from the start of the period, whatever the media's own times are.
         let clock = TickClock::new(timescale, 0, self.span.start)?;
-        let within = self
-            .span
-            .duration
-            .map(|duration| count_within(duration, step, timescale));
-        let count = match (within, self.count_max) {
-            (Some(within), Some(most)) => within.min(most),
-            (Some(count), None) | (None, Some(count)) => count,
+        let within = |tail| {
+            let period = self.span.duration?;
+            Some(count_within(period, tail, step, timescale))
+        };
+        // What is listed or numbered is there: only where nothing else tells is the last one guessed at.
+        let count = match (self.count_max, within(Duration::ZERO)) {
+            // One more than the nominal duration leaves room for; the loop looks at it.
+            (Some(told), Some(within)) => told.min(within.saturating_add(1)),
+            (Some(told), None) => told,
+            (None, Some(_)) => within(TAIL).unwrap_or(1),
             (None, None) => {
                 return Err(ManifestError::missing("MPD", "mediaPresentationDuration"));
             }
@@ -473,12 +476,23 @@ impl Run {
         };
         let mut arguments = Vec::new();
         let count = segments.reserve(count)?;
+        let mut previous = None;
         for position in 0..u64::try_from(count).unwrap_or(u64::MAX) {
-            let (start, end) = (at(position)?, at(position + 1)?.min(period_end));
-            if start >= period_end {
-                break;
-            }
-            segments.push(start, end, None)?;
+            let (nominal, end) = (at(position)?, at(position + 1)?);
+            let start = if nominal < period_end {
+                nominal
+            } else {
+                // Real segments differ from the nominal duration by up to half of it: one that is told of
+                // and may begin before the end has a place in the period.
+                let half = end.since(nominal) / 2;
+                let begins_within = nominal.since(period_end) < half;
+                match previous.filter(|_| self.count_max.is_some() && begins_within) {
+                    Some(previous) => middle(previous, period_end),
+                    None => break,
+                }
+            };
+            segments.push(start, end.min(period_end), None)?;
+            previous = Some(start);
             arguments.push(Arguments {
                 number: self.first_number.saturating_add(position),
                 // Checked above: the product fits.
@@ -506,10 +520,14 @@ impl Run {
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// Returns how many segments of `step` ticks a period has, at least one.
-fn count_within(period: Duration, step: u64, timescale: u64) -> u64 {
+fn middle(one: MediaTime, other: MediaTime) -> MediaTime {
+    MediaTime::from_micros(i64::midpoint(one.as_micros(), other.as_micros()))
+}
+
+/// Returns how many segments of `step` ticks a period without its `tail` has, at least one.
+fn count_within(period: Duration, tail: Duration, step: u64, timescale: u64) -> u64 {
     let ticks = period
-        .saturating_sub(TAIL)
+        .saturating_sub(tail)
         .as_nanos()
         .saturating_mul(u128::from(timescale));
     let count = ticks.div_ceil(u128::from(step).saturating_mul(NANOS_PER_SECOND));

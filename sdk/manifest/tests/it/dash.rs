@@ -169,6 +169,40 @@ fn end_number_ends_the_list() {
 }
 
 #[test]
+fn every_segment_that_is_told_of_is_kept() {
+    let told = |period: &str, count: usize, list: bool| {
+        let segments = if list {
+            let urls = r#"<SegmentURL media="s"/>"#.repeat(count);
+            format!(r#"<SegmentList duration="4">{urls}</SegmentList>"#)
+        } else {
+            format!(r#"<SegmentTemplate media="$Number$" duration="4" endNumber="{count}"/>"#)
+        };
+        let manifest = mpd_with(
+            &format!(r#"mediaPresentationDuration="{period}""#),
+            &format!(
+                r#"<Period><AdaptationSet mimeType="video/mp4"><Representation id="v" bandwidth="1">
+                {segments}</Representation></AdaptationSet></Period>"#
+            ),
+        )
+        .unwrap();
+        times(&manifest, key(0, 0, 0))
+    };
+    for list in [true, false] {
+        // The last one is a frame or two long.
+        let times = told("PT8.05S", 3, list);
+        assert_eq!(times.last(), Some(&(8_000_000, 50_000)));
+        // The others were shorter than they are said to be.
+        let times = told("PT7.9S", 3, list);
+        assert_eq!(times.len(), 3);
+        assert_eq!(times[1..], [(4_000_000, 1_950_000), (5_950_000, 1_950_000)]);
+        // This one begins behind the end.
+        assert_eq!(told("PT5S", 3, list).len(), 2);
+        assert_eq!(told("PT5S", 1000, list).len(), 2);
+        assert_eq!(told("PT20S", 3, list).len(), 3);
+    }
+}
+
+#[test]
 fn templates_are_inherited_attribute_by_attribute() {
     let manifest = mpd_with(
         r#"mediaPresentationDuration="PT10S""#,
