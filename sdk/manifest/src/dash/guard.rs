@@ -1,6 +1,9 @@
 //! What must hold before an MPD is handed to its parser: bounded depth and width, no entities of its own, no
 //! remote elements, and no number that the parser would overflow on.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
@@ -32,12 +35,14 @@ const DURATIONS: [&str; 11] = [
     "maxSubsegmentDuration",
 ];
 
-/// Checks the text of an MPD.
-pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
+/// Checks the text of an MPD, and reads out of it what the parser drops.
+pub(crate) fn check(text: &str) -> Result<ListOffsets, ManifestError> {
     let mut reader = Reader::from_str(text);
     let mut depth = 0_usize;
     let mut elements = Elements::default();
     let mut ended = false;
+    let mut place = Place::default();
+    let mut offsets = ListOffsets::default();
     loop {
         let event = reader
             .read_event()
@@ -45,6 +50,8 @@ pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
         match event {
             Event::Start(element) => {
                 check_element(&element, &mut elements, depth, ended)?;
+                place.enter(depth, element.local_name().as_ref());
+                offsets.take(&element, place)?;
                 depth += 1;
                 if depth > XML_DEPTH_MAX {
                     return Err(ManifestError::TooLarge {
@@ -55,6 +62,8 @@ pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
             }
             Event::Empty(element) => {
                 check_element(&element, &mut elements, depth, ended)?;
+                place.enter(depth, element.local_name().as_ref());
+                offsets.take(&element, place)?;
                 ended |= depth == 0;
             }
             Event::End(_) => {
@@ -93,7 +102,84 @@ pub(crate) fn check(text: &str) -> Result<(), ManifestError> {
     if depth > 0 || elements.others == 0 {
         return Err(ManifestError::malformed("the document is cut off"));
     }
-    Ok(())
+    Ok(offsets)
+}
+
+/// `SegmentList@presentationTimeOffset`, which the parser does not know, by the number of the period, of the
+/// adaptation set in it and of the representation in that, each from 1; 0 where the list stands further out.
+#[derive(Debug, Default)]
+pub(crate) struct ListOffsets(BTreeMap<[usize; 3], u64>);
+
+impl ListOffsets {
+    /// Returns the offset that holds for a representation: that of the innermost list which has one. Numbers
+    /// count from 0.
+    pub(crate) fn of(&self, period: usize, set: usize, representation: usize) -> u64 {
+        let (period, set, representation) = (period + 1, set + 1, representation + 1);
+        let levels = [
+            [period, set, representation],
+            [period, set, 0],
+            [period, 0, 0],
+        ];
+        let mut found = levels.iter().filter_map(|level| self.0.get(level));
+        found.next().copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, element: &BytesStart<'_>, place: Place) -> Result<(), ManifestError> {
+        if element.local_name().as_ref() != "SegmentList" || !place.is_known() {
+            return Ok(());
+        }
+        for attribute in element.attributes().with_checks(false).flatten() {
+            if attribute.key.local_name().as_ref() != "presentationTimeOffset" {
+                continue;
+            }
+            let value = attribute.normalized_value(XmlVersion::default()).ok();
+            let offset = value.and_then(|value| value.trim().parse().ok());
+            let offset = offset.ok_or_else(|| {
+                ManifestError::malformed("SegmentList@presentationTimeOffset is no number of ticks")
+            })?;
+            self.0.insert(place.numbers, offset);
+        }
+        Ok(())
+    }
+}
+
+/// Where in the document an element stands.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// Periods so far, adaptation sets of the last one, representations of the last one of those.
+    numbers: [usize; 3],
+    /// How many elements around the present one are of these kinds, from the root.
+    known: usize,
+    depth: usize,
+}
+
+impl Place {
+    /// Goes on to an element with `depth` elements around it.
+    fn enter(&mut self, depth: usize, name: &str) {
+        const NAMES: [&str; 4] = ["MPD", "Period", "AdaptationSet", "Representation"];
+        self.depth = depth;
+        self.known = self.known.min(depth);
+        if self.known < depth || NAMES.get(depth) != Some(&name) {
+            return;
+        }
+        self.known = depth + 1;
+        // The root is not numbered.
+        let Some(level) = depth.checked_sub(1) else {
+            return;
+        };
+        for (number, place) in self.numbers.iter_mut().enumerate() {
+            match number.cmp(&level) {
+                Ordering::Less => {}
+                Ordering::Equal => *place += 1,
+                Ordering::Greater => *place = 0,
+            }
+        }
+    }
+
+    /// Whether the element stands directly in a period, an adaptation set or a representation.
+    const fn is_known(self) -> bool {
+        self.depth > 1 && self.known == self.depth
+    }
 }
 
 fn is_html(doctype: &str) -> bool {
@@ -182,10 +268,6 @@ fn check_element(
         }
         if DURATIONS.contains(&key) && overflows(&value) {
             return Err(wrong(&format_args!("@{key} is too long a time")));
-        }
-        // The parser drops it, and every segment would be placed wrongly.
-        if name == "SegmentList" && key == "presentationTimeOffset" && &*value != "0" {
-            return Err(ManifestError::feature("SegmentList@presentationTimeOffset"));
         }
     }
     Ok(())

@@ -57,6 +57,8 @@ pub(crate) struct Levels<'a> {
     pub(crate) period: &'a dash::Period,
     pub(crate) set: &'a dash::AdaptationSet,
     pub(crate) representation: &'a dash::Representation,
+    /// `SegmentList@presentationTimeOffset`, in ticks.
+    pub(crate) list_offset: u64,
 }
 
 /// One kind of element as inherited: attributes of an inner level come before those of an outer one.
@@ -79,6 +81,7 @@ pub(crate) fn index(
         period,
         set,
         representation,
+        list_offset,
     } = levels;
     let templates = Inherited([
         representation.SegmentTemplate.as_ref(),
@@ -101,7 +104,7 @@ pub(crate) fn index(
             return by_template(templates, site, budget);
         }
         if lists.0.get(level).is_some_and(Option::is_some) {
-            return by_list(lists, site, budget);
+            return by_list(lists, list_offset, site, budget);
         }
         if bases.0.get(level).is_some_and(Option::is_some) {
             return by_sidx(bases, site, budget);
@@ -206,17 +209,18 @@ fn by_template(
 
 fn by_list(
     element: Inherited<'_, dash::SegmentList>,
+    zero: u64,
     site: Site<'_>,
     budget: &mut Budget,
 ) -> Result<Indexed, ManifestError> {
     let timescale = element.get(|level| level.timescale).unwrap_or(1);
-    let clock = TickClock::new(timescale, 0, site.span.start)?;
+    let clock = TickClock::new(timescale, zero, site.span.start)?;
     let urls = element
         .get(|level| Some(&level.segment_urls).filter(|urls| !urls.is_empty()))
         .ok_or_else(|| ManifestError::missing("SegmentList", "SegmentURL"))?;
     let run = Run {
         clock,
-        zero: 0,
+        zero,
         span: site.span,
         first_number: 0,
         count_max: Some(u64::try_from(urls.len()).unwrap_or(u64::MAX)),

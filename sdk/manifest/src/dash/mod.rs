@@ -22,7 +22,7 @@ use index::Span;
 
 /// Reads the text of an MPD.
 pub(crate) fn parse(text: &str, address: &Base) -> Result<Manifest, ManifestError> {
-    guard::check(text)?;
+    let list_offsets = guard::check(text)?;
     let mpd =
         dash::parse(text).map_err(|error| ManifestError::malformed(clip(&error.to_string())))?;
     match mpd.mpdtype.as_deref() {
@@ -45,12 +45,18 @@ pub(crate) fn parse(text: &str, address: &Base) -> Result<Manifest, ManifestErro
     let mut locations = Locations::new(address);
     let mut refused = Vec::new();
     let mut periods = Vec::new();
-    for (period, span) in mpd.periods.iter().zip(spans(&mpd)?) {
+    for ((position, period), span) in mpd.periods.iter().enumerate().zip(spans(&mpd)?) {
         if span.duration == Some(Duration::ZERO) {
             continue;
         }
         let base = inner_base(&base, &period.BaseURL)?;
-        let tracks = sets::tracks(period, &base, span, &mut budget, &mut refused)?;
+        let site = sets::Site {
+            position,
+            base: &base,
+            span,
+            list_offsets: &list_offsets,
+        };
+        let tracks = sets::tracks(period, site, &mut budget, &mut refused)?;
         let number = small(periods.len())?;
         let tracks = sets::place(tracks, number, &mut locations)?;
         periods.push(Period {

@@ -4,7 +4,8 @@ use dash_mpd_core as dash;
 use nearcast_protocol::manifest::{Container, Representation, RepresentationKey, Track, TrackKind};
 use nearcast_units::BitRate;
 
-use super::index::{Indexed, Levels, Site, Span, index};
+use super::guard::ListOffsets;
+use super::index::{self, Indexed, Levels, Span, index};
 use super::{inner_base, small};
 use crate::address::Base;
 use crate::error::clip;
@@ -28,25 +29,34 @@ pub(crate) struct Candidate {
     representations: Vec<(Representation, Place)>,
 }
 
+/// What is known of a period before its sets are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    /// Its number in the MPD, from 0.
+    pub(crate) position: usize,
+    pub(crate) base: &'a Base,
+    pub(crate) span: Span,
+    pub(crate) list_offsets: &'a ListOffsets,
+}
+
 /// Reads the adaptation sets of a period. Media that is refused by name goes to `refused`; that is an error
 /// only when nothing of its kind is left, because half a title is no title.
 pub(crate) fn tracks(
     period: &dash::Period,
-    base: &Base,
-    span: Span,
+    site: Site<'_>,
     budget: &mut Budget,
     refused: &mut Vec<Refused>,
 ) -> Result<Vec<Candidate>, ManifestError> {
     let mut candidates = Vec::new();
     let mut refusals: Vec<(TrackKind, ManifestError)> = Vec::new();
-    for set in &period.adaptations {
+    for (number, set) in period.adaptations.iter().enumerate() {
         let Some(kind) = kind_of(set) else { continue };
         if !understood(&set.essential_property) {
             continue;
         }
-        let base = inner_base(base, &set.BaseURL)?;
+        let base = inner_base(site.base, &set.BaseURL)?;
         let mut candidate = describe(set, kind);
-        for representation in &set.representations {
+        for (inner, representation) in set.representations.iter().enumerate() {
             if !understood(&representation.essential_property) {
                 continue;
             }
@@ -55,8 +65,9 @@ pub(crate) fn tracks(
                 period,
                 set,
                 representation,
+                list_offset: site.list_offsets.of(site.position, number, inner),
             };
-            match read(levels, kind, &base, span, budget) {
+            match read(levels, kind, &base, site.span, budget) {
                 Ok(read) => candidate.representations.push(read),
                 Err(error) if error.concerns_one_track() => refusals.push((kind, error)),
                 Err(error) => return Err(error),
@@ -266,7 +277,7 @@ fn read(
     let mime = element.mimeType.as_deref().or(set.mimeType.as_deref());
     let container = container(kind, mime, codecs)?;
     let base = inner_base(base, &element.BaseURL)?;
-    let site = Site {
+    let site = index::Site {
         base: &base,
         identity: Identity { id, bandwidth },
         span,

@@ -203,6 +203,40 @@ fn every_segment_that_is_told_of_is_kept() {
 }
 
 #[test]
+fn lists_of_periods_that_were_cut_from_one_timeline_are_moved_onto_theirs() {
+    let manifest = mpd_with(
+        r#"mediaPresentationDuration="PT20S""#,
+        r#"<Period duration="PT8S"><x:Period/><AdaptationSet mimeType="video/mp4">
+            <SegmentList timescale="10"><SegmentTimeline><S t="0" d="40" r="1"/></SegmentTimeline>
+            <SegmentURL media="1"/><SegmentURL media="2"/></SegmentList>
+            <Representation id="v" bandwidth="1"/></AdaptationSet></Period>
+        <Period><AdaptationSet mimeType="image/jpeg"><Representation id="i"><SegmentList presentationTimeOffset="1"/>
+            </Representation></AdaptationSet><AdaptationSet mimeType="video/mp4">
+            <SegmentList timescale="10" presentationTimeOffset="80"><SegmentTimeline><S t="80" d="40" r="1"/>
+            </SegmentTimeline><SegmentURL media="3"/><SegmentURL media="4"/></SegmentList>
+            <Representation id="v" bandwidth="1"/>
+            <Representation id="w" bandwidth="2"><SegmentList presentationTimeOffset="120"/></Representation>
+            </AdaptationSet></Period>"#,
+    )
+    .unwrap();
+    let of = |key| {
+        (
+            times(&manifest, key),
+            representation(&manifest, key).media_offset_us,
+        )
+    };
+    let four = 4_000_000_u128;
+    assert_eq!(of(key(0, 0, 0)), (vec![(0, four), (4_000_000, four)], 0));
+    let second = vec![(8_000_000, four), (12_000_000, four)];
+    assert_eq!(of(key(1, 0, 0)), (second, 0));
+    assert_eq!(of(key(1, 0, 1)), (vec![(8_000_000, four)], -4_000_000));
+    let wrong = video(
+        r#"<SegmentList duration="4" presentationTimeOffset="x"><SegmentURL media="1"/></SegmentList>"#,
+    );
+    assert_eq!(code(wrong), "manifest.malformed");
+}
+
+#[test]
 fn templates_are_inherited_attribute_by_attribute() {
     let manifest = mpd_with(
         r#"mediaPresentationDuration="PT10S""#,
