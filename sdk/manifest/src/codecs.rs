@@ -55,11 +55,27 @@ pub(crate) fn muxed(codecs: &str) -> bool {
     has(TrackKind::Video) && has(TrackKind::Audio)
 }
 
+/// Returns the family of the first codec of a list of pictures: a decoder of one member takes the others too.
+/// What names none is most likely H.264.
+pub(crate) fn family(codecs: &str) -> &str {
+    let first = split(codecs).next().unwrap_or("avc1");
+    match first.split('.').next().unwrap_or(first) {
+        "avc1" | "avc2" | "avc3" | "avc4" => "H.264",
+        "hvc1" | "hev1" => "HEVC",
+        "dvh1" | "dvhe" | "dvav" | "dva1" => "Dolby Vision",
+        "av01" => "AV1",
+        "vp09" | "vp9" => "VP9",
+        other => other,
+    }
+}
+
 /// Ranks codecs by how likely every build can decode them; the lowest is the most likely. Decides only
 /// between encodings of one content of which one has to be chosen.
 pub(crate) fn rarity(codecs: &str) -> u8 {
     let common = |codec: &str| {
-        codec.starts_with("avc1.") || codec.starts_with("mp4a.40.2") || codec.starts_with("wvtt")
+        ["avc1.", "avc3.", "mp4a.40.2", "wvtt"]
+            .iter()
+            .any(|common| codec.starts_with(common))
     };
     u8::from(!split(codecs).all(common))
 }

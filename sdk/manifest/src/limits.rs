@@ -34,6 +34,18 @@ pub(crate) const PERIODS_MAX: usize = 500;
 /// written: 40 MB.
 pub(crate) const XML_OTHERS_MAX: usize = 20_000;
 
+/// The highest rate believed of one representation, in bits per second: far above any picture, and low enough
+/// that sums and products of rates and times stay numbers.
+const BANDWIDTH_MAX: u64 = 10_000_000_000;
+
+/// Checks a declared rate; 0 would divide by zero in every estimate made of it.
+pub(crate) fn check_bandwidth(what: &str, bandwidth: u64) -> Result<(), ManifestError> {
+    if (1..=BANDWIDTH_MAX).contains(&bandwidth) {
+        return Ok(());
+    }
+    Err(ManifestError::malformed(format!("{what} is {bandwidth}")))
+}
+
 /// What is left of the limits while one manifest is read.
 #[derive(Debug)]
 pub(crate) struct Budget {

@@ -9,7 +9,7 @@ use super::index::{self, Indexed, Levels, Span, index};
 use super::{inner_base, small};
 use crate::address::Base;
 use crate::error::clip;
-use crate::limits::Budget;
+use crate::limits::{Budget, check_bandwidth};
 use crate::locations::{Locations, Place};
 use crate::template::Identity;
 use crate::{ManifestError, Refused, codecs, language};
@@ -257,6 +257,7 @@ fn read(
     let bandwidth = element
         .bandwidth
         .ok_or_else(|| ManifestError::missing("Representation", "bandwidth"))?;
+    check_bandwidth("Representation@bandwidth", bandwidth)?;
     let codecs = element
         .codecs
         .as_deref()

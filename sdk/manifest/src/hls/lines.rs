@@ -56,6 +56,7 @@ pub(crate) fn read(text: &str) -> impl Iterator<Item = Result<Line<'_>, Manifest
         .with_parsing_for_key()
         .with_parsing_for_map()
         .with_parsing_for_media()
+        .with_parsing_for_playlist_type()
         .with_parsing_for_session_key()
         .with_parsing_for_stream_inf()
         .build();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nearcast_protocol::manifest::{Container, TrackKind};
 use nearcast_units::MediaTime;
+use quick_m3u8::tag::HlsPlaylistType;
 use quick_m3u8::tag::hls::{Byterange, EnumeratedString, Key, Method, Tag};
 
 use super::PlaylistFacts;
@@ -121,6 +122,11 @@ impl Reader<'_> {
                 self.range = Some((byterange.length(), byterange.offset()));
                 Ok(())
             }
+            // Nothing will be added to it: its end is the end.
+            Tag::PlaylistType(kind) => {
+                self.ended |= kind.playlist_type() == HlsPlaylistType::Vod;
+                Ok(())
+            }
             Tag::Key(key) => refuse_encrypted(key),
             Tag::Map(map) => {
                 let part = map
@@ -177,16 +183,14 @@ impl Reader<'_> {
             .ok()
             .and_then(|ticks| start.checked_add(ticks))
             .ok_or_else(out_of_range)?;
-        // The time of a gap passes, but there is nothing to fetch.
-        if std::mem::take(&mut self.gap) {
+        let (start, end) = (self.clock.at(start)?, self.clock.at(self.ticks)?);
+        // The time of a gap passes, but there is nothing to fetch; of an empty segment there is nothing to play.
+        if std::mem::take(&mut self.gap) || start == end {
             return Ok(());
         }
         self.segments.reserve(1)?;
-        self.segments.push(
-            self.clock.at(start)?,
-            self.clock.at(self.ticks)?,
-            part.map(ByteRange::length),
-        )?;
+        self.segments
+            .push(start, end, part.map(ByteRange::length))?;
         self.segments.reserve_name(&target)?;
         self.files.push(target, part);
         self.first_file.get_or_insert(file);

@@ -4,6 +4,9 @@
 //! both picture and sound. Variants that name the same playlist are one representation, with the least of
 //! their rates. What sound takes is subtracted only where the playlist tells it, which is where the same
 //! sound is also offered as a variant without a picture.
+//!
+//! A ladder holds one encoding of the pictures: a decoder cannot go from H.264 to HEVC, nor a screen from SDR
+//! to HDR, between two segments. The others are listed as refused.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +23,9 @@ use super::media::drm_name;
 use super::{NOMINAL_AUDIO, NOMINAL_TEXT, deferred};
 use crate::address::{Base, Target};
 use crate::error::clip;
-use crate::limits::Budget;
+use crate::limits::{Budget, check_bandwidth};
 use crate::locations::Locations;
-use crate::{Manifest, ManifestError, codecs, language};
+use crate::{Manifest, ManifestError, Refused, codecs, language};
 
 /// Reads a multivariant playlist.
 pub(crate) fn parse(text: &str, address: &Base) -> Result<Manifest, ManifestError> {
@@ -30,6 +33,7 @@ pub(crate) fn parse(text: &str, address: &Base) -> Result<Manifest, ManifestErro
     playlist.read(text, address)?;
     playlist.keep_first_pathway();
     playlist.survey_groups();
+    let refused = playlist.keep_one_encoding();
     playlist.refuse_muxed()?;
     let mut tracks = Vec::new();
     tracks.extend(playlist.video_track()?);
@@ -63,7 +67,7 @@ pub(crate) fn parse(text: &str, address: &Base) -> Result<Manifest, ManifestErro
         },
         locations,
         pathways: Vec::new(),
-        refused: Vec::new(),
+        refused,
     })
 }
 
@@ -93,6 +97,8 @@ struct Variant {
     bandwidth: u64,
     codecs: String,
     resolution: Option<(u32, u32)>,
+    /// `VIDEO-RANGE`.
+    range: String,
     audio: Option<String>,
     pathway: Option<String>,
 }
@@ -184,6 +190,37 @@ impl Playlist {
         }
     }
 
+    /// Keeps the variants with pictures of one encoding: the one that every build can decode and every screen
+    /// can show, else the first.
+    fn keep_one_encoding(&mut self) -> Vec<Refused> {
+        let mut encodings: Vec<Encoding> = Vec::new();
+        for variant in self.variants.iter().filter(|variant| !variant.is_audio()) {
+            let encoding = variant.encoding();
+            match encodings.iter_mut().find(|other| other.is_same(&encoding)) {
+                Some(other) => other.rarity = other.rarity.max(encoding.rarity),
+                None => encodings.push(encoding),
+            }
+        }
+        let rank = |encoding: &&Encoding| (encoding.rarity, encoding.range != SDR);
+        let Some(kept) = encodings.iter().min_by_key(rank) else {
+            return Vec::new();
+        };
+        self.variants
+            .retain(|variant| variant.is_audio() || variant.encoding().is_same(kept));
+        encodings
+            .iter()
+            .filter(|encoding| !encoding.is_same(kept))
+            .take(REFUSED_MAX)
+            .map(|encoding| Refused {
+                kind: TrackKind::Video,
+                error: ManifestError::feature(format!(
+                    "pictures in {} ({}) beside others",
+                    encoding.family, encoding.range
+                )),
+            })
+            .collect()
+    }
+
     fn refuse_muxed(&self) -> Result<(), ManifestError> {
         for variant in &self.variants {
             let group = self.audio_group(variant);
@@ -213,12 +250,14 @@ impl Playlist {
         let mut ladder: Vec<(&Variant, u64)> = Vec::new();
         for variant in self.variants.iter().filter(|variant| !variant.is_audio()) {
             let audio = self.audio_group(variant).map_or(0, |group| group.bandwidth);
-            let bandwidth = variant.bandwidth.saturating_sub(audio);
-            if bandwidth == 0 {
-                return Err(ManifestError::malformed(
-                    "EXT-X-STREAM-INF with a BANDWIDTH of 0",
-                ));
-            }
+            check_bandwidth("EXT-X-STREAM-INF:BANDWIDTH", variant.bandwidth)?;
+            // Sound that takes it all is told wrongly.
+            let pictures = variant.bandwidth.saturating_sub(audio);
+            let bandwidth = if pictures == 0 {
+                variant.bandwidth
+            } else {
+                pictures
+            };
             let same = |other: &&mut (&Variant, u64)| {
                 other.0.target == variant.target || other.0.is_copy_of(variant)
             };
@@ -302,7 +341,8 @@ impl Playlist {
         let mut variants: Vec<_> = self
             .variants
             .iter()
-            .filter(|variant| variant.is_audio() && variant.bandwidth > 0)
+            .filter(|variant| variant.is_audio())
+            .filter(|variant| check_bandwidth("BANDWIDTH", variant.bandwidth).is_ok())
             .collect();
         variants.sort_by_key(|variant| variant.bandwidth);
         variants.dedup_by(|one, other| one.target == other.target || one.is_copy_of(other));
@@ -353,6 +393,23 @@ impl Playlist {
     }
 }
 
+/// How pictures are encoded, as far as one ladder needs them alike.
+struct Encoding {
+    family: String,
+    range: String,
+    rarity: u8,
+}
+
+impl Encoding {
+    fn is_same(&self, other: &Self) -> bool {
+        self.family == other.family && self.range == other.range
+    }
+}
+
+const SDR: &str = "SDR";
+/// Encodings worth telling of.
+const REFUSED_MAX: usize = 32;
+
 impl Variant {
     fn new(tag: &StreamInf<'_>, base: Base) -> Self {
         Self {
@@ -366,6 +423,9 @@ impl Variant {
                     u32::try_from(resolution.height).ok()?,
                 ))
             }),
+            range: tag
+                .video_range()
+                .map_or_else(|| SDR.to_owned(), |range| clip(&range.as_cow())),
             audio: tag.audio().map(str::to_owned),
             pathway: tag.pathway_id().map(str::to_owned),
         }
@@ -379,11 +439,21 @@ impl Variant {
             && kinds.all(|kind| kind == Some(TrackKind::Audio))
     }
 
+    fn encoding(&self) -> Encoding {
+        let codecs = codecs::only(&self.codecs, TrackKind::Video);
+        Encoding {
+            family: codecs::family(&codecs).to_owned(),
+            range: self.range.clone(),
+            rarity: codecs::rarity(&codecs),
+        }
+    }
+
     /// Tells whether the other one is the same encoding at another address (a redundant variant).
     fn is_copy_of(&self, other: &Self) -> bool {
         self.bandwidth == other.bandwidth
             && self.resolution == other.resolution
             && self.codecs == other.codecs
+            && self.range == other.range
             && self.audio == other.audio
             && (self.resolution.is_some() || self.is_audio())
     }

@@ -237,6 +237,20 @@ fn lists_of_periods_that_were_cut_from_one_timeline_are_moved_onto_theirs() {
 }
 
 #[test]
+fn a_rate_that_cannot_be_is_an_error() {
+    let rate = |bandwidth: &str| {
+        code(mpd(&format!(
+            r#"<AdaptationSet mimeType="video/mp4"><Representation id="v" bandwidth="{bandwidth}">
+            <SegmentTemplate media="$Number$" duration="5"/></Representation></AdaptationSet>"#
+        )))
+    };
+    for wrong in ["0", "10000000001", "18446744073709551615"] {
+        assert_eq!(rate(wrong), "manifest.malformed", "{wrong}");
+    }
+    assert_eq!(rate("10000000000"), "it parsed");
+}
+
+#[test]
 fn templates_are_inherited_attribute_by_attribute() {
     let manifest = mpd_with(
         r#"mediaPresentationDuration="PT10S""#,

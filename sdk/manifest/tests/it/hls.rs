@@ -100,6 +100,70 @@ en.m3u8
 }
 
 #[test]
+fn a_rate_of_sound_that_leaves_nothing_is_not_subtracted() {
+    let manifest = hls(
+        r#"#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",URI="en.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=90000,CODECS="avc1.64001e,mp4a.40.2",AUDIO="a"
+low.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=700000,CODECS="avc1.64001e,mp4a.40.2",AUDIO="a"
+v.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=90000,CODECS="mp4a.40.2",AUDIO="a"
+en.m3u8
+"#,
+    )
+    .unwrap();
+    let bitrate = |index| representation(&manifest, key(0, 0, index)).bitrate;
+    assert_eq!(bitrate(0), BitRate::from_kbps(90));
+    assert_eq!(bitrate(1), BitRate::from_kbps(610));
+}
+
+#[test]
+fn one_ladder_holds_one_encoding_of_the_pictures() {
+    let stream = |number: u32, codecs: &str, more: &str| {
+        format!(
+            "#EXT-X-STREAM-INF:BANDWIDTH={number}000,CODECS=\"{codecs}\",RESOLUTION=2x2{more}\n{number}\n"
+        )
+    };
+    let kept = |variants: &[String]| {
+        let manifest = hls(&variants.concat()).unwrap();
+        let ladder: Vec<_> = tracks(&manifest)[0]
+            .representations
+            .iter()
+            .map(|one| one.codecs.clone())
+            .collect();
+        let refused: Vec<_> = manifest
+            .refused
+            .iter()
+            .map(|refused| (refused.kind, refused.error.to_string()))
+            .collect();
+        (ladder, refused)
+    };
+    let all = [
+        stream(1, "hvc1.2.4.L93", ",VIDEO-RANGE=PQ"),
+        stream(2, "hev1.1.6.L93", ""),
+        stream(3, "avc1.64001e", ",VIDEO-RANGE=SDR"),
+        stream(4, "av01.0.04M.08", ""),
+        stream(5, "avc3.64001f", ""),
+        stream(6, "dvh1.05.01", ",VIDEO-RANGE=PQ"),
+        stream(7, "hvc1.2.4.L120", ",VIDEO-RANGE=PQ"),
+    ];
+    let (ladder, refused) = kept(&all);
+    assert_eq!(ladder, ["avc1.64001e", "avc3.64001f"]);
+    let told = ["HEVC (PQ)", "HEVC (SDR)", "AV1 (SDR)", "Dolby Vision (PQ)"]
+        .map(|what| format!("unsupported feature: pictures in {what} beside others"))
+        .map(|error| (Video, error));
+    assert_eq!(refused, told);
+    // Without the one that all can decode: the one that all can show.
+    let (ladder, refused) = kept(&[all[0].clone(), all[1].clone(), all[6].clone()]);
+    assert_eq!(
+        (ladder.as_slice(), refused.len()),
+        ([String::from("hev1.1.6.L93")].as_slice(), 1)
+    );
+    let (ladder, refused) = kept(&[all[0].clone(), all[6].clone()]);
+    assert_eq!((ladder.len(), refused.len()), (2, 0));
+}
+
+#[test]
 fn sound_alone_is_a_ladder_too() {
     let manifest = hls(
         "#EXT-X-STREAM-INF:BANDWIDTH=128000,CODECS=\"mp4a.40.2\"\nhigh.m3u8\n\
@@ -165,7 +229,10 @@ fn broken_tags_are_errors_that_name_tag_and_attribute() {
         ("#EXTINF:-1,\na.m4s", "manifest.malformed"),
         ("#EXTINF:nan,\na.m4s", "manifest.malformed"),
         ("#EXTINF:1e300,\na.m4s", "manifest.malformed"),
-        ("#EXTINF:0,\na.m4s", "manifest.malformed"),
+        (
+            "#EXTINF:0,\na.m4s\n#EXT-X-ENDLIST",
+            "manifest.missing_attribute",
+        ),
         (
             "#EXTINF:1,\n#EXT-X-BYTERANGE:x@0\na.m4s",
             "manifest.malformed",
@@ -286,6 +353,36 @@ fn the_time_of_a_gap_passes() {
         files(&manifest, key(0, 0, 0)),
         ["title/a.m4s", "title/c.m4s"]
     );
+}
+
+#[test]
+fn an_empty_segment_is_passed_over() {
+    let manifest = playlist(
+        "#EXTINF:2,\na.m4s\n#EXTINF:0,\nb.m4s\n#EXTINF:0.0000001,\nc.m4s\n#EXTINF:2,\nd.m4s",
+    )
+    .unwrap();
+    assert_eq!(
+        times(&manifest, key(0, 0, 0)),
+        [(0, 2_000_000), (2_000_000, 2_000_000)]
+    );
+    assert_eq!(
+        files(&manifest, key(0, 0, 0)),
+        ["title/a.m4s", "title/d.m4s"]
+    );
+    assert_eq!(code(playlist("#EXTINF:0,\na.m4s")), "manifest.malformed");
+}
+
+#[test]
+fn a_playlist_of_a_whole_title_needs_no_end() {
+    let of_type = |kind: &str| {
+        hls(&format!(
+            "#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-MAP:URI=\"i\"\n#EXTINF:1,\na.m4s"
+        ))
+    };
+    assert_eq!(code(of_type("VOD")), "it parsed");
+    for growing in ["EVENT", "OTHER"] {
+        assert_eq!(code(of_type(growing)), "unsupported.live");
+    }
 }
 
 #[test]
