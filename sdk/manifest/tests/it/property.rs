@@ -5,7 +5,7 @@ use nearcast_protocol::manifest::SegmentIndex;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::fixtures::{check_invariants, folder, keys, representation};
+use crate::fixtures::{check_invariants, files, folder, key, keys, representation};
 
 const FIXTURES: [&str; 10] = [
     "ffmpeg-timeline/stream.mpd",
@@ -147,21 +147,42 @@ proptest! {
 
     #[test]
     fn any_timeline_ascends_without_overlap(
-        rows in proptest::collection::vec((proptest::option::of(0_u64..5_000), 1_u64..2_000, -1_i64..20), 1..20),
+        rows in proptest::collection::vec((proptest::option::of(0_u64..5_000), 20_u64..2_000, -1_i64..20), 1..20),
         timescale in select(&[1_u32, 10, 1000, 12_800, 48_000, 90_000, 10_000_000][..]),
-        offset in 0_u64..3_000,
+        offset in any::<Index>(),
     ) {
+        // Rows as a packager writes them: each begins where the last one ends, or a gap later. A negative
+        // repeat reaches up to the next row, which says where it begins.
         let mut timeline = String::new();
-        for (t, d, r) in rows {
-            let t = t.map(|t| format!("t=\"{t}\"")).unwrap_or_default();
+        let mut time = 0;
+        let mut starts = Vec::new();
+        let mut rows = rows.into_iter().peekable();
+        let mut after_open = false;
+        while let Some((gap, d, r)) = rows.next() {
+            let gap = gap.or(after_open.then_some(0));
+            time += gap.unwrap_or(0);
+            let t = gap.map(|_| format!("t=\"{time}\"")).unwrap_or_default();
+            after_open = r < 0 && rows.peek().is_some();
+            let r = if after_open { r } else { r.max(0) };
+            let count = if after_open { 3 } else { u64::try_from(r).unwrap() + 1 };
             timeline.push_str(&format!("<S {t} d=\"{d}\" r=\"{r}\"/>"));
+            starts.extend((0..count).map(|number| time + number * d));
+            time += count * d;
         }
+        let offset = starts[offset.index(starts.len())];
         let text = format!(
-            r#"<MPD mediaPresentationDuration="PT30S"><Period start="PT3.000001S"><AdaptationSet mimeType="video/mp4">
+            r#"<MPD><Period start="PT3.000001S"><AdaptationSet mimeType="video/mp4">
             <Representation id="v" bandwidth="1"><SegmentTemplate media="$Time$" timescale="{timescale}"
             presentationTimeOffset="{offset}"><SegmentTimeline>{timeline}</SegmentTimeline></SegmentTemplate>
             </Representation></AdaptationSet></Period></MPD>"#
         );
-        take_in(text.as_bytes(), &[]);
+        let manifest = parse(text.as_bytes(), "title/x").map_err(|error| {
+            TestCaseError::fail(format!("{error}: {text}"))
+        })?;
+        check_invariants(&manifest);
+        let files = files(&manifest, key(0, 0, 0));
+        for start in starts.iter().filter(|start| **start >= offset) {
+            prop_assert!(files.contains(&format!("title/{start}")), "{start} is missing: {text}");
+        }
     }
 }
