@@ -30,6 +30,7 @@ mod admin;
 mod answer;
 mod authority;
 mod body;
+mod bounded;
 mod clock;
 mod config;
 mod connection;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h3::error::Code;
 use h3::server::RequestResolver;
 use nearcast_link::LinkState;
@@ -19,6 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::answer::{Door, answer};
 use crate::body::Step;
+use crate::bounded::{Bounded, BoundedStream};
 use crate::config::EdgeError;
 use crate::connection::Control;
 use crate::edge::Edge;
@@ -27,7 +28,21 @@ use crate::tasks::Tasks;
 
 /// What quinn may hold before it is acknowledged: it leaves unshaped.
 const SEND_WINDOW: u64 = 256 * 1024;
+/// What a stream may bring before it is read: more than a request has.
+const STREAM_WINDOW: u32 = 32 * 1024;
+/// The same for all streams of a connection.
+const RECEIVE_WINDOW: u32 = 1024 * 1024;
 const STREAMS_MAX: u32 = 128;
+/// Control, two of QPACK, and some that mean nothing on purpose.
+const UNI_STREAMS_MAX: u32 = 16;
+/// What a head may have once it is decoded: as much as over HTTP/2.
+const HEAD_MAX: u64 = 16 * 1024;
+/// How long a request may take to be said.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A body of a request is read this far and no further: nobody here wants one. With what the window lets in beyond
+/// that, it stays below [`REQUEST_MAX`](crate::bounded::REQUEST_MAX).
+const DRAIN_MAX: usize = 16 * 1024;
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 2048;
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// A stream does not say when its bytes have arrived. When no datagram went either way for this long (more
@@ -51,7 +66,10 @@ pub(crate) fn endpoint(
     transport
         .max_idle_timeout(Some(idle))
         .send_window(SEND_WINDOW)
-        .max_concurrent_bidi_streams(STREAMS_MAX.into());
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(RECEIVE_WINDOW.into())
+        .max_concurrent_bidi_streams(STREAMS_MAX.into())
+        .max_concurrent_uni_streams(UNI_STREAMS_MAX.into());
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     let runtime = Arc::new(TokioRuntime);
@@ -125,9 +143,10 @@ async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming, requests: Tasks) {
     };
     *edge.counters().connections.entry("h3").or_default() += 1;
     let accepted = h3::server::builder()
-        .build(h3_quinn::Connection::new(quic.clone()))
+        .max_field_section_size(HEAD_MAX)
+        .build(Bounded::new(&quic))
         .await;
-    let mut http: h3::server::Connection<h3_quinn::Connection, Bytes> = match accepted {
+    let mut http: h3::server::Connection<Quic, Bytes> = match accepted {
         Ok(http) => http,
         Err(error) => {
             tracing::debug!(edge = %edge.id, %error, "an HTTP/3 connection ended");
@@ -148,15 +167,16 @@ async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming, requests: Tasks) {
     }
 }
 
-async fn request(
-    edge: Arc<Edge>,
-    quic: quinn::Connection,
-    resolver: RequestResolver<h3_quinn::Connection, Bytes>,
-) {
-    let (request, mut stream) = match resolver.resolve_request().await {
-        Ok((request, stream)) => (request, Sending(Some(stream))),
-        Err(error) => {
+async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestResolver<Quic, Bytes>) {
+    let resolved = tokio::time::timeout(HEAD_DEADLINE, resolver.resolve_request()).await;
+    let (request, mut stream) = match resolved {
+        Ok(Ok((request, stream))) => (request, Sending(Some(stream))),
+        Ok(Err(error)) => {
             tracing::debug!(edge = %edge.id, %error, "an HTTP/3 request ended");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(edge = %edge.id, "an HTTP/3 request took too long to be said");
             return;
         }
     };
@@ -201,14 +221,37 @@ async fn request(
     if open.finish().await.is_ok() {
         // Read to the end, or quinn tells the client to stop sending what it has sent, which some take for a
         // failure.
-        while let Ok(Some(_)) = open.recv_data().await {}
+        let drained = tokio::time::timeout(DRAIN_DEADLINE, drain(open)).await;
+        if matches!(drained, Ok(Drained::TooMuch)) {
+            open.stop_sending(Code::H3_NO_ERROR);
+        }
         stream.0 = None;
     }
 }
 
+enum Drained {
+    All,
+    TooMuch,
+}
+
+/// Reads what is left of a request.
+async fn drain(stream: &mut RequestStream) -> Drained {
+    let mut left = DRAIN_MAX;
+    while let Ok(Some(data)) = stream.recv_data().await {
+        match left.checked_sub(data.remaining()) {
+            Some(rest) => left = rest,
+            None => return Drained::TooMuch,
+        }
+    }
+    Drained::All
+}
+
+type Quic = Bounded<h3_quinn::Connection>;
+type RequestStream = h3::server::RequestStream<BoundedStream<h3_quinn::BidiStream<Bytes>>, Bytes>;
+
 /// A stream that is reset when its request is dropped half-way: quinn would finish it, and the body would look
 /// complete and short.
-struct Sending(Option<h3::server::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>>);
+struct Sending(Option<RequestStream>);
 
 impl Drop for Sending {
     fn drop(&mut self) {

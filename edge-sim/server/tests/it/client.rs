@@ -316,7 +316,7 @@ impl Whole {
     }
 }
 
-fn tls(ca_pem: &str, alpn: &[u8]) -> rustls::ClientConfig {
+pub(crate) fn tls(ca_pem: &str, alpn: &[u8]) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())

@@ -9,6 +9,7 @@ mod client;
 mod content;
 mod faults;
 mod fixture;
+mod hostile;
 mod link;
 mod log;
 mod process;
