@@ -1,5 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Both install what they miss by themselves.
 .DEFAULT_GOAL := help
+# Two of these at once (`make -j check test`) would install packages and build at the same time.
+.NOTPARALLEL:
 .PHONY: help setup setup-test build demo title check features test bench install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
