@@ -277,15 +277,12 @@ impl Backend {
         grant
     }
 
-    /// Takes a batch of events as a sign of life; `ended` and `failed` free the slot. Returns whether the
-    /// playback is known.
+    /// Takes a batch of events as a sign of life; one that says that playback is over frees the slot.
+    /// Returns whether the playback is known.
     pub fn handle_events(&mut self, now: Instant, batch: &EventBatch) -> bool {
         let id = batch.playback_id.as_str();
         let known = self.playbacks.handle_sign_of_life(now, id);
-        let over = batch
-            .events
-            .iter()
-            .any(|event| matches!(event.kind.as_str(), "ended" | "failed"));
+        let over = batch.events.iter().any(|event| event.kind.is_end());
         if over && let Some(playback) = self.playbacks.release(id).cloned() {
             self.store(Record::Playback {
                 id: id.to_string(),

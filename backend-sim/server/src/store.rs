@@ -389,7 +389,7 @@ fn failed(error: impl Into<redb::Error>) -> Failed {
 mod tests {
     use std::collections::BTreeMap;
 
-    use nearcast_protocol::telemetry::QoeEvent;
+    use nearcast_protocol::telemetry::{QoeEvent, QoeEventKind};
 
     use super::*;
 
@@ -397,7 +397,7 @@ mod tests {
         let event = QoeEvent {
             at_ms: 0,
             position_ms: 0,
-            kind: "stalled".to_owned(),
+            kind: QoeEventKind::Stalled,
             fields: BTreeMap::new(),
         };
         EventBatch {

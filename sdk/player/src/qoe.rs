@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nearcast_core::PlayState;
 use nearcast_protocol::manifest::TrackKind;
-use nearcast_protocol::telemetry::QoeEvent;
+use nearcast_protocol::telemetry::{QoeEvent, QoeEventKind};
 
 use crate::event::{EventKind, PlayerEvent};
 
@@ -17,21 +17,21 @@ pub(crate) fn qoe_event(event: &PlayerEvent, was: &PlayState) -> Option<QoeEvent
     };
     let kind = match &event.kind {
         EventKind::State(state) => match state {
-            PlayState::Playing if matches!(was, PlayState::Stalled(_)) => "resumed",
-            PlayState::Playing if *was == PlayState::Starting => "started",
-            PlayState::Playing => "playing",
-            PlayState::Paused => "paused",
-            PlayState::Seeking => "seeking",
+            PlayState::Playing if matches!(was, PlayState::Stalled(_)) => QoeEventKind::Resumed,
+            PlayState::Playing if *was == PlayState::Starting => QoeEventKind::Started,
+            PlayState::Playing => QoeEventKind::Playing,
+            PlayState::Paused => QoeEventKind::Paused,
+            PlayState::Seeking => QoeEventKind::Seeking,
             PlayState::Stalled(cause) => {
                 field("cause", cause.code().to_owned());
-                "stalled"
+                QoeEventKind::Stalled
             }
-            PlayState::Ended => "ended",
+            PlayState::Ended => QoeEventKind::Ended,
             PlayState::Failed(error) => {
                 field("code", error.code.clone());
-                "failed"
+                QoeEventKind::Failed
             }
-            PlayState::Stopped => "stopped",
+            PlayState::Stopped => QoeEventKind::Stopped,
             PlayState::Idle | PlayState::Starting => return None,
         },
         EventKind::RepresentationSwitched {
@@ -42,7 +42,7 @@ pub(crate) fn qoe_event(event: &PlayerEvent, was: &PlayState) -> Option<QoeEvent
         } => {
             field("from", from.clone());
             field("to", to.clone());
-            "rung_switched"
+            QoeEventKind::RungSwitched
         }
         EventKind::FailedOver {
             from,
@@ -55,13 +55,13 @@ pub(crate) fn qoe_event(event: &PlayerEvent, was: &PlayState) -> Option<QoeEvent
             field("to", to.clone());
             field("reason", reason.clone());
             field("offset_bytes", offset_bytes.to_string());
-            "failed_over"
+            QoeEventKind::FailedOver
         }
-        EventKind::AllEdgesDown => "all_edges_down",
-        EventKind::EdgesBack => "edges_back",
+        EventKind::AllEdgesDown => QoeEventKind::AllEdgesDown,
+        EventKind::EdgesBack => QoeEventKind::EdgesBack,
         EventKind::NotDecoded { code, .. } | EventKind::TrackRefused { code, .. } => {
             field("code", code.clone());
-            "not_decoded"
+            QoeEventKind::NotDecoded
         }
         EventKind::RepresentationSwitched { .. }
         | EventKind::Granted { .. }
@@ -76,7 +76,7 @@ pub(crate) fn qoe_event(event: &PlayerEvent, was: &PlayState) -> Option<QoeEvent
     Some(QoeEvent {
         at_ms: milliseconds(event.at),
         position_ms: u64::try_from(event.position.as_micros() / 1000).unwrap_or(0),
-        kind: kind.to_owned(),
+        kind,
         fields,
     })
 }

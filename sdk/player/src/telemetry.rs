@@ -188,13 +188,15 @@ async fn delivered(to: &impl Deliver, batch: &EventBatch, closing: &Cancellation
 mod tests {
     use std::collections::BTreeMap;
 
+    use nearcast_protocol::telemetry::QoeEventKind;
+
     use super::*;
 
     fn event(at_ms: u64) -> QoeEvent {
         QoeEvent {
             at_ms,
             position_ms: 0,
-            kind: "stalled".to_owned(),
+            kind: QoeEventKind::Stalled,
             fields: BTreeMap::new(),
         }
     }

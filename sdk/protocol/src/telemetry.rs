@@ -26,11 +26,70 @@ pub struct QoeEvent {
     pub at_ms: u64,
     /// Where on the timeline.
     pub position_ms: u64,
-    /// What happened: `started`, `stalled`, `resumed`, `rung_switched`, `failed_over`, `ended`, `failed`…
-    pub kind: String,
+    /// What happened.
+    pub kind: QoeEventKind,
     /// What more there is to say, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
+}
+
+/// What a [`QoeEvent`] says that happened.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QoeEventKind {
+    /// The first frame is shown.
+    Started,
+    /// Playback stopped for want of media.
+    Stalled,
+    /// It goes on after that.
+    Resumed,
+    /// It goes on after a pause or a seek.
+    Playing,
+    /// The viewer paused.
+    Paused,
+    /// The viewer seeks.
+    Seeking,
+    /// The video is of another rung now.
+    RungSwitched,
+    /// A transfer went on from another edge.
+    FailedOver,
+    /// No edge answers.
+    AllEdgesDown,
+    /// An edge answers again.
+    EdgesBack,
+    /// A track is not played.
+    NotDecoded,
+    /// Playback is over: the title was played to its end.
+    Ended,
+    /// Playback is over: it cannot go on.
+    Failed,
+    /// Playback is over: the viewer left.
+    Stopped,
+    /// One this version does not know.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl QoeEventKind {
+    /// Whether nothing is played after it, so that the stream's place is free.
+    #[must_use]
+    pub const fn is_end(&self) -> bool {
+        match self {
+            Self::Ended | Self::Failed | Self::Stopped => true,
+            Self::Started
+            | Self::Stalled
+            | Self::Resumed
+            | Self::Playing
+            | Self::Paused
+            | Self::Seeking
+            | Self::RungSwitched
+            | Self::FailedOver
+            | Self::AllEdgesDown
+            | Self::EdgesBack
+            | Self::NotDecoded
+            | Self::Other(_) => false,
+        }
+    }
 }
 
 /// `GET /v1/events/count?playback_id=`: what the backend has stored.

@@ -3,7 +3,7 @@ use alloc::vec;
 
 use nearcast_protocol::appliance::Health;
 use nearcast_protocol::play::{Capabilities, HttpProtocol, SiteKind};
-use nearcast_protocol::telemetry::QoeEvent;
+use nearcast_protocol::telemetry::{QoeEvent, QoeEventKind};
 use nearcast_units::Ratio;
 use proptest::prelude::*;
 
@@ -127,7 +127,7 @@ fn refusal_with(change: impl FnOnce(&mut Title)) -> Refused {
     }
 }
 
-fn batch(playback_id: &str, kind: &str) -> EventBatch {
+fn batch(playback_id: &str, kind: QoeEventKind) -> EventBatch {
     EventBatch {
         playback_id: playback_id.to_owned(),
         sequence: 0,
@@ -135,7 +135,7 @@ fn batch(playback_id: &str, kind: &str) -> EventBatch {
         events: vec![QoeEvent {
             at_ms: 0,
             position_ms: 0,
-            kind: kind.to_owned(),
+            kind,
             fields: alloc::collections::BTreeMap::new(),
         }],
     }
@@ -411,7 +411,7 @@ fn a_slot_is_freed_by_the_end_and_by_silence() {
     backend
         .handle_play(NOW, ask("phone"), &request(), "p2")
         .unwrap();
-    assert!(backend.handle_events(NOW, &batch("p1", "ended")));
+    assert!(backend.handle_events(NOW, &batch("p1", QoeEventKind::Ended)));
     backend
         .handle_play(NOW, ask("tablet"), &request(), "p3")
         .unwrap();
@@ -429,16 +429,36 @@ fn a_slot_is_freed_by_the_end_and_by_silence() {
 }
 
 #[test]
+fn whichever_way_playback_is_over_the_slot_is_free() {
+    for kind in [
+        QoeEventKind::Ended,
+        QoeEventKind::Failed,
+        QoeEventKind::Stopped,
+    ] {
+        let mut backend = backend();
+        backend
+            .handle_play(NOW, ask("tv"), &request(), "p1")
+            .unwrap();
+        for other in [QoeEventKind::Paused, QoeEventKind::Other("stop".into())] {
+            backend.handle_events(NOW, &batch("p1", other));
+            assert_eq!(backend.counts(NOW).streams, 1);
+        }
+        backend.handle_events(NOW, &batch("p1", kind.clone()));
+        assert_eq!(backend.counts(NOW).streams, 0, "{kind:?}");
+    }
+}
+
+#[test]
 fn events_are_a_sign_of_life() {
     let mut backend = backend();
     backend
         .handle_play(NOW, ask("tv"), &request(), "p1")
         .unwrap();
     let slot_ttl = ModelConfig::default().slot_ttl;
-    backend.handle_events(NOW + slot_ttl / 2, &batch("p1", "rung_switched"));
+    backend.handle_events(NOW + slot_ttl / 2, &batch("p1", QoeEventKind::RungSwitched));
     assert_eq!(backend.counts(NOW + slot_ttl).streams, 1);
     assert_eq!(backend.counts(NOW + slot_ttl * 2).streams, 0);
-    assert!(!backend.handle_events(NOW, &batch("nobody", "ended")));
+    assert!(!backend.handle_events(NOW, &batch("nobody", QoeEventKind::Ended)));
 }
 
 #[test]
@@ -454,9 +474,9 @@ fn events_alone_never_take_a_slot() {
     backend
         .handle_play(NOW, ask("tv"), &request(), "p2")
         .unwrap();
-    backend.handle_events(NOW, &batch("p2", "ended"));
+    backend.handle_events(NOW, &batch("p2", QoeEventKind::Ended));
     for id in ["p1", "p2"] {
-        backend.handle_events(NOW, &batch(id, "rung_switched"));
+        backend.handle_events(NOW, &batch(id, QoeEventKind::RungSwitched));
     }
     assert_eq!(backend.counts(NOW).streams, 0);
 }
@@ -473,7 +493,7 @@ fn a_device_that_starts_again_takes_over_its_own_slot() {
     // What was taken over cannot come back while all slots are held…
     let answer = backend.handle_refresh(NOW, ask("tv"), "p1");
     assert_eq!(refusal(answer), Refusal::TooManyStreams);
-    backend.handle_events(NOW, &batch("p2", "ended"));
+    backend.handle_events(NOW, &batch("p2", QoeEventKind::Ended));
     // …and can when one is free.
     backend.handle_refresh(NOW, ask("tv"), "p1").unwrap();
 }
@@ -756,7 +776,7 @@ proptest! {
                     drop(backend.handle_refresh(now, ask("tv"), &format!("p{n}")));
                 }
                 Step::End(n) => {
-                    backend.handle_events(now, &batch(&format!("p{n}"), "ended"));
+                    backend.handle_events(now, &batch(&format!("p{n}"), QoeEventKind::Ended));
                 }
                 Step::Wait(seconds) => {
                     now = now + Duration::from_secs(seconds);

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use nearcast_backend_server::{Backend, BackendError, LOOPBACK_SECRET, Network};
+use nearcast_backend_server::{Backend, BackendError, LOOPBACK_SECRET, Network, Plan};
 use nearcast_protocol::play::{HistoryList, HistoryUpdate, PlayGrant, TitleList};
 use nearcast_protocol::steering::{SteeringExplanation, SteeringManifest};
-use nearcast_protocol::telemetry::{EventBatch, EventCount, QoeEvent};
+use nearcast_protocol::telemetry::{EventBatch, EventCount, QoeEvent, QoeEventKind};
 use reqwest::{StatusCode, Version};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::TcpListener;
@@ -17,17 +17,29 @@ use crate::support::{
 };
 
 pub(crate) fn batch(playback_id: &str, sequence: u64) -> EventBatch {
-    let event = |kind: &str| QoeEvent {
+    batch_of(
+        playback_id,
+        sequence,
+        [QoeEventKind::Started, QoeEventKind::Stalled],
+    )
+}
+
+fn batch_of(
+    playback_id: &str,
+    sequence: u64,
+    kinds: impl IntoIterator<Item = QoeEventKind>,
+) -> EventBatch {
+    let event = |kind| QoeEvent {
         at_ms: 1,
         position_ms: 2,
-        kind: kind.to_owned(),
+        kind,
         fields: std::collections::BTreeMap::new(),
     };
     EventBatch {
         playback_id: playback_id.to_owned(),
         sequence,
         dropped: 0,
-        events: vec![event("started"), event("stalled")],
+        events: kinds.into_iter().map(event).collect(),
     }
 }
 
@@ -178,6 +190,45 @@ async fn a_viewing_position_is_kept() {
     let list: HistoryList = good(setup.get("/v1/history", &token).await).await;
     assert_eq!(list.entries[0].position_ms, 61_000);
     assert_eq!(setup.play(&token).await.resume_position_ms, 61_000);
+}
+
+#[tokio::test]
+async fn who_stops_makes_room_for_the_next_device() {
+    let mut config = demo();
+    config.catalogue.plans = vec![Plan {
+        id: "only".to_owned(),
+        streams_max: 1,
+    }];
+    let setup = start_with_appliance(config).await;
+    let tv = setup.session("demo", "tv").await.access_token;
+    let phone = setup.session("demo", "phone").await.access_token;
+    let grant = setup.play(&tv).await;
+    let refused = problem(setup.post("/v1/play", &phone, &play_request()).await).await;
+    assert_eq!(refused.code, "too_many_streams");
+
+    let over = batch_of(&grant.playback_id, 0, [QoeEventKind::Stopped]);
+    let answer = setup.post("/v1/events", "", &over).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    setup.play(&phone).await;
+}
+
+#[tokio::test]
+async fn who_stops_makes_room_for_the_next_device() {
+    let mut config = demo();
+    for plan in &mut config.catalogue.plans {
+        plan.streams_max = 1;
+    }
+    let setup = start_with_appliance(config).await;
+    let tv = setup.session("demo", "tv").await.access_token;
+    let phone = setup.session("demo", "phone").await.access_token;
+    let grant = setup.play(&tv).await;
+    let refused = problem(setup.post("/v1/play", &phone, &play_request()).await).await;
+    assert_eq!(refused.code, "too_many_streams");
+
+    let over = batch_of(&grant.playback_id, 0, [QoeEventKind::Stopped]);
+    let answer = setup.post("/v1/events", "", &over).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    setup.play(&phone).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use nearcast_player::{
     PlayerBuilder, Refusal, Source, explain,
 };
 use nearcast_protocol::play::{PlayRequest, Problem};
-use nearcast_protocol::telemetry::EventBatch;
+use nearcast_protocol::telemetry::{EventBatch, QoeEventKind};
 use ohttp::hpke::{Aead, Kdf, Kem};
 use ohttp::{KeyConfig, Server, SymmetricSuite};
 use serde_json::{Value, json};
@@ -353,15 +353,15 @@ async fn a_title_plays_by_a_sealed_request_and_the_backend_hears_how_it_went() {
             (1, 0, 1)
         );
         assert!(!log.sealed[0].capabilities.codecs.is_empty());
-        let kinds: Vec<&str> = log
+        let kinds: Vec<&QoeEventKind> = log
             .batches
             .iter()
             .flat_map(|batch| &batch.events)
-            .map(|event| event.kind.as_str())
+            .map(|event| &event.kind)
             .collect();
         assert_eq!(
             (kinds.first(), kinds.last()),
-            (Some(&"started"), Some(&"ended")),
+            (Some(&&QoeEventKind::Started), Some(&&QoeEventKind::Ended)),
             "{kinds:?}"
         );
         assert!(

@@ -5,6 +5,7 @@ use nearcast_protocol::play::{
     PlayRequest, Problem, Refusal, SealingKey, SessionGrant, SiteKind, SteeringOffer, TitleSummary,
 };
 use nearcast_protocol::steering::SteeringManifest;
+use nearcast_protocol::telemetry::QoeEventKind;
 
 fn grant() -> PlayGrant {
     PlayGrant {
@@ -125,4 +126,32 @@ fn what_is_unknown_is_carried_and_not_fatal() {
 fn a_token_is_not_shown() {
     let shown = format!("{:?}", grant());
     assert!(!shown.contains("pb=5f1c"), "{shown}");
+}
+
+#[test]
+fn what_happened_has_these_names_and_an_unknown_one_is_carried() {
+    let kinds = [
+        QoeEventKind::Started,
+        QoeEventKind::Stalled,
+        QoeEventKind::Resumed,
+        QoeEventKind::Playing,
+        QoeEventKind::Paused,
+        QoeEventKind::Seeking,
+        QoeEventKind::RungSwitched,
+        QoeEventKind::FailedOver,
+        QoeEventKind::AllEdgesDown,
+        QoeEventKind::EdgesBack,
+        QoeEventKind::NotDecoded,
+        QoeEventKind::Ended,
+        QoeEventKind::Failed,
+        QoeEventKind::Stopped,
+        QoeEventKind::Other("cast_began".to_owned()),
+    ];
+    let text = serde_json::to_string(&kinds).unwrap();
+    assert_eq!(
+        text,
+        r#"["started","stalled","resumed","playing","paused","seeking","rung_switched","failed_over","all_edges_down","edges_back","not_decoded","ended","failed","stopped","cast_began"]"#
+    );
+    let read: Vec<QoeEventKind> = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, kinds);
 }
