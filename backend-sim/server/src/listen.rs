@@ -8,10 +8,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -100,7 +100,7 @@ async fn connection(
     stop: CancellationToken,
 ) -> Result<(), String> {
     let Some(tls) = tls else {
-        return http(stream, peer, router, stop).await;
+        return http1(stream, peer, router, stop).await;
     };
     let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream));
     let stream = tokio::select! {
@@ -109,36 +109,127 @@ async fn connection(
             .map_err(|_| "the TLS handshake took too long".to_owned())?
             .map_err(|error| error.to_string())?,
     };
-    http(stream, peer, router, stop).await
+    // The handshake said which HTTP it is: whoever looks at the first bytes instead waits for them without a
+    // deadline.
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2(stream, peer, router, stop).await
+    } else {
+        http1(stream, peer, router, stop).await
+    }
 }
 
-async fn http(
+async fn http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let service = router.map_request(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer.ip()));
-        let request: Request = request.map(axum::body::Body::new);
-        request
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .max_concurrent_streams(100);
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .header_read_timeout(HEADER_DEADLINE)
+        .serve_connection(TokioIo::new(stream), service(router, peer));
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     connection.await.map_err(|error| error.to_string())
+}
+
+async fn http2(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    // hyper asks whether a connection is still there only once it has begun.
+    let mut preface = [0; PREFACE_LENGTH];
+    let begun = tokio::time::timeout(HANDSHAKE_DEADLINE, stream.read_exact(&mut preface));
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        begun = begun => begun
+            .map_err(|_| "the HTTP/2 preface took too long".to_owned())?
+            .map_err(|error| error.to_string())?,
+    };
+    let (reading, writing) = tokio::io::split(stream);
+    let stream = tokio::io::join(io::Cursor::new(preface).chain(reading), writing);
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .max_concurrent_streams(100)
+        .serve_connection(TokioIo::new(stream), service(router, peer));
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(|error| error.to_string())
+}
+
+/// `PRI * HTTP/2.0`, two empty lines and `SM` between them (RFC 9113 §3.4).
+const PREFACE_LENGTH: usize = 24;
+
+/// The router as hyper calls it: the peer's address goes with each request.
+fn service(
+    router: Router,
+    peer: SocketAddr,
+) -> impl hyper::service::Service<
+    http::Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> + Send
++ 'static {
+    let service = router.map_request(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        let request: Request = request.map(axum::body::Body::new);
+        request
+    });
+    TowerToHyperService::new(service)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A peer that stays silent is let go, whatever it has said before.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_does_not_keep_its_place() {
+        for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\n"] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let (ended, end) = oneshot::channel();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let stop = CancellationToken::new();
+            tokio::spawn(async move { ended.send(http1(server, peer, Router::new(), stop).await) });
+            client.write_all(said).await.unwrap();
+            let end = tokio::time::timeout(HEADER_DEADLINE * 2, end).await;
+            assert!(end.is_ok(), "{said:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_http_2_connection_does_not_keep_its_place() {
+        for said in [
+            &b""[..],
+            b"PRI * HTTP/2.0\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let (ended, end) = oneshot::channel();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let stop = CancellationToken::new();
+            tokio::spawn(async move { ended.send(http2(server, peer, Router::new(), stop).await) });
+            client.write_all(said).await.unwrap();
+            let reading = tokio::spawn(async move {
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).await
+            });
+            let end = tokio::time::timeout(PING_INTERVAL * 4, end).await;
+            assert!(end.is_ok(), "{said:?}");
+            reading.await.unwrap().unwrap();
+        }
+    }
 }
