@@ -44,7 +44,8 @@ pub enum CaError {
     },
     /// A file that is none of ours.
     #[error(
-        "{path} is not a Nearcast CA ({why}); remove ca.pem and ca.key.pem there to have new ones made"
+        "{path} is not a Nearcast CA ({why}); remove {CA_CERTIFICATE_FILE} and {CA_KEY_FILE} there to have new \
+         ones made"
     )]
     Foreign {
         /// The file.
@@ -302,11 +303,25 @@ mod tests {
         let other = KeyPair::generate().unwrap().serialize_pem();
         for content in ["nothing", &(other + first.pem())] {
             fs::write(folder.path().join(CA_KEY_FILE), content).unwrap();
-            assert!(matches!(
-                Authority::open(Some(folder.path()), NOW),
-                Err(CaError::Foreign { .. })
-            ));
+            let Err(error) = Authority::open(Some(folder.path()), NOW) else {
+                panic!("it was taken");
+            };
+            assert!(matches!(error, CaError::Foreign { .. }));
+            let text = error.to_string();
+            assert!(
+                text.ends_with("; remove ca.pem and ca-key.pem there to have new ones made"),
+                "{text}"
+            );
         }
+    }
+
+    #[test]
+    fn a_foreign_authority_is_replaced_as_the_error_says() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CA_KEY_FILE), "nothing").unwrap();
+        assert!(Authority::open(Some(folder.path()), NOW).is_err());
+        fs::remove_file(folder.path().join(CA_KEY_FILE)).unwrap();
+        assert!(Authority::open(Some(folder.path()), NOW).is_ok());
     }
 
     #[cfg(unix)]
