@@ -189,7 +189,10 @@ pub(crate) fn main_router(app: Arc<App>) -> Router {
         .route("/v1/titles", get(catalogue::titles))
         .route("/v1/history", get(catalogue::history))
         .route("/v1/history/{title}", put(catalogue::put_history))
-        .route("/v1/steering/{playback_id}", get(steering::manifest))
+        .route(
+            "/v1/steering/{playback_id}",
+            get(steering::manifest).layer(middleware::map_response(steering::open_to_browsers)),
+        )
         .route("/v1/steering/{playback_id}/explain", get(steering::explain))
         .route("/v1/events", post(events::events))
         .route("/v1/events/count", get(events::count))

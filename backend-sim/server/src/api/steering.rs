@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use nearcast_protocol::steering::{SteeringExplanation, SteeringManifest};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use nearcast_protocol::steering::SteeringExplanation;
 
 use super::App;
 use super::caller::Caller;
@@ -17,13 +19,33 @@ pub(crate) async fn manifest(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(playback_id): Path<String>,
-) -> Result<Answer<SteeringManifest>, Fail> {
+) -> Result<Response, Fail> {
     let mut document = app
         .with_model(|model, now| model.steering(now, caller.client, &playback_id))
         .ok_or_else(Fail::playback_unknown)?;
     let main = &app.urls.main;
     document.reload_uri = Some(format!("{main}/v1/steering/{playback_id}"));
-    Ok(Answer(document))
+    let mut response = Answer(document).into_response();
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/vnd.apple.steering-list"),
+    );
+    Ok(response)
+}
+
+/// Lets players in browsers read the answer, and an error's too, whatever page they are on: the document holds no
+/// secret, and whoever knows its URL has it anyway.
+pub(crate) async fn open_to_browsers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("retry-after"),
+    );
+    response
 }
 
 pub(crate) async fn explain(

@@ -104,6 +104,12 @@ async fn other_players_get_the_ranking_as_a_steering_document() {
     assert_eq!(steering.ttl_ms, 10_000);
     // Without Authorization, as other players ask.
     let document = setup.client.get(&steering.url).send().await.unwrap();
+    assert_eq!(
+        document.headers()["content-type"],
+        "application/vnd.apple.steering-list"
+    );
+    // In browsers, which show a page nothing of another origin unless that allows it.
+    assert_eq!(document.headers()["access-control-allow-origin"], "*");
     let document: SteeringManifest = good(document).await;
     assert_eq!(document.pathway_priority, ["exact", "a"]);
     assert_eq!(document.reload_uri.as_ref(), Some(&steering.url));
@@ -118,6 +124,8 @@ async fn other_players_get_the_ranking_as_a_steering_document() {
     assert_eq!(explained.appliances[1].rank, Some(1));
     for call in ["", "/explain"] {
         let answer = setup.get(&format!("/v1/steering/nothing{call}"), "").await;
+        let open = answer.headers().get("access-control-allow-origin");
+        assert_eq!(open.is_some(), call.is_empty());
         assert_eq!(problem(answer).await.code, "playback_unknown");
     }
 }
