@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use nearcast_backend_model::{Action, Record};
@@ -14,7 +15,7 @@ use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     TableDefinition, WriteTransaction,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Records of the model, JSON by key.
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
@@ -24,6 +25,8 @@ const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
 const EVENTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("events");
 /// The order in which batches came, so that the oldest can go.
 const ARRIVALS: TableDefinition<'_, u64, (&str, u64)> = TableDefinition::new("arrivals");
+/// Bytes of all batches, under the empty name.
+const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
 /// Batches, events and dropped events by playback.
 const COUNTS: TableDefinition<'_, &str, (u64, u64, u64)> = TableDefinition::new("counts");
 
@@ -45,19 +48,30 @@ enum Work {
         name: &'static str,
         json: Vec<u8>,
     },
-    Events {
-        batch: Box<EventBatch>,
-    },
+    Events(Batch),
     Count {
         playback_id: String,
         reply: oneshot::Sender<EventCount>,
     },
 }
 
+/// A batch of events on its way to the store.
+struct Batch {
+    playback_id: String,
+    sequence: u64,
+    events: u64,
+    dropped: u64,
+    json: Vec<u8>,
+    /// The place it takes while it waits.
+    _room: OwnedSemaphorePermit,
+}
+
 /// The queue to the store's thread.
 #[derive(Clone)]
 pub(crate) struct Store {
     work: mpsc::Sender<Work>,
+    /// Bytes of events that may still wait.
+    room: Arc<Semaphore>,
 }
 
 /// The store's thread. It ends when all [`Store`]s are gone and all work is done.
@@ -80,8 +94,21 @@ impl StoreThread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueFull;
 
-/// Batches of events kept; the oldest go. At some kilobytes each this is below a gigabyte.
-const BATCHES_MAX: u64 = 100_000;
+/// How much of events is kept; the oldest go.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    batches: u64,
+    bytes: u64,
+}
+
+/// Days of some hundred viewers.
+const BOUNDS: Bounds = Bounds {
+    batches: 100_000,
+    bytes: 256 << 20,
+};
+
+/// Bytes of events that may wait: a batch has some kilobytes, and a disk takes this in a second.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// Work that waits. The thread takes hundreds at a time, in milliseconds.
 const QUEUE_MAX: usize = 4096;
@@ -112,12 +139,12 @@ impl Kept {
 
 /// Opens a file, or a store in memory, and starts its thread.
 pub(crate) fn open(path: Option<&Path>) -> Result<(Store, StoreThread, Kept), StoreError> {
-    open_with(path, BATCHES_MAX)
+    open_with(path, BOUNDS)
 }
 
 fn open_with(
     path: Option<&Path>,
-    batches_max: u64,
+    bounds: Bounds,
 ) -> Result<(Store, StoreThread, Kept), StoreError> {
     let fails = |why: String| StoreError {
         path: path.unwrap_or_else(|| Path::new("(memory)")).to_owned(),
@@ -136,9 +163,10 @@ fn open_with(
     let (work, queue) = mpsc::channel(QUEUE_MAX);
     let thread = std::thread::Builder::new()
         .name("nearcast-store".to_owned())
-        .spawn(move || run(&database, queue, batches_max))
+        .spawn(move || run(&database, queue, bounds))
         .map_err(|error| fails(error.to_string()))?;
-    Ok((Store { work }, StoreThread { thread }, kept))
+    let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+    Ok((Store { work, room }, StoreThread { thread }, kept))
 }
 
 /// Makes the file, readable by its owner alone: it holds keys and access tokens.
@@ -170,13 +198,21 @@ impl Store {
     }
 
     /// Remembers a batch of events.
-    pub(crate) fn events(&self, batch: EventBatch) -> Result<(), QueueFull> {
+    pub(crate) fn events(&self, batch: &EventBatch) -> Result<(), QueueFull> {
         if self.work.capacity() <= QUEUE_RESERVED {
             return Err(QueueFull);
         }
-        self.push(Work::Events {
-            batch: Box::new(batch),
-        })
+        let json = serde_json::to_vec(batch).map_err(|_| QueueFull)?;
+        let size = u32::try_from(json.len()).map_err(|_| QueueFull)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(size);
+        self.push(Work::Events(Batch {
+            playback_id: batch.playback_id.clone(),
+            sequence: batch.sequence,
+            events: u64::try_from(batch.events.len()).unwrap_or(u64::MAX),
+            dropped: batch.dropped,
+            json,
+            _room: room.map_err(|_| QueueFull)?,
+        }))
     }
 
     /// Counts the events of a playback, those included that came before this call.
@@ -198,6 +234,7 @@ fn make_tables(database: &Database) -> Result<(), Failed> {
     write.open_table(EVENTS).map_err(failed)?;
     write.open_table(ARRIVALS).map_err(failed)?;
     write.open_table(COUNTS).map_err(failed)?;
+    write.open_table(SIZES).map_err(failed)?;
     write.commit().map_err(failed)
 }
 
@@ -233,7 +270,7 @@ fn read_kept(database: &Database) -> Result<Kept, Failed> {
     Ok(kept)
 }
 
-fn run(database: &Database, mut queue: mpsc::Receiver<Work>, batches_max: u64) {
+fn run(database: &Database, mut queue: mpsc::Receiver<Work>, bounds: Bounds) {
     while let Some(first) = queue.blocking_recv() {
         let mut work = VecDeque::from([first]);
         while work.len() < TRANSACTION_MAX
@@ -242,7 +279,7 @@ fn run(database: &Database, mut queue: mpsc::Receiver<Work>, batches_max: u64) {
             work.push_back(next);
         }
         let lost = work.len();
-        match perform(database, work, batches_max) {
+        match perform(database, work, bounds) {
             Ok(replies) => {
                 for (reply, count) in replies {
                     if reply.send(count).is_err() {
@@ -259,7 +296,7 @@ fn run(database: &Database, mut queue: mpsc::Receiver<Work>, batches_max: u64) {
 
 type Replies = Vec<(oneshot::Sender<EventCount>, EventCount)>;
 
-fn perform(database: &Database, work: VecDeque<Work>, batches_max: u64) -> Result<Replies, Failed> {
+fn perform(database: &Database, work: VecDeque<Work>, bounds: Bounds) -> Result<Replies, Failed> {
     let write = database.begin_write().map_err(failed)?;
     let mut replies = Vec::new();
     for work in work {
@@ -269,7 +306,7 @@ fn perform(database: &Database, work: VecDeque<Work>, batches_max: u64) -> Resul
                 let mut keys = write.open_table(KEYS).map_err(failed)?;
                 keys.insert(name, json.as_slice()).map_err(failed)?;
             }
-            Work::Events { batch } => write_events(&write, &batch, batches_max)?,
+            Work::Events(batch) => write_events(&write, &batch, bounds)?,
             Work::Count { playback_id, reply } => {
                 replies.push((reply, count(&write, &playback_id)?));
             }
@@ -299,42 +336,36 @@ fn write_actions(write: &WriteTransaction, actions: Vec<Action>) -> Result<(), F
     Ok(())
 }
 
-fn write_events(
-    write: &WriteTransaction,
-    batch: &EventBatch,
-    batches_max: u64,
-) -> Result<(), Failed> {
+fn write_events(write: &WriteTransaction, batch: &Batch, bounds: Bounds) -> Result<(), Failed> {
     let mut events = write.open_table(EVENTS).map_err(failed)?;
     let mut arrivals = write.open_table(ARRIVALS).map_err(failed)?;
     let mut counts = write.open_table(COUNTS).map_err(failed)?;
+    let mut sizes = write.open_table(SIZES).map_err(failed)?;
     let key = (batch.playback_id.as_str(), batch.sequence);
     // A batch whose answer was lost is sent again.
     if events.get(key).map_err(failed)?.is_some() {
         return Ok(());
     }
-    let json = match serde_json::to_vec(batch) {
-        Ok(json) => json,
-        Err(error) => {
-            tracing::error!(%error, "a batch of events could not be written");
-            return Ok(());
-        }
-    };
-    events.insert(key, json.as_slice()).map_err(failed)?;
+    events.insert(key, batch.json.as_slice()).map_err(failed)?;
+    let stored = sizes
+        .get(ALL)
+        .map_err(failed)?
+        .map_or(0, |size| size.value());
+    let mut stored = stored.saturating_add(length(&batch.json));
     let arrival = match arrivals.last().map_err(failed)? {
         Some((last, _)) => last.value() + 1,
         None => 0,
     };
     arrivals.insert(arrival, key).map_err(failed)?;
     let (batches, seen, dropped) = count_of(&counts, key.0)?;
-    let more = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
     let sum = (
         batches + 1,
-        seen.saturating_add(more),
+        seen.saturating_add(batch.events),
         dropped.saturating_add(batch.dropped),
     );
     counts.insert(key.0, sum).map_err(failed)?;
 
-    while arrivals.len().map_err(failed)? > batches_max {
+    while arrivals.len().map_err(failed)? > bounds.batches || stored > bounds.bytes {
         let oldest = match arrivals.pop_first().map_err(failed)? {
             Some((_, oldest)) => {
                 let (playback_id, sequence) = oldest.value();
@@ -343,10 +374,12 @@ fn write_events(
             None => break,
         };
         let (id, sequence) = (oldest.0.as_str(), oldest.1);
-        let removed: Option<EventBatch> = events
-            .remove((id, sequence))
-            .map_err(failed)?
-            .and_then(|json| serde_json::from_slice(json.value()).ok());
+        let removed = events.remove((id, sequence)).map_err(failed)?;
+        let removed = removed
+            .map(|json| json.value().to_vec())
+            .unwrap_or_default();
+        stored = stored.saturating_sub(length(&removed));
+        let removed: Option<EventBatch> = serde_json::from_slice(&removed).ok();
         let (batches, seen, dropped) = count_of(&counts, id)?;
         if batches <= 1 {
             counts.remove(id).map_err(failed)?;
@@ -360,7 +393,15 @@ fn write_events(
             counts.insert(id, rest).map_err(failed)?;
         }
     }
+    sizes.insert(ALL, stored).map_err(failed)?;
     Ok(())
+}
+
+/// The name of the one entry in [`SIZES`].
+const ALL: &str = "";
+
+fn length(json: &[u8]) -> u64 {
+    u64::try_from(json.len()).unwrap_or(u64::MAX)
 }
 
 fn count(write: &WriteTransaction, playback_id: &str) -> Result<EventCount, Failed> {
@@ -420,9 +461,9 @@ mod tests {
     async fn a_batch_counts_once_however_often_it_comes() {
         let (store, thread, _) = open(None).unwrap();
         for sequence in [0, 1, 0, 1] {
-            store.events(batch("p", sequence, 3)).unwrap();
+            store.events(&batch("p", sequence, 3)).unwrap();
         }
-        store.events(batch("q", 0, 1)).unwrap();
+        store.events(&batch("q", 0, 1)).unwrap();
         assert_eq!(store.count("p".to_owned()).await, Ok(count(2, 6, 2)));
         assert_eq!(store.count("none".to_owned()).await, Ok(count(0, 0, 0)));
         drop(store);
@@ -431,17 +472,52 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_batches_go() {
-        let (store, _thread, _) = open_with(None, 3).unwrap();
+        let (store, _thread, _) = open_with(
+            None,
+            Bounds {
+                batches: 3,
+                ..BOUNDS
+            },
+        )
+        .unwrap();
         for sequence in 0..3 {
-            store.events(batch("old", sequence, 2)).unwrap();
+            store.events(&batch("old", sequence, 2)).unwrap();
         }
         for sequence in 0..2 {
-            store.events(batch("new", sequence, 1)).unwrap();
+            store.events(&batch("new", sequence, 1)).unwrap();
         }
         assert_eq!(store.count("old".to_owned()).await, Ok(count(1, 2, 1)));
-        store.events(batch("new", 2, 1)).unwrap();
+        store.events(&batch("new", 2, 1)).unwrap();
         assert_eq!(store.count("old".to_owned()).await, Ok(count(0, 0, 0)));
         assert_eq!(store.count("new".to_owned()).await, Ok(count(3, 3, 3)));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_in_bytes_too() {
+        let size = serde_json::to_vec(&batch("p", 0, 3)).unwrap().len();
+        let bounds = Bounds {
+            bytes: u64::try_from(2 * size).unwrap(),
+            ..BOUNDS
+        };
+        let (store, _thread, _) = open_with(None, bounds).unwrap();
+        for sequence in 0..7 {
+            store.events(&batch("p", sequence, 3)).unwrap();
+        }
+        assert_eq!(store.count("p".to_owned()).await, Ok(count(2, 6, 2)));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_too() {
+        let (work, mut queue) = mpsc::channel(QUEUE_MAX);
+        let size = serde_json::to_vec(&batch("p", 0, 3)).unwrap().len();
+        let room = Arc::new(Semaphore::new(2 * size));
+        let store = Store { work, room };
+        store.events(&batch("p", 0, 3)).unwrap();
+        store.events(&batch("p", 1, 3)).unwrap();
+        assert_eq!(store.events(&batch("p", 2, 3)), Err(QueueFull));
+        store.keys("k", &vec![7]).unwrap();
+        drop(queue.try_recv().unwrap());
+        store.events(&batch("p", 2, 3)).unwrap();
     }
 
     #[tokio::test]
@@ -452,7 +528,7 @@ mod tests {
         assert!(kept.records.is_empty());
         let taken = open(Some(&path)).err().unwrap().to_string();
         assert!(taken.contains("state.redb"), "{taken}");
-        store.events(batch("p", 0, 2)).unwrap();
+        store.events(&batch("p", 0, 2)).unwrap();
         store.keys("k", &vec![7]).unwrap();
         store
             .actions(vec![

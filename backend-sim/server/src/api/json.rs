@@ -16,11 +16,12 @@ use super::problem::Fail;
 /// A request's body as JSON, of at most `SIZE_BYTES_MAX`.
 pub(crate) struct Json<T, const SIZE_BYTES_MAX: usize>(pub(crate) T);
 
-/// The most a request of a client or appliance may have. A play request has a few hundred bytes.
+/// The most a request of a client may have. A play request has a few hundred bytes, a batch of events some ten
+/// thousand.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
-/// The most a batch of events or an appliance's report may have.
-pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
+/// The most an appliance's report may have.
+pub(crate) const REPORT_BYTES_MAX: usize = 1 << 20;
 
 impl<T: DeserializeOwned, const SIZE_BYTES_MAX: usize> FromRequest<Arc<App>>
     for Json<T, SIZE_BYTES_MAX>
@@ -56,7 +57,7 @@ pub(crate) async fn read(request: Request, size_bytes_max: usize) -> Result<byte
     }
 }
 
-/// A whole batch passes in this time at 1 Mbit/s.
+/// A whole report passes in this time at 1 Mbit/s.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An answer as JSON. Answers are for one viewer: nothing on the way may keep them.

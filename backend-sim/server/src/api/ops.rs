@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     problems: Mutex<BTreeMap<String, u64>>,
     events: AtomicU64,
     events_dropped: AtomicU64,
+    events_unknown: AtomicU64,
     unstored: AtomicU64,
 }
 
@@ -30,6 +31,11 @@ impl Metrics {
 
     pub(crate) fn count_dropped_events(&self, count: usize) {
         add(&self.events_dropped, count);
+    }
+
+    /// Events of playbacks that nobody knows.
+    pub(crate) fn count_unknown_events(&self, count: usize) {
+        add(&self.events_unknown, count);
     }
 
     /// Something the backend wanted to remember was not stored.
@@ -81,6 +87,7 @@ fn render(app: &App) -> String {
         problems,
         events,
         events_dropped,
+        events_unknown,
         unstored,
     } = &app.metrics;
     let mut page = Page::default();
@@ -99,6 +106,11 @@ fn render(app: &App) -> String {
             "events_dropped_total",
             "Events dropped because the store was busy.",
             events_dropped,
+        ),
+        (
+            "events_unknown_total",
+            "Events of playbacks that are not known.",
+            events_unknown,
         ),
         (
             "unstored_total",

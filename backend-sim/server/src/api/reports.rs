@@ -7,7 +7,7 @@ use http::StatusCode;
 use nearcast_protocol::appliance::{ApplianceReport, ReportReceipt};
 
 use super::caller::Bearer;
-use super::json::{Answer, BATCH_BYTES_MAX, Json};
+use super::json::{Answer, Json, REPORT_BYTES_MAX};
 use super::problem::Fail;
 use super::{App, locked};
 
@@ -29,7 +29,7 @@ pub(crate) async fn report(
         ));
     }
     let Json(report) =
-        Json::<ApplianceReport, BATCH_BYTES_MAX>::from_request(request, &app).await?;
+        Json::<ApplianceReport, REPORT_BYTES_MAX>::from_request(request, &app).await?;
     app.with_model(|model, now| model.handle_report(now, &id, &report))?;
     Ok(Answer(ReportReceipt {
         verifying_keys: locked(&app.signing).verifying_keys(),
