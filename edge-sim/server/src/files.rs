@@ -100,7 +100,8 @@ impl Files {
         })
     }
 
-    /// Returns path prefixes of what is stored: the folders and files at the top of the root. Blocks.
+    /// Returns path prefixes of what is stored: the folders and files at the top of the root, those whose names can
+    /// be a part of a URL's path as they are. Blocks.
     pub(crate) fn prefixes(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.root.as_path()) else {
             return Vec::new();
@@ -108,18 +109,19 @@ impl Files {
         let names = entries.flatten().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let folder = entry.path().is_dir();
-            (!name.starts_with('.')).then(|| if folder { format!("{name}/") } else { name })
+            is_reportable(&name).then(|| if folder { format!("{name}/") } else { name })
         });
-        names.take(PREFIXES_MAX).collect()
+        // Sorted first: a folder gives its names in another order each time.
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names.truncate(PREFIXES_MAX);
+        names
     }
 
-    fn digest(
-        &self,
-        path: &Path,
-        length: u64,
-        modified: Option<SystemTime>,
-    ) -> io::Result<[u8; 32]> {
-        let known = self.digests().get(path).copied();
+    /// Finds the digest of a version of a file, or a place for it.
+    fn digest(&self, path: &Path, length: u64, modified: Option<SystemTime>) -> Arc<Digest> {
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = digests.get(path);
         if let Some(known) =
             known.filter(|known| known.length == length && known.modified == modified)
         {
@@ -166,6 +168,11 @@ fn is_plain(path: &str) -> bool {
         !name.is_empty() && !name.starts_with('.') && !name.contains(['\\', '\0', ':'])
     };
     path.len() <= 4096 && path.split('/').all(plain)
+}
+
+/// Whether the backend can make something of a name.
+fn is_reportable(name: &str) -> bool {
+    is_plain(name) && !name.contains(|c: char| c.is_control() || matches!(c, '?' | '#'))
 }
 
 fn content_type(path: &Path) -> &'static str {
@@ -258,9 +265,20 @@ mod tests {
     #[test]
     fn titles_are_the_folders_at_the_top() {
         let (folder, files) = tree();
-        fs::write(folder.path().join("root/top.mpd"), b"x").unwrap();
-        let mut prefixes = files.prefixes();
-        prefixes.sort();
-        assert_eq!(prefixes, ["demo/", "top.mpd"]);
+        for name in ["top.mpd", "what?.mp4", "a#b", "bell\u{7}", "back\\slash"] {
+            fs::write(folder.path().join("root").join(name), b"x").unwrap();
+        }
+        assert_eq!(files.prefixes(), ["demo/", "top.mpd"]);
+    }
+
+    #[test]
+    fn of_too_many_titles_the_same_are_reported_each_time() {
+        let (folder, files) = tree();
+        for number in 0..PREFIXES_MAX {
+            fs::write(folder.path().join(format!("root/{number:04}")), b"x").unwrap();
+        }
+        let prefixes = files.prefixes();
+        assert_eq!(prefixes.len(), PREFIXES_MAX);
+        assert_eq!(prefixes.last().map(String::as_str), Some("0999"));
     }
 }
