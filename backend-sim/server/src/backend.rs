@@ -32,7 +32,8 @@ pub struct BackendConfig {
     pub sealed_listen: Option<SocketAddr>,
     /// Serves the main API without TLS; on loopback only.
     pub plain: bool,
-    /// The name or address that clients reach this backend by; `None` is the address it listens on.
+    /// The name or address that clients reach this backend by; `None` is the address it listens on, which must be a
+    /// certain one then.
     pub public_host: Option<String>,
     /// Titles, accounts, plans and networks.
     pub catalogue: Catalogue,
@@ -81,6 +82,12 @@ pub enum BackendError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing says by which name or address clients reach it.
+    #[error(
+        "clients cannot be told how to reach this backend: it would listen on any address ({0}); give the name or \
+         address they use with --public-host, or a certain address with --listen and --sealed-listen"
+    )]
+    NoPublicHost(SocketAddr),
     /// The main API without TLS would be open to others.
     #[error("cannot serve {0} without TLS: that is for loopback addresses only")]
     PlainNotLoopback(SocketAddr),
@@ -115,6 +122,13 @@ impl Backend {
         let mut model = Model::new(config.catalogue.clone(), config.model)?;
         if config.plain && !config.listen.ip().is_loopback() {
             return Err(BackendError::PlainNotLoopback(config.listen));
+        }
+        // Nobody can connect to "any address", and a name of our choice would be right for this machine alone.
+        let mut listens = [config.listen].into_iter().chain(config.sealed_listen);
+        if config.public_host.is_none()
+            && let Some(any) = listens.find(|address| address.ip().is_unspecified())
+        {
+            return Err(BackendError::NoPublicHost(any));
         }
         let listener = bind(config.listen).await?;
         let sealed_listener = match config.sealed_listen {
@@ -267,8 +281,6 @@ fn urls(
     let host = |address: SocketAddr| -> String {
         match (&config.public_host, address.ip()) {
             (Some(host), _) => host.clone(),
-            // Nobody can connect to "any address".
-            (None, ip) if ip.is_unspecified() => "localhost".to_owned(),
             (None, IpAddr::V4(ip)) => ip.to_string(),
             (None, IpAddr::V6(ip)) => format!("[{ip}]"),
         }

@@ -25,7 +25,7 @@ pub struct EdgeConfig {
     pub plain: Option<SocketAddr>,
     /// Address of the admin port; on loopback.
     pub admin: SocketAddr,
-    /// Host name or address in the base URL; `None` takes the listening address (loopback for an unspecified one).
+    /// Host name or address in the base URL; `None` takes the listening address, which must be a certain one then.
     pub host: Option<String>,
     /// What signs its certificate; `None` makes an authority of its own.
     pub authority: Option<Authority>,
@@ -132,6 +132,15 @@ pub enum EdgeError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// Nothing says by which name or address clients reach it.
+    #[error(
+        "clients cannot be told how to reach this edge: it would listen on any address ({address}); give the name \
+         or address they use with --host, or a certain address with --listen"
+    )]
+    NoHost {
+        /// The address.
+        address: SocketAddr,
     },
     /// The admin port would be reachable from outside.
     #[error(

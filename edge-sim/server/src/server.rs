@@ -1,7 +1,7 @@
 //! Starting, steering and ending one edge.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,20 +54,19 @@ impl EdgeServer {
                 address: config.admin,
             });
         }
+        let reach = Reach::of(&config)?;
         let files = Files::open(&config.root)?;
         let log = AccessLog::open(config.access_log.as_deref())?;
         let authority = match &config.authority {
             Some(authority) => authority.clone(),
             None => Authority::new()?,
         };
-        let names = config.host.iter().cloned();
-        let names: Vec<String> = names.chain([config.listen.ip().to_string()]).collect();
         let backend = config
             .backend
             .clone()
             .map(|backend| client(backend, &authority))
             .transpose()?;
-        let leaf = authority.issue(&names)?;
+        let leaf = authority.issue(&reach.names)?;
 
         let has = |protocol: HttpProtocol| config.protocols.contains(&protocol);
         let (port, udp) = open_port(config.listen, has(HttpProtocol::H3))?;
@@ -85,8 +84,7 @@ impl EdgeServer {
 
         let clock = Clock::start();
         let gate = Arc::new(Gate::new(clock, config.rate, config.delay));
-        let reached = reachable(address.ip());
-        let host = config.host.clone().unwrap_or_else(|| in_url(reached));
+        let host = reach.host;
         let base_url = format!("https://{host}:{}/", address.port());
         let plain_url = plain
             .as_ref()
@@ -97,7 +95,7 @@ impl EdgeServer {
             position_deg: config.position_deg,
             base_url: base_url.clone(),
             protocols: config.protocols.clone(),
-            addresses: vec![reached.to_string()],
+            addresses: reach.addresses,
             prefixes: config.prefixes.clone(),
             capacity: config.capacity,
             rate: config.rate,
@@ -260,12 +258,49 @@ fn in_use(what: &'static str, address: SocketAddr, source: io::Error) -> EdgeErr
     }
 }
 
-/// The address that clients on this machine use.
-fn reachable(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => ip,
+/// How clients reach an edge.
+struct Reach {
+    /// Host as URLs have it.
+    host: String,
+    /// What the certificate is for.
+    names: Vec<String>,
+    /// What clients may dial without asking for the name.
+    addresses: Vec<String>,
+}
+
+impl Reach {
+    fn of(config: &EdgeConfig) -> Result<Self, EdgeError> {
+        let listen = config.listen.ip();
+        let Some(host) = &config.host else {
+            // Nobody can dial "any address", and an address of our choice would be right for this machine alone.
+            if listen.is_unspecified() {
+                return Err(EdgeError::NoHost {
+                    address: config.listen,
+                });
+            }
+            return Ok(Self {
+                host: in_url(listen),
+                names: vec![listen.to_string()],
+                addresses: vec![listen.to_string()],
+            });
+        };
+        let host = host.trim_matches(['[', ']']);
+        let listens_on = (!listen.is_unspecified()).then_some(listen);
+        let names = listens_on.map(|ip| ip.to_string());
+        let names = [host.to_owned()].into_iter().chain(names).collect();
+        let (host, addresses) = match host.parse() {
+            Ok(ip) => (in_url(ip), vec![ip]),
+            // Whoever gives a name means clients elsewhere: loopback would be their own.
+            Err(_) => {
+                let outward = listens_on.filter(|ip| !ip.is_loopback());
+                (host.to_owned(), outward.into_iter().collect())
+            }
+        };
+        Ok(Self {
+            host,
+            names,
+            addresses: addresses.iter().map(IpAddr::to_string).collect(),
+        })
     }
 }
 
@@ -322,4 +357,50 @@ fn client(
         .build()
         .map_err(failed)?;
     Ok((backend, client))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(listen: &str, host: Option<&str>) -> Result<(String, Vec<String>), EdgeError> {
+        let mut config = EdgeConfig::new("a", ".");
+        config.listen = SocketAddr::new(listen.parse().unwrap(), 0);
+        config.host = host.map(str::to_owned);
+        Reach::of(&config).map(|reach| (reach.host, reach.addresses))
+    }
+
+    #[test]
+    fn clients_are_told_addresses_that_are_right_for_them() {
+        let told = |host: &str, addresses: &[&str]| {
+            let addresses = addresses.iter().map(|&address| address.to_owned());
+            (host.to_owned(), addresses.collect::<Vec<_>>())
+        };
+        for (listen, host, expected) in [
+            ("127.0.0.1", None, told("127.0.0.1", &["127.0.0.1"])),
+            ("::1", None, told("[::1]", &["::1"])),
+            (
+                "192.0.2.1",
+                Some("edge.test"),
+                told("edge.test", &["192.0.2.1"]),
+            ),
+            ("0.0.0.0", Some("edge.test"), told("edge.test", &[])),
+            ("127.0.0.1", Some("edge.test"), told("edge.test", &[])),
+            (
+                "0.0.0.0",
+                Some("192.0.2.1"),
+                told("192.0.2.1", &["192.0.2.1"]),
+            ),
+            (
+                "::",
+                Some("[2001:db8::1]"),
+                told("[2001:db8::1]", &["2001:db8::1"]),
+            ),
+        ] {
+            assert_eq!(reach(listen, host).unwrap(), expected, "{listen} {host:?}");
+        }
+        for listen in ["0.0.0.0", "::"] {
+            assert!(matches!(reach(listen, None), Err(EdgeError::NoHost { .. })));
+        }
+    }
 }

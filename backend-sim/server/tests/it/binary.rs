@@ -102,6 +102,11 @@ async fn what_is_wrong_is_said_in_one_line() {
             &["--ca-dir", "catalogue.toml"],
             "nearcast-backend: cannot use catalogue.toml",
         ),
+        (
+            &["--sealed-listen", "[::]:0"],
+            "nearcast-backend: clients cannot be told how to reach this backend: it would listen on any address \
+             ([::]:0); give the name or address they use with --public-host",
+        ),
     ] {
         let (status, stderr) = fails(&mut run(arguments)).await;
         assert_eq!(status, Some(1), "{stderr}");

@@ -196,29 +196,6 @@ async fn events_are_taken_and_counted_once() {
 }
 
 #[tokio::test]
-async fn a_viewing_position_is_kept() {
-    let setup = start_with_appliance(demo()).await;
-    let token = setup.token().await;
-    let update = HistoryUpdate {
-        position_ms: 61_000,
-        language: Some("de".to_owned()),
-    };
-    let put = |title: &str, token: &str| {
-        let request = setup.client.put(setup.url(&format!("/v1/history/{title}")));
-        request.bearer_auth(token).json(&update).send()
-    };
-    let answer = put("demo", &token).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-    let unknown = problem(put("nothing", &token).await.unwrap()).await;
-    assert_eq!(unknown.code, "title_unknown");
-    let expired = problem(put("demo", "guess").await.unwrap()).await;
-    assert_eq!(expired.code, "session_expired");
-    let list: HistoryList = good(setup.get("/v1/history", &token).await).await;
-    assert_eq!(list.entries[0].position_ms, 61_000);
-    assert_eq!(setup.play(&token).await.resume_position_ms, 61_000);
-}
-
-#[tokio::test]
 async fn who_stops_makes_room_for_the_next_device() {
     let mut config = demo();
     config.catalogue.plans = vec![Plan {
@@ -239,22 +216,26 @@ async fn who_stops_makes_room_for_the_next_device() {
 }
 
 #[tokio::test]
-async fn who_stops_makes_room_for_the_next_device() {
-    let mut config = demo();
-    for plan in &mut config.catalogue.plans {
-        plan.streams_max = 1;
-    }
-    let setup = start_with_appliance(config).await;
-    let tv = setup.session("demo", "tv").await.access_token;
-    let phone = setup.session("demo", "phone").await.access_token;
-    let grant = setup.play(&tv).await;
-    let refused = problem(setup.post("/v1/play", &phone, &play_request()).await).await;
-    assert_eq!(refused.code, "too_many_streams");
-
-    let over = batch_of(&grant.playback_id, 0, [QoeEventKind::Stopped]);
-    let answer = setup.post("/v1/events", "", &over).await;
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
-    setup.play(&phone).await;
+async fn a_viewing_position_is_kept() {
+    let setup = start_with_appliance(demo()).await;
+    let token = setup.token().await;
+    let update = HistoryUpdate {
+        position_ms: 61_000,
+        language: Some("de".to_owned()),
+    };
+    let put = |title: &str, token: &str| {
+        let request = setup.client.put(setup.url(&format!("/v1/history/{title}")));
+        request.bearer_auth(token).json(&update).send()
+    };
+    let answer = put("demo", &token).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    let unknown = problem(put("nothing", &token).await.unwrap()).await;
+    assert_eq!(unknown.code, "title_unknown");
+    let expired = problem(put("demo", "guess").await.unwrap()).await;
+    assert_eq!(expired.code, "session_expired");
+    let list: HistoryList = good(setup.get("/v1/history", &token).await).await;
+    assert_eq!(list.entries[0].position_ms, 61_000);
+    assert_eq!(setup.play(&token).await.resume_position_ms, 61_000);
 }
 
 #[tokio::test]
@@ -370,6 +351,17 @@ async fn plain_http_is_for_this_machine_alone() {
         Backend::start(config).await,
         Err(BackendError::PlainNotLoopback(_))
     ));
+}
+
+#[tokio::test]
+async fn who_listens_everywhere_must_say_how_it_is_reached() {
+    let mut config = demo();
+    config.listen = SocketAddr::from(([0, 0, 0, 0], 0));
+    let refused = Backend::start(config.clone()).await;
+    assert!(matches!(refused, Err(BackendError::NoPublicHost(_))));
+    config.public_host = Some("backend.test".to_owned());
+    let backend = Backend::start(config).await.unwrap();
+    assert!(backend.url().starts_with("https://backend.test:"));
 }
 
 #[tokio::test]

@@ -124,6 +124,12 @@ fn what_is_wrong_is_said_in_one_line() {
     let of_udp = udp.local_addr().unwrap().to_string();
     let error = fails(command(folder.path()).args(["--listen", &of_udp]), 1);
     assert!(error.contains("is in use (UDP)"), "{error}");
+    let error = fails(command(folder.path()).args(["--listen", "0.0.0.0:0"]), 1);
+    assert_eq!(
+        error,
+        "nearcast-edge: clients cannot be told how to reach this edge: it would listen on any address (0.0.0.0:0); \
+         give the name or address they use with --host, or a certain address with --listen\n"
+    );
     let error = fails(command(folder.path()).args(["--admin", "0.0.0.0:0"]), 1);
     assert!(error.contains("must be on loopback"), "{error}");
     let error = fails(
