@@ -11,7 +11,7 @@ use nearcast_protocol::play::{HttpProtocol, SiteKind};
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::control::{Admission, ControlPlane};
-use crate::faults::{BodyEnd, Disposition, FaultBoard, LinkChange, OrderError, Target};
+use crate::faults::{Asked, Disposition, Effect, FaultBoard, LinkChange, OrderError, Target};
 use crate::load::{LoadMeter, Outcome};
 
 /// A point in time on both clocks.
@@ -173,9 +173,34 @@ impl Appliance {
         self.faults.decide(now.unix_ms, target)
     }
 
-    /// A body was cut off as [`decide`](Self::decide) said: only now the fault has happened.
-    pub fn handle_cut(&mut self, now: Moment, target: Target<'_>, end: BodyEnd) {
-        self.faults.handle_cut(now.unix_ms, target, end);
+    /// Returns which orders are known now: what is decided in the same moment needs no revision before there are more.
+    #[must_use]
+    pub const fn asked(&self) -> Asked {
+        self.faults.asked()
+    }
+
+    /// Decides again on a body of which `sent` bytes have left, after orders came that were not known when it was
+    /// decided on: those that clear heal it, those that add faults to bodies hit it.
+    pub fn revise(
+        &mut self,
+        target: Target<'_>,
+        sent: u64,
+        before: Disposition,
+        asked: Asked,
+    ) -> Disposition {
+        self.faults.revise(target, sent, before, asked)
+    }
+
+    /// A fault takes effect as it was decided: only now it has happened.
+    pub fn handle_effect(
+        &mut self,
+        now: Moment,
+        target: Target<'_>,
+        decided: &Disposition,
+        effect: Effect,
+    ) {
+        self.faults
+            .handle_effect(now.unix_ms, target, decided, effect);
     }
 
     /// Returns the receipts of faults that took effect, oldest first, at most the last 4096.

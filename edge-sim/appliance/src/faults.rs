@@ -61,6 +61,32 @@ pub enum BodyEnd {
     },
 }
 
+/// Which orders were known when a body was decided on: see [`Appliance::revise`](crate::Appliance::revise).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    clears: u64,
+    rules: u64,
+}
+
+/// A fault that takes effect, now and not before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The answer would begin now and does not.
+    Late,
+    /// What follows of the body is held back.
+    Trickle {
+        /// Offset in the body.
+        at: u64,
+    },
+    /// The first byte is flipped.
+    Corrupt {
+        /// Offset in the body.
+        at: u64,
+    },
+    /// The body is cut as [`Disposition::end`] says.
+    Cut,
+}
+
 /// Whether a corrupt body of `length` bytes has its byte at `index` flipped: one in each thousand, and one in
 /// the middle of a shorter body.
 #[must_use]
@@ -105,8 +131,17 @@ pub enum OrderError {
 /// The rules in force and the receipts of those that took effect.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FaultBoard {
-    rules: Vec<FaultRule>,
+    rules: Vec<Rule>,
+    /// How many rules and how many orders to clear there have been.
+    known: Asked,
     receipts: VecDeque<FaultReceipt>,
+}
+
+/// A rule with its number, counted over all rules there ever were.
+#[derive(Clone, Debug)]
+struct Rule {
+    number: u64,
+    rule: FaultRule,
 }
 
 impl FaultBoard {
@@ -137,7 +172,12 @@ impl FaultBoard {
             return Err(OrderError::TooMany);
         }
         self.rules.truncate(kept);
-        self.rules.extend(of_requests);
+        self.known.clears += u64::from(order.clear);
+        for rule in of_requests {
+            let number = self.known.rules;
+            self.known.rules += 1;
+            self.rules.push(Rule { number, rule });
+        }
         let mut changes: Vec<Option<Fault>> = order.clear.then_some(None).into_iter().collect();
         for rule in of_link {
             self.record(unix_ms, rule.fault.clone(), None, None);
@@ -146,14 +186,18 @@ impl FaultBoard {
         Ok(changes)
     }
 
+    pub(crate) const fn asked(&self) -> Asked {
+        self.known
+    }
+
     pub(crate) fn decide(&mut self, unix_ms: u64, target: Target<'_>) -> Disposition {
         let mut answer = Disposition::default();
-        let mut hits = Vec::new();
         // The first status wins, and a request without a body does not use up a fault of bodies.
-        let status = self.rules.iter().position(|rule| {
+        let status = self.rules.iter().position(|Rule { rule, .. }| {
             matches!(rule.fault, Fault::Status { .. }) && applies(rule, target.path)
         });
-        for (index, rule) in self.rules.iter_mut().enumerate() {
+        let mut wrong = None;
+        for (index, Rule { rule, .. }) in self.rules.iter_mut().enumerate() {
             let hit = match rule.fault {
                 Fault::Status { .. } => status == Some(index),
                 Fault::LateFirstByte { .. } => true,
@@ -163,55 +207,87 @@ impl FaultBoard {
                 | Fault::Corrupt => status.is_none() && target.length > 0,
                 Fault::Rate { .. } | Fault::Delay { .. } | Fault::Stop | Fault::Kill => false,
             };
-            if hit && applies(rule, target.path) {
-                rule.on.count = rule.on.count.map(|left| left.saturating_sub(1));
+            if hit && use_up(rule, target.path) {
                 answer.add(&rule.fault, target.length);
-                hits.push(rule.fault.clone());
+                if matches!(rule.fault, Fault::Status { .. }) {
+                    wrong = Some(rule.fault.clone());
+                }
             }
         }
-        self.rules.retain(|rule| rule.on.count != Some(0));
-        for fault in hits {
-            let offset = match fault {
-                Fault::Trickle { .. } => Some(target.first),
-                Fault::Corrupt => Some(target.first + (target.length / 2).min(500)),
-                // These take effect later, if the client stays: see `handle_cut`.
-                Fault::Reset { .. } | Fault::Truncate { .. } => continue,
-                Fault::Status { .. }
-                | Fault::LateFirstByte { .. }
-                | Fault::Rate { .. }
-                | Fault::Delay { .. }
-                | Fault::Stop
-                | Fault::Kill => None,
-            };
-            self.record(unix_ms, fault, Some(target.path), offset);
+        self.rules.retain(|rule| rule.rule.on.count != Some(0));
+        // The others take effect later, if the client stays: see `handle_effect`.
+        if let Some(status) = wrong {
+            self.record(unix_ms, status, Some(target.path), None);
         }
         answer
     }
 
-    /// A body was cut as decided.
-    pub(crate) fn handle_cut(&mut self, unix_ms: u64, target: Target<'_>, end: BodyEnd) {
-        let share = |after: u64| share_of(after, target.length);
-        let (fault, after) = match end {
-            BodyEnd::Complete => return,
-            BodyEnd::Reset { after } => (
-                Fault::Reset {
-                    after: share(after),
-                },
-                after,
-            ),
-            BodyEnd::Truncate { after } => (
-                Fault::Truncate {
-                    after: share(after),
-                },
-                after,
-            ),
+    /// Decides again on a body of which so much was sent: orders that came after it was asked count for it too.
+    pub(crate) fn revise(
+        &mut self,
+        target: Target<'_>,
+        sent: u64,
+        before: Disposition,
+        asked: Asked,
+    ) -> Disposition {
+        let mut answer = if asked.clears == self.known.clears {
+            before
+        } else {
+            Disposition::default()
         };
-        self.record(
-            unix_ms,
-            fault,
-            Some(target.path),
-            Some(target.first.saturating_add(after)),
-        );
+        for Rule { number, rule } in &mut self.rules {
+            let of_bodies = matches!(
+                rule.fault,
+                Fault::Trickle { .. }
+                    | Fault::Reset { .. }
+                    | Fault::Truncate { .. }
+                    | Fault::Corrupt
+            );
+            let hit = of_bodies && target.length > 0 && *number >= asked.rules;
+            if hit && use_up(rule, target.path) {
+                answer.add(&rule.fault, target.length);
+            }
+        }
+        self.rules.retain(|rule| rule.rule.on.count != Some(0));
+        // What has left cannot be called back.
+        match &mut answer.end {
+            BodyEnd::Complete => {}
+            BodyEnd::Reset { after } | BodyEnd::Truncate { after } => *after = (*after).max(sent),
+        }
+        answer
+    }
+
+    /// A fault took effect as decided.
+    pub(crate) fn handle_effect(
+        &mut self,
+        unix_ms: u64,
+        target: Target<'_>,
+        decided: &Disposition,
+        effect: Effect,
+    ) {
+        let share = |after: u64| share_of(after, target.length);
+        let (fault, at) = match (effect, decided.end) {
+            (Effect::Late, _) => {
+                let delay_ms = u64::try_from(decided.late.as_millis()).unwrap_or(u64::MAX);
+                (Fault::LateFirstByte { delay_ms }, None)
+            }
+            (Effect::Trickle { at }, _) => {
+                let rate_bps = decided.rate.map_or(u64::MAX, BitRate::as_bps);
+                (Fault::Trickle { rate_bps }, Some(at))
+            }
+            (Effect::Corrupt { at }, _) => (Fault::Corrupt, Some(at)),
+            (Effect::Cut, BodyEnd::Complete) => return,
+            (Effect::Cut, BodyEnd::Reset { after }) => {
+                let share = share(after);
+                (Fault::Reset { after: share }, Some(after))
+            }
+            (Effect::Cut, BodyEnd::Truncate { after }) => {
+                let share = share(after);
+                (Fault::Truncate { after: share }, Some(after))
+            }
+        };
+        let offset = at.map(|at| target.first.saturating_add(at));
+        self.record(unix_ms, fault, Some(target.path), offset);
     }
 
     pub(crate) fn receipts(&self) -> impl Iterator<Item = &FaultReceipt> {
@@ -281,6 +357,15 @@ const fn is_of_link(fault: &Fault) -> bool {
 fn applies(rule: &FaultRule, path: &str) -> bool {
     let wanted = rule.on.path_contains.as_deref();
     rule.on.count != Some(0) && wanted.is_none_or(|text| path.contains(text))
+}
+
+/// Whether a rule applies; then it does so one time fewer.
+fn use_up(rule: &mut FaultRule, path: &str) -> bool {
+    let applies = applies(rule, path);
+    if applies {
+        rule.on.count = rule.on.count.map(|left| left.saturating_sub(1));
+    }
+    applies
 }
 
 /// A share of a body in whole bytes; a cut always leaves something off.
@@ -360,7 +445,6 @@ mod tests {
             .map(|target| board.decide(5, target).corrupt)
             .collect();
         assert_eq!(hits, [true, false, false, true, false]);
-        assert_eq!(board.receipts().count(), 2);
     }
 
     #[test]
@@ -397,7 +481,7 @@ mod tests {
         }]);
         let answer = board.decide(5, BODY);
         assert_eq!(board.receipts().count(), 0);
-        board.handle_cut(9, BODY, answer.end);
+        board.handle_effect(9, BODY, &answer, Effect::Cut);
         let receipt = board.receipts().next().cloned().unwrap();
         assert_eq!(receipt.offset, Some(1500));
         assert_eq!(receipt.at_unix_ms, 9);
@@ -408,6 +492,78 @@ mod tests {
                 after: Ratio::new(0.25).unwrap()
             }
         );
+    }
+
+    #[test]
+    fn what_was_decided_leaves_a_receipt_when_it_takes_effect_and_where() {
+        let mut board = board(vec![
+            Fault::Trickle { rate_bps: 800 },
+            Fault::LateFirstByte { delay_ms: 30 },
+            Fault::Corrupt,
+        ]);
+        let answer = board.decide(5, BODY);
+        assert_eq!(board.receipts().count(), 0);
+        for (unix_ms, effect) in [
+            (6, Effect::Late),
+            (7, Effect::Trickle { at: 0 }),
+            (8, Effect::Corrupt { at: 500 }),
+        ] {
+            board.handle_effect(unix_ms, BODY, &answer, effect);
+        }
+        let receipts: Vec<_> = board
+            .receipts()
+            .map(|receipt| (receipt.at_unix_ms, receipt.fault.clone(), receipt.offset))
+            .collect();
+        assert_eq!(
+            receipts,
+            [
+                (6, Fault::LateFirstByte { delay_ms: 30 }, None),
+                (7, Fault::Trickle { rate_bps: 800 }, Some(1000)),
+                (8, Fault::Corrupt, Some(1500)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_body_under_way_takes_later_orders_and_each_rule_once() {
+        let mut board = FaultBoard::default();
+        let asked = board.asked();
+        let good = board.decide(1, BODY);
+        let mut once = order(vec![Fault::Trickle { rate_bps: 800 }, Fault::Corrupt]);
+        once.faults[1].on.count = Some(1);
+        assert!(board.apply(2, once).is_ok());
+        let worse = board.revise(BODY, 700, good, asked);
+        assert!(worse.corrupt && worse.rate == Some(BitRate::from_bps(800)));
+        // The same rules once more change nothing, and the one that was for one body is used up.
+        let asked = board.asked();
+        assert_eq!(board.revise(BODY, 900, worse.clone(), asked), worse);
+        assert!(!board.decide(3, BODY).corrupt);
+        // A share that has left already ends it at once.
+        let quarter = Ratio::new(0.25).unwrap();
+        assert!(
+            board
+                .apply(4, order(vec![Fault::Reset { after: quarter }]))
+                .is_ok()
+        );
+        let cut = board.revise(BODY, 900, worse, asked);
+        assert_eq!(cut.end, BodyEnd::Reset { after: 900 });
+        assert!(cut.corrupt);
+    }
+
+    #[test]
+    fn a_body_under_way_is_healed_by_clearing_and_not_by_another_order() {
+        let mut board = board(vec![Fault::Trickle { rate_bps: 800 }, Fault::Corrupt]);
+        let asked = board.asked();
+        let bad = board.decide(1, BODY);
+        let late = Fault::LateFirstByte { delay_ms: 30 };
+        assert!(board.apply(2, order(vec![late])).is_ok());
+        assert_eq!(board.revise(BODY, 10, bad.clone(), asked), bad);
+        let mut clear = order(vec![Fault::Trickle { rate_bps: 1600 }]);
+        clear.clear = true;
+        assert!(board.apply(3, clear).is_ok());
+        let healed = board.revise(BODY, 10, bad, asked);
+        assert!(!healed.corrupt);
+        assert_eq!(healed.rate, Some(BitRate::from_bps(1600)));
     }
 
     #[test]

@@ -38,5 +38,7 @@ pub mod token;
 
 pub use appliance::{Action, Appliance, ApplianceConfig, Moment};
 pub use control::Admission;
-pub use faults::{BodyEnd, Disposition, LinkChange, OrderError, StatusFault, Target, corrupts};
+pub use faults::{
+    Asked, BodyEnd, Disposition, Effect, LinkChange, OrderError, StatusFault, Target, corrupts,
+};
 pub use load::Outcome;

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use nearcast_appliance::token::{Token, parameter};
-use nearcast_appliance::{Admission, Target};
+use nearcast_appliance::{Admission, Effect, Target};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::io::AsyncSeekExt;
 
 use crate::body::{AnswerBody, LogLine, Source};
 use crate::connection::Control;
+use crate::course::Course;
 use crate::edge::{Edge, name_of};
 use crate::files::{FileError, Object, decode_path};
 use crate::headers::{Wanted, answer_preflight, cmcd, names, open_to_browsers, problem, wanted};
@@ -80,8 +81,8 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
             draft.length
         },
     };
-    let fault = edge.with(|appliance, now| appliance.decide(now, target));
-    let draft = match fault.status {
+    let mut course = Course::decide(edge, target);
+    let draft = match course.fault.status {
         Some(wrong) => {
             let status =
                 StatusCode::from_u16(wrong.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -96,8 +97,11 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
     };
     let work = edge.clock.now().since(began);
     edge.gate.cross().await;
-    if !fault.late.is_zero() {
-        tokio::time::sleep(fault.late).await;
+    if !course.fault.late.is_zero() {
+        course.takes_effect(edge, target, Effect::Late);
+        // An error in its place has none of the body.
+        let length = if draft.of_file { target.length } else { 0 };
+        wait(edge, Target { length, ..target }, &mut course).await;
     }
 
     let Draft {
@@ -124,10 +128,28 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
         first,
         length: sent,
     };
-    let mut response = Response::new(AnswerBody::new(source, target, &fault, log));
+    let course = of_file.then_some(course);
+    let mut response = Response::new(AnswerBody::new(source, target, course, log));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// Waits as long as the answer is to be late, or until that is called off.
+async fn wait(edge: &Edge, target: Target<'_>, course: &mut Course) {
+    let late = tokio::time::sleep(course.fault.late);
+    let mut late = std::pin::pin!(late);
+    loop {
+        tokio::select! {
+            () = &mut late => return,
+            () = course.outdated() => {
+                course.revise(edge, target, 0);
+                if course.fault.late.is_zero() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 async fn find(

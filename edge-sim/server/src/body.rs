@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
-use nearcast_appliance::{BodyEnd, Disposition, Moment, Outcome, Target, corrupts};
+use nearcast_appliance::{BodyEnd, Disposition, Effect, Moment, Outcome, Target, corrupts};
 use nearcast_link::{LinkState, Pacer};
-use nearcast_units::{ByteCount, Instant};
+use nearcast_units::{BitRate, ByteCount, Instant};
 use tokio::io::AsyncReadExt;
 
 use crate::access_log::{AccessEntry, End};
 use crate::clock::millis;
 use crate::connection::Control;
+use crate::course::Course;
 use crate::edge::Edge;
 
 /// Where bytes come from.
@@ -31,11 +32,19 @@ pub(crate) struct AnswerBody {
     taken: u64,
     first: u64,
     length: u64,
-    corrupt: bool,
-    end: BodyEnd,
-    trickle: Option<Pacer>,
+    /// `None` for what is no part of a file: nothing goes wrong with that.
+    course: Option<Course>,
+    trickle: Option<Trickle>,
+    /// A byte was flipped.
+    spoilt: bool,
     path: String,
     log: LogLine,
+}
+
+/// A rate for one body alone.
+struct Trickle {
+    rate: BitRate,
+    pacer: Pacer,
 }
 
 /// What the transport is to do next.
@@ -55,19 +64,18 @@ impl AnswerBody {
     pub(crate) fn new(
         source: Source,
         target: Target<'_>,
-        fault: &Disposition,
+        course: Option<Course>,
         mut log: LogLine,
     ) -> Self {
-        let now = log.edge.clock.now();
         log.expected = target.length;
         Self {
             source,
             taken: 0,
             first: target.first,
             length: target.length,
-            corrupt: fault.corrupt,
-            end: fault.end,
-            trickle: fault.rate.map(|rate| Pacer::new(now, Some(rate))),
+            course,
+            trickle: None,
+            spoilt: false,
             path: target.path.to_owned(),
             log,
         }
@@ -79,42 +87,95 @@ impl AnswerBody {
 
     /// Waits until something may be sent.
     pub(crate) async fn next(&mut self) -> Step {
-        let (limit, cut) = match self.end {
-            BodyEnd::Complete => (self.length, None),
-            BodyEnd::Reset { after } => (after, Some(End::Reset)),
-            BodyEnd::Truncate { after } => (after, Some(End::Truncated)),
-        };
-        if self.taken < limit {
-            let edge = Arc::clone(&self.log.edge);
-            let want = (limit - self.taken).min(CHUNK);
-            let allowed = edge.gate.allowance(want, self.trickle.as_mut()).await;
-            return match self.take(allowed).await {
-                Ok(bytes) => Step::Data(bytes),
-                Err(error) => {
-                    tracing::warn!(edge = %edge.id, path = %self.path, %error, "a file ended early");
-                    self.log.end = Some(End::Failed);
-                    Step::Reset
-                }
+        let edge = Arc::clone(&self.log.edge);
+        loop {
+            self.follow();
+            let end = self.fault().map_or(BodyEnd::Complete, |fault| fault.end);
+            let (limit, cut) = match end {
+                BodyEnd::Complete => (self.length, None),
+                BodyEnd::Reset { after } => (after, Some(End::Reset)),
+                BodyEnd::Truncate { after } => (after, Some(End::Truncated)),
+            };
+            if self.taken < limit {
+                let want = (limit - self.taken).min(CHUNK);
+                let pacer = self.trickle.as_mut().map(|trickle| &mut trickle.pacer);
+                let allowed = tokio::select! {
+                    // What was ordered before counts for every byte that leaves later.
+                    biased;
+                    () = outdated(self.course.as_mut()) => {
+                        self.revise();
+                        continue;
+                    }
+                    allowed = edge.gate.allowance(want, pacer) => allowed,
+                };
+                return match self.take(allowed).await {
+                    Ok(bytes) => Step::Data(bytes),
+                    Err(error) => {
+                        tracing::warn!(edge = %edge.id, path = %self.path, %error, "a file ended early");
+                        self.log.end = Some(End::Failed);
+                        Step::Reset
+                    }
+                };
+            }
+            let Some(cut) = cut else {
+                return Step::End;
+            };
+            self.log.control.settle().await;
+            self.log.end = Some(cut);
+            self.takes_effect(Effect::Cut);
+            return if cut == End::Reset {
+                Step::Reset
+            } else {
+                Step::End
             };
         }
-        let Some(cut) = cut else {
-            return Step::End;
-        };
-        self.log.control.settle().await;
-        self.log.end = Some(cut);
+    }
+
+    fn fault(&self) -> Option<&Disposition> {
+        self.course.as_ref().map(|course| &course.fault)
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            path: &self.path,
+            first: self.first,
+            length: self.length,
+        }
+    }
+
+    fn takes_effect(&self, effect: Effect) {
+        if let Some(course) = &self.course {
+            course.takes_effect(&self.log.edge, self.target(), effect);
+        }
+    }
+
+    /// Takes the orders that came meanwhile.
+    fn revise(&mut self) {
         let target = Target {
             path: &self.path,
             first: self.first,
             length: self.length,
         };
-        let end = self.end;
-        self.log
-            .edge
-            .with(|appliance, now| appliance.handle_cut(now, target, end));
-        if cut == End::Reset {
-            Step::Reset
-        } else {
-            Step::End
+        if let Some(course) = &mut self.course {
+            course.revise(&self.log.edge, target, self.taken);
+            // A body that is corrupt for another time says so once more.
+            self.spoilt &= course.fault.corrupt;
+        }
+    }
+
+    /// Trickles as the faults say now.
+    fn follow(&mut self) {
+        let rate = self.fault().and_then(|fault| fault.rate);
+        if rate == self.trickle.as_ref().map(|trickle| trickle.rate) || self.taken == self.length {
+            return;
+        }
+        let now = self.log.edge.clock.now();
+        self.trickle = rate.map(|rate| Trickle {
+            rate,
+            pacer: Pacer::new(now, Some(rate)),
+        });
+        if rate.is_some() {
+            self.takes_effect(Effect::Trickle { at: self.taken });
         }
     }
 
@@ -146,13 +207,17 @@ impl AnswerBody {
         };
         let from = self.taken;
         self.taken += count;
-        if !self.corrupt {
+        if !self.fault().is_some_and(|fault| fault.corrupt) {
             return Ok(bytes);
         }
         let mut spoilt = BytesMut::from(&bytes[..]);
         for (index, byte) in (from..).zip(spoilt.iter_mut()) {
             if corrupts(index, self.length) {
                 *byte ^= 0xff;
+                if !self.spoilt {
+                    self.spoilt = true;
+                    self.takes_effect(Effect::Corrupt { at: index });
+                }
             }
         }
         Ok(spoilt.freeze())
@@ -176,6 +241,13 @@ impl AnswerBody {
                 }
             }
         })
+    }
+}
+
+async fn outdated(course: Option<&mut Course>) {
+    match course {
+        Some(course) => course.outdated().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) struct Edge {
     pub(crate) counters: Mutex<Counters>,
     /// A report is due: wakes the reporter.
     pub(crate) report: Notify,
-    /// Per TCP listener, the epoch of the link it has followed.
+    /// Counts orders of faults, for answers under way.
+    pub(crate) orders: watch::Sender<u64>,
+    /// Per listener, the epoch of the link it has followed.
     pub(crate) followed: Vec<watch::Sender<u64>>,
     appliance: Mutex<Appliance>,
 }
@@ -73,6 +75,7 @@ impl Edge {
             shutdown: CancellationToken::new(),
             counters: Mutex::default(),
             report: Notify::new(),
+            orders: watch::Sender::default(),
             followed: (0..parts.listeners)
                 .map(|_| watch::Sender::new(0))
                 .collect(),
@@ -107,6 +110,7 @@ impl Edge {
             .map_err(|error| FaultError::Order {
                 reason: error.to_string(),
             })?;
+        self.orders.send_modify(|orders| *orders += 1);
         let epoch = self.gate.view().epoch;
         for listener in &self.followed {
             let mut followed = listener.subscribe();

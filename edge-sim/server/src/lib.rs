@@ -34,6 +34,7 @@ mod bounded;
 mod clock;
 mod config;
 mod connection;
+mod course;
 mod edge;
 mod files;
 mod gate;

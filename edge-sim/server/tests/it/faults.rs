@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
+use nearcast_units::Ratio;
 
 use crate::client::{ALL, Protocol, Whole};
-use crate::fixture::{edge, half, segment, soon};
+use crate::fixture::{SILENCE, edge, half, segment, soon};
 
 const SEGMENT: &str = "/demo/segment.m4s";
 
@@ -153,6 +154,104 @@ async fn a_trickle_is_slow_for_its_own_body_only() {
         let mut other = edge.connect(protocol).await;
         let answer = soon(other.get("/demo/stream.mpd")).await.unwrap();
         assert_eq!(answer.status, 200);
+    }
+}
+
+/// Slow enough to be in the middle of a segment for two seconds.
+const SLOW: Fault = Fault::Rate {
+    rate_bps: Some(1_200_000),
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trickle_holds_back_a_body_under_way_and_clearing_lets_it_go() {
+    for protocol in ALL {
+        let edge = edge().await;
+        edge.fault(SLOW).await;
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        let mut body = soon(answer.read_at_least(10_000)).await;
+        // A byte in ten seconds.
+        edge.fault(Fault::Trickle { rate_bps: 1 }).await;
+        // What had left the server may still come; then nothing does.
+        while let Ok(Some(chunk)) = tokio::time::timeout(SILENCE, answer.chunk()).await {
+            body.extend_from_slice(&chunk.unwrap());
+        }
+        assert!(body.len() < 250_000, "{protocol:?}: {}", body.len());
+        let receipt = edge.edge.receipts().pop().unwrap();
+        assert_eq!(receipt.fault, Fault::Trickle { rate_bps: 1 });
+        let at = usize::try_from(receipt.offset.unwrap()).unwrap();
+        assert!((10_000..=body.len()).contains(&at), "{protocol:?}: {at}");
+        // At that rate the rest would take weeks.
+        edge.clear().await;
+        let rest = soon(answer.whole()).await;
+        assert!(rest.fail.is_none(), "{protocol:?}: {:?}", rest.fail);
+        body.extend_from_slice(&rest.body);
+        assert!(body == segment(), "{protocol:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_under_way_is_spoilt_from_the_order_on_and_the_receipt_says_where() {
+    for protocol in ALL {
+        let edge = edge().await;
+        edge.fault(SLOW).await;
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        let mut body = soon(answer.read_at_least(10_000)).await;
+        edge.fault(Fault::Corrupt).await;
+        let rest = soon(answer.whole()).await;
+        body.extend_from_slice(&rest.body);
+        let good = segment();
+        let first = (0..good.len()).find(|&index| body[index] != good[index]);
+        let receipt = edge.edge.receipts().pop().unwrap();
+        assert_eq!(receipt.fault, Fault::Corrupt);
+        assert_eq!(
+            receipt.offset,
+            first.map(|at| u64::try_from(at).unwrap()),
+            "{protocol:?}"
+        );
+        assert!(first > Some(10_000), "{protocol:?}: {first:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_that_has_left_already_ends_a_body_at_once() {
+    for protocol in ALL {
+        let edge = edge().await;
+        edge.fault(SLOW).await;
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        soon(answer.read_at_least(10_000)).await;
+        let after = Ratio::new(0.01).unwrap();
+        edge.fault(Fault::Reset { after }).await;
+        let rest = soon(answer.whole()).await;
+        assert!(was_reset(protocol, &rest), "{protocol:?}: {:?}", rest.fail);
+        let line = edge.log(1).await.pop().unwrap();
+        assert!(line.bytes >= 10_000 && line.bytes < 300_000, "{line:?}");
+        assert_eq!(edge.edge.receipts().pop().unwrap().offset, Some(line.bytes));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clearing_ends_the_wait_for_a_late_answer() {
+    for protocol in ALL {
+        let edge = edge().await;
+        // Longer than any test waits.
+        edge.fault(Fault::LateFirstByte {
+            delay_ms: 3_600_000,
+        })
+        .await;
+        let mut client = edge.connect(protocol).await;
+        let answer = client.get(SEGMENT);
+        let clear = async {
+            // The receipt comes when the answer begins to be late.
+            while edge.edge.receipts().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            edge.clear().await;
+        };
+        let (answer, ()) = soon(async { tokio::join!(answer, clear) }).await;
+        assert!(answer.unwrap().body == segment(), "{protocol:?}");
     }
 }
 
