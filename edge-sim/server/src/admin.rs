@@ -132,6 +132,11 @@ fn metrics_of(edge: &Edge) -> String {
             counters.bytes.to_string(),
         );
         line(
+            "nearcast_edge_connections_refused_total",
+            "",
+            counters.connections_refused.to_string(),
+        );
+        line(
             "nearcast_edge_reports_failed_total",
             "",
             counters.reports_failed.to_string(),

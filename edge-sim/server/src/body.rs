@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use nearcast_appliance::{BodyEnd, Disposition, Effect, Moment, Outcome, Target, corrupts};
-use nearcast_link::{LinkState, Pacer};
+use nearcast_link::Pacer;
 use nearcast_units::{BitRate, ByteCount, Instant};
 use tokio::io::AsyncReadExt;
 
@@ -228,11 +228,14 @@ impl AnswerBody {
         self,
     ) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> + Send
     {
-        futures_util::stream::unfold(self, |mut body| async move {
+        let hand_over = self.log.control.watch();
+        futures_util::stream::unfold((self, hand_over), |(mut body, hand_over)| async move {
+            hand_over.is_over();
             match body.next().await {
                 Step::Data(bytes) => {
                     body.sent(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-                    Some((Ok(Frame::data(bytes)), body))
+                    hand_over.begins(body.log.last_at);
+                    Some((Ok(Frame::data(bytes)), (body, hand_over)))
                 }
                 Step::End => None,
                 Step::Reset => {
@@ -257,6 +260,8 @@ pub(crate) struct LogLine {
     control: Arc<Control>,
     pub(crate) entry: AccessEntry,
     protocol: &'static str,
+    /// How often the appliance had died before.
+    kills: u64,
     began: Instant,
     /// When the last bytes were handed over.
     last_at: Instant,
@@ -290,6 +295,7 @@ impl LogLine {
             playback_id: None,
         };
         Self {
+            kills: edge.gate.view().kills,
             edge,
             control,
             entry,
@@ -310,7 +316,7 @@ impl LogLine {
         if self.entry.status.is_some() && all {
             return End::Complete;
         }
-        if self.edge.gate.view().state == LinkState::Killed {
+        if !self.edge.gate.view().spares(self.kills) {
             return End::Killed;
         }
         if self.control.is_reset() {

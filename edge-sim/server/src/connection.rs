@@ -3,10 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use nearcast_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -24,7 +25,29 @@ pub(crate) struct Control {
     blocked: AtomicBool,
     /// Who waits for a frozen connection: the reading and the writing side.
     frozen: Mutex<[Option<Waker>; 2]>,
+    /// A request has come.
+    asked: AtomicBool,
+    /// The bodies under way. Those that are done are swept out.
+    bodies: Mutex<Vec<Weak<HandOver>>>,
 }
+
+/// When the transport was given the bytes of a body that it still has, in nanoseconds on the edge's clock; zero when
+/// it has none.
+#[derive(Debug, Default)]
+pub(crate) struct HandOver(AtomicU64);
+
+impl HandOver {
+    pub(crate) fn begins(&self, now: Instant) {
+        self.0.store(now.as_nanos().max(1), Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_over(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
+/// A client that takes nothing of a body for this long is not waited for, as other servers do.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(60);
 
 impl Control {
     /// Has the connection's task reset it.
@@ -53,6 +76,39 @@ impl Control {
         for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
+    }
+
+    pub(crate) fn mark_asked(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Begins to watch over a body.
+    pub(crate) fn watch(&self) -> Arc<HandOver> {
+        let body = Arc::new(HandOver::default());
+        let mut bodies = self.bodies();
+        bodies.retain(|body| body.strong_count() > 0);
+        bodies.push(Arc::downgrade(&body));
+        body
+    }
+
+    /// Whether the client has not taken a body for too long. While the link is not up, that is not its fault.
+    pub(crate) fn has_stalled(&self, now: Instant, link_is_up: bool) -> bool {
+        let bodies = self.bodies();
+        bodies.iter().filter_map(Weak::upgrade).any(|body| {
+            let since = body.0.load(Ordering::SeqCst);
+            if since > 0 && !link_is_up {
+                body.begins(now);
+            }
+            since > 0 && link_is_up && now.since(Instant::from_nanos(since)) >= STALL_MAX
+        })
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, Vec<Weak<HandOver>>> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until what was handed to HTTP has reached the socket: nothing more was written for some
@@ -178,5 +234,35 @@ impl AsyncWrite for GatedStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         std::task::ready!(self.poll_open(WRITE, cx));
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_takes_nothing_has_stalled_unless_nothing_could_reach_it() {
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        let control = Control::default();
+        let idle = control.watch();
+        let body = control.watch();
+        assert!(
+            !control.has_stalled(at(1000), true),
+            "nothing was handed over"
+        );
+        body.begins(at(1000));
+        assert!(!control.has_stalled(at(1059), true));
+        assert!(control.has_stalled(at(1060), true));
+        // A black hole for ten minutes: the client has a minute from its end on.
+        assert!(!control.has_stalled(at(1600), false));
+        assert!(!control.has_stalled(at(1659), true));
+        assert!(control.has_stalled(at(1660), true));
+        body.is_over();
+        assert!(!control.has_stalled(at(5000), true));
+        body.begins(at(5000));
+        drop(body);
+        assert!(!control.has_stalled(at(6000), true), "it was served");
+        drop(idle);
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Counters {
     pub(crate) requests: BTreeMap<(&'static str, u16, &'static str), u64>,
     pub(crate) bytes: u64,
     pub(crate) connections: BTreeMap<&'static str, u64>,
+    pub(crate) connections_refused: u64,
     pub(crate) reports_failed: u64,
 }
 
@@ -104,7 +105,7 @@ impl Edge {
         result
     }
 
-    /// Carries out an order and waits until the listeners have followed.
+    /// Carries out an order and waits until the listeners have followed and whoever was to die has died.
     pub(crate) async fn apply(&self, order: FaultOrder) -> Result<(), FaultError> {
         self.with(|appliance, now| appliance.handle_order(now, order))
             .map_err(|error| FaultError::Order {
@@ -123,6 +124,10 @@ impl Edge {
                     }
                 }
             }
+        }
+        let died = tokio::time::timeout(FOLLOW_MAX, self.gate.dead_are_gone()).await;
+        if died.is_err() {
+            tracing::warn!(edge = %self.id, "connections outlive the appliance's death");
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The link in front of one appliance, for real sockets: rate, delay, black hole and death.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nearcast_appliance::LinkChange;
@@ -18,6 +19,48 @@ pub(crate) struct View {
     pub(crate) delay: Duration,
     /// Counts changes, so that listeners can say which they have followed.
     pub(crate) epoch: u64,
+    /// Counts deaths: who looks only now and then misses a short one, and what began before it is dead all the same.
+    pub(crate) kills: u64,
+}
+
+impl View {
+    /// Whether what began when there had been so many deaths has not lived through another one.
+    pub(crate) fn spares(self, kills: u64) -> bool {
+        self.state != LinkState::Killed && self.kills == kills
+    }
+}
+
+/// A connection that lives, for [`Gate::dead_are_gone`].
+#[derive(Debug)]
+pub(crate) struct Alive {
+    gate: Arc<Gate>,
+    /// The deaths there had been when it began.
+    pub(crate) kills: u64,
+}
+
+impl Alive {
+    /// Counts a connection that was accepted when there had been so many deaths.
+    pub(crate) fn new(gate: &Arc<Gate>, kills: u64) -> Self {
+        gate.alive
+            .send_modify(|alive| *alive.entry(kills).or_default() += 1);
+        Self {
+            gate: Arc::clone(gate),
+            kills,
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.gate.alive.send_modify(|alive| {
+            if let Some(count) = alive.get_mut(&self.kills) {
+                *count -= 1;
+                if *count == 0 {
+                    alive.remove(&self.kills);
+                }
+            }
+        });
+    }
 }
 
 /// The link. Sockets ask it before they move bytes, bodies before they hand some on.
@@ -30,6 +73,8 @@ pub(crate) struct Gate {
     pacer: Mutex<Pacer>,
     /// Bodies take turns, first come first served, so that they share the rate fairly.
     turn: Semaphore,
+    /// Connections by the number of deaths before them.
+    alive: watch::Sender<BTreeMap<u64, usize>>,
 }
 
 impl Gate {
@@ -38,12 +83,14 @@ impl Gate {
             state: LinkState::Up,
             delay,
             epoch: 0,
+            kills: 0,
         };
         Self {
             is_up: AtomicBool::new(true),
             view: watch::Sender::new(view),
             pacer: Mutex::new(Pacer::new(clock.now(), rate)),
             turn: Semaphore::new(1),
+            alive: watch::Sender::default(),
             clock,
         }
     }
@@ -61,7 +108,10 @@ impl Gate {
             LinkChange::Rate(rate) => self.pacer().set_rate(now, rate),
             LinkChange::Delay(delay) => view.delay = delay,
             LinkChange::Stop => view.state = LinkState::Stopped,
-            LinkChange::Kill => view.state = LinkState::Killed,
+            LinkChange::Kill => {
+                view.state = LinkState::Killed;
+                view.kills += 1;
+            }
         }
         view.epoch += 1;
         // Datagrams first: a killed QUIC connection must not say goodbye.
@@ -77,6 +127,18 @@ impl Gate {
 
     pub(crate) fn view(&self) -> View {
         *self.view.borrow()
+    }
+
+    /// Waits until no connection is left that should have died.
+    pub(crate) async fn dead_are_gone(&self) {
+        let kills = self.view().kills;
+        let mut alive = self.alive.subscribe();
+        // The sender is `self`: it cannot be gone.
+        drop(
+            alive
+                .wait_for(|alive| alive.range(..kills).next().is_none())
+                .await,
+        );
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use h3::error::Code;
 use h3::server::RequestResolver;
-use nearcast_link::LinkState;
 use nearcast_protocol::play::HttpProtocol;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, TokioRuntime, UdpPoller};
@@ -21,9 +20,9 @@ use crate::answer::{Door, answer};
 use crate::body::Step;
 use crate::bounded::{Bounded, BoundedStream};
 use crate::config::EdgeError;
-use crate::connection::Control;
+use crate::connection::{Control, STALL_MAX};
 use crate::edge::Edge;
-use crate::gate::Gate;
+use crate::gate::{Alive, Gate, View};
 use crate::tasks::Tasks;
 
 /// What quinn may hold before it is acknowledged: it leaves unshaped.
@@ -87,16 +86,28 @@ pub(crate) fn endpoint(
 }
 
 /// Takes connections until the edge is shut down.
-pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint) {
+pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint, index: usize) {
     let connections = TaskTracker::new();
+    let mut view = edge.gate.subscribe();
     loop {
+        let View { epoch, kills, .. } = *view.borrow_and_update();
+        if let Some(followed) = edge.followed.get(index) {
+            followed.send_replace(epoch);
+        }
         tokio::select! {
+            // A connection must not be taken for one that began before a death it never saw.
+            biased;
             () = edge.shutdown.cancelled() => break,
+            changed = view.changed() => if changed.is_err() { break },
             incoming = endpoint.accept() => match incoming {
                 Some(incoming) if connections.len() < CONNECTIONS_MAX => {
-                    connections.spawn(connection(Arc::clone(&edge), incoming));
+                    let alive = Alive::new(&edge.gate, kills);
+                    connections.spawn(connection(Arc::clone(&edge), incoming, alive));
                 }
-                Some(incoming) => incoming.refuse(),
+                Some(incoming) => {
+                    edge.counters().connections_refused += 1;
+                    incoming.refuse();
+                }
                 None => break,
             },
         }
@@ -107,14 +118,14 @@ pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint) {
 }
 
 /// Serves one connection until it ends, or the appliance dies or ends.
-async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming) {
+async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming, alive: Alive) {
     let mut view = edge.gate.subscribe();
     let requests = Tasks::default();
     let serve = serve(Arc::clone(&edge), incoming, requests.clone());
     let mut serve = Box::pin(serve);
     loop {
         // A black hole needs nothing here: its datagrams are dropped at the socket.
-        if view.borrow_and_update().state == LinkState::Killed {
+        if !view.borrow_and_update().spares(alive.kills) {
             break;
         }
         tokio::select! {
@@ -125,7 +136,7 @@ async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming) {
     }
     // Requests first: a connection that is dropped finishes its streams.
     requests.end().await;
-    drop(serve);
+    drop((serve, alive));
 }
 
 async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming, requests: Tasks) {
@@ -201,7 +212,8 @@ async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestReso
                     // Part of it may be on its way when the connection ends: it counts from here on.
                     body.sent(count);
                     body.hands_over(true);
-                    if open.send_data(bytes).await.is_err() {
+                    let taken = tokio::time::timeout(STALL_MAX, open.send_data(bytes)).await;
+                    if !matches!(taken, Ok(Ok(()))) {
                         return;
                     }
                     body.hands_over(false);

@@ -114,7 +114,7 @@ impl EdgeServer {
             stores: config.stores.clone(),
             log,
             alt_svc: alt_svc.flatten(),
-            listeners: 1 + usize::from(plain.is_some()),
+            listeners: 1 + usize::from(plain.is_some()) + usize::from(udp.is_some()),
             appliance: Appliance::new(clock.moment(), model),
         }));
 
@@ -139,12 +139,14 @@ impl EdgeServer {
             tls,
             index,
         };
-        tasks.spawn(tcp::listen(serving(Some(acceptor), 0), port));
+        let mut indices = 0..;
+        let mut index = || indices.next().unwrap_or_default();
+        tasks.spawn(tcp::listen(serving(Some(acceptor), index()), port));
         if let Some(plain) = plain {
-            tasks.spawn(tcp::listen(serving(None, 1), plain));
+            tasks.spawn(tcp::listen(serving(None, index()), plain));
         }
         if let Some(endpoint) = endpoint {
-            tasks.spawn(quic::listen(Arc::clone(&edge), endpoint));
+            tasks.spawn(quic::listen(Arc::clone(&edge), endpoint, index()));
         }
         tasks.spawn(admin::serve(Arc::clone(&edge), admin));
         tasks.spawn(reporting::run(Arc::clone(&edge), backend));
@@ -192,8 +194,8 @@ impl EdgeHandle {
         self.authority.ca_pem()
     }
 
-    /// Carries out an order of faults. When it returns, a killed appliance refuses connections and a revived
-    /// one takes them.
+    /// Carries out an order of faults. When it returns, a killed appliance refuses connections and those it had
+    /// are gone, and a revived one takes them.
     ///
     /// # Errors
     /// When the order makes no sense, or the port could not be had again.

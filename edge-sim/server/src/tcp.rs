@@ -16,12 +16,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Door, answer};
 use crate::connection::{Control, GatedStream};
 use crate::edge::Edge;
+use crate::gate::Alive;
 use crate::tasks::Tasks;
 
 /// A port that stays ours while nobody listens on it.
@@ -40,6 +42,11 @@ const SEND_BUFFER: usize = 128 * 1024;
 const BACKLOG: i32 = 1024;
 /// Some ten connections for each of some hundred viewers.
 const CONNECTIONS_MAX: usize = 2048;
+/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_MAX: Duration = Duration::from_secs(20);
+/// How often it is looked whether a client still reads.
+const STALL_LOOK: Duration = Duration::from_secs(5);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
 const HEADERS_MAX: Duration = Duration::from_secs(60);
 /// What hyper may hold of a body before the socket takes it.
@@ -108,13 +115,19 @@ pub(crate) async fn listen(serving: Serving, mut port: Port) {
     let edge = Arc::clone(&serving.edge);
     let mut view = edge.gate.subscribe();
     let mut listening = port.first.take().and_then(from_std);
+    let mut kills = view.borrow().kills;
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
+    // Whether the last connection found no room: said once each time.
+    let mut full = false;
     loop {
         let current = *view.borrow_and_update();
-        if current.state == LinkState::Killed {
+        if !current.spares(kills) {
+            // Who waits to be accepted dies too, even when the appliance is up again already.
             listening = None;
-        } else if listening.is_none() {
+            kills = current.kills;
+        }
+        if current.state != LinkState::Killed && listening.is_none() {
             listening = listener(port.address).ok().and_then(from_std);
             if listening.is_none() {
                 // The port was taken in between; it may come free.
@@ -131,16 +144,27 @@ pub(crate) async fn listen(serving: Serving, mut port: Port) {
             .as_ref()
             .filter(|_| current.state == LinkState::Up);
         tokio::select! {
+            // A connection must not be taken for one that began before a death it never saw.
+            biased;
             () = edge.shutdown.cancelled() => break,
             changed = view.changed() => if changed.is_err() { break },
             accepted = accept(accepting) => match accepted {
                 Ok(stream) => {
-                    // Beyond the bound a connection is closed at once.
-                    let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+                    // Beyond the bound a connection is closed at once: even a refusal would cost a handshake.
+                    let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                        edge.counters().connections_refused += 1;
+                        if !full {
+                            tracing::warn!(edge = %edge.id, CONNECTIONS_MAX, "no room for more connections");
+                        }
+                        full = true;
+                        continue;
+                    };
+                    full = false;
                     let serving = serving.clone();
+                    let alive = Alive::new(&edge.gate, kills);
                     connections.spawn(async move {
-                        connection(serving, stream).await;
-                        drop(permit);
+                        connection(serving, stream, &alive).await;
+                        drop((alive, permit));
                     });
                 }
                 Err(error) => {
@@ -169,7 +193,7 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 }
 
 /// Serves one connection until it ends, is reset, or the appliance dies or ends.
-async fn connection(serving: Serving, stream: TcpStream) {
+async fn connection(serving: Serving, stream: TcpStream, alive: &Alive) {
     let Serving { edge, tls, .. } = serving;
     let control = Arc::new(Control::default());
     if let Err(error) = stream.set_nodelay(true) {
@@ -191,9 +215,10 @@ async fn connection(serving: Serving, stream: TcpStream) {
     );
     {
         let mut serve = std::pin::pin!(serve);
+        let mut look = tokio::time::interval(STALL_LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let state = view.borrow_and_update().state;
-            if state == LinkState::Killed {
+            if !view.borrow_and_update().spares(alive.kills) {
                 control.mark_reset();
                 break;
             }
@@ -204,6 +229,12 @@ async fn connection(serving: Serving, stream: TcpStream) {
                 () = control.reset_wanted() => break,
                 changed = view.changed() => if changed.is_err() { break },
                 () = &mut serve => break,
+                _ = look.tick() => {
+                    if control.has_stalled(edge.clock.now(), edge.gate.is_up()) {
+                        tracing::debug!(edge = %edge.id, "a client has stopped reading");
+                        break;
+                    }
+                }
             }
         }
     }
@@ -231,9 +262,22 @@ async fn serve(
         Err(_) => return,
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(door(&edge, HttpProtocol::H2, &control, true), stream, tasks).await;
+        let serve = http2(door(&edge, HttpProtocol::H2, &control, true), stream, tasks);
+        tokio::select! {
+            () = serve => {}
+            () = never_asked(&control) => {}
+        }
     } else {
         http1(door(&edge, HttpProtocol::Http1, &control, true), stream).await;
+    }
+}
+
+/// Returns when a connection has asked for nothing for as long as HTTP/1.1 waits. hyper asks an HTTP/2 connection
+/// whether it is there only once it has begun.
+async fn never_asked(control: &Control) {
+    tokio::time::sleep(HEADERS_MAX).await;
+    if control.is_asked() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -269,6 +313,8 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(move |request| respond(door.clone(), request));
     let served = hyper::server::conn::http2::Builder::new(tasks)
         .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_MAX)
         .max_send_buf_size(HTTP_BUFFER)
         .max_concurrent_streams(STREAMS_MAX)
         .serve_connection(TokioIo::new(stream), service)
@@ -287,6 +333,7 @@ async fn respond(
 > {
     let (head, body) = request.into_parts();
     drop(body);
+    door.control.mark_asked();
     let response = answer(&door, head).await;
     Ok(response.map(|body| {
         if body.length() == 0 {

@@ -137,6 +137,53 @@ async fn a_killed_edge_resets_tcp_falls_silent_on_quic_and_refuses_until_revived
     assert_eq!(receipts.last().unwrap().fault, Fault::Kill);
 }
 
+/// On one thread nothing else runs between the two orders: whoever only looks at how things are sees no death.
+#[tokio::test]
+async fn a_death_that_is_over_at_once_is_a_death() {
+    let edge = edge().await;
+    edge.fault(SLOW).await;
+    let mut open = Vec::new();
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        soon(answer.read_at_least(10_000)).await;
+        open.push((protocol, answer, client));
+    }
+    tokio::join!(edge.fault(Fault::Kill), edge.clear());
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        assert!(soon(client.get(SEGMENT)).await.unwrap().body == segment());
+    }
+    for (protocol, answer, _client) in open {
+        let fail = soon(answer.whole()).await.fail;
+        let fail = fail.unwrap_or_else(|| panic!("{protocol:?} outlived its edge"));
+        if protocol != Protocol::H3 {
+            assert_eq!(fail.kind, Some(ErrorKind::ConnectionReset), "{fail}");
+        }
+    }
+    let log = edge.log(6).await;
+    let killed = log
+        .iter()
+        .filter(|line| line.end == nearcast_edge_server::End::Killed);
+    assert_eq!(killed.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_edge_holds_no_connection_when_its_order_is_answered() {
+    let edge = edge().await;
+    edge.fault(SLOW).await;
+    let mut open = Vec::new();
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
+        soon(answer.read_at_least(10_000)).await;
+        open.push((answer, client));
+    }
+    edge.fault(Fault::Kill).await;
+    // Lines are written when a request has let go of everything.
+    assert_eq!(edge.edge.access_log().len(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_edge_is_a_black_hole_and_goes_on_when_restored() {
     let edge = edge().await;
