@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Json, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -89,9 +90,10 @@ async fn receipts(State(edge): State<Arc<Edge>>) -> Json<Vec<FaultReceipt>> {
 }
 
 async fn log(State(edge): State<Arc<Edge>>) -> impl IntoResponse {
+    let lines = edge.log.texts().map(Ok::<_, std::convert::Infallible>);
     (
         [(header::CONTENT_TYPE, "application/x-ndjson")],
-        edge.log.lines(),
+        Body::from_stream(futures_util::stream::iter(lines)),
     )
 }
 
@@ -142,6 +144,11 @@ fn metrics_of(edge: &Edge) -> String {
             counters.reports_failed.to_string(),
         );
     }
+    line(
+        "nearcast_edge_log_lines_dropped_total",
+        "",
+        edge.log.dropped().to_string(),
+    );
     let (health, lost) =
         edge.with(|appliance, now| (appliance.health(now), appliance.has_lost_control_plane(now)));
     line(

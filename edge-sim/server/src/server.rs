@@ -209,18 +209,23 @@ impl EdgeHandle {
         self.edge.receipts()
     }
 
-    /// Returns the last 50,000 requests that ended, in the order they ended.
+    /// Returns the last requests that ended, in the order they ended: 50,000, or 16 MiB of lines.
     #[must_use]
     pub fn access_log(&self) -> Vec<AccessEntry> {
         self.edge.log.entries()
     }
 
-    /// Ends all connections and closes the ports; waits up to 5 s for that.
+    /// Ends all connections and closes the ports; waits up to 5 s for that, and as long for the access log's file.
     pub async fn shutdown(self) {
         self.edge.shutdown.cancel();
         let ended = tokio::time::timeout(SHUTDOWN_MAX, self.tasks.wait()).await;
         if ended.is_err() {
             tracing::warn!(edge = %self.edge.id, "connections outlived the server");
+        }
+        let edge = Arc::clone(&self.edge);
+        let closed = tokio::task::spawn_blocking(move || edge.log.close());
+        if tokio::time::timeout(SHUTDOWN_MAX, closed).await.is_err() {
+            tracing::warn!(edge = %self.edge.id, "access log lines are lost: the file was not written in time");
         }
     }
 }

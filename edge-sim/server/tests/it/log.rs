@@ -3,7 +3,7 @@
 use nearcast_edge_server::{AccessEntry, End};
 use nearcast_protocol::fault::Fault;
 
-use crate::client::ALL;
+use crate::client::{ALL, Client, Protocol};
 use crate::fixture::{edge_with, half, soon};
 
 const SEGMENT: &str = "/demo/segment.m4s";
@@ -49,6 +49,8 @@ async fn every_request_leaves_one_exact_line_in_memory_and_in_the_file() {
         edge.log(expected.len()).await;
     }
     let log = edge.edge.access_log();
+    let control = soon(Client::connect(Protocol::Http1, edge.edge.admin_url(), "")).await;
+    let told = soon(control.unwrap().get("/control/log")).await.unwrap();
     let got: Vec<_> = log
         .iter()
         .map(|line| {
@@ -67,7 +69,9 @@ async fn every_request_leaves_one_exact_line_in_memory_and_in_the_file() {
         })
         .collect();
     assert_eq!(got, expected);
+    soon(edge.edge.shutdown()).await;
     let written = std::fs::read_to_string(&file).unwrap();
+    assert!(told.body == written.as_bytes());
     let written: Vec<AccessEntry> = written
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
