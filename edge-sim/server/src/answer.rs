@@ -253,11 +253,22 @@ fn check_token(edge: &Edge, path: &str, query: &str, log: &mut LogLine) -> Optio
 }
 
 async fn of_object(object: Object, asked: &HeaderMap) -> Draft {
-    let digest = STANDARD.encode(object.sha256);
-    let etag: String = object.sha256[..16]
-        .iter()
-        .fold(String::from("\""), |tag, byte| format!("{tag}{byte:02x}"))
-        + "\"";
+    // Until the digest is known, size and time tell versions of a file apart, as other servers have it.
+    let stamp = object
+        .modified
+        .and_then(|modified| modified.duration_since(std::time::UNIX_EPOCH).ok());
+    let stamp = format!(
+        "\"{:x}-{:x}\"",
+        object.length,
+        stamp.unwrap_or_default().as_nanos()
+    );
+    let etag = object.sha256.map_or_else(
+        || stamp.clone(),
+        |sha256| {
+            let hex = sha256[..16].iter();
+            hex.fold(String::from("\""), |tag, byte| format!("{tag}{byte:02x}")) + "\""
+        },
+    );
     let mut headers = HeaderMap::new();
     let mut set = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -268,20 +279,26 @@ async fn of_object(object: Object, asked: &HeaderMap) -> Draft {
     set(header::ACCEPT_RANGES, "bytes");
     set(header::ETAG, &etag);
     set(header::CACHE_CONTROL, "public, max-age=3600");
-    set(
-        HeaderName::from_static("repr-digest"),
-        &format!("sha-256=:{digest}:"),
-    );
+    if let Some(sha256) = object.sha256 {
+        set(
+            HeaderName::from_static("repr-digest"),
+            &format!("sha-256=:{}:", STANDARD.encode(sha256)),
+        );
+    }
     if let Some(modified) = object.modified {
         set(header::LAST_MODIFIED, &httpdate::fmt_http_date(modified));
     }
-    if names(asked.get(header::IF_NONE_MATCH), &etag) {
+    // A client may hold the tag from before the digest was known: it means the same bytes.
+    let known = asked.get(header::IF_NONE_MATCH);
+    if names(known, &etag) || names(known, &stamp) {
         return Draft::empty(StatusCode::NOT_MODIFIED, headers);
     }
     // `If-Range` with anything but this very tag asks for the whole.
-    let same = asked
-        .get(header::IF_RANGE)
-        .is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
+    let same = asked.get(header::IF_RANGE).is_none_or(|tag| {
+        [&etag, &stamp]
+            .iter()
+            .any(|own| tag.as_bytes() == own.as_bytes())
+    });
     let range = asked.get(header::RANGE).filter(|_| same);
     let (status, first, length) = match wanted(range, object.length) {
         Wanted::Whole => (StatusCode::OK, 0, object.length),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use nearcast_appliance::token::decode;
@@ -17,7 +17,7 @@ use crate::config::EdgeError;
 pub(crate) struct Files {
     /// Canonical.
     root: Arc<PathBuf>,
-    digests: Arc<Mutex<BTreeMap<PathBuf, Digest>>>,
+    digests: Arc<Mutex<BTreeMap<PathBuf, Arc<Digest>>>>,
 }
 
 /// A file that is open, and what HTTP says of it.
@@ -25,7 +25,8 @@ pub(crate) struct Files {
 pub(crate) struct Object {
     pub(crate) file: File,
     pub(crate) length: u64,
-    pub(crate) sha256: [u8; 32],
+    /// `None` while the digest of a large file is being made.
+    pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) modified: Option<SystemTime>,
     pub(crate) content_type: &'static str,
 }
@@ -39,15 +40,19 @@ pub(crate) enum FileError {
     Unreadable(io::Error),
 }
 
-#[derive(Clone, Copy, Debug)]
+/// The digest of one version of a file. Whoever holds the lock makes it; others wait and find it made.
+#[derive(Debug)]
 struct Digest {
     length: u64,
     modified: Option<SystemTime>,
-    sha256: [u8; 32],
+    sha256: Mutex<Option<[u8; 32]>>,
 }
 
 /// Digests of more files are forgotten: some 100 bytes each.
 const DIGESTS_MAX: usize = 65_536;
+/// Segments are smaller, and their digest is in the first answer; it takes some 10 ms. Of a file that is larger, a whole
+/// rung in one, the digest comes when it is ready: nobody waits a second for the first byte.
+const DIGEST_AT_ONCE_MAX: u64 = 16 * 1024 * 1024;
 /// More titles than this are not reported.
 const PREFIXES_MAX: usize = 1000;
 
@@ -82,15 +87,25 @@ impl Files {
         if !file.starts_with(self.root.as_path()) {
             return Err(FileError::NotFound);
         }
-        let opened = File::open(&file).map_err(FileError::Unreadable)?;
-        let about = opened.metadata().map_err(FileError::Unreadable)?;
+        // Asked before it is opened: opening a pipe waits for whoever writes to it.
+        let about = fs::metadata(&file).map_err(FileError::Unreadable)?;
         if !about.is_file() {
             return Err(FileError::NotFound);
         }
+        let opened = File::open(&file).map_err(FileError::Unreadable)?;
+        let about = opened.metadata().map_err(FileError::Unreadable)?;
         let (length, modified) = (about.len(), about.modified().ok());
-        let sha256 = self
-            .digest(&file, length, modified)
-            .map_err(FileError::Unreadable)?;
+        let digest = self.digest(&file, length, modified);
+        let sha256 = if length <= DIGEST_AT_ONCE_MAX {
+            let mut sha256 = digest.lock();
+            let made = match *sha256 {
+                Some(made) => made,
+                None => *sha256.insert(sha256_of(&file).map_err(FileError::Unreadable)?),
+            };
+            Some(made)
+        } else {
+            digest_later(file.clone(), digest)
+        };
         Ok(Object {
             content_type: content_type(&file),
             file: opened,
@@ -125,36 +140,72 @@ impl Files {
         if let Some(known) =
             known.filter(|known| known.length == length && known.modified == modified)
         {
-            return Ok(known.sha256);
+            return Arc::clone(known);
         }
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut file = File::open(path)?;
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                break;
-            }
-            context.update(&buffer[..read]);
-        }
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(context.finish().as_ref());
-        let mut digests = self.digests();
         if digests.len() >= DIGESTS_MAX {
             digests.clear();
         }
-        let digest = Digest {
+        let digest = Arc::new(Digest {
             length,
             modified,
-            sha256,
-        };
-        digests.insert(path.to_owned(), digest);
-        Ok(sha256)
+            sha256: Mutex::default(),
+        });
+        digests.insert(path.to_owned(), Arc::clone(&digest));
+        digest
     }
+}
 
-    fn digests(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Digest>> {
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
+impl Digest {
+    fn lock(&self) -> MutexGuard<'_, Option<[u8; 32]>> {
+        self.sha256.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns a digest if it is made; has it made beside what goes on if nobody does so yet.
+fn digest_later(path: PathBuf, digest: Arc<Digest>) -> Option<[u8; 32]> {
+    if let Ok(sha256) = digest.sha256.try_lock() {
+        if sha256.is_some() {
+            return *sha256;
+        }
+    } else {
+        return None;
+    }
+    // A thread of its own: it reads gigabytes, and those of the runtime are for answers.
+    let thread = std::thread::Builder::new().name(String::from("nearcast-digest"));
+    let made = thread.spawn(move || {
+        let Ok(mut sha256) = digest.sha256.try_lock() else {
+            return;
+        };
+        if sha256.is_none() {
+            match sha256_of(&path) {
+                Ok(made) => *sha256 = Some(made),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "no digest could be made")
+                }
+            }
+        }
+    });
+    if let Err(error) = made {
+        tracing::warn!(%error, "no digest could be made");
+    }
+    None
+}
+
+/// Reads a whole file.
+fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        context.update(&buffer[..read]);
+    }
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(context.finish().as_ref());
+    Ok(sha256)
 }
 
 /// Decodes the path of a URL, without its first slash; `None` when it is no path of a file.
@@ -247,10 +298,64 @@ mod tests {
     #[test]
     fn a_changed_file_has_a_new_digest() {
         let (folder, files) = tree();
-        let first = files.find("demo/a.m4s").unwrap().sha256;
+        let first = files.find("demo/a.m4s").unwrap().sha256.unwrap();
         assert_eq!(first[..4], [0xba, 0x78, 0x16, 0xbf], "sha-256 of abc");
         fs::write(folder.path().join("root/demo/a.m4s"), b"abcd").unwrap();
-        assert_ne!(files.find("demo/a.m4s").unwrap().sha256, first);
+        assert_ne!(files.find("demo/a.m4s").unwrap().sha256, Some(first));
+    }
+
+    #[test]
+    fn nobody_waits_for_the_digest_of_a_large_file_and_it_is_made_once() {
+        let (folder, files) = tree();
+        let path = folder.path().join("root/demo/large.mp4");
+        File::create(&path)
+            .and_then(|file| file.set_len(DIGEST_AT_ONCE_MAX + 1))
+            .unwrap();
+        assert_eq!(files.find("demo/large.mp4").unwrap().sha256, None);
+        let sha256 = loop {
+            if let Some(made) = files.find("demo/large.mp4").unwrap().sha256 {
+                break made;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(sha256, sha256_of(&path).unwrap());
+    }
+
+    #[test]
+    fn those_who_ask_at_once_share_one_digest() {
+        let (folder, files) = tree();
+        let path = folder
+            .path()
+            .join("root/demo/a.m4s")
+            .canonicalize()
+            .unwrap();
+        let about = fs::metadata(&path).unwrap();
+        let digest = files.digest(&path, about.len(), about.modified().ok());
+        // While one of them makes it…
+        let mut made = digest.lock();
+        let asked: Vec<_> = (0..3)
+            .map(|_| {
+                let files = files.clone();
+                std::thread::spawn(move || files.find("demo/a.m4s").unwrap().sha256)
+            })
+            .collect();
+        // …the others wait, and take what it made, whatever that is.
+        *made = Some([7; 32]);
+        drop(made);
+        for asked in asked {
+            assert_eq!(asked.join().unwrap(), Some([7; 32]));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_no_file_and_nobody_waits_for_it() {
+        let (folder, files) = tree();
+        let made = std::process::Command::new("mkfifo")
+            .arg(folder.path().join("root/pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        assert!(matches!(files.find("pipe"), Err(FileError::NotFound)));
     }
 
     #[test]

@@ -183,3 +183,41 @@ async fn edges_share_an_authority_and_others_are_not_trusted() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_is_served_at_once_and_its_digest_comes_when_it_is_made() {
+    let edge = edge().await;
+    let size = 40_000_000;
+    let file = std::fs::File::create(edge.path("media/demo/large.mp4")).unwrap();
+    file.set_len(size).unwrap();
+    let mut client = edge.connect(Protocol::H2).await;
+    let path = "/demo/large.mp4";
+    let first = soon(client.fetch("HEAD", path, &[])).await.unwrap();
+    assert_eq!(first.header("repr-digest"), "");
+    let stamp = first.header("etag").to_owned();
+    assert!(stamp.starts_with('"') && stamp.len() > 8, "strong: {stamp}");
+    let made = soon(async {
+        loop {
+            let answer = client.fetch("HEAD", path, &[]).await.unwrap();
+            if !answer.header("repr-digest").is_empty() {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_ne!(made.header("etag"), stamp);
+    // Either tag is of these bytes.
+    for tag in [&stamp, made.header("etag")] {
+        let known = [("if-none-match", tag)];
+        let answer = soon(client.fetch("GET", path, &known)).await.unwrap();
+        assert_eq!(answer.status, 304, "{tag}");
+        let rest = [("if-range", tag), ("range", "bytes=-10")];
+        let answer = soon(client.fetch("GET", path, &rest)).await.unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), answer.body.len()),
+            (206, 10),
+            "{tag}"
+        );
+    }
+}
