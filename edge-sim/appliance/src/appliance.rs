@@ -234,6 +234,13 @@ impl Appliance {
         self.control.key(key_id, now.unix_ms)
     }
 
+    /// Whether a key that [`verifying_key`](Self::verifying_key) does not find is one that does not hold. While the
+    /// control plane is lost, or has given no key that holds now, nobody can say.
+    #[must_use]
+    pub fn knows_the_keys(&self, now: Moment) -> bool {
+        !self.has_lost_control_plane(now) && self.control.has_key(now.unix_ms)
+    }
+
     /// Whether the backend has been silent for too long; never without a backend.
     #[must_use]
     pub fn has_lost_control_plane(&self, now: Moment) -> bool {
@@ -358,6 +365,7 @@ mod tests {
     fn without_receipts_new_sessions_are_turned_away() {
         let mut appliance = with_backend();
         assert!(appliance.has_lost_control_plane(moment(0)));
+        assert!(!appliance.knows_the_keys(moment(0)));
         let receipt = ReportReceipt {
             verifying_keys: vec![],
             next_report_ms: 1000,
@@ -369,6 +377,27 @@ mod tests {
             Admission::ControlPlaneLost
         );
         assert_eq!(appliance.admit(moment(3000), "p"), Admission::Admitted);
+    }
+
+    #[test]
+    fn an_unknown_key_is_a_bad_one_only_while_keys_are_known() {
+        let mut appliance = with_backend();
+        let receipt = |verifying_keys| ReportReceipt {
+            verifying_keys,
+            next_report_ms: 1000,
+        };
+        appliance.handle_receipt(moment(0), receipt(vec![]));
+        assert!(!appliance.knows_the_keys(moment(1)));
+        let key = VerifyingKey {
+            id: "k1".into(),
+            public_key_base64: String::new(),
+            not_before_unix_ms: 0,
+            not_after_unix_ms: u64::MAX,
+        };
+        appliance.handle_receipt(moment(2), receipt(vec![key]));
+        assert!(appliance.knows_the_keys(moment(3)));
+        // It may have been changed since.
+        assert!(!appliance.knows_the_keys(moment(3002)));
     }
 
     #[test]

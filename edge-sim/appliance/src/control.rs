@@ -82,9 +82,13 @@ impl ControlPlane {
     }
 
     pub(crate) fn key(&self, id: &str, unix_ms: u64) -> Option<&VerifyingKey> {
-        self.keys.iter().find(|key| {
-            key.id == id && (key.not_before_unix_ms..key.not_after_unix_ms).contains(&unix_ms)
-        })
+        self.keys
+            .iter()
+            .find(|key| key.id == id && holds(key, unix_ms))
+    }
+
+    pub(crate) fn has_key(&self, unix_ms: u64) -> bool {
+        self.keys.iter().any(|key| holds(key, unix_ms))
     }
 
     pub(crate) fn is_lost(&self, now: Instant) -> bool {
@@ -110,6 +114,10 @@ impl ControlPlane {
         self.playbacks.insert(String::from(playback_id), now);
         Admission::Admitted
     }
+}
+
+fn holds(key: &VerifyingKey, unix_ms: u64) -> bool {
+    (key.not_before_unix_ms..key.not_after_unix_ms).contains(&unix_ms)
 }
 
 #[cfg(test)]
@@ -174,6 +182,7 @@ mod tests {
             .collect();
         assert_eq!(found, [false, true, true, false]);
         assert!(control.key("k2", 150).is_none());
+        assert!(control.has_key(150) && !control.has_key(200));
     }
 
     #[test]

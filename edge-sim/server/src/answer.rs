@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use nearcast_appliance::token::{Token, parameter};
+use nearcast_appliance::token::{Token, TokenError, parameter};
 use nearcast_appliance::{Admission, Effect, Target};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::io::AsyncSeekExt;
@@ -236,6 +236,12 @@ fn check_token(edge: &Edge, path: &str, query: &str, log: &mut LogLine) -> Optio
     });
     let playback_id = match checked {
         Ok(playback_id) => playback_id,
+        // Who cannot know which keys hold must not call a token bad: the client would ask for another one in vain.
+        Err(TokenError::UnknownKey)
+            if edge.with(|appliance, now| !appliance.knows_the_keys(now)) =>
+        {
+            return Some(control_plane_lost());
+        }
         Err(error) => {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
             return Some(refusal(status, error.code(), &error.to_string()));
@@ -243,13 +249,17 @@ fn check_token(edge: &Edge, path: &str, query: &str, log: &mut LogLine) -> Optio
     };
     match edge.with(|appliance, now| appliance.admit(now, &playback_id)) {
         Admission::Admitted => None,
-        Admission::ControlPlaneLost => Some(refusal_until(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "control_plane_lost",
-            "this appliance has lost the control plane and takes no new sessions",
-            Some(RETRY_AFTER_S),
-        )),
+        Admission::ControlPlaneLost => Some(control_plane_lost()),
     }
+}
+
+fn control_plane_lost() -> Draft {
+    refusal_until(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "control_plane_lost",
+        "this appliance has lost the control plane and takes no new sessions",
+        Some(RETRY_AFTER_S),
+    )
 }
 
 async fn of_object(object: Object, asked: &HeaderMap) -> Draft {

@@ -271,3 +271,28 @@ async fn without_the_control_plane_old_sessions_go_on_and_new_ones_are_turned_aw
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_has_no_keys_yet_calls_no_token_bad() {
+    // Nobody listens there.
+    let edge = edge_with(|config| {
+        config.backend = Some(Backend {
+            url: String::from("http://127.0.0.1:9"),
+            secret: String::from("open sesame"),
+        });
+    })
+    .await;
+    let signature = URL_SAFE_NO_PAD.encode([0; 64]);
+    let expires = unix_ms() + 60_000;
+    let url = format!("/demo/stream.mpd?pb=p&px=demo%2F&exp={expires}&kid=k1&sig={signature}");
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let answer = soon(client.get(&url)).await.unwrap();
+        assert_eq!(answer.status, 503, "{protocol:?}");
+        assert_eq!(answer.code(), "control_plane_lost");
+        assert_eq!(answer.header("retry-after"), "5");
+        // What is no token at all is told as before.
+        let answer = soon(client.get("/demo/stream.mpd")).await.unwrap();
+        assert_eq!(answer.code(), "token_missing");
+    }
+}
