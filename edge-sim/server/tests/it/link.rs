@@ -39,26 +39,23 @@ async fn the_rate_holds_for_all_bodies_together() {
         assert_eq!((one, two), (300_000, 300_000));
         // 600 kB at 4 Mbit/s are 1.2 s. A machine that is busy may take longer; never shorter.
         assert!(took > Duration::from_millis(1150), "{protocol:?}: {took:?}");
-        assert!(took < Duration::from_millis(3600), "{protocol:?}: {took:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_rate_counts_for_the_body_under_way() {
     for protocol in ALL {
-        let edge = edge_with(|config| config.rate = Some(BitRate::from_kbps(80))).await;
+        let edge = edge_with(|config| config.rate = Some(BitRate::from_kbps(8))).await;
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        soon(answer.read_at_least(1_000)).await;
+        soon(answer.read_at_least(1)).await;
         edge.fault(Fault::Rate { rate_bps: None }).await;
-        let began = now();
+        // At the old rate it would take five minutes, longer than `soon` waits.
         let rest = soon(answer.whole()).await;
         assert!(
             rest.fail.is_none() && rest.body.len() > 200_000,
             "{protocol:?}"
         );
-        // At the old rate it would have been 30 s.
-        assert!(began.elapsed() < Duration::from_secs(5), "{protocol:?}");
     }
 }
 
