@@ -2,11 +2,16 @@
 //!
 //! Requests hand work over through a bounded queue and never wait for a disk. When the queue is nearly full,
 //! events are dropped and counted; what the backend itself needs to remember has the rest of it.
+//!
+//! A write that fails loses events, which are counted, and nothing else: records and keys are tried again until they
+//! are written, on a store that is opened anew, because redb gives up one that failed. Meanwhile the queue fills,
+//! and who pushes is told.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nearcast_backend_model::{Action, Record};
 use nearcast_protocol::telemetry::{EventBatch, EventCount};
@@ -72,6 +77,32 @@ pub(crate) struct Store {
     work: mpsc::Sender<Work>,
     /// Bytes of events that may still wait.
     room: Arc<Semaphore>,
+    state: Arc<StoreState>,
+}
+
+/// How the store is.
+#[derive(Debug, Default)]
+pub(crate) struct StoreState {
+    failing: AtomicBool,
+    events_lost: AtomicU64,
+    records_lost: AtomicU64,
+}
+
+impl StoreState {
+    /// Whether the last write failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many events were taken and could not be written.
+    pub(crate) fn events_lost(&self) -> u64 {
+        self.events_lost.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many records and keys were given up at the end.
+    pub(crate) fn records_lost(&self) -> u64 {
+        self.records_lost.load(Ordering::Relaxed)
+    }
 }
 
 /// The store's thread. It ends when all [`Store`]s are gone and all work is done.
@@ -146,27 +177,43 @@ fn open_with(
     path: Option<&Path>,
     bounds: Bounds,
 ) -> Result<(Store, StoreThread, Kept), StoreError> {
-    let fails = |why: String| StoreError {
-        path: path.unwrap_or_else(|| Path::new("(memory)")).to_owned(),
-        why,
-    };
-    let database = match path {
+    let place = path.unwrap_or_else(|| Path::new("(memory)")).to_owned();
+    let path = path.map(Path::to_owned);
+    let open = move || match &path {
         Some(path) => {
-            reserve(path).map_err(|error| fails(error.to_string()))?;
-            Database::create(path)
+            reserve(path).map_err(|error| failed(redb::StorageError::from(error)))?;
+            Database::create(path).map_err(failed)
         }
-        None => Database::builder().create_with_backend(InMemoryBackend::new()),
-    }
-    .map_err(|error| fails(error.to_string()))?;
-    make_tables(&database).map_err(|error| fails(error.to_string()))?;
-    let kept = read_kept(&database).map_err(|error| fails(error.to_string()))?;
+        // It cannot fail, so it is never opened again.
+        None => Database::builder()
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(failed),
+    };
+    start(open, bounds).map_err(|why| StoreError { path: place, why })
+}
+
+/// Starts the thread on a store that `open` opens, now and after a failure.
+fn start(
+    open: impl Fn() -> Result<Database, Failed> + Send + 'static,
+    bounds: Bounds,
+) -> Result<(Store, StoreThread, Kept), String> {
+    let database = open().map_err(|error| error.to_string())?;
+    make_tables(&database).map_err(|error| error.to_string())?;
+    let kept = read_kept(&database).map_err(|error| error.to_string())?;
     let (work, queue) = mpsc::channel(QUEUE_MAX);
+    let state = Arc::new(StoreState::default());
+    let writer = Writer {
+        open,
+        database: Some(database),
+        bounds,
+        state: Arc::clone(&state),
+    };
     let thread = std::thread::Builder::new()
         .name("nearcast-store".to_owned())
-        .spawn(move || run(&database, queue, bounds))
-        .map_err(|error| fails(error.to_string()))?;
+        .spawn(move || writer.run(queue))
+        .map_err(|error| error.to_string())?;
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    Ok((Store { work, room }, StoreThread { thread }, kept))
+    Ok((Store { work, room, state }, StoreThread { thread }, kept))
 }
 
 /// Makes the file, readable by its owner alone: it holds keys and access tokens.
@@ -179,6 +226,11 @@ fn reserve(path: &Path) -> std::io::Result<()> {
 }
 
 impl Store {
+    /// Returns how the store is.
+    pub(crate) fn state(&self) -> &StoreState {
+        &self.state
+    }
+
     /// Remembers what the model wants remembered.
     pub(crate) fn actions(&self, actions: Vec<Action>) -> Result<(), QueueFull> {
         if actions.is_empty() {
@@ -270,57 +322,120 @@ fn read_kept(database: &Database) -> Result<Kept, Failed> {
     Ok(kept)
 }
 
-fn run(database: &Database, mut queue: mpsc::Receiver<Work>, bounds: Bounds) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut work = VecDeque::from([first]);
-        while work.len() < TRANSACTION_MAX
-            && let Ok(next) = queue.try_recv()
-        {
-            work.push_back(next);
-        }
-        let lost = work.len();
-        match perform(database, work, bounds) {
-            Ok(replies) => {
-                for (reply, count) in replies {
-                    if reply.send(count).is_err() {
-                        tracing::trace!("whoever asked for a count has gone");
-                    }
+/// The thread.
+struct Writer<F> {
+    open: F,
+    /// `None` after a failure, until it is open again.
+    database: Option<Database>,
+    bounds: Bounds,
+    state: Arc<StoreState>,
+}
+
+/// A full disk or a share that is away is not back sooner.
+const RETRY_REST: Duration = Duration::from_secs(1);
+
+/// How often it is tried once nobody sends work any more.
+const LAST_TRIES: u32 = 3;
+
+impl<F: Fn() -> Result<Database, Failed>> Writer<F> {
+    fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        // What is to be written. After a failure: what still is, so that it is bounded, as the queue is.
+        let mut work = Vec::new();
+        let mut tries_left = LAST_TRIES;
+        loop {
+            if work.is_empty() {
+                match queue.blocking_recv() {
+                    Some(first) => work.push(first),
+                    None => return,
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, lost, "the store could not be written");
+            while work.len() < TRANSACTION_MAX
+                && let Ok(next) = queue.try_recv()
+            {
+                work.push(next);
+            }
+            match self.perform(&work) {
+                Ok(counts) => {
+                    self.state.failing.store(false, Ordering::Relaxed);
+                    answer(work.drain(..), counts);
+                }
+                Err(error) => {
+                    self.database = None;
+                    if !self.state.failing.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, "the store cannot be written; it is tried again");
+                    }
+                    work.retain(|work| self.is_kept(work));
+                    if queue.is_closed() && queue.is_empty() {
+                        tries_left -= 1;
+                        if tries_left == 0 {
+                            let lost = u64::try_from(work.len()).unwrap_or(u64::MAX);
+                            self.state.records_lost.fetch_add(lost, Ordering::Relaxed);
+                            tracing::error!(lost, "records of the backend are lost");
+                            return;
+                        }
+                    }
+                    std::thread::park_timeout(RETRY_REST);
+                }
             }
         }
     }
-}
 
-type Replies = Vec<(oneshot::Sender<EventCount>, EventCount)>;
-
-fn perform(database: &Database, work: VecDeque<Work>, bounds: Bounds) -> Result<Replies, Failed> {
-    let write = database.begin_write().map_err(failed)?;
-    let mut replies = Vec::new();
-    for work in work {
+    /// Whether work that failed is to be tried again; counts what is not.
+    fn is_kept(&self, work: &Work) -> bool {
         match work {
-            Work::Actions(actions) => write_actions(&write, actions)?,
-            Work::Keys { name, json } => {
-                let mut keys = write.open_table(KEYS).map_err(failed)?;
-                keys.insert(name, json.as_slice()).map_err(failed)?;
+            Work::Actions(_) | Work::Keys { .. } => true,
+            Work::Events(batch) => {
+                let lost = &self.state.events_lost;
+                lost.fetch_add(batch.events, Ordering::Relaxed);
+                false
             }
-            Work::Events(batch) => write_events(&write, &batch, bounds)?,
-            Work::Count { playback_id, reply } => {
-                replies.push((reply, count(&write, &playback_id)?));
-            }
+            // Whoever asked is told that there is no answer.
+            Work::Count { .. } => false,
         }
     }
-    write.commit().map_err(failed)?;
-    Ok(replies)
+
+    /// Does all of it in one transaction; returns the counts that were asked for, in order.
+    fn perform(&mut self, work: &[Work]) -> Result<Vec<EventCount>, Failed> {
+        let database = match &mut self.database {
+            Some(database) => database,
+            closed @ None => closed.insert((self.open)()?),
+        };
+        let write = database.begin_write().map_err(failed)?;
+        let mut counts = Vec::new();
+        for work in work {
+            match work {
+                Work::Actions(actions) => write_actions(&write, actions)?,
+                Work::Keys { name, json } => {
+                    let mut keys = write.open_table(KEYS).map_err(failed)?;
+                    keys.insert(*name, json.as_slice()).map_err(failed)?;
+                }
+                Work::Events(batch) => write_events(&write, batch, self.bounds)?,
+                Work::Count { playback_id, .. } => counts.push(count(&write, playback_id)?),
+            }
+        }
+        write.commit().map_err(failed)?;
+        Ok(counts)
+    }
 }
 
-fn write_actions(write: &WriteTransaction, actions: Vec<Action>) -> Result<(), Failed> {
+/// Hands counts to those who asked for them.
+fn answer(work: impl Iterator<Item = Work>, counts: Vec<EventCount>) {
+    let asked = work.filter_map(|work| match work {
+        Work::Count { reply, .. } => Some(reply),
+        Work::Actions(_) | Work::Keys { .. } | Work::Events(_) => None,
+    });
+    for (reply, count) in asked.zip(counts) {
+        if reply.send(count).is_err() {
+            tracing::trace!("whoever asked for a count has gone");
+        }
+    }
+}
+
+fn write_actions(write: &WriteTransaction, actions: &[Action]) -> Result<(), Failed> {
     let mut records = write.open_table(RECORDS).map_err(failed)?;
     for action in actions {
         match action {
-            Action::Store { key, record } => match serde_json::to_vec(&record) {
+            Action::Store { key, record } => match serde_json::to_vec(record) {
                 Ok(json) => {
                     records
                         .insert(key.as_str(), json.as_slice())
@@ -511,7 +626,11 @@ mod tests {
         let (work, mut queue) = mpsc::channel(QUEUE_MAX);
         let size = serde_json::to_vec(&batch("p", 0, 3)).unwrap().len();
         let room = Arc::new(Semaphore::new(2 * size));
-        let store = Store { work, room };
+        let store = Store {
+            work,
+            room,
+            state: Arc::default(),
+        };
         store.events(&batch("p", 0, 3)).unwrap();
         store.events(&batch("p", 1, 3)).unwrap();
         assert_eq!(store.events(&batch("p", 2, 3)), Err(QueueFull));
@@ -552,6 +671,103 @@ mod tests {
         assert_eq!(kept.keys::<u8>("k"), [7]);
         assert!(kept.keys::<u8>("other").is_empty());
         assert_eq!(store.count("p".to_owned()).await, Ok(count(1, 2, 1)));
+    }
+
+    /// A disk that can be full.
+    #[derive(Clone, Debug)]
+    struct Disk {
+        inner: Arc<InMemoryBackend>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Disk {
+        fn check(&self) -> Result<(), std::io::Error> {
+            if self.full.load(Ordering::SeqCst) {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+    }
+
+    impl redb::StorageBackend for Disk {
+        fn len(&self) -> Result<u64, std::io::Error> {
+            self.inner.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+            self.inner.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+            self.check()?;
+            self.inner.set_len(len)
+        }
+
+        fn sync_data(&self) -> Result<(), std::io::Error> {
+            self.check()?;
+            self.inner.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+            self.check()?;
+            self.inner.write(offset, data)
+        }
+    }
+
+    fn start_on(disk: &Disk) -> (Store, StoreThread, Kept) {
+        let disk = disk.clone();
+        let open = move || {
+            Database::builder()
+                .create_with_backend(disk.clone())
+                .map_err(failed)
+        };
+        start(open, BOUNDS).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_costs_events_and_no_record() {
+        let disk = Disk {
+            inner: Arc::new(InMemoryBackend::new()),
+            full: Arc::default(),
+        };
+        let (store, thread, _) = start_on(&disk);
+        disk.full.store(true, Ordering::SeqCst);
+        store.keys("k", &vec![7]).unwrap();
+        store.events(&batch("p", 0, 3)).unwrap();
+        // A count behind it is answered when that has failed.
+        assert_eq!(store.count("p".to_owned()).await, Err(QueueFull));
+        while store.state().events_lost() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(store.state().is_failing());
+        disk.full.store(false, Ordering::SeqCst);
+        let count_now = loop {
+            if let Ok(count) = store.count("p".to_owned()).await {
+                break count;
+            }
+        };
+        assert_eq!(count_now, count(0, 0, 0));
+        let state = store.state();
+        assert!(!state.is_failing() && state.events_lost() == 3 && state.records_lost() == 0);
+        drop(store);
+        thread.join().await;
+        let (_, _, kept) = start_on(&disk);
+        assert_eq!(kept.keys::<u8>("k"), [7]);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_stays_full_does_not_keep_the_backend_from_ending() {
+        let disk = Disk {
+            inner: Arc::new(InMemoryBackend::new()),
+            full: Arc::default(),
+        };
+        let (store, thread, _) = start_on(&disk);
+        disk.full.store(true, Ordering::SeqCst);
+        store.keys("k", &vec![7]).unwrap();
+        let state = Arc::clone(&store.state);
+        drop(store);
+        thread.join().await;
+        assert_eq!(state.records_lost(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use http::header;
 
 use super::problem::Code;
 use super::{App, locked};
+use crate::store::StoreState;
 
 /// What is counted. Labels come from routes and codes of our own, so there are some hundred series at most.
 #[derive(Debug, Default)]
@@ -70,8 +71,17 @@ pub(crate) async fn count_request(
     response
 }
 
-pub(crate) async fn healthz() -> &'static str {
-    "ok\n"
+/// Answers 200 while requests are answered: a restart would not mend a disk, and lose what waits for it.
+pub(crate) async fn healthz(State(app): State<Arc<App>>) -> &'static str {
+    health(app.store.state())
+}
+
+fn health(store: &StoreState) -> &'static str {
+    if store.is_failing() {
+        "degraded: the state file cannot be written\n"
+    } else {
+        "ok\n"
+    }
 }
 
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -100,6 +110,24 @@ fn render(app: &App) -> String {
     for (code, count) in &*locked(problems) {
         page.sample("problems_total", &format!("{{code=\"{code}\"}}"), *count);
     }
+    let store = app.store.state();
+    for (name, help, count) in [
+        (
+            "store_events_lost_total",
+            "Events that were taken and could not be written.",
+            store.events_lost(),
+        ),
+        (
+            "store_records_lost_total",
+            "Records of the backend that could not be written.",
+            store.records_lost(),
+        ),
+    ] {
+        page.family(name, "counter", help);
+        page.sample(name, "", count);
+    }
+    page.family("store_failing", "gauge", "Whether the last write failed.");
+    page.sample("store_failing", "", u64::from(store.is_failing()));
     for (name, help, counter) in [
         ("events_total", "Events taken.", events),
         (
