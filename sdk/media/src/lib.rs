@@ -19,8 +19,8 @@
 //! let mut decoder = audio_decoder(track)?;
 //! let mut demuxer = SegmentDemuxer::new(&init, 0);
 //! for chunk in segment.chunks(100) {
-//!     demuxer.push(chunk)?; // as it arrives
-//!     while let Some(sample) = demuxer.poll_sample() {
+//!     demuxer.push(chunk.to_vec().into()); // as it arrives
+//!     while let Some(sample) = demuxer.poll_sample()? {
 //!         let frame = decoder.decode(&sample)?;
 //!         assert_eq!(frame.sample_rate, 48_000);
 //!     }

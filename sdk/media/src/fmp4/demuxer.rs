@@ -30,32 +30,33 @@ pub struct Sample {
     pub trim_start: Duration,
     /// Whether decoding can begin here.
     pub sync: bool,
-    /// The encoded bytes.
+    /// The encoded bytes: a part of the piece that was pushed, which lives as long as this does.
     pub data: Bytes,
 }
 
 /// Takes one media segment apart.
 ///
-/// Give it the bytes of the segment in order and in pieces of any size. Boxes that hold no samples (`styp`, `sidx`,
-/// `emsg`, `prft`, `moov`…) are passed over, and any number of fragments may follow each other. Make a new one for
-/// each segment. After an error the samples before it can still be polled, and every further call gives the same
-/// error.
+/// Give it the bytes of the segment in order and in pieces of any size, and poll samples after each. Boxes that hold
+/// no samples (`styp`, `sidx`, `emsg`, `prft`, `moov`…) are passed over, and any number of fragments may follow each
+/// other. Make a new one for each segment. After an error every further call gives the same error.
 ///
-/// Memory: the bytes of one incomplete box or sample (4 MiB and 16 MiB at most), and the samples not yet polled.
+/// Memory: the bytes that are pushed and not polled yet, and of a segment in several pieces one incomplete box or
+/// sample (4 MiB and 16 MiB at most). A sample is made when it is polled; a segment has 65,536 of them at most.
 #[derive(Debug)]
 pub struct SegmentDemuxer {
     tracks: Vec<TrackInfo>,
     /// Decode time of the last sample of each track.
     last_dts: Vec<i64>,
     offset_us: i64,
-    buffer: BytesMut,
+    buffer: Bytes,
     /// Where the first byte of `buffer` lies in the segment.
     position: u64,
     state: State,
     seen_moof: bool,
     /// What the last moof promised and no mdat has delivered.
     runs: VecDeque<Run>,
-    ready: VecDeque<Sample>,
+    /// How many samples may still be promised.
+    samples_left: u32,
     failure: Option<DemuxError>,
 }
 
@@ -77,10 +78,22 @@ enum State {
     },
 }
 
+/// What an `mdat` gave.
+enum Read {
+    Sample(Sample),
+    /// It is over.
+    End,
+    /// More bytes are needed.
+    Short,
+}
+
 /// A `moof` of ten minutes at 60 frames per second has about 600 kB.
 const MOOF_BYTES_MAX: u64 = 4 << 20;
 /// Half of the default memory cap of a session; the largest pictures of real ladders stay far below.
 const SAMPLE_BYTES_MAX: u32 = 16 << 20;
+/// 22 minutes of AAC, 18 of pictures at 60 frames per second. A run needs no bytes of its own for a sample and a
+/// sample no more than one, so that without a limit a small file stands for millions.
+const SAMPLES_MAX: u32 = 1 << 16;
 
 impl SegmentDemuxer {
     /// Starts a segment that belongs to `init`.
@@ -93,43 +106,51 @@ impl SegmentDemuxer {
             tracks: init.tracks.clone(),
             last_dts: vec![i64::MIN; init.tracks.len()],
             offset_us: media_offset_us,
-            buffer: BytesMut::new(),
+            buffer: Bytes::new(),
             position: 0,
             state: State::Header,
             seen_moof: false,
             runs: VecDeque::new(),
-            ready: VecDeque::new(),
+            samples_left: SAMPLES_MAX,
             failure: None,
         }
     }
 
-    /// Takes the next bytes of the segment.
+    /// Takes the next bytes of the segment. A whole segment in one piece is not copied.
+    pub fn push(&mut self, bytes: Bytes) {
+        if self.buffer.is_empty() {
+            self.buffer = bytes;
+            return;
+        }
+        // What is left of earlier pieces is less than a box or sample, unless nobody polls.
+        let mut joined = std::mem::take(&mut self.buffer)
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        joined.extend_from_slice(&bytes);
+        self.buffer = joined.freeze();
+    }
+
+    /// Returns the next sample, in the order of the file; `None` when more bytes are needed.
     ///
     /// # Errors
-    /// When the bytes up to here cannot be a segment of these tracks.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), DemuxError> {
+    /// When the bytes from here on cannot be a segment of these tracks.
+    pub fn poll_sample(&mut self) -> Result<Option<Sample>, DemuxError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        self.buffer.extend_from_slice(bytes);
-        let outcome = self.advance();
-        if let Err(failure) = &outcome {
+        let polled = self.advance();
+        if let Err(failure) = &polled {
             self.failure = Some(failure.clone());
-            self.buffer = BytesMut::new();
+            self.buffer = Bytes::new();
         }
-        outcome
+        polled
     }
 
-    /// Returns the next sample, in the order of the file; call until `None`.
-    pub fn poll_sample(&mut self) -> Option<Sample> {
-        self.ready.pop_front()
-    }
-
-    /// Says that the segment has ended.
+    /// Says that the segment has ended, after its last sample was polled.
     ///
     /// # Errors
     /// [`DemuxError::Truncated`] when it ended inside a box or sample, [`DemuxError::Malformed`] when it held no
-    /// fragment or its samples never came, and the error that [`push`](Self::push) gave if it did.
+    /// fragment or its samples never came, and the error that [`poll_sample`](Self::poll_sample) gave if it did.
     pub fn finish(&mut self) -> Result<(), DemuxError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
@@ -153,17 +174,21 @@ impl SegmentDemuxer {
         outcome
     }
 
-    /// Does what the bytes that are there allow.
-    fn advance(&mut self) -> Result<(), DemuxError> {
+    /// Goes on to the next sample, as far as the bytes that are there allow.
+    fn advance(&mut self) -> Result<Option<Sample>, DemuxError> {
         loop {
             let progressed = match self.state {
                 State::Header => self.read_header()?,
                 State::Moof { start, end } => self.read_moof(start, end)?,
-                State::Mdat { end } => self.read_mdat(end)?,
+                State::Mdat { end } => match self.read_mdat(end)? {
+                    Read::Sample(sample) => return Ok(Some(sample)),
+                    Read::End => true,
+                    Read::Short => false,
+                },
                 State::Skip { end } => self.skip_to(end),
             };
             if !progressed {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
@@ -208,8 +233,14 @@ impl SegmentDemuxer {
         if self.buffer.len() < len {
             return Ok(false);
         }
-        let body = self.buffer.split_to(len).freeze();
-        let runs = parse_moof(&body, start, self.position, &self.tracks)?;
+        let body = self.buffer.split_to(len);
+        let runs = parse_moof(
+            &body,
+            start,
+            self.position,
+            &self.tracks,
+            &mut self.samples_left,
+        )?;
         self.position = end;
         self.runs = runs.into();
         self.seen_moof = true;
@@ -217,7 +248,7 @@ impl SegmentDemuxer {
         Ok(true)
     }
 
-    fn read_mdat(&mut self, end: Option<u64>) -> Result<bool, DemuxError> {
+    fn read_mdat(&mut self, end: Option<u64>) -> Result<Read, DemuxError> {
         while let Some(run) = self.runs.front_mut() {
             let Some(sample) = run.peek() else {
                 self.runs.pop_front();
@@ -243,22 +274,22 @@ impl SegmentDemuxer {
             }
             let len = usize::try_from(sample.size).unwrap_or(usize::MAX);
             if !self.skip_bytes_to(sample.offset) || self.buffer.len() < len {
-                return Ok(false);
+                return Ok(Read::Short);
             }
-            let data = self.buffer.split_to(len).freeze();
+            let data = self.buffer.split_to(len);
             self.position += u64::from(sample.size);
             let track = self.runs.front_mut().map_or(0, |run| {
                 run.advance(&sample);
                 run.track
             });
-            let sample = self.place(track, &sample, data)?;
-            self.ready.push_back(sample);
+            return self.place(track, &sample, data).map(Read::Sample);
         }
         match end {
-            Some(end) => Ok(self.skip_to(end)),
+            Some(end) if self.skip_to(end) => Ok(Read::End),
+            Some(_) => Ok(Read::Short),
             None => {
                 self.consume(self.buffer.len());
-                Ok(false)
+                Ok(Read::Short)
             }
         }
     }

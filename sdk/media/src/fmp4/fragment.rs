@@ -103,18 +103,21 @@ impl Run {
     }
 }
 
-/// Reads the body of a `moof` box whose header began at `moof_offset`. The runs come in the order of their bytes.
+/// Reads the body of a `moof` box whose header began at `moof_offset`. The runs come in the order of their bytes and
+/// have at most `samples_left` samples, from which theirs are taken off.
 pub(super) fn parse_moof(
     body: &Bytes,
     moof_offset: u64,
     body_offset: u64,
     tracks: &[TrackInfo],
+    samples_left: &mut u32,
 ) -> Result<Vec<Run>, DemuxError> {
     let mut fragment = Fragment {
         body,
         body_offset,
         moof_offset,
         tracks,
+        samples_left,
         first_absolute_base: None,
         data_end: moof_offset,
         runs: Vec::new(),
@@ -136,6 +139,7 @@ struct Fragment<'a> {
     body_offset: u64,
     moof_offset: u64,
     tracks: &'a [TrackInfo],
+    samples_left: &'a mut u32,
     first_absolute_base: Option<u64>,
     /// Where the data of the run before ended.
     data_end: u64,
@@ -221,6 +225,11 @@ impl Fragment<'_> {
         let (_, flags) = trun.version_and_flags()?;
         let fields = Fields(flags);
         let count = trun.u32()?;
+        *self.samples_left =
+            (self.samples_left.checked_sub(count)).ok_or(DemuxError::Unsupported {
+                offset: trun.offset(),
+                what: "more than 65,536 samples in a segment",
+            })?;
         let offset = if fields.has(Fields::DATA_OFFSET) {
             base.checked_add_signed(i64::from(trun.i32()?))
                 .ok_or_else(|| trun.malformed("a run before the start of the file"))?

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use nearcast_media::{
     Codec, DemuxError, InitSegment, Resolution, Sample, SampleKind, SegmentDemuxer,
 };
@@ -128,19 +129,33 @@ fn a_sample_is_there_as_soon_as_its_last_byte_is() {
     let first = demux_in_pieces(&init, segment, segment.len()).unwrap()[0].clone();
     let end = position_of(segment, b"mdat") + 8 + first.data.len();
     let mut demuxer = SegmentDemuxer::new(&init, 0);
-    demuxer.push(&segment[..end - 1]).unwrap();
-    assert_eq!(demuxer.poll_sample(), None);
-    demuxer.push(&segment[end - 1..end]).unwrap();
-    assert_eq!(demuxer.poll_sample(), Some(first));
-    assert_eq!(demuxer.poll_sample(), None);
+    demuxer.push(segment[..end - 1].into());
+    assert_eq!(demuxer.poll_sample(), Ok(None));
+    demuxer.push(segment[end - 1..end].into());
+    assert_eq!(demuxer.poll_sample(), Ok(Some(first)));
+    assert_eq!(demuxer.poll_sample(), Ok(None));
+}
+
+#[test]
+fn the_samples_of_a_whole_segment_are_parts_of_it() {
+    let init = InitSegment::parse(VIDEO.init).unwrap();
+    let segment = Bytes::from_static(VIDEO.segments[0]);
+    let mut demuxer = SegmentDemuxer::new(&init, 0);
+    demuxer.push(segment.clone());
+    let mut at = position_of(&segment, b"mdat") + 8;
+    while let Some(sample) = demuxer.poll_sample().unwrap() {
+        assert_eq!(sample.data.as_ptr(), segment[at..].as_ptr());
+        at += sample.data.len();
+    }
+    assert_eq!(at, segment.len());
 }
 
 #[test]
 fn the_offset_moves_every_time() {
     let init = InitSegment::parse(VIDEO.init).unwrap();
     let mut demuxer = SegmentDemuxer::new(&init, 3_600_000_000);
-    demuxer.push(VIDEO.segments[0]).unwrap();
-    let sample = demuxer.poll_sample().unwrap();
+    demuxer.push(Bytes::from_static(VIDEO.segments[0]));
+    let sample = demuxer.poll_sample().unwrap().unwrap();
     assert_eq!(sample.pts, MediaTime::from_micros(3_600_000_000));
     assert_eq!(sample.dts, MediaTime::from_micros(3_599_800_000));
 }

@@ -1,5 +1,6 @@
 //! The files of `tests/data` (made by `make.sh` there) and what every test does with them.
 
+use bytes::Bytes;
 use nearcast_media::{DemuxError, InitSegment, Sample, SampleKind, SegmentDemuxer};
 
 /// One representation: its init segment and its segments of one second.
@@ -49,8 +50,10 @@ pub(crate) fn demux_in_pieces(
     let mut demuxer = SegmentDemuxer::new(init, 0);
     let mut samples = Vec::new();
     for bytes in segment.chunks(piece) {
-        demuxer.push(bytes)?;
-        samples.extend(std::iter::from_fn(|| demuxer.poll_sample()));
+        demuxer.push(Bytes::copy_from_slice(bytes));
+        while let Some(sample) = demuxer.poll_sample()? {
+            samples.push(sample);
+        }
     }
     demuxer.finish()?;
     Ok(samples)

@@ -1,5 +1,6 @@
 //! Input that lies: every end is a typed error or samples, never a panic, a loop or a large allocation.
 
+use bytes::Bytes;
 use nearcast_media::{
     DemuxError, InitSegment, SampleKind, SegmentDemuxer, audio_decoder, parse_webvtt,
 };
@@ -57,7 +58,9 @@ fn samples_before_the_damage_are_given_and_the_error_stays() {
     let mut segment = VIDEO.segments[0].to_vec();
     segment[mdat + 732..].fill(0); // from the second sample on
     let mut demuxer = SegmentDemuxer::new(&init, 0);
-    let error = demuxer.push(&segment).unwrap_err();
+    demuxer.push(segment.clone().into());
+    assert!(demuxer.poll_sample().unwrap().is_some());
+    let error = demuxer.poll_sample().unwrap_err();
     assert_eq!(
         error,
         DemuxError::Malformed {
@@ -65,9 +68,8 @@ fn samples_before_the_damage_are_given_and_the_error_stays() {
             what: "a NAL unit without bytes"
         }
     );
-    assert!(demuxer.poll_sample().is_some());
-    assert!(demuxer.poll_sample().is_none());
-    assert_eq!(demuxer.push(&segment), Err(error.clone()));
+    demuxer.push(segment.into());
+    assert_eq!(demuxer.poll_sample(), Err(error.clone()));
     assert_eq!(demuxer.finish(), Err(error));
 }
 
@@ -135,6 +137,54 @@ fn sizes_and_counts_that_lie_are_malformed_and_cost_nothing() {
     }
     let far = changed(moof + 72, &[0x7f; 8]);
     assert!(video_error(&far).to_string().contains("end of time"));
+}
+
+/// A fragment of `count` samples of one byte each: the run says nothing of any of them.
+fn tiny_samples(count: u32) -> Vec<u8> {
+    let mdat = boxed(b"mdat", &vec![1; usize::try_from(count).unwrap()]);
+    let moof = |data_offset: u32| {
+        // The first track, data from the moof on, ten ticks and one byte for each sample.
+        let tfhd = [&[0, 2, 0, 0x18][..], &[0, 0, 0, 1, 0, 0, 0, 10, 0, 0, 0, 1]].concat();
+        let trun = [
+            &[0, 0, 0, 1][..],
+            &count.to_be_bytes(),
+            &data_offset.to_be_bytes(),
+        ];
+        let traf = [
+            boxed(b"tfhd", &tfhd),
+            boxed(b"tfdt", &[0; 8]),
+            boxed(b"trun", &trun.concat()),
+        ];
+        boxed(b"moof", &boxed(b"traf", &traf.concat()))
+    };
+    let data_offset = u32::try_from(moof(0).len() + 8).unwrap();
+    [moof(data_offset), mdat].concat()
+}
+
+#[test]
+fn a_segment_stands_for_no_more_samples_than_a_long_one_has() {
+    // The track of sound: a sample of one byte may be one.
+    let init = InitSegment::parse(AUDIO.init).unwrap();
+    let most = demux_in_pieces(&init, &tiny_samples(65_536), 1 << 20).unwrap();
+    assert_eq!(most.len(), 65_536);
+    for segment in [
+        tiny_samples(65_537),
+        tiny_samples(8_000_000),
+        [tiny_samples(40_000), tiny_samples(40_000)].concat(),
+    ] {
+        let mut demuxer = SegmentDemuxer::new(&init, 0);
+        demuxer.push(segment.into());
+        let mut count = 0;
+        let error = loop {
+            match demuxer.poll_sample() {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => panic!("{count} samples and no error"),
+                Err(error) => break error,
+            }
+        };
+        assert!(count <= 65_536, "{count}");
+        assert!(error.to_string().contains("65,536 samples"), "{error}");
+    }
 }
 
 #[test]
@@ -241,8 +291,8 @@ fn play(init: &[u8], segment: &[u8], piece: usize) -> usize {
     let mut demuxer = SegmentDemuxer::new(&init, 0);
     let mut bytes = 0;
     for chunk in segment.chunks(piece) {
-        let failed = demuxer.push(chunk).is_err();
-        while let Some(sample) = demuxer.poll_sample() {
+        demuxer.push(Bytes::copy_from_slice(chunk));
+        while let Some(sample) = demuxer.poll_sample().unwrap_or_default() {
             bytes += sample.data.len();
             match sample.kind {
                 SampleKind::Audio => {
@@ -262,9 +312,6 @@ fn play(init: &[u8], segment: &[u8], piece: usize) -> usize {
                 SampleKind::Video => {}
                 SampleKind::Text => {}
             }
-        }
-        if failed {
-            break;
         }
     }
     let _outcome = demuxer.finish().map_err(|error| error.code());

@@ -297,8 +297,9 @@ impl Pump {
             return;
         };
         let due = playhead + LEAD;
+        let kept = outputs.take_samples(track.kind);
         loop {
-            if let Some(trouble) = track.open_next(cues) {
+            if let Some(trouble) = track.open_next(cues, kept) {
                 trouble.tell(track.kind, *epoch, inputs, refused);
             }
             let Some(opened) = track.opened.front_mut() else {
@@ -391,6 +392,16 @@ impl Outputs {
         Told::Yes
     }
 
+    /// Returns whether anybody takes the samples of a track.
+    fn take_samples(&self, kind: TrackKind) -> bool {
+        let decoded = match kind {
+            TrackKind::Video => self.video.is_some(),
+            TrackKind::Audio => self.audio.is_some(),
+            TrackKind::Text => false,
+        };
+        decoded || self.samples.is_some()
+    }
+
     /// Returns whether the sample was taken.
     fn sample(
         &mut self,
@@ -454,12 +465,13 @@ impl Track {
         self.end_told = false;
     }
 
-    /// Takes segments apart until enough are open.
-    fn open_next(&mut self, cues: &mut CueBook) -> Option<Trouble> {
+    /// Takes segments apart until enough are open. Samples that nobody takes are looked at and forgotten, so that
+    /// such a track is never stepped through.
+    fn open_next(&mut self, cues: &mut CueBook, kept: bool) -> Option<Trouble> {
         while self.opened.len() < OPENED_MAX {
             let handed = self.handed.pop_front()?;
             let object = handed.object;
-            if let Err(code) = self.open(handed, cues) {
+            if let Err(code) = self.open(handed, cues, kept) {
                 if self.kind != TrackKind::Text {
                     // The session flushes the track and hands this one and what follows on again.
                     self.handed.clear();
@@ -470,7 +482,7 @@ impl Track {
         None
     }
 
-    fn open(&mut self, handed: Handed, cues: &mut CueBook) -> Result<(), &'static str> {
+    fn open(&mut self, handed: Handed, cues: &mut CueBook, kept: bool) -> Result<(), &'static str> {
         let Handed {
             object,
             bytes,
@@ -498,11 +510,15 @@ impl Track {
             return Ok(());
         };
         let mut demuxer = SegmentDemuxer::new(init, facts.media_offset_us);
-        demuxer.push(&bytes).map_err(|error| error.code())?;
+        demuxer.push(bytes);
+        let kept = kept || self.kind == TrackKind::Text;
+        let mut samples = VecDeque::new();
+        while let Some(sample) = demuxer.poll_sample().map_err(|error| error.code())? {
+            if sample.kind == wanted && kept {
+                samples.push_back(sample);
+            }
+        }
         demuxer.finish().map_err(|error| error.code())?;
-        let samples: VecDeque<Sample> = std::iter::from_fn(|| demuxer.poll_sample())
-            .filter(|sample| sample.kind == wanted)
-            .collect();
         if self.kind == TrackKind::Text {
             let is_webvtt = init
                 .track(wanted)
@@ -515,11 +531,13 @@ impl Track {
             }
             return Ok(());
         }
-        self.opened.push_back(Opened {
-            object,
-            format: self.format.take(),
-            samples,
-        });
+        if kept {
+            self.opened.push_back(Opened {
+                object,
+                format: self.format.take(),
+                samples,
+            });
+        }
         Ok(())
     }
 }

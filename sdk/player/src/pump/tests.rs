@@ -184,3 +184,21 @@ fn broken_subtitles_do_not_stop_playback() {
         Some(TrackKind::Text)
     );
 }
+
+#[test]
+fn without_a_sink_segments_are_looked_at_once_and_nobody_is_woken_for_them() {
+    let mut pump = Pump::new(Outputs::default());
+    hand_on_all(&mut pump, 0);
+    assert_eq!(pump.advance(seconds(0)), Wake::default());
+    assert_eq!(pump.poll_input(), None);
+    let broken = ObjectKey::Media(VIDEO, 5);
+    pump.hand_on(
+        TrackKind::Video,
+        handed(broken, b"\0\0\0\x08junk", Some(seconds(5))),
+    );
+    pump.advance(seconds(0));
+    assert!(matches!(
+        pump.poll_input(),
+        Some(Input::Undecodable { object, .. }) if object == broken
+    ));
+}

@@ -75,30 +75,27 @@ impl CueSink for Subtitles {
 pub(crate) fn samples_of(representation: u32, kind: SampleKind) -> Vec<Sample> {
     let files = fixtures();
     let init = InitSegment::parse(&files[&format!("/title/init-{representation}.mp4")]).unwrap();
-    let mut samples = Vec::new();
-    for number in 1.. {
-        let Some(segment) = files.get(&format!("/title/{representation}-{number}.m4s")) else {
-            break;
-        };
-        let mut demuxer = SegmentDemuxer::new(&init, 0);
-        demuxer.push(segment).unwrap();
-        demuxer.finish().unwrap();
-        samples.extend(
-            std::iter::from_fn(|| demuxer.poll_sample()).filter(|sample| sample.kind == kind),
-        );
-    }
-    samples
+    (1..)
+        .map_while(|number| files.get(&format!("/title/{representation}-{number}.m4s")))
+        .flat_map(|segment| demux(&init, segment, kind))
+        .collect()
 }
 
 /// All samples of a fixture that holds a whole track in one file.
 pub(crate) fn samples_of_file(file: &str, kind: SampleKind) -> Vec<Sample> {
     let files = fixtures();
     let bytes = &files[&format!("/title/{file}")];
-    let init = InitSegment::parse(bytes).unwrap();
-    let mut demuxer = SegmentDemuxer::new(&init, 0);
-    demuxer.push(bytes).unwrap();
+    demux(&InitSegment::parse(bytes).unwrap(), bytes, kind)
+}
+
+fn demux(init: &InitSegment, bytes: &[u8], kind: SampleKind) -> Vec<Sample> {
+    let mut demuxer = SegmentDemuxer::new(init, 0);
+    demuxer.push(bytes.to_vec().into());
+    let mut samples = Vec::new();
+    while let Some(sample) = demuxer.poll_sample().unwrap() {
+        samples.push(sample);
+    }
     demuxer.finish().unwrap();
-    std::iter::from_fn(|| demuxer.poll_sample())
-        .filter(|sample| sample.kind == kind)
-        .collect()
+    samples.retain(|sample| sample.kind == kind);
+    samples
 }
