@@ -86,6 +86,11 @@ impl Inbox {
         }
     }
 
+    /// Returns a note that waits already.
+    pub(super) fn waiting_note(&mut self) -> Option<Note> {
+        self.notes.try_recv().ok()
+    }
+
     /// Returns the channel of a new attempt.
     pub(super) fn notes(&self) -> mpsc::Sender<Note> {
         self.sender.clone()

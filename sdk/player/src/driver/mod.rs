@@ -31,9 +31,9 @@ use crate::pump::{Outputs, Pump, Wake};
 use crate::record::Recorder;
 use crate::report::Additions;
 use crate::snapshot::PlayerSnapshot;
-use crate::store::{Comparison, Store};
+use crate::store::{Comparison, Store, TooLong};
 use crate::telemetry::{EventQueue, Sender};
-use crate::transport::{Note, What};
+use crate::transport::{NOTES_MAX, Note, What};
 
 pub(crate) use inbox::Order;
 use inbox::{Happened, Inbox, Job, LiveAttempts};
@@ -128,6 +128,8 @@ impl Driver {
             Granter::Fixed(fixed) => Some(fixed.manifest.clone()),
             Granter::Backend { .. } => None,
         };
+        // The session plans within its cap; this is for an edge that sends without end.
+        let object_max = (config.memory_cap.get().saturating_mul(2)).max(OBJECT_MIN);
         Self {
             session: Session::new(config.clone()),
             clock,
@@ -139,7 +141,7 @@ impl Driver {
             fixed: Vec::new(),
             manifest_name,
             manifest: None,
-            store: Store::default(),
+            store: Store::new(object_max),
             live: LiveAttempts::default(),
             inbox: Inbox::new(setup.orders, setup.decoders),
             own_anchors: outputs.audio.is_none(),
@@ -194,8 +196,37 @@ impl Driver {
                 self.additions.lateness.record(due, self.clock.now());
             }
             self.happened(happened);
+            self.take_waiting_notes();
             self.settle();
         }
+    }
+
+    /// Media is moved on once for all notes that came meanwhile, and the session hears of consecutive pieces at
+    /// once: both cost more than what a note tells.
+    fn take_waiting_notes(&mut self) {
+        for _ in 0..NOTES_MAX {
+            let Some(note) = self.inbox.waiting_note() else {
+                return;
+            };
+            if !self.goes_on(&note) {
+                self.tell_session();
+            }
+            self.note(note);
+        }
+    }
+
+    /// Whether a note goes on where the last input ends, so that both are one.
+    fn goes_on(&self, note: &Note) -> bool {
+        matches!(
+            (self.pending.back(), &note.what),
+            (
+                Some(&Input::Transport {
+                    attempt,
+                    event: TransportEvent::Progress { to, .. },
+                }),
+                &What::Body { at, .. },
+            ) if attempt == note.attempt && to == at
+        )
     }
 
     fn happened(&mut self, happened: Happened) {
@@ -218,9 +249,7 @@ impl Driver {
     /// Tells the session what waits, does what it asks and moves media on, until nothing more follows.
     fn settle(&mut self) {
         loop {
-            while let Some(input) = self.pending.pop_front() {
-                self.handle(input);
-            }
+            self.tell_session();
             if self.session.is_over() {
                 break;
             }
@@ -254,6 +283,12 @@ impl Driver {
         }
     }
 
+    fn tell_session(&mut self) {
+        while let Some(input) = self.pending.pop_front() {
+            self.handle(input);
+        }
+    }
+
     /// One input, then everything that follows from it.
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
@@ -272,12 +307,18 @@ impl Driver {
     }
 
     fn note(&mut self, note: Note) {
+        let goes_on = self.goes_on(&note);
         let Note { attempt, what } = note;
         let Some(live) = self.live.get(attempt) else {
             return;
         };
         let event = match what {
             What::Event(event) => {
+                if let TransportEvent::Headers { validators, .. } = &event
+                    && let Some(total) = validators.total.filter(|_| !live.probe)
+                {
+                    self.store.expect(live.fetch, total);
+                }
                 if matches!(event, TransportEvent::Complete | TransportEvent::Failed(_)) {
                     self.live.end(attempt);
                 }
@@ -295,6 +336,15 @@ impl Driver {
                     }
                     to += piece.len() as u64;
                 }
+                if goes_on
+                    && let Some(Input::Transport {
+                        event: TransportEvent::Progress { to: end, .. },
+                        ..
+                    }) = self.pending.back_mut()
+                {
+                    *end = to;
+                    return;
+                }
                 TransportEvent::Progress { from: at, to }
             }
         };
@@ -311,19 +361,8 @@ impl Driver {
             tracing::debug!(fetch_id = fetch.0, at, "two edges gave different bytes");
             return Err(Failure::Mismatch);
         }
-        self.store.write(fetch, at, piece);
-        // The session plans within its cap; this is for an edge that sends without end.
-        let limit = self
-            .config
-            .memory_cap
-            .get()
-            .saturating_mul(2)
-            .max(STORE_MIN);
-        if self.store.bytes() > limit {
-            Err(Failure::Internal)
-        } else {
-            Ok(())
-        }
+        let written = self.store.write(fetch, at, piece);
+        written.map(drop).map_err(|TooLong| Failure::SizeChanged)
     }
 
     fn decoder_note(&mut self, note: DecoderNote) {
@@ -578,5 +617,5 @@ impl Driver {
 /// How often to look for the first picture.
 const PICTURE_LOOK: Duration = Duration::from_millis(4);
 
-/// However small the cap, this much may lie in the store: a manifest may have 16 MiB.
-const STORE_MIN: u64 = 64 << 20;
+/// However small the cap, an object may be this long: a manifest may have 16 MiB.
+const OBJECT_MIN: u64 = 64 << 20;
