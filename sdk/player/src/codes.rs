@@ -349,6 +349,16 @@ pub const CODES: &[CodeEntry] = &[
         "The player asks elsewhere; if it is so everywhere, package the title again.",
     ),
     code(
+        "media.misplaced",
+        "A segment's samples lie elsewhere on the timeline than the manifest says.",
+        "The player asks elsewhere; if it is so everywhere, package the title again.",
+    ),
+    code(
+        "media.empty",
+        "A segment holds no sample of its track.",
+        "The player asks elsewhere; if it is so everywhere, package the title again.",
+    ),
+    code(
         "media.track_missing",
         "An init segment lacks the track that the manifest promises.",
         "Package the title again.",

@@ -25,6 +25,8 @@ pub struct VideoDecoder {
 
 /// Reordering holds back 16 pictures at most; more hidden samples than that are already through.
 const HIDDEN_MAX: usize = 32;
+/// As many damaged pictures may be among the last ones.
+const DAMAGED_MAX: usize = 32;
 
 impl VideoDecoder {
     /// Makes a decoder for a track. It uses the calling thread only.
@@ -43,12 +45,17 @@ impl VideoDecoder {
         })
     }
 
-    /// Decodes one sample and returns the frames that are complete now, none or several, in presentation order.
+    /// Decodes one sample and adds the frames that are complete now, none or several, in presentation order; also
+    /// those that were before an error.
     ///
     /// # Errors
     /// [`DecodeError::Corrupt`] when the sample cannot be decoded. The decoder may go on, and what refers to the
     /// damaged picture may fail too, up to the next sync sample.
-    pub fn decode(&mut self, sample: &Sample) -> Result<Vec<VideoFrame>, DecodeError> {
+    pub fn decode(
+        &mut self,
+        sample: &Sample,
+        frames: &mut Vec<VideoFrame>,
+    ) -> Result<(), DecodeError> {
         let pts = sample.pts.as_micros();
         let begin = *self.begin.get_or_insert(pts);
         if sample.trim_start == sample.duration && !sample.duration.is_zero() {
@@ -59,24 +66,29 @@ impl VideoDecoder {
         }
         match libav::send(&mut self.decoder, sample) {
             // A leading picture of an open group, whose references were not sent, is not shown anyway.
-            Err(_) if pts < begin => Ok(Vec::new()),
-            sent => sent.and_then(|()| self.receive(sample.pts)),
+            Err(_) if pts < begin => Ok(()),
+            sent => sent.and_then(|()| self.receive(sample.pts, frames)),
         }
     }
 
-    /// Returns the frames that are still inside, at the end or before another representation takes over. The
-    /// decoder can be used again from a sync sample on.
+    /// Adds the frames that are still inside, at the end or before another representation takes over. The decoder
+    /// can be used again from a sync sample on.
     ///
     /// # Errors
-    /// [`DecodeError::Corrupt`] when one of them is damaged.
-    pub fn drain(&mut self) -> Result<Vec<VideoFrame>, DecodeError> {
+    /// [`DecodeError::Corrupt`] when one of them is damaged; the others are there.
+    pub fn drain(&mut self, frames: &mut Vec<VideoFrame>) -> Result<(), DecodeError> {
         let last = MediaTime::from_micros(self.begin.unwrap_or(0));
-        let frames = match self.decoder.send_eof() {
-            Ok(()) | Err(Error::Eof) => self.receive(last),
+        let outcome = match self.decoder.send_eof() {
+            Ok(()) | Err(Error::Eof) => self.receive(last, frames),
             Err(error) => Err(libav::corrupt(last, error)),
         };
+        for _ in 0..DAMAGED_MAX {
+            if outcome.is_ok() || self.receive(last, frames).is_ok() {
+                break;
+            }
+        }
         self.reset();
-        frames
+        outcome
     }
 
     /// Forgets everything seen so far: to be called after a seek, or where samples are missing.
@@ -86,13 +98,16 @@ impl VideoDecoder {
         self.begin = None;
     }
 
-    fn receive(&mut self, sent: MediaTime) -> Result<Vec<VideoFrame>, DecodeError> {
-        let mut frames = Vec::new();
+    fn receive(
+        &mut self,
+        sent: MediaTime,
+        frames: &mut Vec<VideoFrame>,
+    ) -> Result<(), DecodeError> {
         loop {
             let mut frame = LibavFrame::empty();
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {}
-                Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(frames), // wants more samples, or is empty
+                Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(()), // wants more samples, or is empty
                 Err(error) => return Err(libav::corrupt(sent, error)),
             }
             let Some(pts) = frame.pts().or_else(|| frame.timestamp()) else {

@@ -13,10 +13,11 @@ fn track(representation: &Representation) -> TrackInfo {
 }
 
 fn decode(decoder: &mut VideoDecoder, samples: &[Sample]) -> Vec<VideoFrame> {
-    samples
-        .iter()
-        .flat_map(|sample| decoder.decode(sample).unwrap())
-        .collect()
+    let mut frames = Vec::new();
+    for sample in samples {
+        decoder.decode(sample, &mut frames).unwrap();
+    }
+    frames
 }
 
 /// The number in a frame: its grey is 16 + 10 N in the range of video.
@@ -45,7 +46,7 @@ fn assert_in_order(frames: &[VideoFrame], first: usize) {
 fn every_picture_comes_once_in_the_order_of_the_screen() {
     let mut decoder = VideoDecoder::new(&track(&VIDEO)).unwrap();
     let mut frames = decode(&mut decoder, &samples_of(&VIDEO));
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     assert_eq!(frames.len(), 20);
     assert_in_order(&frames, 0);
     assert!(
@@ -59,10 +60,10 @@ fn every_picture_comes_once_in_the_order_of_the_screen() {
 fn a_change_of_representation_loses_and_repeats_nothing() {
     let mut decoder = VideoDecoder::new(&track(&VIDEO)).unwrap();
     let mut frames = decode(&mut decoder, &samples_of(&VIDEO)[..10]);
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     let mut decoder = VideoDecoder::new(&track(&VIDEO_HD)).unwrap();
     frames.extend(decode(&mut decoder, &samples_of(&VIDEO_HD)[10..]));
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     assert_eq!(frames.len(), 20);
     assert_in_order(&frames, 0);
     assert_eq!(frames[9].width(), 64);
@@ -76,12 +77,12 @@ fn after_a_seek_the_first_picture_is_that_of_the_segment() {
     decode(&mut decoder, &samples[..5]);
     decoder.reset();
     let mut frames = decode(&mut decoder, &samples[10..]);
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     assert_eq!(frames.len(), 10);
     assert_in_order(&frames, 10);
     // Drained, it begins again.
     let mut frames = decode(&mut decoder, &samples[..10]);
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     assert_in_order(&frames, 0);
     assert_eq!(frames.len(), 10);
 }
@@ -97,7 +98,7 @@ fn what_lies_before_the_edit_is_decoded_and_not_shown() {
     }
     let mut decoder = VideoDecoder::new(&track(&VIDEO)).unwrap();
     let mut frames = decode(&mut decoder, &samples);
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     assert_eq!(frames.len(), 17);
     assert_in_order(&frames, 3);
 }
@@ -112,7 +113,7 @@ fn a_damaged_picture_is_an_error_and_the_next_segment_is_shown() {
     samples[0].data = bytes.into();
     let mut decoder = VideoDecoder::new(&track(&VIDEO)).unwrap();
     let outcomes: Vec<_> = (samples[..10].iter())
-        .map(|sample| decoder.decode(sample))
+        .map(|sample| decoder.decode(sample, &mut Vec::new()))
         .collect();
     let errors: Vec<_> = outcomes
         .iter()
@@ -126,16 +127,41 @@ fn a_damaged_picture_is_an_error_and_the_next_segment_is_shown() {
     );
     decoder.reset();
     let mut frames = decode(&mut decoder, &samples[10..]);
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     assert_in_order(&frames, 10);
     assert_eq!(frames.len(), 10);
+}
+
+#[test]
+fn what_was_decoded_before_the_damage_is_there() {
+    let samples = samples_of(&VIDEO);
+    let mut damaged = samples.clone();
+    // The last picture that others refer to: those before it are still inside when it comes.
+    let broken = 8;
+    damaged[broken].data = {
+        let mut bytes = damaged[broken].data.to_vec();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0xa5);
+        bytes.into()
+    };
+    let mut decoder = VideoDecoder::new(&track(&VIDEO)).unwrap();
+    let (mut frames, mut errors) = (Vec::new(), 0);
+    for sample in &damaged[..10] {
+        errors += usize::from(decoder.decode(sample, &mut frames).is_err());
+    }
+    errors += usize::from(decoder.drain(&mut frames).is_err());
+    assert!(errors > 0);
+    let times: Vec<i64> = frames.iter().map(|frame| frame.pts().as_micros()).collect();
+    for sample in &samples[..broken] {
+        assert!(times.contains(&sample.pts.as_micros()), "{times:?}");
+    }
 }
 
 #[test]
 fn a_picture_is_scaled_to_any_size_within_reason() {
     let mut decoder = VideoDecoder::new(&track(&VIDEO)).unwrap();
     let mut frames = decode(&mut decoder, &samples_of(&VIDEO));
-    frames.extend(decoder.drain().unwrap());
+    decoder.drain(&mut frames).unwrap();
     let mut scaler = FrameScaler::new();
     for (width, height) in [(160, 90), (160, 90), (1, 1), (63, 35), (641, 7)] {
         let picture = scaler.to_rgb(&frames[10], width, height).unwrap();

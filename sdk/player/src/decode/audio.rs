@@ -1,21 +1,19 @@
 //! Sound: decodes on its own thread, keeps the sink filled and says where the sink is.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nearcast_core::Epoch;
-use nearcast_media::{AudioDecoder, AudioFrame, DecodeError, Sample, audio_decoder};
+use nearcast_media::{AudioDecoder, AudioFrame, CodecConfig, Sample, audio_decoder};
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{Instant, MediaTime};
 use tokio::sync::mpsc;
 
-use super::{DecoderNote, Feed, Flush, LOOK_AROUND, WORK_MAX, locked};
+use super::thread::{DecoderThread, Go, Station};
+use super::{DecoderNote, Feed, Flush, Source, refusal};
 use crate::clock::Clock;
 use crate::playhead::Playhead;
-use crate::sink::{AudioFormat, AudioSink, TrackFormat};
+use crate::sink::{AudioFormat, AudioSink};
 
 /// How often the session is told the sink's place.
 const ANCHOR_EVERY: Duration = Duration::from_millis(250);
@@ -30,16 +28,12 @@ const GAP_MIN: Duration = Duration::from_millis(5);
 
 /// The driver's side.
 pub(crate) struct AudioTrack {
-    work: SyncSender<Work>,
-    steering: Arc<Mutex<Steering>>,
+    thread: DecoderThread<Work, Steering>,
     generation: u32,
-    disabled: bool,
-    thread: Thread,
-    joining: Option<JoinHandle<()>>,
 }
 
 enum Work {
-    Format(Box<dyn AudioDecoder + Send>),
+    Format(Source),
     Sample {
         generation: u32,
         epoch: Epoch,
@@ -54,12 +48,13 @@ enum Work {
 /// What holds at once, past everything that waits in the channel.
 #[derive(Debug, Default)]
 struct Steering {
-    stop: bool,
     playing: bool,
     epoch: Epoch,
     generation: u32,
     flush: Option<Flush>,
     begin: Option<MediaTime>,
+    /// Where playback was started.
+    start: Option<MediaTime>,
 }
 
 impl AudioTrack {
@@ -72,134 +67,68 @@ impl AudioTrack {
         playhead: Playhead,
         notes: mpsc::Sender<DecoderNote>,
     ) -> std::io::Result<Self> {
-        let (work, receiver) = sync_channel(WORK_MAX);
-        let steering = Arc::new(Mutex::new(Steering::default()));
-        let worker = Worker {
-            work: receiver,
-            steering: steering.clone(),
-            notes,
-            clock,
-            playhead,
-            sink: Some(sink),
-            decoder: None,
-            format: None,
-            pending: Vec::new(),
-            taken: 0,
-            queue_end: None,
-            begin: None,
-            epoch: Epoch::default(),
-            generation: 0,
-            flushed: None,
-            reported_bad: None,
-            playing: false,
-            dry: false,
-            ended: false,
-            anchored_at: Instant::ZERO,
-            placed_at: Instant::ZERO,
-        };
-        let joining = std::thread::Builder::new()
-            .name("nearcast-audio".to_owned())
-            .spawn(|| worker.run())?;
-        let thread = joining.thread().clone();
+        let thread = DecoderThread::spawn(TrackKind::Audio, notes, move |station| {
+            Worker::new(sink, clock, playhead).run(&station);
+        })?;
         Ok(Self {
-            work,
-            steering,
-            generation: 0,
-            disabled: false,
             thread,
-            joining: Some(joining),
+            generation: 0,
         })
     }
 
     /// Sound before `from` is not to be heard.
     pub(crate) fn begin(&mut self, from: MediaTime) {
-        locked(&self.steering).begin = Some(from);
+        self.thread.steer(|steering| steering.begin = Some(from));
     }
 
     /// What the sink says from now on belongs to this epoch, whoever was flushed.
     pub(crate) fn enter(&mut self, epoch: Epoch) {
-        locked(&self.steering).epoch = epoch;
+        self.thread.steer(|steering| steering.epoch = epoch);
     }
 
     pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
         self.generation = self.generation.wrapping_add(1);
-        let mut steering = locked(&self.steering);
-        let flush = Flush { from, everything };
-        steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
-        steering.generation = self.generation;
-        drop(steering);
-        self.thread.unpark();
+        let (generation, flush) = (self.generation, Flush { from, everything });
+        self.thread.steer(|steering| {
+            steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
+            steering.generation = generation;
+        });
     }
 
-    pub(crate) fn start(&mut self, epoch: Epoch, _at: MediaTime) {
-        let mut steering = locked(&self.steering);
-        steering.playing = true;
-        steering.epoch = epoch;
-        drop(steering);
-        self.thread.unpark();
+    pub(crate) fn start(&mut self, epoch: Epoch, at: MediaTime) {
+        self.thread.steer(|steering| {
+            steering.playing = true;
+            steering.epoch = epoch;
+            steering.start = Some(at);
+        });
     }
 
     pub(crate) fn hold(&mut self) {
-        locked(&self.steering).playing = false;
-        self.thread.unpark();
+        self.thread.steer(|steering| steering.playing = false);
     }
 
     /// Ends the thread and returns it, to be waited for.
-    pub(crate) fn into_thread(mut self) -> Option<JoinHandle<()>> {
-        self.stop();
-        self.joining.take()
-    }
-
-    fn stop(&self) {
-        locked(&self.steering).stop = true;
-        self.thread.unpark();
-    }
-
-    fn send(&self, work: Work) -> bool {
-        match self.work.try_send(work) {
-            Ok(()) => {
-                self.thread.unpark();
-                true
-            }
-            Err(TrySendError::Full(_)) => false,
-            // The thread has ended with its sink: playback goes on without.
-            Err(TrySendError::Disconnected(_)) => true,
-        }
-    }
-}
-
-impl Drop for AudioTrack {
-    fn drop(&mut self) {
-        self.stop();
+    pub(crate) fn into_thread(self) -> Option<JoinHandle<()>> {
+        self.thread.into_thread()
     }
 }
 
 impl Feed for AudioTrack {
-    fn format(&mut self, format: &TrackFormat) -> Result<bool, DecodeError> {
-        match audio_decoder(&format.info) {
-            Ok(decoder) => {
-                self.disabled = false;
-                Ok(self.send(Work::Format(decoder)))
-            }
-            Err(error) => {
-                self.disabled = true;
-                Err(error)
-            }
-        }
+    fn format(&mut self, source: Source) -> bool {
+        self.thread.send(Work::Format(source))
     }
 
-    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample, _preroll: bool) -> bool {
-        self.disabled
-            || self.send(Work::Sample {
-                generation: self.generation,
-                epoch,
-                object,
-                sample: sample.clone(),
-            })
+    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool {
+        self.thread.send(Work::Sample {
+            generation: self.generation,
+            epoch,
+            object,
+            sample: sample.clone(),
+        })
     }
 
     fn end(&mut self) -> bool {
-        self.send(Work::End {
+        self.thread.send(Work::End {
             generation: self.generation,
         })
     }
@@ -207,14 +136,12 @@ impl Feed for AudioTrack {
 
 /// The thread's side.
 struct Worker {
-    work: Receiver<Work>,
-    steering: Arc<Mutex<Steering>>,
-    notes: mpsc::Sender<DecoderNote>,
     clock: Clock,
     playhead: Playhead,
     /// `None` after it failed.
     sink: Option<Box<dyn AudioSink>>,
-    decoder: Option<Box<dyn AudioDecoder + Send>>,
+    /// With the configuration that it was made for; `None` while nothing can be decoded.
+    decoder: Option<(CodecConfig, Box<dyn AudioDecoder + Send>)>,
     format: Option<AudioFormat>,
     /// Interleaved samples not written yet, from `taken` on.
     pending: Vec<f32>,
@@ -236,62 +163,103 @@ struct Worker {
     placed_at: Instant,
 }
 
-/// Whether the thread goes on.
-enum Go {
-    On,
-    Out,
-}
-
 impl Worker {
-    fn run(mut self) {
-        loop {
-            if matches!(self.steer(), Go::Out) {
-                return;
-            }
-            self.write();
-            self.tell_place();
-            if self.pending_frames() > 0 {
-                std::thread::park_timeout(ROOM_EVERY);
-                continue;
-            }
-            let work = match self.work.recv_timeout(LOOK_AROUND) {
-                Ok(work) => work,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if matches!(self.steer(), Go::Out) || matches!(self.take(work), Go::Out) {
-                return;
-            }
+    fn new(sink: Box<dyn AudioSink>, clock: Clock, playhead: Playhead) -> Self {
+        Self {
+            clock,
+            playhead,
+            sink: Some(sink),
+            decoder: None,
+            format: None,
+            pending: Vec::new(),
+            taken: 0,
+            queue_end: None,
+            begin: None,
+            epoch: Epoch::default(),
+            generation: 0,
+            flushed: None,
+            reported_bad: None,
+            playing: false,
+            dry: false,
+            ended: false,
+            anchored_at: Instant::ZERO,
+            placed_at: Instant::ZERO,
+        }
+    }
+
+    fn run(mut self, station: &Station<Work, Steering>) {
+        while self.turn(station) == Go::On {}
+    }
+
+    fn turn(&mut self, station: &Station<Work, Steering>) -> Go {
+        if self.steer(station) == Go::Out {
+            return Go::Out;
+        }
+        self.write();
+        if let Some(note) = self.tell_place() {
+            // What finds no room is made up for by the next.
+            station.try_note(note);
+        }
+        // While the sink is held it takes nothing and stays where it is.
+        let heard = self.playing && self.sink.is_some();
+        if self.pending_frames() > 0 {
+            Station::<Work, Steering>::wait(heard.then_some(ROOM_EVERY));
+            return Go::On;
+        }
+        match station.next_work(heard.then_some(PLACE_EVERY)) {
+            Ok(None) => Go::On,
+            Err(out) => out,
+            // What was flushed meanwhile comes before what was sent after it.
+            Ok(Some(work)) => match self.steer(station) {
+                Go::On => self.take(work).map_or(Go::On, |note| station.note(note)),
+                Go::Out => Go::Out,
+            },
         }
     }
 
     /// Does what holds at once.
-    fn steer(&mut self) -> Go {
-        let mut steering = locked(&self.steering);
-        if steering.stop {
+    fn steer(&mut self, station: &Station<Work, Steering>) -> Go {
+        let Some(now) = station.look(|steering| Steering {
+            flush: steering.flush.take(),
+            begin: steering.begin.take(),
+            start: steering.start.take(),
+            ..*steering
+        }) else {
             return Go::Out;
-        }
-        let flush = steering.flush.take();
-        let begin = steering.begin.take();
-        self.epoch = steering.epoch;
-        self.generation = steering.generation;
-        let playing = steering.playing;
-        drop(steering);
-        if let Some(begin) = begin {
+        };
+        self.epoch = now.epoch;
+        self.generation = now.generation;
+        if let Some(begin) = now.begin {
             self.begin = Some(begin);
         }
-        if let Some(flush) = flush {
+        if let Some(flush) = now.flush {
             self.flush(flush);
         }
-        if playing != self.playing {
-            self.playing = playing;
+        if let Some(at) = now.start {
+            self.start(at);
+        }
+        if now.playing != self.playing {
+            self.playing = now.playing;
             if let Some(sink) = &mut self.sink {
-                sink.set_playing(playing);
+                sink.set_playing(self.playing);
             }
             self.anchored_at = self.clock.now();
             self.placed_at = Instant::ZERO;
         }
         Go::On
+    }
+
+    /// Sound that would have come before is not to be heard any more, unless some of it waits.
+    fn start(&mut self, at: MediaTime) {
+        if self.is_silent() {
+            self.queue_end = self.queue_end.map(|end| end.max(at));
+        }
+    }
+
+    /// Whether everything that came was heard.
+    fn is_silent(&self) -> bool {
+        let queued = self.sink.as_ref().map(|sink| sink.queued());
+        self.pending_frames() == 0 && queued.is_none_or(|queued| queued.is_zero())
     }
 
     fn flush(&mut self, flush: Flush) {
@@ -303,7 +271,7 @@ impl Worker {
             self.taken = 0;
             self.queue_end = None;
             self.begin = Some(flush.from);
-            if let Some(decoder) = &mut self.decoder {
+            if let Some((_, decoder)) = &mut self.decoder {
                 decoder.reset();
             }
             if let Some(sink) = &mut self.sink {
@@ -323,20 +291,18 @@ impl Worker {
         self.queue_end = Some(end - span_of(surplus, format.sample_rate));
     }
 
-    fn take(&mut self, work: Work) -> Go {
+    /// Does what waited; returns what the driver must hear.
+    fn take(&mut self, work: Work) -> Option<DecoderNote> {
         match work {
-            Work::Format(decoder) => {
-                self.decoder = Some(decoder);
-                Go::On
-            }
+            Work::Format(source) => self.open(&source),
             Work::End { generation } => {
-                if generation == self.generation {
-                    self.ended = true;
-                    return self.note(DecoderNote::Drained {
-                        track: TrackKind::Audio,
-                    });
+                if generation != self.generation {
+                    return None;
                 }
-                Go::On
+                self.ended = true;
+                Some(DecoderNote::Drained {
+                    track: TrackKind::Audio,
+                })
             }
             Work::Sample {
                 generation,
@@ -348,29 +314,46 @@ impl Worker {
                     && self
                         .flushed
                         .is_some_and(|flush| flush.everything || sample.pts >= flush.from);
-                let Some(decoder) = self.decoder.as_mut().filter(|_| !stale) else {
-                    return Go::On;
-                };
+                let (_, decoder) = self.decoder.as_mut().filter(|_| !stale)?;
                 match decoder.decode(&sample) {
                     Ok(frame) => self.queue(frame),
-                    Err(error) if self.reported_bad != Some(object) => {
-                        self.reported_bad = Some(object);
-                        self.note(DecoderNote::Undecodable {
+                    Err(error) => (self.reported_bad.replace(object) != Some(object)).then_some(
+                        DecoderNote::Undecodable {
                             epoch,
                             object,
                             code: error.code(),
-                        })
-                    }
-                    Err(_) => Go::On,
+                        },
+                    ),
                 }
             }
         }
     }
 
+    /// Makes a decoder. One for the same configuration goes on: what it keeps of the last block is added to the
+    /// next, and sound without it would click.
+    fn open(&mut self, source: &Source) -> Option<DecoderNote> {
+        let config = &source.format.info.codec;
+        if self
+            .decoder
+            .as_ref()
+            .is_some_and(|(known, _)| known == config)
+        {
+            return None;
+        }
+        self.decoder = None;
+        match audio_decoder(&source.format.info) {
+            Ok(decoder) => {
+                self.decoder = Some((config.clone(), decoder));
+                None
+            }
+            Err(error) => Some(refusal(TrackKind::Audio, source, &error)),
+        }
+    }
+
     /// Puts decoded sound behind what is pending, with silence in gaps and without what overlaps.
-    fn queue(&mut self, frame: AudioFrame) -> Go {
+    fn queue(&mut self, frame: AudioFrame) -> Option<DecoderNote> {
         if frame.samples.is_empty() || frame.channels == 0 || frame.sample_rate == 0 {
-            return Go::On;
+            return None;
         }
         let format = AudioFormat {
             sample_rate: frame.sample_rate,
@@ -382,17 +365,19 @@ impl Worker {
                 && let Err(message) = sink.configure(format)
             {
                 self.sink = None;
-                return self.note(DecoderNote::SinkFailed {
+                return Some(DecoderNote::SinkFailed {
                     track: TrackKind::Audio,
                     message,
                 });
             }
         }
-        if self.sink.is_none() {
-            return Go::On;
-        }
+        self.sink.as_ref()?;
         let channels = usize::from(format.channels);
-        let expected = self.queue_end.or(self.begin).unwrap_or(frame.pts);
+        // Time went on without sound where there was none: it goes on from there.
+        let silent = self.queue_end.is_some() && self.is_silent();
+        let playhead = silent.then(|| self.playhead.position());
+        let expected = self.queue_end.max(playhead).or(self.begin);
+        let expected = expected.unwrap_or(frame.pts);
         let mut samples = frame.samples;
         let overlap = expected.since(frame.pts);
         let gap = frame.pts.since(expected);
@@ -405,7 +390,7 @@ impl Worker {
                 .resize(self.pending.len() + silence * channels, 0.0);
         }
         if samples.is_empty() {
-            return Go::On;
+            return None;
         }
         // From the sound's own times, so that rounding does not add up.
         self.queue_end = Some(
@@ -414,7 +399,7 @@ impl Worker {
                 + span_of(samples.len() / channels, format.sample_rate),
         );
         self.pending.append(&mut samples);
-        Go::On
+        None
     }
 
     fn write(&mut self) {
@@ -441,45 +426,41 @@ impl Worker {
     }
 
     /// Says where the sink is, to the playhead often, to the session now and then, and when it ran dry.
-    fn tell_place(&mut self) {
+    fn tell_place(&mut self) -> Option<DecoderNote> {
         let now = self.clock.now();
         let (Some(sink), Some(format), Some(end)) = (&self.sink, self.format, self.queue_end)
         else {
-            return;
+            return None;
         };
         if !self.playing || now.since(self.placed_at) < PLACE_EVERY {
-            return;
+            return None;
         }
         self.placed_at = now;
         let (epoch, queued) = (self.epoch, sink.queued());
+        let pending = self.pending_frames();
+        let told = now.since(self.anchored_at) < ANCHOR_EVERY;
+        if pending == 0 && queued.is_zero() {
+            // Time passes by itself, or what is to be heard next would never be due. At the end there is no more
+            // to tell; before it, that is the viewer's silence.
+            if told || self.ended || std::mem::replace(&mut self.dry, true) {
+                return None;
+            }
+            self.anchored_at = now;
+            return Some(DecoderNote::Underrun { epoch });
+        }
         // The call may have taken a while: half-way is the best guess at when it looked.
         let at = now + self.clock.now().since(now) / 2;
-        let pending = span_of(self.pending_frames(), format.sample_rate);
-        let position = end - pending - queued;
-        // When the sound is over, time passes by itself.
-        if !(self.ended && queued.is_zero()) {
-            self.playhead.anchor(at, epoch, position);
-        }
-        if now.since(self.anchored_at) < ANCHOR_EVERY {
-            return;
+        let position = end - span_of(pending, format.sample_rate) - queued;
+        self.playhead.anchor(at, epoch, position);
+        if told {
+            return None;
         }
         self.anchored_at = now;
-        if queued.is_zero() {
-            // At the end there is no more to tell; before it, that is the viewer's silence.
-            if !self.ended && !self.dry {
-                self.dry = true;
-                self.notes.try_send(DecoderNote::Underrun { epoch }).ok();
-            }
-            return;
-        }
-        // An anchor that finds no room is made up for by the next.
-        self.notes
-            .try_send(DecoderNote::Anchor {
-                epoch,
-                at,
-                position,
-            })
-            .ok();
+        Some(DecoderNote::Anchor {
+            epoch,
+            at,
+            position,
+        })
     }
 
     fn pending_frames(&self) -> usize {
@@ -487,14 +468,6 @@ impl Worker {
             .format
             .map_or(1, |format| usize::from(format.channels).max(1));
         (self.pending.len() - self.taken) / channels
-    }
-
-    fn note(&self, note: DecoderNote) -> Go {
-        if self.notes.blocking_send(note).is_ok() {
-            Go::On
-        } else {
-            Go::Out
-        }
     }
 }
 
@@ -507,4 +480,153 @@ fn frames_in(span: Duration, sample_rate: u32) -> usize {
 fn span_of(frames: usize, sample_rate: u32) -> Duration {
     let nanos = frames as u128 * 1_000_000_000 / u128::from(sample_rate.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use nearcast_media::{InitSegment, SampleKind};
+    use nearcast_protocol::manifest::RepresentationKey;
+    use nearcast_units::BitRate;
+
+    use super::*;
+    use crate::sink::TrackFormat;
+
+    /// Plays in its own time what it is given, a sample each millisecond.
+    #[derive(Clone)]
+    struct Device {
+        clock: Clock,
+        until: Arc<Mutex<Instant>>,
+        given: Arc<Mutex<Vec<f32>>>,
+    }
+
+    impl AudioSink for Device {
+        fn configure(&mut self, _: AudioFormat) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn write(&mut self, interleaved: &[f32]) -> usize {
+            let mut until = self.until.lock().unwrap();
+            *until = (*until).max(self.clock.now()) + span_of(interleaved.len(), 1000);
+            self.given.lock().unwrap().extend(interleaved);
+            interleaved.len()
+        }
+
+        fn queued(&self) -> Duration {
+            self.until.lock().unwrap().since(self.clock.now())
+        }
+
+        fn set_playing(&mut self, _: bool) {}
+
+        fn flush(&mut self) {}
+    }
+
+    fn worker() -> (Worker, Device, Playhead) {
+        let clock = Clock::start();
+        let playhead = Playhead::new(clock, MediaTime::ZERO);
+        let device = Device {
+            clock,
+            until: Arc::new(Mutex::new(Instant::ZERO)),
+            given: Arc::default(),
+        };
+        let worker = Worker::new(Box::new(device.clone()), clock, playhead.clone());
+        (worker, device, playhead)
+    }
+
+    fn at_ms(ms: i64) -> MediaTime {
+        MediaTime::from_micros(ms * 1000)
+    }
+
+    fn sound(from_ms: i64, length_ms: usize) -> AudioFrame {
+        AudioFrame {
+            pts: at_ms(from_ms),
+            sample_rate: 1000,
+            channels: 1,
+            samples: vec![1.0; length_ms],
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_goes_on_through_a_hole_in_the_sound_and_sound_comes_back_in_its_place() {
+        let (mut worker, device, playhead) = worker();
+        playhead.start(worker.clock.now(), Epoch::default(), at_ms(0), 1.0);
+        worker.playing = true;
+        assert_eq!(worker.queue(sound(0, 500)), None);
+        worker.write();
+        let mut notes = Vec::new();
+        for _ in 0..400 {
+            tokio::time::advance(PLACE_EVERY).await;
+            notes.extend(worker.tell_place());
+        }
+        assert_eq!(playhead.position(), at_ms(4000));
+        let dry = DecoderNote::Underrun {
+            epoch: Epoch::default(),
+        };
+        assert_eq!(notes.iter().filter(|note| **note == dry).count(), 1);
+        // A second before it is due.
+        assert_eq!(worker.queue(sound(5000, 500)), None);
+        worker.write();
+        tokio::time::advance(PLACE_EVERY).await;
+        worker.tell_place();
+        assert_eq!(playhead.position(), at_ms(4010));
+        let given = device.given.lock().unwrap();
+        assert_eq!(given.len(), 500 + 1000 + 500);
+        assert!(given[500..1500].iter().all(|value| *value == 0.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_start_further_on_the_sound_from_there_is_heard() {
+        let (mut worker, device, _) = worker();
+        assert_eq!(worker.queue(sound(0, 500)), None);
+        worker.write();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        worker.start(at_ms(3000));
+        assert_eq!(worker.queue(sound(2800, 500)), None);
+        worker.write();
+        assert_eq!(device.given.lock().unwrap().len(), 500 + 300);
+    }
+
+    #[tokio::test]
+    async fn a_decoder_is_kept_for_the_same_configuration_only() {
+        let (mut worker, ..) = worker();
+        let init = include_bytes!("../../tests/data/init-2.mp4");
+        let init = InitSegment::parse(init).unwrap();
+        let key = RepresentationKey {
+            period: 0,
+            track: 1,
+            representation: 0,
+        };
+        let source = Source {
+            format: TrackFormat {
+                kind: TrackKind::Audio,
+                representation: "2".to_owned(),
+                bitrate: BitRate::from_kbps(64),
+                info: init.track(SampleKind::Audio).unwrap().clone(),
+            },
+            epoch: Epoch::default(),
+            object: ObjectKey::Init(key),
+        };
+        let place = |worker: &Worker| {
+            let (_, decoder) = worker.decoder.as_ref().unwrap();
+            std::ptr::from_ref(decoder.as_ref()).cast::<()>()
+        };
+        assert_eq!(worker.open(&source), None);
+        let first = place(&worker);
+        let mut other_rung = source.clone();
+        other_rung.format.representation = "3".to_owned();
+        assert_eq!(worker.open(&other_rung), None);
+        assert_eq!(place(&worker), first);
+        let mut text = source;
+        text.format.info.codec.codec = nearcast_media::Codec::Other;
+        assert!(matches!(
+            worker.open(&text),
+            Some(DecoderNote::Unsupported {
+                track: TrackKind::Audio,
+                code: "unsupported.codec",
+                ..
+            })
+        ));
+        assert!(worker.decoder.is_none());
+    }
 }

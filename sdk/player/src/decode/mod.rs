@@ -4,6 +4,7 @@
 //! waits for the driver except to say that something cannot be decoded.
 
 mod audio;
+mod thread;
 #[cfg(feature = "video")]
 mod video;
 
@@ -23,27 +24,34 @@ pub(crate) use audio::AudioTrack;
 #[cfg(feature = "video")]
 pub(crate) use video::VideoTrack;
 
-/// Encoded samples waiting for a decoder: some 1.3 s of sound, 2 s of pictures.
-const WORK_MAX: usize = 64;
-/// A thread looks around at least this often.
+/// Encoded samples waiting for a decoder. The driver sends two seconds ahead and no more: this is 240 pictures a
+/// second, and holds no bytes that are not held anyway.
+const WORK_MAX: usize = 512;
+/// A picture that waits for a playhead that runs is looked at again this soon: anchors move the playhead.
+#[cfg(feature = "video")]
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 /// Notes waiting for the driver.
 pub(crate) const NOTES_MAX: usize = 64;
 
 /// What the driver feeds a decoder with. Each call says whether it was taken; if not, it is made again.
 pub(crate) trait Feed {
-    /// Samples of this format follow.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be decoded here; its samples are then taken and forgotten.
-    fn format(&mut self, format: &TrackFormat) -> Result<bool, DecodeError>;
+    /// Samples from this source follow.
+    fn format(&mut self, source: Source) -> bool;
 
     /// One sample in decode order.
-    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample, preroll: bool) -> bool;
+    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool;
 
     /// No more samples come.
     fn end(&mut self) -> bool;
+}
+
+/// Where samples come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) format: TrackFormat,
+    pub(crate) epoch: Epoch,
+    /// The object that held the decoder's configuration.
+    pub(crate) object: ObjectKey,
 }
 
 /// What a thread tells the driver.
@@ -57,7 +65,13 @@ pub(crate) enum DecoderNote {
     },
     /// The sink ran dry.
     Underrun { epoch: Epoch },
-    /// A sample cannot be decoded.
+    /// Nothing here decodes the track; its samples are taken and forgotten.
+    Unsupported {
+        track: TrackKind,
+        code: &'static str,
+        message: String,
+    },
+    /// A sample cannot be decoded, or a configuration is broken.
     Undecodable {
         epoch: Epoch,
         object: ObjectKey,
@@ -67,6 +81,25 @@ pub(crate) enum DecoderNote {
     SinkFailed { track: TrackKind, message: String },
     /// Everything up to the end was given to the sink.
     Drained { track: TrackKind },
+}
+
+/// What it means that there is no decoder: another edge may have a better configuration, but no edge has a codec.
+fn refusal(track: TrackKind, source: &Source, error: &DecodeError) -> DecoderNote {
+    let code = error.code();
+    match error {
+        DecodeError::UnsupportedCodec { .. } => DecoderNote::Unsupported {
+            track,
+            code,
+            message: error.to_string(),
+        },
+        DecodeError::Configuration { .. }
+        | DecodeError::Corrupt { .. }
+        | DecodeError::Conversion { .. } => DecoderNote::Undecodable {
+            epoch: source.epoch,
+            object: source.object,
+            code,
+        },
+    }
 }
 
 /// What was flushed since a thread last looked.
@@ -128,11 +161,11 @@ impl VideoTrack {
 
 #[cfg(not(feature = "video"))]
 impl Feed for VideoTrack {
-    fn format(&mut self, _: &TrackFormat) -> Result<bool, DecodeError> {
+    fn format(&mut self, _: Source) -> bool {
         match *self {}
     }
 
-    fn sample(&mut self, _: Epoch, _: ObjectKey, _: &Sample, _: bool) -> bool {
+    fn sample(&mut self, _: Epoch, _: ObjectKey, _: &Sample) -> bool {
         match *self {}
     }
 

@@ -2,24 +2,22 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
-};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::{JoinHandle, Thread};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nearcast_core::Epoch;
-use nearcast_media::{DecodeError, Sample, VideoDecoder, VideoFrame};
+use nearcast_media::{Sample, VideoDecoder, VideoFrame};
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_protocol::report::FrameReport;
 use nearcast_units::{BitRate, Instant, MediaTime};
 use tokio::sync::mpsc;
 
-use super::{DecoderNote, Feed, Flush, LOOK_AROUND, WORK_MAX, locked};
+use super::thread::{DecoderThread, Go, Station};
+use super::{DecoderNote, Feed, Flush, LOOK_AROUND, Source, locked, refusal};
 use crate::clock::Clock;
 use crate::playhead::Playhead;
-use crate::sink::{FrameDelivery, FrameInfo, FrameSink, TrackFormat};
+use crate::sink::{FrameDelivery, FrameInfo, FrameSink};
 
 /// Decoded frames wait here, apart from the cap for encoded bytes: a 1080p frame has 3 MB.
 const FRAMES_MAX: usize = 4;
@@ -32,22 +30,15 @@ const SHOW_AT_LEAST: Duration = Duration::from_millis(250);
 
 /// The driver's side.
 pub(crate) struct VideoTrack {
-    work: SyncSender<Work>,
-    steering: Arc<Mutex<Steering>>,
+    thread: DecoderThread<Work, Steering>,
     counts: Arc<FrameCounts>,
     /// The generation that a picture waits for, plus one.
     ready: Arc<AtomicU64>,
     generation: u32,
-    disabled: bool,
-    thread: Thread,
-    joining: Option<JoinHandle<()>>,
 }
 
 enum Work {
-    Format {
-        decoder: Box<VideoDecoder>,
-        origin: Arc<Origin>,
-    },
+    Format(Source),
     Sample {
         generation: u32,
         epoch: Epoch,
@@ -68,7 +59,6 @@ struct Origin {
 /// What holds at once, past everything that waits in the channel.
 #[derive(Debug, Default)]
 struct Steering {
-    stop: bool,
     generation: u32,
     flush: Option<Flush>,
     begin: Option<MediaTime>,
@@ -85,72 +75,40 @@ impl VideoTrack {
         playhead: Playhead,
         notes: mpsc::Sender<DecoderNote>,
     ) -> std::io::Result<Self> {
-        let (work, receiver) = sync_channel(WORK_MAX);
-        let steering = Arc::new(Mutex::new(Steering::default()));
-        let counts = Arc::new(FrameCounts::default());
-        let ready = Arc::new(AtomicU64::new(0));
-        let worker = Worker {
-            work: receiver,
-            steering: steering.clone(),
-            counts: counts.clone(),
-            ready: ready.clone(),
-            notes,
-            clock,
-            playhead,
-            sink,
-            delivery,
-            decoder: None,
-            frames: VecDeque::new(),
-            duration: FRAME_USUAL,
-            show_from: MediaTime::from_micros(i64::MIN),
-            fed_until: MediaTime::from_micros(i64::MIN),
-            last_decoded: None,
-            shown_at: None,
-            generation: 0,
-            flushed: None,
-            reported_bad: None,
-            ending: false,
-            ended: false,
-        };
-        let joining = std::thread::Builder::new()
-            .name("nearcast-video".to_owned())
-            .spawn(|| worker.run())?;
-        let thread = joining.thread().clone();
+        let worker = Worker::new(sink, delivery, clock, playhead);
+        let (counts, ready) = (worker.counts.clone(), worker.ready.clone());
+        let thread = DecoderThread::spawn(TrackKind::Video, notes, |station| worker.run(&station))?;
         Ok(Self {
-            work,
-            steering,
+            thread,
             counts,
             ready,
             generation: 0,
-            disabled: false,
-            thread,
-            joining: Some(joining),
         })
     }
 
     /// Pictures before `from` are not to be seen.
     pub(crate) fn begin(&mut self, from: MediaTime) {
-        locked(&self.steering).begin = Some(from);
+        self.thread.steer(|steering| steering.begin = Some(from));
     }
 
     pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
         self.generation = self.generation.wrapping_add(1);
-        let mut steering = locked(&self.steering);
-        let flush = Flush { from, everything };
-        steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
-        steering.generation = self.generation;
-        drop(steering);
-        self.wake();
+        let (generation, flush) = (self.generation, Flush { from, everything });
+        self.thread.steer(|steering| {
+            steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
+            steering.generation = generation;
+        });
     }
 
     /// The playhead was started, held or moved.
     pub(crate) fn wake(&mut self) {
-        self.thread.unpark();
+        self.thread.wake();
     }
 
-    /// Whether a picture waits to be shown, or none will come.
+    /// Whether a picture waits to be shown (or was given to a sink that wants every one), or none will come.
     pub(crate) fn is_ready(&self) -> bool {
-        self.disabled || self.ready.load(Ordering::Acquire) == u64::from(self.generation) + 1
+        self.ready.load(Ordering::Acquire) == u64::from(self.generation) + 1
+            || self.thread.has_ended()
     }
 
     pub(crate) fn counts(&self) -> FrameReport {
@@ -158,68 +116,27 @@ impl VideoTrack {
     }
 
     /// Ends the thread and returns it, to be waited for.
-    pub(crate) fn into_thread(mut self) -> Option<JoinHandle<()>> {
-        self.stop();
-        self.joining.take()
-    }
-
-    fn stop(&self) {
-        locked(&self.steering).stop = true;
-        self.thread.unpark();
-    }
-
-    fn send(&self, work: Work) -> bool {
-        match self.work.try_send(work) {
-            Ok(()) => {
-                self.thread.unpark();
-                true
-            }
-            Err(TrySendError::Full(_)) => false,
-            // The thread has ended with its sink: playback goes on without.
-            Err(TrySendError::Disconnected(_)) => true,
-        }
-    }
-}
-
-impl Drop for VideoTrack {
-    fn drop(&mut self) {
-        self.stop();
+    pub(crate) fn into_thread(self) -> Option<JoinHandle<()>> {
+        self.thread.into_thread()
     }
 }
 
 impl Feed for VideoTrack {
-    fn format(&mut self, format: &TrackFormat) -> Result<bool, DecodeError> {
-        match VideoDecoder::new(&format.info) {
-            Ok(decoder) => {
-                self.disabled = false;
-                let origin = Origin {
-                    representation: format.representation.clone(),
-                    bitrate: format.bitrate,
-                };
-                Ok(self.send(Work::Format {
-                    decoder: Box::new(decoder),
-                    origin: Arc::new(origin),
-                }))
-            }
-            Err(error) => {
-                self.disabled = true;
-                Err(error)
-            }
-        }
+    fn format(&mut self, source: Source) -> bool {
+        self.thread.send(Work::Format(source))
     }
 
-    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample, _preroll: bool) -> bool {
-        self.disabled
-            || self.send(Work::Sample {
-                generation: self.generation,
-                epoch,
-                object,
-                sample: sample.clone(),
-            })
+    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool {
+        self.thread.send(Work::Sample {
+            generation: self.generation,
+            epoch,
+            object,
+            sample: sample.clone(),
+        })
     }
 
     fn end(&mut self) -> bool {
-        self.send(Work::End {
+        self.thread.send(Work::End {
             generation: self.generation,
         })
     }
@@ -245,16 +162,15 @@ impl FrameCounts {
 
 /// The thread's side.
 struct Worker {
-    work: Receiver<Work>,
-    steering: Arc<Mutex<Steering>>,
     counts: Arc<FrameCounts>,
     ready: Arc<AtomicU64>,
-    notes: mpsc::Sender<DecoderNote>,
     clock: Clock,
     playhead: Playhead,
     sink: Box<dyn FrameSink>,
     delivery: FrameDelivery,
-    decoder: Option<(Box<VideoDecoder>, Arc<Origin>)>,
+    decoder: Option<(VideoDecoder, Arc<Origin>)>,
+    /// There is no decoder for the format: no picture will come.
+    refused: bool,
     /// In presentation order.
     frames: VecDeque<(VideoFrame, Arc<Origin>)>,
     /// How long a frame lasts.
@@ -264,6 +180,8 @@ struct Worker {
     /// Latest presentation time given to the decoder.
     fed_until: MediaTime,
     last_decoded: Option<MediaTime>,
+    /// The last picture that is done with. Where a track is taken up again before it, the same pictures come again.
+    given: Option<MediaTime>,
     shown_at: Option<Instant>,
     generation: u32,
     /// What samples of earlier generations are measured by.
@@ -273,74 +191,80 @@ struct Worker {
     ended: bool,
 }
 
-/// Whether the thread goes on.
-enum Go {
-    On,
-    Out,
-}
-
 impl Worker {
-    fn run(mut self) {
-        loop {
-            if matches!(self.steer(), Go::Out) {
-                return;
-            }
-            let wait = self.show_due();
-            self.tell_ready();
-            if self.ending && self.frames.is_empty() {
-                self.ending = false;
-                if matches!(
-                    self.note(DecoderNote::Drained {
-                        track: TrackKind::Video
-                    }),
-                    Go::Out
-                ) {
-                    return;
-                }
-            }
-            if self.frames.len() >= FRAMES_MAX {
-                std::thread::park_timeout(wait);
-                continue;
-            }
-            let work = match self.next_work(wait) {
-                Ok(Some(work)) => work,
-                Ok(None) => continue,
-                Err(()) => return,
-            };
-            if matches!(self.steer(), Go::Out) || matches!(self.take(work), Go::Out) {
-                return;
-            }
+    fn new(
+        sink: Box<dyn FrameSink>,
+        delivery: FrameDelivery,
+        clock: Clock,
+        playhead: Playhead,
+    ) -> Self {
+        Self {
+            counts: Arc::default(),
+            ready: Arc::default(),
+            clock,
+            playhead,
+            sink,
+            delivery,
+            decoder: None,
+            refused: false,
+            frames: VecDeque::new(),
+            duration: FRAME_USUAL,
+            show_from: MediaTime::from_micros(i64::MIN),
+            fed_until: MediaTime::from_micros(i64::MIN),
+            last_decoded: None,
+            given: None,
+            shown_at: None,
+            generation: 0,
+            flushed: None,
+            reported_bad: None,
+            ending: false,
+            ended: false,
         }
     }
 
-    /// Waits for work, but no longer than until a frame is due.
-    fn next_work(&self, wait: Duration) -> Result<Option<Work>, ()> {
-        match self.work.try_recv() {
-            Ok(work) => return Ok(Some(work)),
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => return Err(()),
+    fn run(mut self, station: &Station<Work, Steering>) {
+        while self.turn(station) == Go::On {}
+    }
+
+    fn turn(&mut self, station: &Station<Work, Steering>) -> Go {
+        if self.steer(station) == Go::Out {
+            return Go::Out;
         }
-        match self.work.recv_timeout(wait) {
-            Ok(work) => Ok(Some(work)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(()),
+        let wait = self.show_due();
+        self.tell_ready();
+        if self.frames.is_empty() && std::mem::take(&mut self.ending) {
+            let track = TrackKind::Video;
+            return station.note(DecoderNote::Drained { track });
+        }
+        if self.frames.len() >= FRAMES_MAX {
+            Station::<Work, Steering>::wait(wait);
+            return Go::On;
+        }
+        match station.next_work(wait) {
+            Ok(None) => Go::On,
+            Err(out) => out,
+            // What was flushed meanwhile comes before what was sent after it.
+            Ok(Some(work)) => match self.steer(station) {
+                Go::On => self.take(work).map_or(Go::On, |note| station.note(note)),
+                Go::Out => Go::Out,
+            },
         }
     }
 
     /// Does what holds at once.
-    fn steer(&mut self) -> Go {
-        let mut steering = locked(&self.steering);
-        if steering.stop {
+    fn steer(&mut self, station: &Station<Work, Steering>) -> Go {
+        let Some(now) = station.look(|steering| Steering {
+            flush: steering.flush.take(),
+            begin: steering.begin.take(),
+            ..*steering
+        }) else {
             return Go::Out;
-        }
-        let flush = steering.flush.take();
-        let begin = steering.begin.take();
-        self.generation = steering.generation;
-        drop(steering);
-        if let Some(begin) = begin {
+        };
+        self.generation = now.generation;
+        if let Some(begin) = now.begin {
             self.show_from = begin;
         }
-        if let Some(flush) = flush {
+        if let Some(flush) = now.flush {
             self.flush(flush);
         }
         Go::On
@@ -355,6 +279,7 @@ impl Worker {
             self.show_from = flush.from;
             self.frames.clear();
             self.last_decoded = None;
+            self.given = None;
             self.shown_at = None;
             self.fed_until = MediaTime::from_micros(i64::MIN);
             if let Some((decoder, _)) = &mut self.decoder {
@@ -370,16 +295,17 @@ impl Worker {
         }
         self.frames.retain(|(frame, _)| frame.pts() < flush.from);
         if self.last_decoded.is_some_and(|last| last >= flush.from) {
-            self.last_decoded = self.frames.back().map(|(frame, _)| frame.pts());
+            let waiting = self.frames.back().map(|(frame, _)| frame.pts());
+            self.last_decoded = waiting.or(self.given);
         }
     }
 
-    fn take(&mut self, work: Work) -> Go {
+    /// Does what waited; returns what the driver must hear.
+    fn take(&mut self, work: Work) -> Option<DecoderNote> {
         match work {
-            Work::Format { decoder, origin } => {
+            Work::Format(source) => {
                 self.drain();
-                self.decoder = Some((decoder, origin));
-                Go::On
+                self.open(&source)
             }
             Work::End { generation } => {
                 if generation == self.generation {
@@ -387,7 +313,7 @@ impl Worker {
                     self.ending = true;
                     self.ended = true;
                 }
-                Go::On
+                None
             }
             Work::Sample {
                 generation,
@@ -399,30 +325,41 @@ impl Worker {
                     && self
                         .flushed
                         .is_some_and(|flush| flush.everything || sample.pts >= flush.from);
-                let Some((decoder, origin)) = self.decoder.as_mut().filter(|_| !stale) else {
-                    return Go::On;
-                };
+                let (decoder, origin) = self.decoder.as_mut().filter(|_| !stale)?;
                 self.fed_until = self.fed_until.max(sample.pts);
                 if !sample.duration.is_zero() {
                     self.duration = sample.duration;
                 }
-                let origin = origin.clone();
-                match decoder.decode(&sample) {
-                    Ok(frames) => {
-                        self.queue(frames, &origin);
-                        Go::On
-                    }
-                    Err(error) if self.reported_bad != Some(object) => {
-                        self.reported_bad = Some(object);
-                        self.note(DecoderNote::Undecodable {
-                            epoch,
-                            object,
-                            code: error.code(),
-                        })
-                    }
-                    Err(_) => Go::On,
-                }
+                let (origin, mut frames) = (origin.clone(), Vec::new());
+                let outcome = decoder.decode(&sample, &mut frames);
+                self.queue(frames, &origin);
+                let error = outcome.err()?;
+                (self.reported_bad.replace(object) != Some(object)).then_some(
+                    DecoderNote::Undecodable {
+                        epoch,
+                        object,
+                        code: error.code(),
+                    },
+                )
             }
+        }
+    }
+
+    /// Makes a decoder, which takes some milliseconds.
+    fn open(&mut self, source: &Source) -> Option<DecoderNote> {
+        self.decoder = None;
+        let opened = VideoDecoder::new(&source.format.info);
+        self.refused = opened.is_err();
+        match opened {
+            Ok(decoder) => {
+                let origin = Origin {
+                    representation: source.format.representation.clone(),
+                    bitrate: source.format.bitrate,
+                };
+                self.decoder = Some((decoder, Arc::new(origin)));
+                None
+            }
+            Err(error) => Some(refusal(TrackKind::Video, source, &error)),
         }
     }
 
@@ -431,21 +368,22 @@ impl Worker {
         let Some((decoder, origin)) = &mut self.decoder else {
             return;
         };
-        let origin = origin.clone();
-        match decoder.drain() {
-            Ok(frames) => self.queue(frames, &origin),
-            Err(error) => tracing::debug!(
+        let (origin, mut frames) = (origin.clone(), Vec::new());
+        if let Err(error) = decoder.drain(&mut frames) {
+            tracing::debug!(
                 code = error.code(),
                 "the last frames of a representation are damaged"
-            ),
+            );
         }
+        self.queue(frames, &origin);
     }
 
     fn queue(&mut self, frames: Vec<VideoFrame>, origin: &Arc<Origin>) {
         for frame in frames {
             let pts = frame.pts();
             // The picture that is to be seen at `show_from` began before.
-            if pts + self.duration <= self.show_from {
+            if pts + self.duration <= self.show_from || self.given.is_some_and(|given| pts <= given)
+            {
                 continue;
             }
             let (last, duration) = (self.last_decoded.replace(pts), self.duration);
@@ -467,7 +405,7 @@ impl Worker {
 
     fn tell_ready(&self) {
         let is_ready =
-            !self.frames.is_empty() || self.ended || self.delivery == FrameDelivery::Every;
+            !self.frames.is_empty() || self.given.is_some() || self.ended || self.refused;
         let ready = if is_ready {
             u64::from(self.generation) + 1
         } else {
@@ -476,17 +414,16 @@ impl Worker {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// Gives what is due to the sink; returns how long nothing more is.
-    fn show_due(&mut self) -> Duration {
+    /// Gives what is due to the sink; returns how long nothing more is, `None` until something changes.
+    fn show_due(&mut self) -> Option<Duration> {
         while let Some((frame, _)) = self.frames.front() {
             let pts = frame.pts();
             let position = self.playhead.position();
             let first = self.shown_at.is_none();
             if pts > position + EARLY && !first {
-                let due = self.playhead.time_until(pts).unwrap_or(LOOK_AROUND);
-                return due
-                    .saturating_sub(EARLY)
-                    .clamp(Duration::from_millis(1), LOOK_AROUND);
+                // Anchors move a playhead that runs.
+                let due = self.playhead.time_until(pts)?.saturating_sub(EARLY);
+                return Some(due.clamp(Duration::from_millis(1), LOOK_AROUND));
             }
             let Some((frame, origin)) = self.frames.pop_front() else {
                 break;
@@ -514,9 +451,11 @@ impl Worker {
             if shown {
                 self.shown_at = Some(now);
                 self.give(frame, &origin);
+            } else {
+                self.given = Some(pts);
             }
         }
-        LOOK_AROUND
+        None
     }
 
     fn give(&mut self, frame: VideoFrame, origin: &Origin) {
@@ -525,15 +464,8 @@ impl Worker {
             representation: origin.representation.clone(),
             bitrate: origin.bitrate,
         };
+        self.given = Some(info.pts);
         self.sink.frame(&info, frame);
-    }
-
-    fn note(&self, note: DecoderNote) -> Go {
-        if self.notes.blocking_send(note).is_ok() {
-            Go::On
-        } else {
-            Go::Out
-        }
     }
 }
 
@@ -544,4 +476,135 @@ fn missing_between(step: Duration, duration: Duration) -> u64 {
     }
     let steps = (step.as_micros() + duration.as_micros() / 2) / duration.as_micros().max(1);
     u64::try_from(steps).unwrap_or(u64::MAX).saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_media::{InitSegment, SampleKind, SegmentDemuxer};
+    use nearcast_protocol::manifest::RepresentationKey;
+
+    use super::*;
+    use crate::sink::TrackFormat;
+
+    const KEY: RepresentationKey = RepresentationKey {
+        period: 0,
+        track: 0,
+        representation: 1,
+    };
+
+    /// Times of the pictures that were given, in tenths of a second.
+    #[derive(Clone, Default)]
+    struct Tape(Arc<Mutex<Vec<i64>>>);
+
+    impl FrameSink for Tape {
+        fn frame(&mut self, info: &FrameInfo, _: VideoFrame) {
+            self.0.lock().unwrap().push(info.pts.as_micros() / 100_000);
+        }
+    }
+
+    fn init() -> InitSegment {
+        InitSegment::parse(include_bytes!("../../tests/data/init-1.mp4")).unwrap()
+    }
+
+    fn source() -> Source {
+        Source {
+            format: TrackFormat {
+                kind: TrackKind::Video,
+                representation: "1".to_owned(),
+                bitrate: BitRate::from_kbps(160),
+                info: init().track(SampleKind::Video).unwrap().clone(),
+            },
+            epoch: Epoch::default(),
+            object: ObjectKey::Init(KEY),
+        }
+    }
+
+    /// The samples of the first second.
+    fn samples(generation: u32) -> Vec<Work> {
+        let mut demuxer = SegmentDemuxer::new(&init(), 0);
+        demuxer.push(include_bytes!("../../tests/data/1-1.m4s").as_slice().into());
+        let mut samples = Vec::new();
+        while let Some(sample) = demuxer.poll_sample().unwrap() {
+            samples.push(Work::Sample {
+                generation,
+                epoch: Epoch::default(),
+                object: ObjectKey::Media(KEY, 0),
+                sample,
+            });
+        }
+        samples
+    }
+
+    #[tokio::test]
+    async fn what_is_decoded_again_after_damage_is_given_once() {
+        let clock = Clock::start();
+        let tape = Tape::default();
+        let playhead = Playhead::new(clock, MediaTime::ZERO);
+        let sink = Box::new(tape.clone());
+        let mut worker = Worker::new(sink, FrameDelivery::Every, clock, playhead);
+        let ready = |worker: &Worker| {
+            worker.tell_ready();
+            worker.ready.load(Ordering::Acquire)
+        };
+        assert_eq!(worker.take(Work::Format(source())), None);
+        assert_eq!(ready(&worker), 0, "nothing is decoded yet");
+        for work in samples(0).into_iter().take(7) {
+            assert_eq!(worker.take(work), None);
+        }
+        assert_eq!(ready(&worker), 1);
+        assert!(!tape.0.lock().unwrap().is_empty());
+        // The segment is fetched elsewhere and comes again from its start.
+        worker.generation = 1;
+        worker.flush(Flush {
+            from: MediaTime::ZERO,
+            everything: false,
+        });
+        worker.take(Work::Format(source()));
+        for work in samples(1) {
+            assert_eq!(worker.take(work), None);
+        }
+        worker.take(Work::End { generation: 1 });
+        assert_eq!(*tape.0.lock().unwrap(), (0..10).collect::<Vec<_>>());
+        let counts = worker.counts.report();
+        assert_eq!(
+            (counts.decoded, counts.repeated, counts.missing),
+            (10, 0, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_broken_configuration_is_the_edges_fault_and_an_unknown_codec_nobodys() {
+        let clock = Clock::start();
+        let (notes, mut heard) = mpsc::channel(4);
+        let mut track = VideoTrack::spawn(
+            Box::new(Tape::default()),
+            FrameDelivery::Every,
+            clock,
+            Playhead::new(clock, MediaTime::ZERO),
+            notes,
+        )
+        .unwrap();
+        let mut broken = source();
+        broken.format.info.codec.config = vec![1, 2, 3];
+        assert!(track.format(broken));
+        assert_eq!(
+            heard.recv().await,
+            Some(DecoderNote::Undecodable {
+                epoch: Epoch::default(),
+                object: ObjectKey::Init(KEY),
+                code: "media.decoder_config",
+            })
+        );
+        let mut unknown = source();
+        unknown.format.info.codec.codec = nearcast_media::Codec::Other;
+        assert!(track.format(unknown));
+        assert!(matches!(
+            heard.recv().await,
+            Some(DecoderNote::Unsupported {
+                track: TrackKind::Video,
+                code: "unsupported.codec",
+                ..
+            })
+        ));
+    }
 }

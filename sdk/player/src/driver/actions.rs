@@ -15,7 +15,7 @@ use super::inbox::{Job, Live};
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
 use crate::event::EventKind;
-use crate::pump::{Facts, Handed};
+use crate::pump::{Facts, Handed, Place};
 use crate::transport::{self, Window};
 
 impl Driver {
@@ -49,6 +49,8 @@ impl Driver {
             Action::Flush { epoch, track, from } => {
                 self.epoch = epoch;
                 self.playhead.enter(epoch);
+                self.drained
+                    .retain(|kind| track.is_some_and(|flushed| flushed != *kind));
                 self.pump.flush(epoch, track, from);
                 self.stale = true;
             }
@@ -249,10 +251,10 @@ impl Driver {
             .as_ref()?
             .outline
             .representation(object.representation()?)?;
-        let start = match (object, &representation.index) {
-            (ObjectKey::Media(_, index), SegmentIndex::Known(segments)) => segments
-                .get(usize::try_from(index).ok()?)
-                .map(|segment| segment.start),
+        let place = match (object, &representation.index) {
+            (ObjectKey::Media(_, index), SegmentIndex::Known(segments)) => {
+                Place::of(segments, usize::try_from(index).ok()?)
+            }
             _ => None,
         };
         Some(Facts {
@@ -260,7 +262,7 @@ impl Driver {
             bitrate: representation.bitrate,
             container: representation.container,
             media_offset_us: representation.media_offset_us,
-            start,
+            place,
         })
     }
 }

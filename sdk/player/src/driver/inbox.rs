@@ -86,6 +86,11 @@ impl Inbox {
         }
     }
 
+    /// Hears decoders no more.
+    pub(super) fn close_decoders(&mut self) {
+        self.decoders.close();
+    }
+
     /// Returns a note that waits already.
     pub(super) fn waiting_note(&mut self) -> Option<Note> {
         self.notes.try_recv().ok()

@@ -85,10 +85,12 @@ pub(crate) struct Driver {
     pump: Pump,
     wake: Wake,
     playhead: Playhead,
-    /// Nobody but us says where playback is: there is no audio sink.
+    /// Nobody but us says where playback is: no sound is heard, or none yet.
     own_anchors: bool,
     /// Tracks whose decoders have given their last.
     drained: Vec<TrackKind>,
+    /// Tracks whose sinks do not work.
+    failed: Vec<TrackKind>,
     epoch: Epoch,
     /// The session waits for the first picture of this epoch.
     preparing: Option<Epoch>,
@@ -144,8 +146,9 @@ impl Driver {
             store: Store::new(object_max),
             live: LiveAttempts::default(),
             inbox: Inbox::new(setup.orders, setup.decoders),
-            own_anchors: outputs.audio.is_none(),
+            own_anchors: true,
             drained: Vec::new(),
+            failed: Vec::new(),
             pump: Pump::new(outputs),
             wake: Wake::default(),
             playhead,
@@ -275,11 +278,7 @@ impl Driver {
                 code,
                 message,
             } = refused;
-            self.tell(EventKind::NotDecoded {
-                track,
-                code: code.to_owned(),
-                message,
-            });
+            self.not_decoded(track, code, message);
         }
     }
 
@@ -372,6 +371,7 @@ impl Driver {
                 at,
                 position,
             } => {
+                self.own_anchors = false;
                 // The note was under way for a moment, and the sink played on. The playhead knows already.
                 let position = position + self.clock.now().since(at);
                 self.pending.push_back(Input::Anchor { epoch, position });
@@ -389,15 +389,26 @@ impl Driver {
                 });
             }
             DecoderNote::SinkFailed { track, message } => {
-                self.own_anchors = true;
-                self.tell(EventKind::NotDecoded {
-                    track,
-                    code: "player.sink_failed".to_owned(),
-                    message,
-                });
+                self.failed.push(track);
+                self.not_decoded(track, "player.sink_failed", message);
             }
+            DecoderNote::Unsupported {
+                track,
+                code,
+                message,
+            } => self.not_decoded(track, code, message),
             DecoderNote::Drained { track } => self.drained.push(track),
         }
+    }
+
+    /// Playback goes on without a track. Where that is the sound, it no longer says where playback is.
+    fn not_decoded(&mut self, track: TrackKind, code: &str, message: String) {
+        self.own_anchors |= track == TrackKind::Audio;
+        self.tell(EventKind::NotDecoded {
+            track,
+            code: code.to_owned(),
+            message,
+        });
     }
 
     fn job(&mut self, job: Job) {
@@ -558,7 +569,8 @@ impl Driver {
 
     /// Whether a decoder has frames left to give.
     fn is_draining(&self) -> bool {
-        let left = |kind| self.pump.decodes(kind) && !self.drained.contains(&kind);
+        let done = |kind| self.drained.contains(&kind) || self.failed.contains(&kind);
+        let left = |kind| self.pump.decodes(kind) && !done(kind);
         left(TrackKind::Video) || left(TrackKind::Audio)
     }
 
@@ -610,6 +622,8 @@ impl Driver {
         {
             tracing::debug!("the backend did not hear of the end in time");
         }
+        // A decoder that waits to be heard goes out instead.
+        self.inbox.close_decoders();
         self.pump.shut_down().await;
     }
 }

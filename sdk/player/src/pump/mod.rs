@@ -4,6 +4,8 @@
 //! and asks when to come again. Segments stay encoded until they are nearly due; the next one is taken apart
 //! while the current one is shown, so that a broken one is noticed while there is time to ask elsewhere.
 
+mod place;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -16,8 +18,11 @@ use nearcast_protocol::manifest::{Container, ObjectKey, TrackKind};
 use nearcast_units::{BitRate, MediaTime};
 
 use crate::cues::CueBook;
-use crate::decode::{AudioTrack, Feed, VideoTrack};
+use crate::decode::{AudioTrack, Feed, Source, VideoTrack};
 use crate::sink::{CueSink, SampleSink, TrackFormat};
+
+use place::Extent;
+pub(crate) use place::Place;
 
 /// Samples go to sinks at most this far ahead of the playhead; the rest stays encoded.
 const LEAD: Duration = Duration::from_secs(2);
@@ -26,6 +31,10 @@ const LEAD: Duration = Duration::from_secs(2);
 const BATCH: Duration = Duration::from_millis(200);
 /// A decoder that has no room is asked again this soon: half a frame at 30 frames per second.
 const RETRY: Duration = Duration::from_millis(15);
+/// How long sinks may take to return at the end; an audio device takes some 100 ms.
+pub(crate) const JOIN_MAX: Duration = Duration::from_secs(1);
+/// How often to look whether they have.
+const JOIN_LOOK: Duration = Duration::from_millis(2);
 /// Segments taken apart at a time: the one that is shown and the next.
 const OPENED_MAX: usize = 2;
 
@@ -54,8 +63,8 @@ pub(crate) struct Facts {
     pub(crate) bitrate: BitRate,
     pub(crate) container: Container,
     pub(crate) media_offset_us: i64,
-    /// Where a media segment begins on the timeline.
-    pub(crate) start: Option<MediaTime>,
+    /// Where a media segment lies on the timeline.
+    pub(crate) place: Option<Place>,
 }
 
 /// All tracks.
@@ -83,8 +92,8 @@ struct Track {
     /// Taken apart, in order.
     opened: VecDeque<Opened>,
     init: Option<InitSegment>,
-    /// Told to sinks with the next segment.
-    format: Option<TrackFormat>,
+    /// Told to sinks with the next segment, with the object that it came from.
+    format: Option<(TrackFormat, ObjectKey)>,
     /// Samples presented before this are only needed to decode others.
     show_from: MediaTime,
     ended: bool,
@@ -96,8 +105,8 @@ struct Track {
 /// What a segment was taken apart into.
 struct Opened {
     object: ObjectKey,
-    /// Told to sinks before the samples.
-    format: Option<TrackFormat>,
+    /// Told to sinks before the samples, with the object that it came from.
+    format: Option<(TrackFormat, ObjectKey)>,
     samples: VecDeque<Sample>,
 }
 
@@ -250,19 +259,25 @@ impl Pump {
         self.refused.pop_front()
     }
 
-    /// Ends the decoders' threads and waits for them.
+    /// Ends the decoders' threads and waits for them: a sink that does not return for [`JOIN_MAX`] is left behind.
     pub(crate) async fn shut_down(&mut self) {
         let audio = self.outputs.audio.take().and_then(AudioTrack::into_thread);
         let video = self.outputs.video.take().and_then(VideoTrack::into_thread);
-        let threads: Vec<_> = [audio, video].into_iter().flatten().collect();
-        if threads.is_empty() {
-            return;
-        }
-        let joined =
-            tokio::task::spawn_blocking(|| threads.into_iter().all(|thread| thread.join().is_ok()))
-                .await;
-        if !joined.unwrap_or(false) {
-            tracing::error!("a decoder's thread panicked");
+        let until = crate::clock::after(JOIN_MAX);
+        for thread in [audio, video].into_iter().flatten() {
+            // Not joined on a thread of the runtime's: that one would hang with it, and the runtime with both.
+            while !thread.is_finished() {
+                if tokio::time::timeout_at(until, tokio::time::sleep(JOIN_LOOK))
+                    .await
+                    .is_err()
+                {
+                    tracing::error!("a sink did not return: its thread is left behind");
+                    return;
+                }
+            }
+            if thread.join().is_err() {
+                tracing::error!("a decoder's thread panicked");
+            }
         }
     }
 
@@ -305,11 +320,9 @@ impl Pump {
             let Some(opened) = track.opened.front_mut() else {
                 break;
             };
-            if let Some(format) = &opened.format {
-                match outputs.format(format) {
-                    Told::Yes => {}
-                    Told::NoRoom => return wake.after(RETRY),
-                    Told::Refused(why) => refused.push_back(why),
+            if let Some((format, object)) = &opened.format {
+                if !outputs.format(format, *epoch, *object) {
+                    return wake.after(RETRY);
                 }
                 opened.format = None;
             }
@@ -355,41 +368,25 @@ impl Wake {
     }
 }
 
-/// What a sink made of a format.
-enum Told {
-    Yes,
-    NoRoom,
-    Refused(NotDecoded),
-}
-
 impl Outputs {
-    fn format(&mut self, format: &TrackFormat) -> Told {
+    /// Returns whether the format was taken.
+    fn format(&mut self, format: &TrackFormat, epoch: Epoch, object: ObjectKey) -> bool {
         let decoder: Option<&mut dyn Feed> = match format.kind {
             TrackKind::Video => self.video.as_mut().map(|video| video as &mut dyn Feed),
             TrackKind::Audio => self.audio.as_mut().map(|audio| audio as &mut dyn Feed),
             TrackKind::Text => None,
         };
-        if let Some(decoder) = decoder {
-            match decoder.format(format) {
-                Ok(true) => {}
-                Ok(false) => return Told::NoRoom,
-                Err(error) => {
-                    let why = NotDecoded {
-                        track: format.kind,
-                        code: error.code(),
-                        message: error.to_string(),
-                    };
-                    if let Some(sink) = &mut self.samples {
-                        sink.format(format);
-                    }
-                    return Told::Refused(why);
-                }
-            }
-        }
-        if let Some(sink) = &mut self.samples {
+        let taken = decoder.is_none_or(|decoder| {
+            decoder.format(Source {
+                format: format.clone(),
+                epoch,
+                object,
+            })
+        });
+        if taken && let Some(sink) = &mut self.samples {
             sink.format(format);
         }
-        Told::Yes
+        taken
     }
 
     /// Returns whether anybody takes the samples of a track.
@@ -415,11 +412,11 @@ impl Outputs {
             TrackKind::Video => self
                 .video
                 .as_mut()
-                .is_none_or(|video| video.sample(epoch, object, sample, preroll)),
+                .is_none_or(|video| video.sample(epoch, object, sample)),
             TrackKind::Audio => self
                 .audio
                 .as_mut()
-                .is_none_or(|audio| audio.sample(epoch, object, sample, preroll)),
+                .is_none_or(|audio| audio.sample(epoch, object, sample)),
             TrackKind::Text => true,
         };
         if taken && let Some(sink) = &mut self.samples {
@@ -446,10 +443,9 @@ impl Track {
     fn flush(&mut self, from: MediaTime, everything: bool) {
         // What was handed on and begins before `from` still plays; the session hands the rest on again, with
         // its init segment.
-        let kept = self
-            .handed
-            .iter()
-            .take_while(|one| !everything && one.facts.start.is_none_or(|start| start < from));
+        let kept = self.handed.iter().take_while(|one| {
+            !everything && one.facts.place.is_none_or(|place| place.start < from)
+        });
         let kept = kept.count();
         self.handed.truncate(kept);
         if everything {
@@ -498,12 +494,13 @@ impl Track {
         if is_init || self.init.is_none() {
             let init = InitSegment::parse(&bytes).map_err(|error| error.code())?;
             let info = init.track(wanted).ok_or("media.track_missing")?.clone();
-            self.format = Some(TrackFormat {
+            let format = TrackFormat {
                 kind: self.kind,
                 representation: facts.id,
                 bitrate: facts.bitrate,
                 info,
-            });
+            };
+            self.format = Some((format, object));
             self.init = Some(init);
         }
         let Some(init) = self.init.as_ref().filter(|_| !is_init) else {
@@ -512,9 +509,13 @@ impl Track {
         let mut demuxer = SegmentDemuxer::new(init, facts.media_offset_us);
         demuxer.push(bytes);
         let kept = kept || self.kind == TrackKind::Text;
-        let mut samples = VecDeque::new();
+        let (mut samples, mut extent) = (VecDeque::new(), Extent::default());
         while let Some(sample) = demuxer.poll_sample().map_err(|error| error.code())? {
-            if sample.kind == wanted && kept {
+            if sample.kind != wanted {
+                continue;
+            }
+            extent.add(&sample);
+            if kept {
                 samples.push_back(sample);
             }
         }
@@ -531,6 +532,7 @@ impl Track {
             }
             return Ok(());
         }
+        extent.check(facts.place)?;
         if kept {
             self.opened.push_back(Opened {
                 object,

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use nearcast_protocol::manifest::RepresentationKey;
+use nearcast_protocol::manifest::{RepresentationKey, Segment};
 
 use super::*;
 
@@ -53,13 +53,13 @@ fn seconds(seconds: i64) -> MediaTime {
     MediaTime::from_micros(seconds * 1_000_000)
 }
 
-fn handed(object: ObjectKey, bytes: &'static [u8], start: Option<MediaTime>) -> Handed {
+fn handed(object: ObjectKey, bytes: &'static [u8], place: Option<Place>) -> Handed {
     let facts = Facts {
         id: "1".to_owned(),
         bitrate: BitRate::from_kbps(160),
         container: Container::Fmp4,
         media_offset_us: 0,
-        start,
+        place,
     };
     Handed {
         object,
@@ -76,6 +76,18 @@ fn init() -> Handed {
     )
 }
 
+/// One of six segments of a second.
+fn place(index: u32) -> Option<Place> {
+    let segments: Vec<Segment> = (0..6)
+        .map(|second| Segment {
+            start: seconds(second),
+            duration: Duration::from_secs(1),
+            size: None,
+        })
+        .collect();
+    Place::of(&segments, usize::try_from(index).unwrap())
+}
+
 /// The segment from second `index` on.
 fn segment(index: u32) -> Handed {
     let bytes: &[u8] = match index {
@@ -85,11 +97,7 @@ fn segment(index: u32) -> Handed {
         3 => include_bytes!("../../tests/data/1-4.m4s"),
         _ => include_bytes!("../../tests/data/1-5.m4s"),
     };
-    handed(
-        ObjectKey::Media(VIDEO, index),
-        bytes,
-        Some(seconds(i64::from(index))),
-    )
+    handed(ObjectKey::Media(VIDEO, index), bytes, place(index))
 }
 
 fn hand_on_all(pump: &mut Pump, from: u32) {
@@ -153,7 +161,7 @@ fn a_broken_segment_is_told_early_and_nothing_behind_it_leaves() {
     let broken = ObjectKey::Media(VIDEO, 1);
     pump.hand_on(
         TrackKind::Video,
-        handed(broken, b"\0\0\0\x08junk", Some(seconds(1))),
+        handed(broken, b"\0\0\0\x08junk", place(1)),
     );
     pump.hand_on(TrackKind::Video, segment(2));
     pump.advance(seconds(0));
@@ -170,11 +178,7 @@ fn a_broken_segment_is_told_early_and_nothing_behind_it_leaves() {
 #[test]
 fn broken_subtitles_do_not_stop_playback() {
     let (mut pump, _) = pump();
-    let mut vtt = handed(
-        ObjectKey::Media(VIDEO, 0),
-        b"no subtitles",
-        Some(seconds(0)),
-    );
+    let mut vtt = handed(ObjectKey::Media(VIDEO, 0), b"no subtitles", place(0));
     vtt.facts.container = Container::WebVtt;
     pump.hand_on(TrackKind::Text, vtt);
     pump.advance(seconds(0));
@@ -194,11 +198,28 @@ fn without_a_sink_segments_are_looked_at_once_and_nobody_is_woken_for_them() {
     let broken = ObjectKey::Media(VIDEO, 5);
     pump.hand_on(
         TrackKind::Video,
-        handed(broken, b"\0\0\0\x08junk", Some(seconds(5))),
+        handed(broken, b"\0\0\0\x08junk", place(5)),
     );
     pump.advance(seconds(0));
     assert!(matches!(
         pump.poll_input(),
         Some(Input::Undecodable { object, .. }) if object == broken
     ));
+}
+
+#[test]
+fn another_segment_than_the_one_asked_for_is_told_and_not_shown() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    pump.hand_on(TrackKind::Video, segment(0));
+    let mut wrong = segment(3);
+    wrong.object = ObjectKey::Media(VIDEO, 1);
+    wrong.facts.place = place(1);
+    pump.hand_on(TrackKind::Video, wrong);
+    pump.finish();
+    assert!(matches!(
+        pump.poll_input(),
+        Some(Input::Undecodable { object: ObjectKey::Media(_, 1), code, .. }) if code == "media.misplaced"
+    ));
+    assert_eq!(times.take(), (0..10).collect::<Vec<_>>());
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nearcast_core::Session;
-use nearcast_player::{AudioFormat, AudioSink, Player, PlayerBuilder, RecordedLine, Source};
+use nearcast_player::{
+    AudioFormat, AudioSink, EventKind, Player, PlayerBuilder, RecordedLine, Source, TrackKind,
+};
 use nearcast_units::Instant;
 
 use crate::edge::{Edge, Serve};
@@ -193,6 +195,33 @@ impl AudioSink for NoCard {
 async fn without_a_sound_device_playback_goes_on() {
     let edge = Edge::start().await;
     let player = on_edge(&edge).audio_sink(NoCard).start().unwrap();
+    let failed = "player.sink_failed".to_owned();
+    assert_eq!(not_decoded(player).await, [(TrackKind::Audio, failed)]);
+}
+
+/// A sound card whose driver is broken.
+struct Broken;
+
+impl AudioSink for Broken {
+    fn configure(&mut self, _: AudioFormat) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn write(&mut self, _: &[f32]) -> usize {
+        panic!("a broken driver, on purpose")
+    }
+
+    fn queued(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn set_playing(&mut self, _: bool) {}
+
+    fn flush(&mut self) {}
+}
+
+/// Plays to the end; returns the codes of what was not decoded.
+async fn not_decoded(player: Player) -> Vec<(TrackKind, String)> {
     let mut events = player.events();
     tokio::time::timeout(LIMIT, player.ended())
         .await
@@ -200,12 +229,36 @@ async fn without_a_sound_device_playback_goes_on() {
         .unwrap();
     let mut codes = Vec::new();
     while let Some(event) = events.next().await {
-        if let nearcast_player::EventKind::NotDecoded { code, .. } = event.kind {
-            codes.push(code);
+        if let EventKind::NotDecoded { track, code, .. } = event.kind {
+            codes.push((track, code));
         }
     }
-    assert_eq!(codes, ["player.sink_failed"]);
-    player.close().await.unwrap();
+    let report = player.close().await.unwrap();
+    assert!(report.played_s > 4.5, "{}", report.played_s);
+    codes
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_is_told_once_and_playback_goes_on() {
+    let edge = Edge::start().await;
+    let player = on_edge(&edge).audio_sink(Broken).start().unwrap();
+    let failed = "player.sink_failed".to_owned();
+    assert_eq!(not_decoded(player).await, [(TrackKind::Audio, failed)]);
+}
+
+#[tokio::test]
+async fn a_title_without_sound_plays_beside_a_sound_card() {
+    let edge = Edge::start().await;
+    let tape = Tape::default();
+    let player = Player::builder(Source::Url(edge.url("media_1.m3u8")))
+        .audio_sink(Card::default())
+        .record(tape.clone())
+        .start()
+        .unwrap();
+    assert_eq!(not_decoded(player).await, []);
+    let text = String::from_utf8(tape.0.lock().unwrap().clone()).unwrap();
+    let anchors = text.lines().filter(|line| line.contains("anchor"));
+    assert!(anchors.count() > 5, "somebody says where playback is");
 }
 
 #[derive(Clone, Default)]
@@ -405,6 +458,49 @@ mod pictures {
         player.close().await.unwrap();
         assert_eq!(*starts_at_first.lock().unwrap(), Some(0));
         assert_eq!(card.0.lock().unwrap().starts, 1);
+    }
+
+    /// Does what it is told with the first picture.
+    struct Stubborn<F>(F);
+
+    impl<F: FnMut() + Send> FrameSink for Stubborn<F> {
+        fn frame(&mut self, _: &FrameInfo, _: VideoFrame) {
+            (self.0)();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_screen_that_panics_is_told_once_and_playback_goes_on() {
+        let edge = Edge::start().await;
+        let screen = Stubborn(|| panic!("a broken screen, on purpose"));
+        let player = on_edge(&edge)
+            .frame_sink(screen, FrameDelivery::WhenDue)
+            .start()
+            .unwrap();
+        let failed = "player.sink_failed".to_owned();
+        assert_eq!(not_decoded(player).await, [(TrackKind::Video, failed)]);
+    }
+
+    #[tokio::test]
+    async fn a_screen_that_does_not_return_holds_nobody_up_for_long() {
+        let edge = Edge::start().await;
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let screen = Stubborn(move || {
+            called.send(()).ok();
+            released.recv().ok();
+        });
+        let player = on_edge(&edge)
+            .frame_sink(screen, FrameDelivery::WhenDue)
+            .start()
+            .unwrap();
+        calls.recv().await.unwrap();
+        // It is still inside the sink when this returns.
+        tokio::time::timeout(LIMIT, player.close())
+            .await
+            .unwrap()
+            .unwrap();
+        drop(release);
     }
 
     #[tokio::test]
