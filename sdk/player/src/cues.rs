@@ -1,61 +1,71 @@
 //! Subtitles of the title: which are to be seen at a time.
 
+use std::collections::VecDeque;
+
 use nearcast_media::Cue;
 use nearcast_units::MediaTime;
 
 /// Cues by when they appear.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CueBook {
-    cues: Vec<Cue>,
+    /// Not seen yet.
+    coming: VecDeque<Cue>,
+    /// To be seen since the last look, by when they appeared.
+    active: Vec<Cue>,
     shown: Vec<Cue>,
 }
 
-/// An hour of dense subtitles has about a thousand; past cues go first.
+/// An hour of dense subtitles has about a thousand. Past cues are gone already, so that the last ones are left out.
 const CUES_MAX: usize = 10_000;
+/// No screen has room for more at a time.
+const ACTIVE_MAX: usize = 64;
+/// Cues that are cut touch their other half within a segment's worth of cues.
+const LOOK_BACK: usize = 64;
 
 impl CueBook {
     /// Adds cues. One that touches or overlaps an equal one continues it: packagers cut cues where segments end.
     pub(crate) fn add(&mut self, cues: impl IntoIterator<Item = Cue>) {
         for cue in cues {
             let same = |known: &&mut Cue| {
-                known.text == cue.text
+                known.start <= cue.end
+                    && cue.start <= known.end
                     && known.line == cue.line
                     && known.align == cue.align
-                    && known.start <= cue.end
-                    && cue.start <= known.end
+                    && known.text == cue.text
             };
-            match self.cues.iter_mut().rev().take(LOOK_BACK).find(same) {
+            let latest = self.coming.iter_mut().rev().take(LOOK_BACK);
+            match latest.chain(&mut self.active).find(same) {
                 Some(known) => {
                     known.start = known.start.min(cue.start);
                     known.end = known.end.max(cue.end);
                 }
-                None => {
-                    let at = self.cues.partition_point(|known| known.start <= cue.start);
-                    self.cues.insert(at, cue);
-                    if self.cues.len() > CUES_MAX {
-                        self.cues.remove(0);
-                    }
-                }
+                None => self.coming.push_back(cue),
             }
         }
+        // Two sorted runs, nearly always: this merges them.
+        self.coming.make_contiguous().sort_by_key(|cue| cue.start);
+        self.coming.truncate(CUES_MAX);
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.cues.clear();
+        self.coming.clear();
+        self.active.clear();
     }
 
-    /// Returns what is to be seen at `position`, if that is something else than before.
+    /// Returns what is to be seen at `position`, if that is something else than before. What was over by then is
+    /// forgotten.
     pub(crate) fn advance(&mut self, position: MediaTime) -> Option<&[Cue]> {
-        let active = || {
-            self.cues
-                .iter()
-                .filter(|cue| cue.start <= position && position < cue.end)
-        };
-        if active().eq(self.shown.iter()) {
+        self.active.retain(|cue| position < cue.end);
+        while let Some(cue) = self.coming.pop_front_if(|cue| cue.start <= position) {
+            if position < cue.end && self.active.len() < ACTIVE_MAX {
+                self.active.push(cue);
+            }
+        }
+        if self.active == self.shown {
             return None;
         }
-        self.shown = active().cloned().collect();
+        self.shown.clone_from(&self.active);
         Some(&self.shown)
     }
 
@@ -64,18 +74,12 @@ impl CueBook {
         &self.shown
     }
 
-    /// Returns when something else is to be seen after `position`.
-    pub(crate) fn next_change(&self, position: MediaTime) -> Option<MediaTime> {
-        self.cues
-            .iter()
-            .flat_map(|cue| [cue.start, cue.end])
-            .filter(|at| *at > position)
-            .min()
+    /// Returns when something else is to be seen after the last look.
+    pub(crate) fn next_change(&self) -> Option<MediaTime> {
+        let ends = self.active.iter().map(|cue| cue.end);
+        ends.chain(self.coming.front().map(|cue| cue.start)).min()
     }
 }
-
-/// Cues that are cut touch their other half within a segment's worth of cues.
-const LOOK_BACK: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -102,12 +106,12 @@ mod tests {
         let mut book = CueBook::default();
         book.add([cue(1, 3, "one"), cue(2, 4, "two")]);
         assert_eq!(book.advance(at(0)), None);
-        assert_eq!(book.next_change(at(0)), Some(at(1)));
+        assert_eq!(book.next_change(), Some(at(1)));
         assert_eq!(book.advance(at(1)).map(<[Cue]>::len), Some(1));
         assert_eq!(book.advance(at(1)), None);
         assert_eq!(book.advance(at(2)).map(<[Cue]>::len), Some(2));
         assert_eq!(book.advance(at(4)).map(<[Cue]>::len), Some(0));
-        assert_eq!(book.next_change(at(4)), None);
+        assert_eq!(book.next_change(), None);
     }
 
     #[test]
@@ -118,5 +122,33 @@ mod tests {
         book.add([cue(4, 6, "long")]);
         assert_eq!(book.advance(at(4)).map(<[Cue]>::len), Some(2));
         assert_eq!(book.advance(at(5)).unwrap(), [cue(2, 6, "long")]);
+    }
+
+    #[test]
+    fn cues_may_come_in_any_order_and_what_is_over_is_forgotten() {
+        let mut book = CueBook::default();
+        book.add([cue(5, 6, "third"), cue(1, 2, "first")]);
+        book.add([cue(3, 4, "second")]);
+        let mut seen = Vec::new();
+        for second in 0..7 {
+            if let Some([cue]) = book.advance(at(second)) {
+                seen.push(cue.text.clone());
+            }
+        }
+        assert_eq!(seen, ["first", "second", "third"]);
+        assert!(book.coming.is_empty() && book.active.is_empty());
+    }
+
+    #[test]
+    fn of_too_many_cues_the_next_ones_are_kept() {
+        let mut book = CueBook::default();
+        let most = i64::try_from(CUES_MAX).unwrap();
+        book.add((0..most + 5).map(|second| cue(second, second + 1, &second.to_string())));
+        assert_eq!(book.coming.len(), CUES_MAX);
+        assert_eq!(book.advance(at(0)).unwrap(), [cue(0, 1, "0")]);
+        // All at once: no more than a screen holds.
+        book.clear();
+        book.add((0..most).map(|index| cue(0, 1, &index.to_string())));
+        assert_eq!(book.advance(at(0)).map(<[Cue]>::len), Some(ACTIVE_MAX));
     }
 }

@@ -19,7 +19,7 @@ pub struct Cue {
     pub start: MediaTime,
     /// When it disappears; always after `start`.
     pub end: MediaTime,
-    /// What is shown: lines divided by `\n`, without tags and control characters, so that it may go to a terminal.
+    /// What is shown, at most 2 KiB: lines divided by `\n`, without tags and control characters, so that it may go to a terminal.
     pub text: String,
     /// Where it is to be, if the author said so; else at the bottom.
     pub line: Option<CueLine>,
@@ -60,6 +60,9 @@ pub enum CueError {
         /// The size of the file.
         size_bytes: usize,
     },
+    /// The file has more cues than subtitles of any length have.
+    #[error("subtitles of more than {WEBVTT_CUES_MAX} cues")]
+    TooMany,
     /// A timestamp map that maps nothing.
     #[error("malformed X-TIMESTAMP-MAP in the subtitles")]
     TimestampMap,
@@ -78,12 +81,20 @@ impl CueError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NotWebVtt | Self::TooLarge { .. } | Self::TimestampMap | Self::Sample { .. } => {
-                "media.malformed_subtitles"
-            }
+            Self::NotWebVtt
+            | Self::TooLarge { .. }
+            | Self::TooMany
+            | Self::TimestampMap
+            | Self::Sample { .. } => "media.malformed_subtitles",
         }
     }
 }
 
 /// Ten hours of dense subtitles have about 1 MB.
 const WEBVTT_BYTES_MAX: usize = 8 << 20;
+/// Ten hours of dense subtitles have about ten thousand.
+const WEBVTT_CUES_MAX: usize = 20_000;
+/// More cues than this are not seen at a time.
+const SAMPLE_CUES_MAX: usize = 64;
+/// A cue of four long lines has some 200 bytes; the rest of a longer one is cut off.
+const TEXT_BYTES_MAX: usize = 2048;

@@ -1,6 +1,8 @@
 //! The text of a cue (WebVTT, 6.4): tags out, character references in.
 
-/// Returns what is to be read: no tags, no control characters but line feeds, no blank ends.
+use super::TEXT_BYTES_MAX;
+
+/// Returns what is to be read: no tags, no control characters but line feeds, no blank ends, not too much.
 pub(super) fn plain(payload: &str) -> String {
     let mut plain = String::with_capacity(payload.len());
     let mut rest = payload;
@@ -16,7 +18,8 @@ pub(super) fn plain(payload: &str) -> String {
     }
     plain.push_str(rest);
     plain.retain(|character| character == '\n' || !character.is_control());
-    plain.trim().to_owned()
+    let text = plain.trim();
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
 }
 
 /// Puts the character that `from` begins with a reference to into `plain`; returns what follows.
@@ -68,6 +71,10 @@ mod tests {
             ("cut <i", "cut"),
             ("\u{1b}[31mred&#27;[0m\0", "[31mred[0m"),
             ("&éééééé;", "&éééééé;"),
+            (
+                "\u{20ac}".repeat(1000).as_str(),
+                "\u{20ac}".repeat(682).as_str(),
+            ),
         ] {
             assert_eq!(plain(payload), expected);
         }

@@ -3,7 +3,7 @@
 use nearcast_units::{MediaTime, Ratio};
 
 use super::text::plain;
-use super::{Cue, CueAlign, CueError, CueLine, WEBVTT_BYTES_MAX};
+use super::{Cue, CueAlign, CueError, CueLine, WEBVTT_BYTES_MAX, WEBVTT_CUES_MAX};
 
 /// Reads the cues of a WebVTT file.
 ///
@@ -12,7 +12,7 @@ use super::{Cue, CueAlign, CueError, CueLine, WEBVTT_BYTES_MAX};
 /// the standard asks; what is not UTF-8 becomes a replacement character.
 ///
 /// # Errors
-/// When the file is not WebVTT, is larger than 8 MiB, or has a broken timestamp map.
+/// When the file is not WebVTT, is larger than 8 MiB, has more than 20,000 cues, or has a broken timestamp map.
 pub fn parse_webvtt(bytes: &[u8], offset_us: i64) -> Result<Vec<Cue>, CueError> {
     if bytes.len() > WEBVTT_BYTES_MAX {
         return Err(CueError::TooLarge {
@@ -37,6 +37,9 @@ pub fn parse_webvtt(bytes: &[u8], offset_us: i64) -> Result<Vec<Cue>, CueError> 
     let mut cues = Vec::new();
     while let Some(block) = next_block(&mut lines) {
         cues.extend(parse_block(&block, offset_us));
+        if cues.len() > WEBVTT_CUES_MAX {
+            return Err(CueError::TooMany);
+        }
     }
     Ok(cues)
 }
@@ -217,6 +220,11 @@ mod tests {
             assert_eq!(parse_webvtt(file, 0), Err(CueError::NotWebVtt));
         }
         assert!(parse_webvtt(b"WEBVTT", 0).unwrap().is_empty());
+        let many = |count| format!("WEBVTT{}", "\n\n00:00.000 --> 00:01.000\nx".repeat(count));
+        let most = parse_webvtt(many(WEBVTT_CUES_MAX).as_bytes(), 0);
+        assert_eq!(most.map(|cues| cues.len()), Ok(WEBVTT_CUES_MAX));
+        let more = parse_webvtt(many(WEBVTT_CUES_MAX + 1).as_bytes(), 0);
+        assert_eq!(more, Err(CueError::TooMany));
         let large = vec![b' '; WEBVTT_BYTES_MAX + 1];
         assert!(matches!(
             parse_webvtt(&large, 0),

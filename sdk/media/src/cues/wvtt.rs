@@ -2,7 +2,7 @@
 
 use super::text::plain;
 use super::webvtt::apply_settings;
-use super::{Cue, CueAlign, CueError};
+use super::{Cue, CueAlign, CueError, SAMPLE_CUES_MAX};
 use crate::fmp4::{DemuxError, Reader, Sample};
 
 /// Reads the cues of one sample of a `wvtt` track; each is shown for as long as the sample lasts.
@@ -35,7 +35,7 @@ pub fn parse_wvtt(sample: &Sample) -> Result<Vec<Cue>, CueError> {
                 _ => {}
             }
         }
-        if cue.end > cue.start && !cue.text.is_empty() {
+        if cue.end > cue.start && !cue.text.is_empty() && cues.len() < SAMPLE_CUES_MAX {
             cues.push(cue);
         }
     }

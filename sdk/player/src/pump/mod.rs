@@ -35,6 +35,8 @@ const RETRY: Duration = Duration::from_millis(15);
 pub(crate) const JOIN_MAX: Duration = Duration::from_secs(1);
 /// How often to look whether they have.
 const JOIN_LOOK: Duration = Duration::from_millis(2);
+/// A segment of subtitles with more is none.
+const CUES_MAX: usize = 10_000;
 /// Segments taken apart at a time: the one that is shown and the next.
 const OPENED_MAX: usize = 2;
 
@@ -226,7 +228,7 @@ impl Pump {
         {
             sink.show(shown);
         }
-        wake.at_position(self.cues.next_change(playhead));
+        wake.at_position(self.cues.next_change());
         wake
     }
 
@@ -527,9 +529,14 @@ impl Track {
             if !is_webvtt {
                 return Err("unsupported.codec");
             }
+            let mut all = Vec::new();
             for sample in &samples {
-                cues.add(parse_wvtt(sample).map_err(|error| error.code())?);
+                all.extend(parse_wvtt(sample).map_err(|error| error.code())?);
+                if all.len() > CUES_MAX {
+                    return Err("media.malformed_subtitles");
+                }
             }
+            cues.add(all);
             return Ok(());
         }
         extent.check(facts.place)?;
