@@ -48,25 +48,31 @@ pub(crate) fn peak_rss_bytes() -> Option<u64> {
 pub(crate) struct Lateness {
     wakes: u32,
     late: u32,
+    longest: Duration,
 }
 
 impl Lateness {
     /// Records that a wake due at `due` came at `now`.
     pub(crate) fn record(&mut self, due: Instant, now: Instant) {
         self.wakes = self.wakes.saturating_add(1);
+        self.longest = self.longest.max(now.since(due));
         if now.since(due) > LATE {
             self.late = self.late.saturating_add(1);
         }
     }
 
-    /// Returns whether so many wakes were late that timings are not to be trusted.
-    pub(crate) const fn busy(self) -> bool {
-        self.late >= LATE_WAKES_MIN && self.late.saturating_mul(LATE_SHARE) > self.wakes
+    /// Returns whether a wake was so late, or so many were, that timings are not to be trusted.
+    pub(crate) fn busy(self) -> bool {
+        let often =
+            self.late >= LATE_WAKES_MIN && self.late.saturating_mul(LATE_SHARE) > self.wakes;
+        often || self.longest > STANDSTILL
     }
 }
 
 /// A wake this late moves a failover by a visible part of its one second.
 const LATE: Duration = Duration::from_millis(100);
+/// Nothing that is promised in seconds can be measured on a machine that stood still for so long.
+const STANDSTILL: Duration = Duration::from_secs(1);
 /// One late wake in so many makes a busy machine...
 const LATE_SHARE: u32 = 50;
 /// ...but a single hiccup does not.
@@ -88,6 +94,17 @@ mod tests {
         for _ in 0..4 {
             lateness.record(due, due + Duration::from_millis(150));
         }
+        assert!(lateness.busy());
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_once_is_busy() {
+        let mut lateness = Lateness::default();
+        let due = Instant::from_nanos(1_000_000_000);
+        for _ in 0..1000 {
+            lateness.record(due, due);
+        }
+        lateness.record(due, due + Duration::from_millis(1001));
         assert!(lateness.busy());
     }
 
