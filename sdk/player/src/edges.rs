@@ -55,16 +55,7 @@ impl EdgeBook {
             let Ok((origin, _)) = Origin::split(base.as_str()) else {
                 continue;
             };
-            let mut name = origin.authority();
-            if source
-                .bases
-                .iter()
-                .filter(|other| same_authority(other, base))
-                .count()
-                > 1
-            {
-                name.push_str(base.path().trim_end_matches('/'));
-            }
+            let name = name_among(&source.bases, base, &origin);
             offers.extend(self.take(Edge::plain(name, base.clone(), origin), rank));
         }
         offers
@@ -232,8 +223,23 @@ impl Edge {
     }
 }
 
-fn same_authority(a: &Url, b: &Url) -> bool {
-    a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
+/// Returns the host, with what tells an edge apart from those on the same one.
+fn name_among(bases: &[Url], base: &Url, origin: &Origin) -> String {
+    let authority = origin.authority();
+    let alike = || {
+        bases.iter().filter(|other| {
+            Origin::split(other.as_str()).is_ok_and(|(other, _)| other.authority() == authority)
+        })
+    };
+    if alike().count() < 2 {
+        return authority;
+    }
+    let path = base.path().trim_end_matches('/');
+    if alike().any(|other| other.scheme() != base.scheme()) {
+        format!("{}://{authority}{path}", base.scheme())
+    } else {
+        format!("{authority}{path}")
+    }
 }
 
 /// Where an object lies before the manifest is known: only the manifest itself.
@@ -341,6 +347,30 @@ mod tests {
         assert_eq!(path_of(&book, 0, "t/1.m4s"), "/m/t/1.m4s?t=2");
         assert_eq!(path_of(&book, 0, "t/1.m4s?x=1"), "/m/t/1.m4s?x=1&t=2");
         assert_eq!(path_of(&book, 1, "/abs.m4s"), "/abs.m4s");
+    }
+
+    #[test]
+    fn edges_on_one_host_have_names_of_their_own() {
+        let names = |bases: &[&str]| {
+            let source = FixedSource {
+                manifest: "x.mpd".to_owned(),
+                bases: bases.iter().map(|base| base_url(base).unwrap()).collect(),
+            };
+            let offers = EdgeBook::default().take_fixed(&source);
+            offers
+                .into_iter()
+                .map(|offer| offer.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&["http://h:8443/", "https://h:8443/"]),
+            ["http://h:8443", "https://h:8443"]
+        );
+        assert_eq!(names(&["http://h", "https://h"]), ["http://h", "https://h"]);
+        assert_eq!(
+            names(&["http://h/a", "http://h/b", "http://g/"]),
+            ["h/a", "h/b", "g"]
+        );
     }
 
     #[test]
