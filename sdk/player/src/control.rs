@@ -53,7 +53,14 @@ impl Granter {
                 backend.play(&request).await
             }
         };
-        granted.map(|(grant, path)| (Box::new(grant), path))
+        let (grant, path) = granted?;
+        if !refresh && grant.manifests.dash.is_none() && grant.manifests.hls.is_none() {
+            return Err(BackendError::BadAnswer {
+                call: "play",
+                reason: "it names no manifest".to_owned(),
+            });
+        }
+        Ok((Box::new(grant), path))
     }
 }
 

@@ -56,6 +56,8 @@ struct Plan {
     token_expires: bool,
     refresh_after_ms: u64,
     resume_position_ms: u64,
+    /// Grants name no manifest.
+    no_manifests: bool,
 }
 
 /// What it has seen.
@@ -155,8 +157,13 @@ impl Shared {
                     "protocols": ["http1"], "rank": rank, "token": {"query": format!("token={token}"), "expires_at_unix_ms": 1}})
             })
             .collect();
+        let manifests = if self.plan.no_manifests {
+            json!({})
+        } else {
+            json!({"dash": "title/stream.mpd"})
+        };
         json!({"playback_id": "p1", "title": {"id": "t1", "name": "The title", "duration_ms": 5000},
-            "manifests": {"dash": "title/stream.mpd"}, "appliances": appliances, "issued_at_unix_ms": 0,
+            "manifests": manifests, "appliances": appliances, "issued_at_unix_ms": 0,
             "refresh_after_ms": self.plan.refresh_after_ms, "resume_position_ms": self.plan.resume_position_ms,
             "events_url": "/v1/events"})
     }
@@ -428,6 +435,27 @@ async fn an_old_sealing_key_is_replaced_by_the_one_in_the_sealed_answer() {
     .await;
     assert_eq!(grant_path(&backend).await, GrantPath::Sealed);
     backend.log(|log| assert_eq!((log.sealed.len(), log.direct.len()), (1, 0)));
+}
+
+#[tokio::test]
+async fn a_grant_that_names_no_manifest_is_a_bad_answer() {
+    let edge = Edge::start().await;
+    let plan = Plan {
+        no_manifests: true,
+        ..Plan::default()
+    };
+    let backend = TestBackend::start(plan, &[&edge]).await;
+    let player = backend
+        .play()
+        .start_timeout(Duration::from_millis(800))
+        .start()
+        .unwrap();
+    let error = tokio::time::timeout(LIMIT, player.ended())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.code(), "backend.bad_answer");
+    player.close().await.unwrap();
 }
 
 #[tokio::test]
