@@ -9,16 +9,48 @@ use nearcast_protocol::telemetry::{QoeEvent, QoeEventKind};
 
 use crate::event::{EventKind, PlayerEvent};
 
-/// Returns the telemetry of an event; `None` when the backend need not know. `was` is the state before.
-pub(crate) fn qoe_event(event: &PlayerEvent, was: &PlayState) -> Option<QoeEvent> {
+/// What happened before decides what some events are called.
+#[derive(Debug)]
+pub(crate) struct Qoe {
+    state: PlayState,
+    started: bool,
+}
+
+impl Default for Qoe {
+    fn default() -> Self {
+        Self {
+            state: PlayState::Idle,
+            started: false,
+        }
+    }
+}
+
+impl Qoe {
+    /// Returns the state of playback that was told last.
+    pub(crate) const fn state(&self) -> &PlayState {
+        &self.state
+    }
+
+    /// Returns the telemetry of an event; `None` when the backend need not know.
+    pub(crate) fn hear(&mut self, event: &PlayerEvent) -> Option<QoeEvent> {
+        let told = qoe_event(event, self);
+        if let EventKind::State(state) = &event.kind {
+            self.started |= *state == PlayState::Playing;
+            self.state = state.clone();
+        }
+        told
+    }
+}
+
+fn qoe_event(event: &PlayerEvent, before: &Qoe) -> Option<QoeEvent> {
     let mut fields = BTreeMap::new();
     let mut field = |name: &str, value: String| {
         fields.insert(name.to_owned(), value);
     };
     let kind = match &event.kind {
         EventKind::State(state) => match state {
-            PlayState::Playing if matches!(was, PlayState::Stalled(_)) => QoeEventKind::Resumed,
-            PlayState::Playing if *was == PlayState::Starting => QoeEventKind::Started,
+            PlayState::Playing if !before.started => QoeEventKind::Started,
+            PlayState::Playing if matches!(before.state, PlayState::Stalled(_)) => QoeEventKind::Resumed,
             PlayState::Playing => QoeEventKind::Playing,
             PlayState::Paused => QoeEventKind::Paused,
             PlayState::Seeking => QoeEventKind::Seeking,
@@ -83,4 +115,38 @@ pub(crate) fn qoe_event(event: &PlayerEvent, was: &PlayState) -> Option<QoeEvent
 
 fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_core::StallCause;
+    use nearcast_units::MediaTime;
+
+    use super::*;
+
+    fn told(states: &[PlayState]) -> Vec<String> {
+        let mut qoe = Qoe::default();
+        let events = states.iter().filter_map(|state| {
+            qoe.hear(&PlayerEvent {
+                at: Duration::ZERO,
+                position: MediaTime::ZERO,
+                kind: EventKind::State(state.clone()),
+            })
+        });
+        events.map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn playback_starts_once_whatever_came_before() {
+        use PlayState::{Paused, Playing, Seeking, Stalled, Starting};
+        let stalled = Stalled(StallCause::Sink);
+        assert_eq!(
+            told(&[Starting, Paused, Playing, Paused, Playing]),
+            ["paused", "started", "paused", "playing"]
+        );
+        assert_eq!(
+            told(&[Starting, Seeking, Playing, stalled, Playing]),
+            ["seeking", "started", "stalled", "resumed"]
+        );
+    }
 }

@@ -12,6 +12,7 @@ use ring::digest::{SHA256, digest};
 
 use super::Driver;
 use super::inbox::{Job, Live};
+use crate::backend::BackendError;
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
 use crate::event::EventKind;
@@ -95,7 +96,13 @@ impl Driver {
             return;
         }
         let asking = self.granter.clone().ask(refresh);
-        self.inbox.spawn_job(async { Job::Granted(asking.await) });
+        let crashed = BackendError::BadAnswer {
+            call: "play",
+            reason: "its answer could not be handled".to_owned(),
+        };
+        self.inbox.spawn_job(Job::Granted(Err(crashed)), async {
+            Job::Granted(asking.await)
+        });
     }
 
     fn start_attempt(&mut self, spec: &AttemptSpec) {
@@ -146,7 +153,11 @@ impl Driver {
 
     fn verify(&mut self, fetch: FetchId, promised: String) {
         let bytes = self.store.join(fetch).unwrap_or_default();
-        self.inbox.spawn_work(move || {
+        let crashed = Job::Verified {
+            fetch,
+            intact: false,
+        };
+        self.inbox.spawn_work(crashed, move || {
             let intact = STANDARD.encode(digest(&SHA256, &bytes)) == promised;
             Job::Verified { fetch, intact }
         });
@@ -158,8 +169,9 @@ impl Driver {
             (ObjectKey::Manifest, _) => {
                 // A large one takes tens of milliseconds.
                 let name = self.manifest_name.clone().unwrap_or_default();
-                self.inbox
-                    .spawn_work(move || Job::Parsed(Box::new(parse(&bytes, &name))));
+                self.inbox.spawn_work(Job::ParseCrashed, move || {
+                    Job::Parsed(Box::new(parse(&bytes, &name)))
+                });
             }
             (ObjectKey::Index(key), Some(manifest)) => {
                 let input = match manifest.load_index(key, &bytes) {

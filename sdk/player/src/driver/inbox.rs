@@ -4,7 +4,7 @@ use nearcast_core::{AttemptId, Command, FetchId};
 use nearcast_manifest::{Manifest, ManifestError};
 use nearcast_protocol::report::SessionReport;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::control::Granted;
@@ -23,6 +23,7 @@ pub(crate) enum Order {
 pub(super) enum Job {
     Granted(Granted),
     Parsed(Box<Result<Manifest, ManifestError>>),
+    ParseCrashed,
     Verified {
         fetch: FetchId,
         intact: bool,
@@ -52,6 +53,8 @@ pub(super) struct Inbox {
     orders: mpsc::Receiver<Order>,
     attempts: JoinSet<()>,
     jobs: JoinSet<Job>,
+    /// What it means when a job panics; few run at a time.
+    crashes: Vec<(Id, Job)>,
 }
 
 impl Inbox {
@@ -67,6 +70,7 @@ impl Inbox {
             orders,
             attempts: JoinSet::new(),
             jobs: JoinSet::new(),
+            crashes: Vec::new(),
         }
     }
 
@@ -80,7 +84,7 @@ impl Inbox {
             Some(note) = self.notes.recv() => Happened::Note(note),
             Some(note) = self.decoders.recv() => Happened::Decoder(note),
             Some(order) = self.orders.recv() => Happened::Order(order),
-            Some(job) = self.jobs.join_next() => job.map_or(Happened::Job(Job::Done), Happened::Job),
+            Some(ended) = self.jobs.join_next_with_id() => Happened::Job(self.ended(ended)),
             Some(_) = self.attempts.join_next() => Happened::Reaped,
             () = tokio::time::sleep_until(at) => Happened::Due,
         }
@@ -108,12 +112,33 @@ impl Inbox {
         self.attempts.spawn(task)
     }
 
-    pub(super) fn spawn_job(&mut self, task: impl Future<Output = Job> + Send + 'static) {
-        self.jobs.spawn(task);
+    /// Runs a task; `crashed` stands for its outcome if it panics.
+    pub(super) fn spawn_job(
+        &mut self,
+        crashed: Job,
+        task: impl Future<Output = Job> + Send + 'static,
+    ) {
+        let id = self.jobs.spawn(task).id();
+        self.crashes.push((id, crashed));
     }
 
-    pub(super) fn spawn_work(&mut self, work: impl FnOnce() -> Job + Send + 'static) {
-        self.jobs.spawn_blocking(work);
+    /// Runs what takes time; `crashed` stands for its outcome if it panics.
+    pub(super) fn spawn_work(&mut self, crashed: Job, work: impl FnOnce() -> Job + Send + 'static) {
+        let id = self.jobs.spawn_blocking(work).id();
+        self.crashes.push((id, crashed));
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Job), JoinError>) -> Job {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let index = self.crashes.iter().position(|(known, _)| *known == id);
+        let crashed = index.map(|index| self.crashes.swap_remove(index).1);
+        match ended {
+            Ok((_, job)) => job,
+            Err(error) => {
+                tracing::error!(%error, "a job panicked");
+                crashed.unwrap_or(Job::Done)
+            }
+        }
     }
 }
 
@@ -155,5 +180,33 @@ impl LiveAttempts {
             }
             other
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_ends_as_what_it_was() {
+        let mut inbox = Inbox::new(mpsc::channel(1).1, mpsc::channel(1).1);
+        let fetch = FetchId(7);
+        let intact = false;
+        inbox.spawn_work(Job::Verified { fetch, intact }, || panic!("on purpose"));
+        inbox.spawn_job(Job::Done, std::future::pending());
+        let happened = inbox
+            .next(crate::clock::after(std::time::Duration::from_secs(3600)))
+            .await;
+        assert!(
+            matches!(
+                happened,
+                Happened::Job(Job::Verified {
+                    fetch: FetchId(7),
+                    intact: false
+                })
+            ),
+            "{happened:?}"
+        );
+        assert_eq!(inbox.crashes.len(), 1);
     }
 }

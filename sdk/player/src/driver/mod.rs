@@ -13,7 +13,7 @@ use nearcast_core::{
     Command, Config, EdgeOffer, Epoch, Failure, Input, PlayState, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
-use nearcast_protocol::manifest::TrackKind;
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_protocol::play::HistoryUpdate;
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{Instant, MediaTime};
@@ -28,6 +28,7 @@ use crate::event::{EventKind, PlayerEvent};
 use crate::network::Network;
 use crate::playhead::Playhead;
 use crate::pump::{Outputs, Pump, Wake};
+use crate::qoe::Qoe;
 use crate::record::Recorder;
 use crate::report::Additions;
 use crate::snapshot::PlayerSnapshot;
@@ -101,7 +102,7 @@ pub(crate) struct Driver {
     additions: Additions,
     telemetry: EventQueue,
     sender: Option<Sender>,
-    state: PlayState,
+    qoe: Qoe,
     title: Option<(String, String)>,
     stale: bool,
     events: broadcast::Sender<PlayerEvent>,
@@ -161,7 +162,7 @@ impl Driver {
             additions: setup.additions,
             telemetry: EventQueue::default(),
             sender: None,
-            state: PlayState::Idle,
+            qoe: Qoe::default(),
             title: None,
             stale: true,
             events: setup.events,
@@ -402,7 +403,7 @@ impl Driver {
     }
 
     /// Playback goes on without a track. Where that is the sound, it no longer says where playback is.
-    fn not_decoded(&mut self, track: TrackKind, code: &str, message: String) {
+    pub(super) fn not_decoded(&mut self, track: TrackKind, code: &str, message: String) {
         self.own_anchors |= track == TrackKind::Audio;
         self.tell(EventKind::NotDecoded {
             track,
@@ -425,6 +426,11 @@ impl Driver {
                 self.pending.push_back(input);
             }
             Job::Parsed(parsed) => self.manifest_parsed(*parsed),
+            Job::ParseCrashed => self.pending.push_back(Input::ParseFailed {
+                object: ObjectKey::Manifest,
+                code: "player.internal".to_owned(),
+                message: "the manifest cannot be parsed: the parser panicked".to_owned(),
+            }),
             Job::Verified { fetch, intact } => {
                 self.pending.push_back(Input::Verified { fetch, intact })
             }
@@ -492,7 +498,7 @@ impl Driver {
 
     fn put_history(&mut self) {
         if let Some(task) = self.history() {
-            self.inbox.spawn_job(async {
+            self.inbox.spawn_job(Job::Done, async {
                 task.await;
                 Job::Done
             });
@@ -576,7 +582,7 @@ impl Driver {
 
     /// After the end: last frames, last words, the report.
     async fn finish(&mut self) {
-        if self.state == PlayState::Ended {
+        if *self.qoe.state() == PlayState::Ended {
             let until = crate::clock::after(DRAIN_MAX);
             while self.is_draining() {
                 self.wake = self.pump.finish();

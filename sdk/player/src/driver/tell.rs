@@ -8,7 +8,6 @@ use nearcast_units::Instant;
 
 use super::Driver;
 use crate::event::{EventKind, PlayerEvent};
-use crate::qoe::qoe_event;
 
 impl Driver {
     pub(super) fn tell_session_event(&mut self, event: Event) {
@@ -18,6 +17,7 @@ impl Driver {
                 let position = self.session.snapshot(self.clock.now()).position;
                 self.playhead.place(position);
                 self.pump.begin(position);
+                self.miss_pictures();
                 EventKind::TracksKnown
             }
             Event::RepresentationSwitched {
@@ -57,6 +57,28 @@ impl Driver {
         self.tell(kind);
     }
 
+    /// Says once that this build shows no pictures, to whoever hears sound. Headless nobody would see any, and a
+    /// sink for samples decodes them itself.
+    fn miss_pictures(&mut self) {
+        let outputs = self.pump.outputs();
+        let heard_only = outputs.audio.is_some() && outputs.samples.is_none();
+        let mut tracks = self
+            .manifest
+            .iter()
+            .flat_map(|manifest| &manifest.outline.periods)
+            .flat_map(|period| &period.tracks);
+        if cfg!(feature = "video")
+            || !heard_only
+            || self.failed.contains(&TrackKind::Video)
+            || !tracks.any(|track| track.kind == TrackKind::Video)
+        {
+            return;
+        }
+        self.failed.push(TrackKind::Video);
+        let message = "this build decodes no pictures (feature `video`): sound only".to_owned();
+        self.not_decoded(TrackKind::Video, "unsupported.codec", message);
+    }
+
     pub(super) fn tell(&mut self, kind: EventKind) {
         let now = self.clock.now();
         let event = PlayerEvent {
@@ -65,11 +87,8 @@ impl Driver {
             kind,
         };
         trace(&event);
-        if let Some(event) = qoe_event(&event, &self.state) {
+        if let Some(event) = self.qoe.hear(&event) {
             self.telemetry.push(event);
-        }
-        if let EventKind::State(state) = &event.kind {
-            self.state = state.clone();
         }
         // Without a listener nobody misses it.
         self.events.send(event).ok();
