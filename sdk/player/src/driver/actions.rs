@@ -12,7 +12,6 @@ use ring::digest::{SHA256, digest};
 
 use super::Driver;
 use super::inbox::{Job, Live};
-use crate::backend::BackendError;
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
 use crate::event::EventKind;
@@ -96,7 +95,7 @@ impl Driver {
             return;
         }
         let asking = self.granter.clone().ask(refresh);
-        let crashed = BackendError::BadAnswer {
+        let crashed = crate::backend::BackendError::BadAnswer {
             call: "play",
             reason: "its answer could not be handled".to_owned(),
         };

@@ -88,10 +88,10 @@ pub(crate) struct Driver {
     playhead: Playhead,
     /// Nobody but us says where playback is: no sound is heard, or none yet.
     own_anchors: bool,
-    /// Tracks whose decoders have given their last.
-    drained: Vec<TrackKind>,
     /// Tracks whose sinks do not work.
     failed: Vec<TrackKind>,
+    /// Tracks whose decoders have given their last.
+    drained: Vec<TrackKind>,
     epoch: Epoch,
     /// The session waits for the first picture of this epoch.
     preparing: Option<Epoch>,
@@ -377,7 +377,11 @@ impl Driver {
                 let position = position + self.clock.now().since(at);
                 self.pending.push_back(Input::Anchor { epoch, position });
             }
-            DecoderNote::Underrun { epoch } => self.pending.push_back(Input::Underrun { epoch }),
+            DecoderNote::Underrun { epoch } => {
+                // Until there is sound again.
+                self.own_anchors = true;
+                self.pending.push_back(Input::Underrun { epoch });
+            }
             DecoderNote::Undecodable {
                 epoch,
                 object,
