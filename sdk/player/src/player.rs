@@ -219,7 +219,9 @@ impl Player {
     }
 
     /// Ends playback in order: the last telemetry is sent, connections are closed, tasks and threads have
-    /// ended when this returns. Takes two seconds at most where the backend does not answer.
+    /// ended when this returns. It waits two seconds at most where the backend does not answer, and one more
+    /// where a sink does not return, whose thread is then left behind. Just after the last segment was shown,
+    /// decoders give their last first: ten seconds at most, where a sink takes its time.
     ///
     /// # Errors
     ///
@@ -277,7 +279,7 @@ impl Player {
     }
 }
 
-/// Telemetry has two seconds of its own before this.
+/// Telemetry has two seconds of its own within this, sinks have one.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
 impl std::fmt::Debug for Player {

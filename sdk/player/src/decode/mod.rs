@@ -9,7 +9,6 @@ mod thread;
 mod video;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use nearcast_core::Epoch;
 use nearcast_media::{DecodeError, Sample};
@@ -27,9 +26,6 @@ pub(crate) use video::VideoTrack;
 /// Encoded samples waiting for a decoder. The driver sends two seconds ahead and no more: this is 240 pictures a
 /// second, and holds no bytes that are not held anyway.
 const WORK_MAX: usize = 512;
-/// A picture that waits for a playhead that runs is looked at again this soon: anchors move the playhead.
-#[cfg(feature = "video")]
-const LOOK_AROUND: Duration = Duration::from_millis(20);
 /// Notes waiting for the driver.
 pub(crate) const NOTES_MAX: usize = 64;
 

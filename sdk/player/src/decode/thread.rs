@@ -93,6 +93,7 @@ impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
 }
 
 impl<W, S> DecoderThread<W, S> {
+    #[cfg(feature = "video")]
     pub(super) fn has_ended(&self) -> bool {
         self.joining.as_ref().is_none_or(JoinHandle::is_finished)
     }

@@ -7,20 +7,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nearcast_core::Epoch;
-use nearcast_media::{Sample, VideoDecoder, VideoFrame};
+use nearcast_media::{DecodeError, Sample, VideoDecoder, VideoFrame};
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_protocol::report::FrameReport;
 use nearcast_units::{BitRate, Instant, MediaTime};
 use tokio::sync::mpsc;
 
 use super::thread::{DecoderThread, Go, Station};
-use super::{DecoderNote, Feed, Flush, LOOK_AROUND, Source, locked, refusal};
+use super::{DecoderNote, Feed, Flush, Source, locked, refusal};
 use crate::clock::Clock;
 use crate::playhead::Playhead;
 use crate::sink::{FrameDelivery, FrameInfo, FrameSink};
 
 /// Decoded frames wait here, apart from the cap for encoded bytes: a 1080p frame has 3 MB.
 const FRAMES_MAX: usize = 4;
+/// A picture that waits for a playhead that runs is looked at again this soon: anchors move the playhead.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
 /// A frame this early is due: a screen refreshes every 16 ms.
 const EARLY: Duration = Duration::from_millis(5);
 /// Where the stream does not say how long a frame lasts.
@@ -349,7 +351,7 @@ impl Worker {
     fn open(&mut self, source: &Source) -> Option<DecoderNote> {
         self.decoder = None;
         let opened = VideoDecoder::new(&source.format.info);
-        self.refused = opened.is_err();
+        self.refused = matches!(opened, Err(DecodeError::UnsupportedCodec { .. }));
         match opened {
             Ok(decoder) => {
                 let origin = Origin {
