@@ -331,13 +331,33 @@ async fn a_recording_replays_to_the_same_decisions() {
 
 #[cfg(feature = "video")]
 mod pictures {
-    use nearcast_player::{FrameDelivery, FrameInfo, FrameSink, VideoFrame};
+    use std::sync::OnceLock;
+
+    use nearcast_player::{FrameDelivery, FrameInfo, FrameSink, MediaTime, Playhead, VideoFrame};
 
     use super::*;
 
-    /// Remembers when each picture is shown and how light it is.
+    /// Remembers which pictures are shown and how light each is.
     #[derive(Clone, Default)]
     struct Screen(Arc<Mutex<Vec<(i64, u8)>>>);
+
+    /// A screen that looks at the clock: with each picture's time the playhead's.
+    #[derive(Clone, Default)]
+    struct Watch {
+        screen: Screen,
+        playhead: Arc<OnceLock<Playhead>>,
+        seen: Arc<Mutex<Vec<(MediaTime, MediaTime)>>>,
+    }
+
+    impl FrameSink for Watch {
+        fn frame(&mut self, info: &FrameInfo, frame: VideoFrame) {
+            if let Some(playhead) = self.playhead.get().filter(|one| one.is_running()) {
+                let position = playhead.position();
+                self.seen.lock().unwrap().push((info.pts, position));
+            }
+            self.screen.frame(info, frame);
+        }
+    }
 
     impl FrameSink for Screen {
         fn frame(&mut self, info: &FrameInfo, frame: VideoFrame) {
@@ -403,20 +423,28 @@ mod pictures {
     #[tokio::test]
     async fn a_screen_gets_each_picture_when_it_is_due() {
         let edge = Edge::start().await;
-        let screen = Screen::default();
+        let watch = Watch::default();
         let player = on_edge(&edge)
             .audio_sink(Card::default())
-            .frame_sink(screen.clone(), FrameDelivery::WhenDue)
+            .frame_sink(watch.clone(), FrameDelivery::WhenDue)
             .start()
             .unwrap();
+        assert!(watch.playhead.set(player.playhead()).is_ok());
         tokio::time::timeout(LIMIT, player.ended())
             .await
             .unwrap()
             .unwrap();
         let report = player.close().await.unwrap();
         if report.frames.late == 0 {
-            assert_all_in_order(&screen);
+            assert_all_in_order(&watch.screen);
         }
+        let seen = watch.seen.lock().unwrap();
+        assert!(seen.len() > 10, "{}", seen.len());
+        assert!(seen.is_sorted_by(|(a, _), (b, _)| a < b), "{seen:?}");
+        // Never much before its time: anchors move the playhead by some milliseconds meanwhile.
+        let early = |(pts, position): &(MediaTime, MediaTime)| pts.since(*position);
+        let earliest = seen.iter().map(early).max().unwrap_or_default();
+        assert!(earliest < Duration::from_millis(40), "{seen:?}");
         assert_eq!(report.frames.decoded, 50);
     }
 
@@ -528,5 +556,25 @@ mod pictures {
             times,
             (24..50).map(|frame| frame * 100_000).collect::<Vec<_>>()
         );
+    }
+}
+
+/// What a build without the feature says.
+#[cfg(not(feature = "video"))]
+mod no_pictures {
+    use super::*;
+
+    #[tokio::test]
+    async fn sound_is_played_and_the_missing_picture_is_told_once() {
+        let edge = Edge::start().await;
+        let player = on_edge(&edge).audio_sink(Card::default()).start().unwrap();
+        let missing = "unsupported.codec".to_owned();
+        assert_eq!(not_decoded(player).await, [(TrackKind::Video, missing)]);
+    }
+
+    #[tokio::test]
+    async fn headless_nobody_misses_a_picture() {
+        let edge = Edge::start().await;
+        assert_eq!(not_decoded(on_edge(&edge).start().unwrap()).await, []);
     }
 }

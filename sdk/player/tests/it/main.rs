@@ -6,6 +6,7 @@
 )]
 
 mod backend;
+mod commands;
 mod decoding;
 mod edge;
 mod playback;

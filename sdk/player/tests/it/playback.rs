@@ -130,7 +130,7 @@ async fn a_whole_answer_to_a_continuation_is_as_good() {
     let second = Edge::with(|_, _| Serve::IgnoreRange).await;
     let (report, collector) = to_the_end(on_edges(&[&first, &second]).race_width(1)).await;
     assert_every_sample_once_in_order(&collector);
-    assert_eq!(report.failovers.len(), 1);
+    assert_eq!(report.failovers.len(), 1, "{:?}", report.failovers);
     let mut attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
     assert!(
         attempts.all(|attempt| attempt.edge == first.name() || attempt.result == "ok"),
