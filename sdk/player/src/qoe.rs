@@ -50,7 +50,9 @@ fn qoe_event(event: &PlayerEvent, before: &Qoe) -> Option<QoeEvent> {
     let kind = match &event.kind {
         EventKind::State(state) => match state {
             PlayState::Playing if !before.started => QoeEventKind::Started,
-            PlayState::Playing if matches!(before.state, PlayState::Stalled(_)) => QoeEventKind::Resumed,
+            PlayState::Playing if matches!(before.state, PlayState::Stalled(_)) => {
+                QoeEventKind::Resumed
+            }
             PlayState::Playing => QoeEventKind::Playing,
             PlayState::Paused => QoeEventKind::Paused,
             PlayState::Seeking => QoeEventKind::Seeking,
@@ -124,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    fn told(states: &[PlayState]) -> Vec<String> {
+    fn told(states: &[PlayState]) -> Vec<QoeEventKind> {
         let mut qoe = Qoe::default();
         let events = states.iter().filter_map(|state| {
             qoe.hear(&PlayerEvent {
@@ -142,11 +144,21 @@ mod tests {
         let stalled = Stalled(StallCause::Sink);
         assert_eq!(
             told(&[Starting, Paused, Playing, Paused, Playing]),
-            ["paused", "started", "paused", "playing"]
+            [
+                QoeEventKind::Paused,
+                QoeEventKind::Started,
+                QoeEventKind::Paused,
+                QoeEventKind::Playing
+            ]
         );
         assert_eq!(
             told(&[Starting, Seeking, Playing, stalled, Playing]),
-            ["seeking", "started", "stalled", "resumed"]
+            [
+                QoeEventKind::Seeking,
+                QoeEventKind::Started,
+                QoeEventKind::Stalled,
+                QoeEventKind::Resumed
+            ]
         );
     }
 }
