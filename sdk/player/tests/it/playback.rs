@@ -7,6 +7,7 @@ use nearcast_player::{
     EventKind, MediaTime, Network, NetworkOptions, PlayState, Player, PlayerBuilder, PlayerError,
     SessionReport, Source, TrackKind,
 };
+use nearcast_protocol::report::FailoverReport;
 
 use crate::edge::{Edge, Serve};
 use crate::sinks::{Collector, Got, Subtitles, samples_of, samples_of_file};
@@ -83,6 +84,16 @@ async fn an_hls_title_plays_headless_to_the_end_with_every_sample_once() {
     assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
 }
 
+/// The one failover of the pictures. A piece of sound that was just asked for may have had one of its own.
+fn failover_of_pictures(report: &SessionReport) -> &FailoverReport {
+    let pictures = |failover: &&FailoverReport| failover.track.as_deref() == Some("video");
+    let all: Vec<_> = report.failovers.iter().filter(pictures).collect();
+    let [failover] = all.as_slice() else {
+        panic!("{:?}", report.failovers)
+    };
+    failover
+}
+
 /// An edge that dies in the middle of the upper rung's third segment.
 async fn dying_edge() -> Edge {
     Edge::with(|seen, _| {
@@ -101,9 +112,7 @@ async fn when_an_edge_dies_in_mid_segment_the_rest_comes_from_another() {
     let (report, collector) = to_the_end(on_edges(&[&first, &second]).race_width(1)).await;
     assert_every_sample_once_in_order(&collector);
     assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
-    let [failover] = report.failovers.as_slice() else {
-        panic!("{:?}", report.failovers)
-    };
+    let failover = failover_of_pictures(&report);
     assert_eq!(
         (&failover.from, &failover.to),
         (&first.name(), &second.name())
@@ -130,7 +139,7 @@ async fn a_whole_answer_to_a_continuation_is_as_good() {
     let second = Edge::with(|_, _| Serve::IgnoreRange).await;
     let (report, collector) = to_the_end(on_edges(&[&first, &second]).race_width(1)).await;
     assert_every_sample_once_in_order(&collector);
-    assert_eq!(report.failovers.len(), 1, "{:?}", report.failovers);
+    failover_of_pictures(&report);
     let mut attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
     assert!(
         attempts.all(|attempt| attempt.edge == first.name() || attempt.result == "ok"),
