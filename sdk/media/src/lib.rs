@@ -45,6 +45,8 @@ pub use fmp4::{
     Codec, CodecConfig, DemuxError, FourCc, InitSegment, Resolution, Sample, SampleKind,
     SegmentDemuxer, TrackInfo,
 };
+#[cfg(feature = "video")]
+pub use libav::ffmpeg_license;
 pub use video::RgbImage;
 #[cfg(feature = "video")]
 pub use video::{FrameScaler, VideoDecoder, VideoFrame};

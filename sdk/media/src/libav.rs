@@ -13,6 +13,13 @@ use crate::fmp4::{Codec, Sample, TrackInfo};
 /// Larger pictures are refused: 4K has 9 million pixels, and a decoder may hold 17 pictures of what a stream claims.
 const PIXELS_MAX: i64 = 4096 * 2304;
 
+/// Returns the licence of FFmpeg's libraries as they were found when the program began, in their own words:
+/// `LGPL version 2.1 or later`, or `GPL …` where that was asked for when they were built.
+#[must_use]
+pub fn ffmpeg_license() -> &'static str {
+    ffmpeg_next::codec::license()
+}
+
 /// Prepares a decoder for a track; it is not open yet.
 pub(crate) fn prepare(track: &TrackInfo) -> Result<Decoder, DecodeError> {
     // The libraries write to standard error, over whatever a terminal player has drawn there. Errors come back as

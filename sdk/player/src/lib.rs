@@ -78,7 +78,7 @@ pub use nearcast_core::{
 };
 pub use nearcast_media::{Cue, CueAlign, CueLine, Sample, TrackInfo};
 #[cfg(feature = "video")]
-pub use nearcast_media::{FrameScaler, RgbImage, VideoFrame};
+pub use nearcast_media::{FrameScaler, RgbImage, VideoFrame, ffmpeg_license};
 pub use nearcast_protocol::manifest::TrackKind;
 pub use nearcast_protocol::play::{Refusal, TitleSummary};
 pub use nearcast_protocol::report::SessionReport;

@@ -73,7 +73,9 @@ impl Network {
         self.net.close().await;
     }
 
-    pub(crate) const fn net(&self) -> &Net {
+    /// Returns what fetches, for tools that measure edges by the player's own connections.
+    #[must_use]
+    pub const fn net(&self) -> &Net {
         &self.net
     }
 
