@@ -12,6 +12,8 @@ DESTDIR ?=
 
 RELEASE := target/release
 BINARIES := nearcast nearcast-backend nearcast-edge
+# One title for `demo`, `test` and `bench`.
+TITLE := target/media/title
 # One cargo-deny for everybody, built once into target/: 2 min 40 s on two cores. It needs no fast code, so
 # neither optimisation nor LTO is paid for.
 DENY_VERSION := 0.20.2
@@ -39,10 +41,10 @@ build: setup ## Build the release binaries into target/release
 	$(CARGO) build --release $(addprefix --bin ,$(BINARIES))
 
 demo: build ## Play: backend, ten edges, a title and the terminal player (options in ARGS)
-	@$(RELEASE)/nearcast demo $(ARGS)
+	@NEARCAST_TITLE_DIR="$${NEARCAST_TITLE_DIR:-$(TITLE)}" $(RELEASE)/nearcast demo $(ARGS)
 
 title: setup ## Make the test title in target/media/title (kept until its parameters change)
-	@$(CARGO) run --quiet --bin nearcast-title -- --dir target/media/title
+	@$(CARGO) run --quiet --bin nearcast-title -- --dir $(TITLE)
 
 check: setup-test $(DENY) ## Format, lints, licences and bans
 	$(CARGO) fmt --all --check
