@@ -11,34 +11,59 @@ use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer};
 use nearcast_player::BitRate;
 use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 use nearcast_protocol::play::SiteKind;
+use tokio::runtime::Runtime;
 
 /// Everything that runs; dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct System {
-    backend: BackendHandle,
-    edges: Vec<EdgeHandle>,
+    servers: Servers,
     ca_pem: String,
+    runtime: ServerRuntime,
     /// Keys and certificates; removed at the end.
     _folder: tempfile::TempDir,
 }
+
+#[derive(Debug)]
+struct Servers {
+    backend: BackendHandle,
+    edges: Vec<EdgeHandle>,
+}
+
+/// Where the servers run: not where the player does, which none of them may hold up.
+#[derive(Debug)]
+struct ServerRuntime(Option<Runtime>);
+
+/// Eleven servers that mostly wait: one thread for what a slow disk holds up, one for the rest.
+const SERVER_WORKERS: usize = 2;
 
 /// Why the system does not come up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SystemError {
     /// The folder for keys cannot be made.
-    #[error("cannot make a folder for keys: {0}")]
+    #[error(
+        "cannot make a folder for keys: {0}; free some space, or let TMPDIR name another place"
+    )]
     Folder(std::io::Error),
+    /// The servers' threads cannot be started.
+    #[error("cannot start the servers' threads: {0}; close other programs")]
+    Runtime(std::io::Error),
     /// The title's catalogue cannot be read.
-    #[error(transparent)]
+    #[error("{0}; remove the folder of the title, and it is made anew")]
     Catalogue(#[from] nearcast_backend_server::CatalogueFileError),
     /// The backend does not start.
-    #[error(transparent)]
+    #[error("the backend does not start: {0}; close other programs and try again")]
     Backend(#[from] nearcast_backend_server::BackendError),
     /// An edge does not start.
-    #[error(transparent)]
+    #[error("an edge does not start: {0}; close other programs and try again")]
     Edge(#[from] nearcast_edge_server::EdgeError),
+    /// A server panicked; its message was printed.
+    #[error("a server ended by a defect ({0}); report it with what was printed")]
+    Panicked(tokio::task::JoinError),
     /// No edge has reported within the time it takes.
-    #[error("the edges did not report to the backend within {0} s")]
+    #[error(
+        "the edges did not report to the backend within {0} s; try again when this machine is less busy, \
+         --log FILE says more"
+    )]
     NoReports(u64),
 }
 
@@ -86,15 +111,123 @@ const VIEWER_PREFIX: &str = "127.0.0.0/8";
 /// Appliances report when they start; this is a slow machine's allowance.
 const REPORTS_MAX: Duration = Duration::from_secs(10);
 
+impl ServerRuntime {
+    fn start() -> Result<Self, SystemError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(SERVER_WORKERS)
+            .thread_name("servers")
+            .enable_all()
+            .build()
+            .map_err(SystemError::Runtime)?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Does something there; a panic there is an error here.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, SystemError> {
+        match &self.0 {
+            Some(runtime) => runtime.spawn(work).await.map_err(SystemError::Panicked),
+            // It goes with its owner, who is here.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for ServerRuntime {
+    fn drop(&mut self) {
+        // This may be a thread of the player's runtime, which must not wait.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl System {
     /// Brings everything up for a title that was made.
+    ///
+    /// # Cancel safety
+    /// When dropped before it returns, the servers end and nothing is left.
     pub(crate) async fn start(
         title: &nearcast_title::Title,
         access_logs: Option<&Path>,
     ) -> Result<Self, SystemError> {
         let folder = tempfile::tempdir().map_err(SystemError::Folder)?;
+        let runtime = ServerRuntime::start()?;
         let authority_folder = folder.path().join("ca");
         let authority = Authority::load_or_create(&authority_folder)?;
+        let ca_pem = authority.ca_pem().to_owned();
+        let (title, access_logs) = (title.clone(), access_logs.map(Path::to_path_buf));
+        let servers = runtime
+            .run(async move {
+                let servers =
+                    Servers::start(&title, access_logs.as_deref(), authority, authority_folder)
+                        .await?;
+                servers.reported().await?;
+                Ok::<_, SystemError>(servers)
+            })
+            .await??;
+        Ok(Self {
+            servers,
+            ca_pem,
+            runtime,
+            _folder: folder,
+        })
+    }
+
+    /// Returns the backend's URL.
+    pub(crate) fn backend_url(&self) -> &str {
+        self.servers.backend.url()
+    }
+
+    /// Returns the certificate to trust.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Kills an edge: TCP connections are reset and then refused, QUIC falls silent.
+    pub(crate) async fn kill(&self, id: &str) -> Result<(), String> {
+        let edge = self
+            .servers
+            .edges
+            .iter()
+            .find(|edge| edge.id() == id)
+            .ok_or_else(|| format!("there is no edge {id}"))?;
+        let rule = FaultRule {
+            fault: Fault::Kill,
+            on: FaultSelector::default(),
+        };
+        edge.apply(FaultOrder {
+            clear: false,
+            faults: vec![rule],
+        })
+        .await
+        .map_err(|error| error.to_string())
+    }
+
+    /// Stops everything in order.
+    pub(crate) async fn shutdown(self) {
+        let Servers { backend, edges } = self.servers;
+        let stopping = self.runtime.run(async move {
+            for edge in edges {
+                edge.shutdown().await;
+            }
+            backend.shutdown().await;
+        });
+        if let Err(error) = stopping.await {
+            tracing::warn!(%error, "the servers did not stop in order");
+        }
+    }
+}
+
+impl Servers {
+    async fn start(
+        title: &nearcast_title::Title,
+        access_logs: Option<&Path>,
+        authority: Authority,
+        authority_folder: PathBuf,
+    ) -> Result<Self, SystemError> {
         let mut catalogue = read_catalogue(&title.catalogue)?;
         // Whoever comes from this machine is taken to be where the demo's viewer is.
         catalogue.networks.push(Network {
@@ -102,9 +235,9 @@ impl System {
             country: None,
             position_deg: Some(VIEWER_POSITION_DEG),
         });
+        tracing::debug!(ca = %authority_folder.join(CA_CERTIFICATE_FILE).display(), "one authority for all");
         let backend = Backend::start(BackendConfig {
-            ca_dir: Some(authority_folder.clone()),
-            state: Some(folder.path().join("backend.redb")),
+            ca_dir: Some(authority_folder),
             ..BackendConfig::loopback(catalogue)
         })
         .await?;
@@ -138,16 +271,7 @@ impl System {
             config.access_log = access_logs.map(|folder| folder.join(format!("{}.jsonl", plan.id)));
             edges.push(EdgeServer::start(config).await?);
         }
-        let ca_pem = authority.ca_pem().to_owned();
-        tracing::debug!(ca = %authority_folder.join(CA_CERTIFICATE_FILE).display(), "one authority for all");
-        let system = Self {
-            backend,
-            edges,
-            ca_pem,
-            _folder: folder,
-        };
-        system.reported().await?;
-        Ok(system)
+        Ok(Self { backend, edges })
     }
 
     /// Waits until the backend knows all edges.
@@ -162,43 +286,6 @@ impl System {
         tokio::time::timeout(REPORTS_MAX, known)
             .await
             .map_err(|_| SystemError::NoReports(REPORTS_MAX.as_secs()))
-    }
-
-    /// Returns the backend's URL.
-    pub(crate) fn backend_url(&self) -> &str {
-        self.backend.url()
-    }
-
-    /// Returns the certificate to trust.
-    pub(crate) fn ca_pem(&self) -> &str {
-        &self.ca_pem
-    }
-
-    /// Kills an edge: TCP connections are reset and then refused, QUIC falls silent.
-    pub(crate) async fn kill(&self, id: &str) -> Result<(), String> {
-        let edge = self
-            .edges
-            .iter()
-            .find(|edge| edge.id() == id)
-            .ok_or_else(|| format!("there is no edge {id}"))?;
-        let rule = FaultRule {
-            fault: Fault::Kill,
-            on: FaultSelector::default(),
-        };
-        edge.apply(FaultOrder {
-            clear: false,
-            faults: vec![rule],
-        })
-        .await
-        .map_err(|error| error.to_string())
-    }
-
-    /// Stops everything in order.
-    pub(crate) async fn shutdown(self) {
-        for edge in self.edges {
-            edge.shutdown().await;
-        }
-        self.backend.shutdown().await;
     }
 }
 
