@@ -6,6 +6,7 @@
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command as Process, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nearcast_cli::tui::state::Phase;
@@ -90,7 +91,8 @@ async fn play(wish: &str) -> Outcome<ExitCode> {
         commands,
         stop: CancellationToken::new(),
     };
-    let player = tokio::spawn(answer(inbox, state, pictures));
+    let heard = Arc::default();
+    let player = tokio::spawn(answer(inbox, state, pictures, Arc::clone(&heard)));
     let options = Options {
         picture: wish.parse()?,
         stderr_to: None,
@@ -98,6 +100,8 @@ async fn play(wish: &str) -> Outcome<ExitCode> {
     let end = tui::run(options, feeds).await?;
     player.abort();
     writeln!(io::stdout(), "end {end:?}")?;
+    let heard = std::mem::take(&mut *heard.lock().unwrap_or_else(PoisonError::into_inner));
+    writeln!(io::stdout(), "heard {}", heard.join(" "))?;
     writeln!(io::stderr(), "stderr is back")?;
     Ok(match end {
         End::Signal(number) => ExitCode::from(128 + u8::try_from(number)?),
@@ -115,10 +119,31 @@ async fn answer(
     mut inbox: mpsc::Receiver<Command>,
     state: watch::Sender<Playback>,
     pictures: watch::Sender<Option<Picture>>,
+    heard: Arc<Mutex<Vec<String>>>,
 ) -> Outcome<()> {
     while let Some(command) = inbox.recv().await {
         writeln!(io::stderr(), "stray line: {command:?}")?;
-        state.send_modify(|playback| playback.notice = Some(format!("got {command:?}")));
+        heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(format!("{command:?}"));
+        // What was said before the command was heard is said once more, as a player does that is busy.
+        state.send_modify(|_| {});
+        state.send_modify(|playback| {
+            playback.commands_heard += 1;
+            if command != Command::Play {
+                playback.notice = Some(format!("got {command:?}"));
+            }
+            if matches!(command, Command::Pause | Command::Play) {
+                playback.is_paused = command == Command::Pause;
+                playback.is_held = playback.is_paused;
+                playback.phase = if playback.is_paused {
+                    Phase::Paused
+                } else {
+                    Phase::Playing
+                };
+            }
+        });
         match command {
             // No letter is where it was in the notice before: all of them are drawn again.
             Command::Continued => {

@@ -6,10 +6,10 @@ use nearcast_player::{FrameInfo, FrameSink, VideoFrame};
 use nearcast_title::barcode;
 use nearcast_title::image::{Image, Size};
 
-/// Writes `presentation time in seconds, rung, frame number`; `-` stands for what cannot be read.
+/// Writes `presentation time in seconds, rung, frame number`; `-` stands for what cannot be read. The writer
+/// keeps its failures for whoever asks at the end.
 pub(crate) struct FrameLines<W: Write> {
     to: W,
-    failed: bool,
 }
 
 /// Large enough for the bar code's cells, small enough to cost little.
@@ -18,7 +18,7 @@ const HEIGHT: u32 = 180;
 
 impl<W: Write> FrameLines<W> {
     pub(crate) const fn new(to: W) -> Self {
-        Self { to, failed: false }
+        Self { to }
     }
 }
 
@@ -36,11 +36,8 @@ impl<W: Write + Send> FrameSink for FrameLines<W> {
             |code| (code.rung.to_string(), code.frame.to_string()),
         );
         let written = writeln!(self.to, "{:.6} {rung} {number}", info.pts.as_secs_f64());
-        if let Err(error) = written
-            && !self.failed
-        {
-            self.failed = true;
-            tracing::error!(%error, "frames cannot be written");
+        if let Err(error) = written {
+            tracing::debug!(%error, "a frame cannot be written");
         }
     }
 }

@@ -16,6 +16,9 @@ pub(super) fn run(arguments: &CompletionsArguments) -> Result<(), Failure> {
     let mut command = Arguments::command();
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "nearcast", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)
-        .map_err(Failure::io("player.output", "cannot print the script"))
+    std::io::Write::write_all(&mut std::io::stdout().lock(), &script).map_err(Failure::io(
+        "player.output",
+        "cannot print the script",
+        "look where standard output goes",
+    ))
 }

@@ -1,6 +1,7 @@
 //! `nearcast demo`: the whole system on this machine, and what it is for: an edge dies, and the viewer
 //! notices nothing.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_player::{BackendOptions, Network, NetworkOptions, Player, Source, TrackKind};
 use nearcast_title::{Progress, Title, TitleConfig};
+use tokio::time::Instant;
 
-use super::play::PlayingArguments;
+use super::play::{Files, PlayingArguments, Subject};
 use super::source::HttpChoice;
-use super::{Context, Failure, on_terminal, print, say, settings};
+use super::{Context, Failure, print, say, settings};
 use crate::screen::Edges;
 use crate::system::System;
 
@@ -43,17 +45,24 @@ const KILL_AFTER: Duration = Duration::from_secs(20);
 const MIDDLE: std::ops::RangeInclusive<u64> = 25..=75;
 
 pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<(), Failure> {
-    let title = make_title(arguments.title_dir.clone()).await?;
+    let files = arguments.playing.open_files(context).await?;
     if let Some(folder) = &arguments.access_logs {
         std::fs::create_dir_all(folder).map_err(Failure::io(
             "demo.access_logs",
             format_args!("cannot make {}", folder.display()),
+            "name a folder that can be made",
         ))?;
     }
-    let system = System::start(&title, arguments.access_logs.as_deref())
-        .await
-        .map_err(|error| Failure::new("demo.system", error))?;
-    let system = Arc::new(system);
+    let signals = &context.signals;
+    let title = signals
+        .unless(make_title(arguments.title_dir.clone()))
+        .await?;
+    let starting = async {
+        System::start(&title, arguments.access_logs.as_deref())
+            .await
+            .map_err(|error| Failure::new("demo.system", error))
+    };
+    let system = Arc::new(signals.unless(starting).await?);
     let network = Network::new(NetworkOptions {
         extra_ca_pem: vec![system.ca_pem().as_bytes().to_vec()],
         http: arguments.http.map(HttpChoice::version),
@@ -66,7 +75,7 @@ pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<
         title: TITLE.to_owned(),
     })
     .network(network.clone());
-    let played = play(arguments, builder, context, &system).await;
+    let played = play(arguments, builder, files, context, &system).await;
     network.close().await;
     if let Some(system) = Arc::into_inner(system) {
         system.shutdown().await;
@@ -77,19 +86,26 @@ pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<
 async fn play(
     arguments: &DemoArguments,
     builder: nearcast_player::PlayerBuilder,
+    files: Files,
     context: &Context,
     system: &Arc<System>,
 ) -> Result<(), Failure> {
-    let builder = arguments.playing.prepare(builder, TITLE, context)?;
     let edges: Arc<dyn Edges> = Arc::<System>::clone(system);
+    // The backend's address is another one each time.
+    let subject = Subject {
+        name: TITLE.to_owned(),
+        key: TITLE.to_owned(),
+    };
+    let prints = arguments.playing.prints_lines();
     let mut killer = None;
     let played = arguments
         .playing
-        .show(builder, TITLE, context, Some(edges), |player| {
+        .play(builder, files, &subject, context, Some(edges), |player| {
             if !arguments.no_kill {
                 killer = Some(tokio::spawn(kill_in_mid_segment(
                     player.clone(),
                     Arc::clone(system),
+                    prints,
                 )));
             }
         })
@@ -116,25 +132,16 @@ async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
                 "there is no home folder to keep the title in; give --title-dir DIR",
             )
         })?;
+    // Its parent is the edges' root.
+    let dir = std::path::absolute(dir).map_err(Failure::io(
+        "demo.title",
+        "cannot tell where the title is kept",
+        "give --title-dir DIR with a whole path",
+    ))?;
     let made = tokio::task::spawn_blocking(move || {
-        let bar = ProgressBar::hidden();
-        let mut shown = false;
-        nearcast_title::make(&TitleConfig::new(dir), &mut |progress| match progress {
-            Progress::Waiting => say("another nearcast makes the title; waiting for it"),
-            Progress::Making { percent } => {
-                if !shown {
-                    shown = true;
-                    bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-                    bar.set_length(100);
-                    if let Ok(style) =
-                        ProgressStyle::with_template("making the title {bar:40} {percent} %")
-                    {
-                        bar.set_style(style);
-                    }
-                }
-                bar.set_position(u64::from(percent));
-            }
-            Progress::Done { .. } => bar.finish_and_clear(),
+        let mut making = Making::new(dir.display().to_string());
+        nearcast_title::make(&TitleConfig::new(dir), &mut |progress| {
+            making.tell(progress)
         })
     });
     let made = made
@@ -143,8 +150,63 @@ async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
     made.map_err(|error| Failure::new("demo.title", error))
 }
 
+/// Shows how the title comes on: a bar on a terminal, elsewhere a line at the beginning and one at the end.
+struct Making {
+    place: String,
+    bar: ProgressBar,
+    /// When its first frames were under way.
+    since: Option<Instant>,
+}
+
+impl Making {
+    fn new(place: String) -> Self {
+        Self {
+            place,
+            bar: ProgressBar::hidden(),
+            since: None,
+        }
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        match progress {
+            Progress::Waiting => say("another nearcast makes the title; waiting for it"),
+            Progress::Making { percent } => {
+                if self.since.is_none() {
+                    self.since = Some(Instant::now());
+                    self.begin();
+                }
+                self.bar.set_position(u64::from(percent));
+            }
+            Progress::Done { .. } => {
+                self.bar.finish_and_clear();
+                let is_seen = std::io::stderr().is_terminal();
+                if let Some(since) = self.since.filter(|_| !is_seen) {
+                    let seconds = since.elapsed().as_secs();
+                    say(format_args!("the title is made, after {seconds} s"));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if !std::io::stderr().is_terminal() {
+            say(format_args!(
+                "making the title in {}: a minute or two, once",
+                self.place
+            ));
+            return;
+        }
+        self.bar
+            .set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        self.bar.set_length(100);
+        if let Ok(style) = ProgressStyle::with_template("making the title {bar:40} {percent} %") {
+            self.bar.set_style(style);
+        }
+    }
+}
+
 /// Kills the edge in use while it is in the middle of a video segment, once.
-async fn kill_in_mid_segment(player: Player, system: Arc<System>) {
+async fn kill_in_mid_segment(player: Player, system: Arc<System>, prints: bool) {
     tokio::time::sleep(KILL_AFTER).await;
     let mut snapshots = player.snapshots();
     while snapshots.changed().await.is_ok() {
@@ -161,7 +223,7 @@ async fn kill_in_mid_segment(player: Player, system: Arc<System>) {
         let Some(edge) = edge else { continue };
         match system.kill(&edge.name).await {
             // On a screen the table of edges and the decisions show it.
-            Ok(()) if !on_terminal() => print(format_args!(
+            Ok(()) if prints => print(format_args!(
                 "                     edge {} was killed in mid-segment",
                 edge.name
             )),

@@ -4,12 +4,12 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
-use nearcast_net::{Net, NetConfig};
-use nearcast_player::{Backend, Network};
+use nearcast_player::{Backend, Network, PlayerError};
+use serde::Serialize;
 
 use super::settings::Settings;
 use super::source::{BackendArguments, NetworkArguments};
-use super::{Context, Failure, print};
+use super::{Context, Failure, print, print_json};
 use crate::tui::terminal::hush_stderr;
 
 /// What `doctor` can be told.
@@ -18,6 +18,9 @@ pub(super) struct DoctorArguments {
     /// Look this name up too
     #[arg(long, value_name = "HOST")]
     lookup: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten, next_help_heading = "Backend")]
     backend: BackendArguments,
     #[command(flatten, next_help_heading = "Network")]
@@ -33,39 +36,66 @@ enum Finding {
     Bad(String),
 }
 
-pub(super) async fn run(arguments: &DoctorArguments, context: &Context) -> Result<(), Failure> {
+/// A finding for programs.
+#[derive(Serialize)]
+struct Found<'a> {
+    what: &'static str,
+    state: &'static str,
+    text: &'a str,
+}
+
+impl Finding {
+    /// Returns how it is called in JSON, how it is marked for people, and what it says.
+    const fn parts(&self) -> (&'static str, &'static str, &String) {
+        match self {
+            Self::Good(text) => ("ok", "ok  ", text),
+            Self::Note(text) => ("note", "note", text),
+            Self::Bad(text) => ("bad", "BAD ", text),
+        }
+    }
+}
+
+pub(super) async fn run(
+    arguments: &DoctorArguments,
+    context: &mut Context,
+    settings: Result<Settings, Failure>,
+) -> Result<(), Failure> {
     let mut findings = vec![
-        (
-            "version",
-            Finding::Good(
-                super::version()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            ),
-        ),
+        ("version", version()),
         ("terminal", terminal()),
         ("pictures", pictures()),
         ("sound", sound()),
         ("ffmpeg", ffmpeg().await),
-        ("settings", settings(context)),
+        ("settings", read_settings(settings, context)),
     ];
-    if let Some(host) = &arguments.lookup {
-        findings.push(("name", lookup(host).await));
-    }
-    findings.push(("backend", backend(arguments, context).await?));
-    let mut bad = 0;
-    for (what, finding) in &findings {
-        let (mark, text) = match finding {
-            Finding::Good(text) => ("ok  ", text),
-            Finding::Note(text) => ("note", text),
-            Finding::Bad(text) => {
-                bad += 1;
-                ("BAD ", text)
+    match network(arguments, context) {
+        Ok(network) => {
+            if let Some(host) = &arguments.lookup {
+                findings.push(("name", lookup(&network, host).await));
             }
-        };
-        print(format_args!("{mark}  {what:<9} {text}"));
+            findings.push(("backend", backend(arguments, context, &network).await));
+            network.close().await;
+        }
+        Err(failure) => findings.push(("network", Finding::Bad(failure.message().to_owned()))),
+    }
+    let bad = findings
+        .iter()
+        .filter(|(_, finding)| matches!(finding, Finding::Bad(_)))
+        .count();
+    if arguments.json {
+        let found: Vec<_> = findings
+            .iter()
+            .map(|(what, finding)| {
+                let (state, _, text) = finding.parts();
+                Found { what, state, text }
+            })
+            .collect();
+        print_json(&found)?;
+    } else {
+        for (what, finding) in &findings {
+            let (_, mark, text) = finding.parts();
+            print(format_args!("{mark}  {what:<9} {text}"));
+        }
     }
     if bad > 0 {
         return Err(Failure::new(
@@ -74,6 +104,11 @@ pub(super) async fn run(arguments: &DoctorArguments, context: &Context) -> Resul
         ));
     }
     Ok(())
+}
+
+fn version() -> Finding {
+    let first = super::version().lines().next().unwrap_or_default();
+    Finding::Good(first.to_owned())
 }
 
 fn terminal() -> Finding {
@@ -125,7 +160,12 @@ async fn ffmpeg() -> Finding {
     }
 }
 
-fn settings(context: &Context) -> Finding {
+/// The rest goes on with the settings, or without those that cannot be read.
+fn read_settings(settings: Result<Settings, Failure>, context: &mut Context) -> Finding {
+    match settings {
+        Ok(settings) => context.settings = settings,
+        Err(failure) => return Finding::Bad(failure.message().to_owned()),
+    }
     let path =
         Settings::path().map_or_else(|| "nowhere".to_owned(), |path| path.display().to_string());
     if context.settings == Settings::default() {
@@ -135,12 +175,14 @@ fn settings(context: &Context) -> Finding {
     }
 }
 
-async fn lookup(host: &str) -> Finding {
-    let net = match Net::new(NetConfig::default()) {
-        Ok(net) => net,
-        Err(error) => return Finding::Bad(error.to_string()),
-    };
-    match net.lookup(host).await {
+fn network(arguments: &DoctorArguments, context: &Context) -> Result<Network, Failure> {
+    let mut options = arguments.network.options(context)?;
+    arguments.backend.add_headers(&mut options);
+    Ok(Network::new(options)?)
+}
+
+async fn lookup(network: &Network, host: &str) -> Finding {
+    match network.net().lookup(host).await {
         Ok(addresses) => {
             let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             Finding::Good(format!("{host} is {}", list.join(" ")))
@@ -149,20 +191,16 @@ async fn lookup(host: &str) -> Finding {
     }
 }
 
-async fn backend(arguments: &DoctorArguments, context: &Context) -> Result<Finding, Failure> {
+async fn backend(arguments: &DoctorArguments, context: &Context, network: &Network) -> Finding {
     let Some(options) = arguments.backend.options(context) else {
-        return Ok(Finding::Note(
+        return Finding::Note(
             "none is set (NEARCAST_BACKEND): play by URL, or with --edge".to_owned(),
-        ));
+        );
     };
-    let mut network = arguments.network.options(context)?;
-    arguments.backend.add_headers(&mut network);
-    let network = Network::new(network)?;
     let url = options.url.clone();
-    let titles = Backend::new(options, &network)?.titles().await;
-    network.close().await;
-    Ok(match titles {
+    let titles = async { Ok(Backend::new(options, network)?.titles().await?) };
+    match titles.await {
         Ok(titles) => Finding::Good(format!("{url} offers {} titles", titles.len())),
-        Err(error) => Finding::Bad(format!("{url}: {error}")),
-    })
+        Err::<_, PlayerError>(error) => Finding::Bad(format!("{url}: {error}")),
+    }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 
 use nearcast_player::{BackendError, PlayerError, explain};
+use nearcast_protocol::report::ErrorReport;
+
+use super::one_line;
 
 /// Why a command failed, with a stable code.
 #[derive(Debug)]
@@ -10,6 +13,8 @@ pub(crate) struct Failure {
     code: String,
     message: String,
     status: u8,
+    /// What went wrong after it.
+    also: Option<String>,
 }
 
 impl Failure {
@@ -19,6 +24,7 @@ impl Failure {
             code: code.into(),
             message: message.to_string(),
             status: 1,
+            also: None,
         }
     }
 
@@ -28,6 +34,7 @@ impl Failure {
             code: "usage".into(),
             message: message.to_string(),
             status: 2,
+            also: None,
         }
     }
 
@@ -38,15 +45,32 @@ impl Failure {
             code: "signal".into(),
             message: format!("ended by signal {number}"),
             status,
+            also: None,
         }
     }
 
-    /// Wraps an error of the system around what was done.
+    /// Wraps an error of the system around what was done, with what to do about it.
     pub(crate) fn io(
         code: &'static str,
         doing: impl fmt::Display,
+        remedy: &'static str,
     ) -> impl FnOnce(std::io::Error) -> Self {
-        move |error| Self::new(code, format_args!("{doing}: {error}"))
+        move |error| Self::new(code, format_args!("{doing}: {error}; {remedy}"))
+    }
+
+    /// Adds what went wrong after it; the cause stays first, and with it code and status.
+    #[must_use]
+    pub(crate) fn and(mut self, later: &Self) -> Self {
+        self.also = Some(format!("{}: {}", later.code, later.message));
+        self
+    }
+
+    /// Puts it into a report.
+    pub(crate) fn in_report(&self) -> ErrorReport {
+        ErrorReport {
+            code: self.code.clone(),
+            message: self.message.clone(),
+        }
     }
 
     /// Adds where it happened to what playback or the network say, unless they name the place themselves.
@@ -69,6 +93,11 @@ impl Failure {
                 .push_str(letters.as_str().trim_end_matches('.'));
         }
         self
+    }
+
+    /// Returns what happened, without the code.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// Returns the exit status.
@@ -96,8 +125,11 @@ fn remedy(code: &str) -> Option<&'static str> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // It is one line whatever a server wrote into it.
-        let message = self.message.replace(['\n', '\r'], " ");
-        write!(f, "nearcast: {}: {message}", self.code)
+        write!(f, "nearcast: {}: {}", self.code, one_line(&self.message))?;
+        match &self.also {
+            Some(also) => write!(f, "; besides, {}", one_line(also)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -122,6 +154,7 @@ impl From<PlayerError> for Failure {
             code,
             message,
             status,
+            also: None,
         }
     }
 }
@@ -153,6 +186,31 @@ mod tests {
             line("edge.not_found", told),
             format!("nearcast: edge.not_found: {told}")
         );
+    }
+
+    #[test]
+    fn what_failed_first_is_told_first_and_decides() {
+        let report = Failure::io("player.report", "cannot write r", "free some space");
+        let report = report(std::io::ErrorKind::StorageFull.into());
+        let both = Failure::new("playback.stalled", "it stood still").and(&report);
+        assert_eq!(both.status(), 1);
+        let line = both.at("http://a").to_string();
+        let (first, second) = line.split_once("; besides, ").unwrap();
+        assert!(
+            first.starts_with("nearcast: playback.stalled: it stood still"),
+            "{line}"
+        );
+        assert!(
+            second.starts_with("player.report: cannot write r: ")
+                && second.ends_with("; free some space"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn nothing_in_a_message_can_control_the_terminal() {
+        let line = Failure::new("x.y", "a\u{1b}[2J\u{9b}b\r\nc").to_string();
+        assert!(!line.contains(char::is_control), "{line:?}");
     }
 
     #[test]

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use nearcast_player::{
-    BreakerState, EventKind, PlayState, Player, PlayerEvent, SessionReport, TrackKind, state_name,
+    BreakerState, EventKind, PlayState, Player, PlayerEvent, TrackKind, state_name,
 };
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, print};
+use super::{End, Failure, Played, Signals, print};
 use crate::screen::RESUMED_MIN;
 
 /// How a headless play ends and what it prints.
@@ -15,85 +14,65 @@ use crate::screen::RESUMED_MIN;
 pub(crate) struct Watch {
     /// Ends after this much wall time.
     pub(crate) duration: Option<Duration>,
-    /// Prints every decision with its numbers.
+    /// Prints what happens.
+    pub(crate) prints: bool,
+    /// Prints every decision with its numbers too.
     pub(crate) explain: bool,
-    /// Prints nothing while it plays.
-    pub(crate) quiet: bool,
     /// Says where playback is taken up again.
     pub(crate) tells_place: bool,
 }
 
-/// How a play ended.
-#[derive(Debug)]
-pub(crate) struct Played {
-    /// What was done.
-    pub(crate) report: SessionReport,
-    /// Why it is no success; `None` when it is one.
-    pub(crate) failure: Option<Failure>,
+impl Watch {
+    fn tell(&mut self, event: &PlayerEvent) {
+        if !self.prints {
+            return;
+        }
+        if let Some(line) = line(event, self.explain) {
+            print(line);
+        }
+        if matches!(event.kind, EventKind::State(PlayState::Playing)) {
+            let tells_place = std::mem::take(&mut self.tells_place);
+            if tells_place && event.position >= RESUMED_MIN {
+                print("                     taken up again here; --start 0 plays from the start");
+            }
+        }
+    }
 }
 
-/// Watches a player to its end.
-pub(crate) async fn watch(player: Player, mut watch: Watch) -> Result<Played, Failure> {
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(Failure::io("player.signals", "cannot listen for signals"))?;
-    let mut hang_up = signal(SignalKind::hangup())
-        .map_err(Failure::io("player.signals", "cannot listen for signals"))?;
+/// Watches a player to its end, the time's or a signal.
+pub(crate) async fn watch(
+    player: Player,
+    mut watch: Watch,
+    signals: &Signals,
+) -> Result<Played, Failure> {
     let mut events = player.events();
+    let duration = watch.duration;
     let limit = async {
-        match watch.duration {
+        match duration {
             Some(duration) => tokio::time::sleep(duration).await,
             None => std::future::pending().await,
         }
     };
     tokio::pin!(limit);
-    let mut timed_out = false;
-    loop {
+    let end = loop {
         tokio::select! {
+            // What happened is told before anything ends it.
+            biased;
             event = events.next() => match event {
-                Some(event) => {
-                    if !watch.quiet && let Some(line) = line(&event, watch.explain) {
-                        print(line);
-                    }
-                    if matches!(event.kind, EventKind::State(PlayState::Playing)) {
-                        let tells_place = std::mem::take(&mut watch.tells_place);
-                        if tells_place && !watch.quiet && event.position >= RESUMED_MIN {
-                            print("                     taken up again here; --start 0 plays from the start");
-                        }
-                    }
-                }
-                None => break,
+                Some(event) => watch.tell(&event),
+                None => break End::Done,
             },
-            ended = player.ended() => {
-                if let Err(error) = ended { tracing::info!(%error, "playback failed"); }
-                break;
-            }
-            () = &mut limit => { timed_out = true; break; }
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.map_err(Failure::io("player.signals", "cannot listen for signals"))?;
-                break;
-            }
-            _ = terminate.recv() => break,
-            _ = hang_up.recv() => break,
+            number = signals.next() => break End::Signal(number),
+            () = &mut limit => break End::TimeUp,
         }
-    }
-    let state = player.snapshot().session.state;
-    let report = player.close().await?;
-    let failure = match (&report.error, &state) {
-        (Some(error), _) => Some(Failure::new(error.code.clone(), &error.message)),
-        (None, PlayState::Stalled(cause)) if timed_out => Some(Failure::new(
-            "playback.stalled",
-            format_args!(
-                "the time was up while playback stood still ({}); see the report for its edges",
-                cause.code()
-            ),
-        )),
-        (None, PlayState::Starting) if timed_out => Some(Failure::new(
-            "playback.start_timeout",
-            "the time was up before the first frame; check the network and the address",
-        )),
-        (None, _) => None,
     };
-    Ok(Played { report, failure })
+    let last = player.snapshot().session;
+    let report = player.close().await?;
+    // It says a little more while it ends.
+    while let Some(event) = events.next().await {
+        watch.tell(&event);
+    }
+    Ok(Played::new(report, last, end))
 }
 
 /// Says in a line what happened and when; `None` for what only `--explain` shows.

@@ -6,11 +6,14 @@
 mod completions;
 mod demo;
 mod doctor;
+mod ending;
 mod failure;
 mod headless;
+mod output;
 mod play;
 mod probe;
 mod settings;
+mod signals;
 mod source;
 mod summary;
 mod titles;
@@ -20,10 +23,15 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
+pub(crate) use ending::{End, Played};
 pub(crate) use failure::Failure;
 pub(crate) use headless::text as event_text;
+use serde::Serialize;
+use settings::Settings;
+pub(crate) use signals::Signals;
 use tracing_subscriber::EnvFilter;
 
 /// Plays streams from whichever edge serves them best.
@@ -33,7 +41,11 @@ use tracing_subscriber::EnvFilter;
     version = version(),
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "Defaults may be kept in a file; `nearcast doctor` says where it is looked for."
+    after_help = "\
+Exit status: 0 done as asked; 1 failed, with a line that says why; 2 usage.
+A play that q, Ctrl-C, SIGTERM or SIGHUP ends was done as asked once something was shown; what a signal
+ends before that has 128 and its number, 130 for Ctrl-C.
+Defaults may be kept in a file; `nearcast doctor` says where it is looked for."
 )]
 struct Arguments {
     /// Write a log to this file (how much: NEARCAST_LOG, `info` unless set)
@@ -65,7 +77,9 @@ pub(crate) struct Context {
     /// The log, for what would spoil the screen.
     pub(crate) log: Option<File>,
     /// Defaults from the configuration file.
-    pub(crate) settings: settings::Settings,
+    pub(crate) settings: Settings,
+    /// What may end the program.
+    pub(crate) signals: Signals,
 }
 
 /// Runs the program: reads the arguments, does what they say, tells how it ended.
@@ -92,24 +106,42 @@ pub fn run() -> ExitCode {
 
 fn execute(arguments: Arguments) -> Result<(), Failure> {
     let log = arguments.log.as_ref().map(open_log).transpose()?;
-    let context = Context {
-        log,
-        settings: settings::Settings::read()?,
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // `demo` runs eleven servers beside the player: one that reads a file must not hold the player up.
-        .worker_threads(4)
+        .worker_threads(PLAYER_WORKERS)
         .enable_all()
         .build()
-        .map_err(Failure::io("player.runtime", "cannot start the runtime"))?;
+        .map_err(Failure::io(
+            "player.runtime",
+            "cannot start the runtime",
+            "close other programs, or raise the limit of processes (ulimit -u)",
+        ))?;
     let done = runtime.block_on(async {
+        let signals = Signals::listen().map_err(Failure::io(
+            "player.signals",
+            "cannot listen for signals",
+            "close other programs, or raise the limit of open files (ulimit -n)",
+        ))?;
+        let read = Settings::read();
+        let mut context = Context {
+            log,
+            settings: Settings::default(),
+            signals: signals.clone(),
+        };
+        // What is wrong with the settings is one of its findings.
+        if let Command::Doctor(arguments) = &arguments.command {
+            return signals
+                .unless(doctor::run(arguments, &mut context, read))
+                .await;
+        }
+        context.settings = read?;
         match arguments.command {
+            // A play that a signal ends still has to tell what it was.
             Command::Demo(arguments) => demo::run(&arguments, &context).await,
-            Command::Titles(arguments) => titles::run(&arguments, &context).await,
             Command::Play(arguments) => play::run(&arguments, &context).await,
-            Command::Probe(arguments) => probe::run(&arguments, &context).await,
-            Command::Doctor(arguments) => doctor::run(&arguments, &context).await,
+            Command::Titles(arguments) => signals.unless(titles::run(&arguments, &context)).await,
+            Command::Probe(arguments) => signals.unless(probe::run(&arguments, &context)).await,
             Command::Completions(arguments) => completions::run(&arguments),
+            Command::Doctor(_) => Ok(()),
         }
     });
     // Threads that still write to a slow terminal must not keep the program.
@@ -117,11 +149,15 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
     done
 }
 
+/// One for the player's task, one for what a slow disk or name server holds up.
+const PLAYER_WORKERS: usize = 2;
+
 fn open_log(path: &PathBuf) -> Result<File, Failure> {
     let failed = |error| {
         Failure::io(
             "player.log",
             format_args!("cannot write the log {}", path.display()),
+            "give a file that can be written",
         )(error)
     };
     let file = File::options()
@@ -141,6 +177,7 @@ fn open_log(path: &PathBuf) -> Result<File, Failure> {
 
 /// Prints one line on standard error; a reader that is gone is no reason to fail.
 pub(crate) fn say(line: impl fmt::Display) {
+    let line = one_line(&line.to_string());
     let written = writeln!(std::io::stderr().lock(), "{line}");
     if let Err(error) = written {
         tracing::debug!(%error, "standard error is gone");
@@ -149,10 +186,42 @@ pub(crate) fn say(line: impl fmt::Display) {
 
 /// Prints one line on standard output. A reader that has gone away (`| head`) ends the output quietly.
 pub(crate) fn print(line: impl fmt::Display) {
-    let written = writeln!(std::io::stdout().lock(), "{line}");
+    print_text(&one_line(&line.to_string()));
+}
+
+/// Prints a value for programs to read.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print_text(&json(value)?);
+    Ok(())
+}
+
+fn print_text(text: &str) {
+    let written = writeln!(std::io::stdout().lock(), "{text}");
     if let Err(error) = written {
         tracing::debug!(%error, "standard output is gone");
     }
+}
+
+/// Takes out what could control the terminal: names and messages come from servers.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Writes a value as JSON in lines. It is read on terminals too, and JSON leaves some control characters as
+/// they are.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(
+            "player.output",
+            format_args!("{error}; report this as a defect"),
+        )
+    })?;
+    let escaped = text.chars().map(|letter| match letter {
+        '\n' => letter.to_string(),
+        _ if letter.is_control() => format!("\\u{:04x}", u32::from(letter)),
+        _ => letter.to_string(),
+    });
+    Ok(escaped.collect())
 }
 
 /// Whether there is a person before a terminal.
@@ -160,17 +229,55 @@ pub(crate) fn on_terminal() -> bool {
     crate::tui::terminal::is_interactive()
 }
 
-/// The version, with what was compiled in.
-const fn version() -> &'static str {
-    if cfg!(feature = "video") {
-        concat!(
-            env!("CARGO_PKG_VERSION"),
-            " (features: video, sound)\npictures by FFmpeg's libraries, linked dynamically; a GPL build of them makes the whole GPL"
+/// The version, with what was compiled in and linked.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let features = if cfg!(feature = "video") {
+            "(features: video, sound)"
+        } else {
+            "(features: sound; built without video)"
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        pictures_by().map_or_else(
+            || format!("{version} {features}"),
+            |by| format!("{version} {features}\n{by}"),
         )
+    });
+    &VERSION
+}
+
+#[cfg(feature = "video")]
+fn pictures_by() -> Option<String> {
+    let license = nearcast_player::ffmpeg_license();
+    let follows = if license.starts_with("GPL") {
+        ", and with them this program as a whole"
     } else {
-        concat!(
-            env!("CARGO_PKG_VERSION"),
-            " (features: sound; built without video)"
-        )
+        ""
+    };
+    Some(format!(
+        "pictures by FFmpeg's libraries, linked dynamically; those found here are under the {license}{follows}"
+    ))
+}
+
+#[cfg(not(feature = "video"))]
+const fn pictures_by() -> Option<String> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_printed_can_control_the_terminal() {
+        let evil = "a\u{1b}[2J\nb\u{9b}c\u{7f}\u{7}";
+        assert!(!one_line(evil).contains(char::is_control));
+        let text = json(&[evil]).unwrap();
+        assert!(
+            !text.replace('\n', "").contains(char::is_control),
+            "{text:?}"
+        );
+        let back: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, [evil], "programs read what it was");
     }
 }

@@ -1,8 +1,9 @@
 //! `nearcast play`: a title, a manifest URL, or a manifest path on several edges.
 
+use std::fmt;
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use clap::{Args, ValueEnum};
 use nearcast_player::{AbrRule, BitRate, MediaTime, Network, Player, PlayerBuilder, Source};
 
 use super::headless::{Watch, watch};
+use super::output::{Output, Watched, WriteError};
 use super::settings::Positions;
 use super::source::{BackendArguments, NetworkArguments, parse_rate, parse_span};
-use super::summary::{print_summary, write_report};
-use super::{Context, Failure, on_terminal, print, say};
-use crate::screen::{self, Edges, Screen, ScreenError, sound};
+use super::summary::{cannot_write, print_summary, write_report};
+use super::{Context, Failure, on_terminal, print};
+use crate::screen::{self, Edges, Screen, sound};
 use crate::tui::graphics::Wish;
 
 /// What `play` can be told.
@@ -102,11 +104,6 @@ const GIVE_UP_HEADLESS: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<(), Failure> {
     let mut network = arguments.network.options(context)?;
-    if network.insecure {
-        say(
-            "nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything",
-        );
-    }
     let source = if !arguments.edge.is_empty() {
         Source::Edges {
             path: arguments.source.clone(),
@@ -128,13 +125,37 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
             title: arguments.source.clone(),
         }
     };
-    let name = source.name();
+    let subject = Subject::of(&source);
     let place = place(&source);
     let network = Network::new(network)?;
+    let files = arguments.playing.open_files(context).await?;
     let builder = Player::builder(source).network(network.clone());
-    let played = arguments.playing.play(builder, &name, context).await;
+    let played = arguments
+        .playing
+        .play(builder, files, &subject, context, None, |_| {})
+        .await;
     network.close().await;
     played.map_err(|failure| failure.at(&place))
+}
+
+/// What is played.
+pub(super) struct Subject {
+    /// For people, until the player knows better.
+    pub(super) name: String,
+    /// What its position is kept under.
+    pub(super) key: String,
+}
+
+impl Subject {
+    fn of(source: &Source) -> Self {
+        let name = source.name();
+        let key = match source {
+            // Another backend's title of that name is another title.
+            Source::Title { backend, .. } => format!("{name} at {}", backend.url),
+            Source::Edges { .. } | Source::Url(_) => name.clone(),
+        };
+        Self { name, key }
+    }
 }
 
 /// Returns where a source is, for people.
@@ -146,85 +167,170 @@ fn place(source: &Source) -> String {
     }
 }
 
+/// What is written beside playing.
+pub(super) struct Files {
+    report: Option<Output>,
+    frames: Option<File>,
+    record: Option<File>,
+}
+
+impl Files {
+    fn open(arguments: &PlayingArguments) -> Result<Self, Failure> {
+        let report = |path: &PathBuf| Output::open(path).map_err(cannot_write(path));
+        let frames =
+            |path: &PathBuf| File::create(path).map_err(|error| frames_failed(path, error));
+        let record =
+            |path: &PathBuf| File::create(path).map_err(|error| record_failed(path, error));
+        Ok(Self {
+            report: arguments.report.as_ref().map(report).transpose()?,
+            frames: arguments.frames.as_ref().map(frames).transpose()?,
+            record: arguments.record.as_ref().map(record).transpose()?,
+        })
+    }
+}
+
+fn frames_failed(path: &Path, error: impl fmt::Display) -> Failure {
+    Failure::new(
+        "player.frames",
+        format_args!(
+            "cannot write the frames {}: {error}; give a file that can be written and has room",
+            path.display()
+        ),
+    )
+}
+
+fn record_failed(path: &Path, error: impl fmt::Display) -> Failure {
+    Failure::new(
+        "player.record",
+        format_args!(
+            "cannot write the recording {}: {error}; give a file that can be written and has room",
+            path.display()
+        ),
+    )
+}
+
+/// Files under way, which may fill the disk.
+#[derive(Default)]
+struct Writing {
+    frames: WriteError,
+    record: WriteError,
+}
+
 impl PlayingArguments {
-    /// Plays to the end, on the screen or headless, and tells what it came to.
+    /// Opens everything that is to be written: what cannot be is told before anything is played.
+    pub(super) async fn open_files(&self, context: &Context) -> Result<Files, Failure> {
+        if cfg!(not(feature = "video")) && self.frames.is_some() {
+            return Err(Failure::usage(
+                "--frames needs pictures, and this nearcast was built without video",
+            ));
+        }
+        let arguments = self.clone();
+        tracing::debug!("opening the files to write");
+        // A pipe with a name waits for its reader.
+        let opening = tokio::task::spawn_blocking(move || Files::open(&arguments));
+        let opened = async {
+            opening
+                .await
+                .map_err(|error| Failure::new("player.files", error))?
+        };
+        context.signals.unless(opened).await
+    }
+
+    /// Whether it is shown on the screen.
+    pub(super) fn on_screen(&self) -> bool {
+        !self.headless && on_terminal()
+    }
+
+    /// Whether it is told in lines what happens: there is no screen, and standard output is not for a report.
+    pub(super) fn prints_lines(&self) -> bool {
+        !self.on_screen() && !self.report_is_printed()
+    }
+
+    fn report_is_printed(&self) -> bool {
+        self.report.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Plays to the end, on the screen where there is one, and tells what it came to.
+    ///
+    /// `edges` are ours to kill; `with_player` gets the player once it runs.
     pub(super) async fn play(
         &self,
         builder: PlayerBuilder,
-        name: &str,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        let builder = self.prepare(builder, name, context)?;
-        self.show(builder, name, context, None, |_| {}).await
-    }
-
-    /// Plays with everything prepared, on the screen where there is one, and tells what it came to.
-    ///
-    /// `edges` are ours to kill; `with_player` gets the player once it runs.
-    pub(super) async fn show(
-        &self,
-        builder: PlayerBuilder,
-        name: &str,
+        files: Files,
+        subject: &Subject,
         context: &Context,
         edges: Option<Arc<dyn Edges>>,
         with_player: impl FnOnce(&Player),
     ) -> Result<(), Failure> {
-        let quiet = self.report.as_deref() == Some(std::path::Path::new("-"));
-        let (report, failure) = if self.headless || !on_terminal() {
-            let builder = self.with_frames(builder)?;
-            let builder = self.with_sound(builder, context, quiet).await;
-            let player = builder.start()?;
-            with_player(&player);
-            let last = player.clone();
-            let played = watch(
-                player,
-                Watch {
-                    duration: self.duration,
-                    explain: self.explain,
-                    quiet,
-                    tells_place: self.tells_place(),
-                },
-            )
-            .await?;
-            if !self.headless {
-                let snapshot = last.snapshot().session;
-                keep_position(name, snapshot.position, snapshot.duration);
-            }
-            (played.report, played.failure)
-        } else {
+        let mut writing = Writing::default();
+        let mut builder = self.prepare(builder, &subject.key, context);
+        if let Some(file) = files.record {
+            let (to, failed) = Watched::new(BufWriter::new(file));
+            writing.record = failed;
+            builder = builder.record(to);
+        }
+        let mut played = if self.on_screen() {
             let screen = Screen {
                 picture: self.picture.unwrap_or_default(),
                 log: context.log.as_ref().and_then(|log| log.try_clone().ok()),
-                title: name.to_owned(),
+                title: subject.name.clone(),
                 tells_place: self.tells_place(),
                 duration: self.duration,
                 silent: self.no_sound,
                 edges,
             };
-            let shown = screen::show(builder, screen, with_player)
-                .await
-                .map_err(|error| match error {
-                    ScreenError::Player(error) => error.into(),
-                    error @ (ScreenError::Terminal(_) | ScreenError::Panicked) => {
-                        Failure::new("player.screen", error)
-                    }
-                })?;
-            keep_position(name, shown.position, shown.length);
-            let failure = shown
-                .report
-                .error
-                .as_ref()
-                .map(|error| Failure::new(error.code.clone(), &error.message));
-            let signal = shown.signal.map(Failure::signal);
-            (shown.report, failure.or(signal))
+            screen::show(builder, screen, &context.signals, with_player).await?
+        } else {
+            #[cfg(feature = "video")]
+            if let Some(file) = files.frames {
+                let (to, failed) = Watched::new(BufWriter::new(file));
+                writing.frames = failed;
+                let sink = crate::frames::FrameLines::new(to);
+                builder = builder.frame_sink(sink, nearcast_player::FrameDelivery::Every);
+            }
+            let builder = self.with_sound(builder, context).await?;
+            let player = builder.start()?;
+            with_player(&player);
+            let how = Watch {
+                duration: self.duration,
+                prints: self.prints_lines(),
+                explain: self.explain,
+                tells_place: self.tells_place(),
+            };
+            watch(player, how, &context.signals).await?
         };
-        if !quiet {
-            print_summary(&report);
+        if !self.headless {
+            keep_position(&subject.key, played.position, played.length);
         }
-        if let Some(path) = &self.report {
-            write_report(&report, path)?;
+        let failure = played.judge(self.unwritten(&writing));
+        if !self.report_is_printed() {
+            print_summary(&played.report);
         }
-        failure.map_or(Ok(()), Err)
+        let written = match (files.report, &self.report) {
+            (Some(to), Some(path)) => write_report(&played.report, to, path),
+            _ => Ok(()),
+        };
+        match (failure, written) {
+            (None, written) => written,
+            (Some(failure), Ok(())) => Err(failure),
+            (Some(failure), Err(later)) => Err(failure.and(&later)),
+        }
+    }
+
+    /// Returns what could not be written while it played.
+    fn unwritten(&self, writing: &Writing) -> Option<Failure> {
+        let failed =
+            |path: &Option<PathBuf>, error: &WriteError, failure: fn(&Path, &str) -> Failure| {
+                Some(failure(path.as_deref()?, error.get()?))
+            };
+        failed(&self.frames, &writing.frames, |path, error| {
+            frames_failed(path, error)
+        })
+        .or_else(|| {
+            failed(&self.record, &writing.record, |path, error| {
+                record_failed(path, error)
+            })
+        })
     }
 
     /// Whether playback is taken up again where it was left, and that is worth a line.
@@ -233,11 +339,11 @@ impl PlayingArguments {
     }
 
     /// Returns where to take the source up again.
-    fn position(&self, name: &str) -> Option<Duration> {
+    fn position(&self, key: &str) -> Option<Duration> {
         if !self.tells_place() {
             return None;
         }
-        Positions::open().and_then(|positions| positions.of(name))
+        Positions::open().and_then(|positions| positions.of(key))
     }
 
     /// Without a screen there is still sound, where there is a device.
@@ -245,37 +351,32 @@ impl PlayingArguments {
         &self,
         builder: PlayerBuilder,
         context: &Context,
-        quiet: bool,
-    ) -> PlayerBuilder {
+    ) -> Result<PlayerBuilder, Failure> {
         if self.headless || self.no_sound {
-            return builder;
+            return Ok(builder);
         }
-        let speaker = sound::open(false, context.log.as_ref()).await;
+        let opening = async { Ok(sound::open(false, context.log.as_ref()).await) };
+        let speaker = context.signals.unless(opening).await?;
         let note = sound::note(&speaker);
-        match note {
+        Ok(match note {
             None => builder.audio_sink(sound::Speaker::new(speaker)),
             Some(note) => {
-                if !quiet {
+                if self.prints_lines() {
                     print(note);
                 }
                 builder
             }
-        }
+        })
     }
 
     /// Applies what was asked for.
-    pub(super) fn prepare(
-        &self,
-        mut builder: PlayerBuilder,
-        name: &str,
-        context: &Context,
-    ) -> Result<PlayerBuilder, Failure> {
+    fn prepare(&self, mut builder: PlayerBuilder, key: &str, context: &Context) -> PlayerBuilder {
         builder = builder.program("nearcast", env!("CARGO_PKG_VERSION"));
         if let Some(start) = self.start {
             builder = builder.start_at(start);
         } else if self.headless {
             builder = builder.resume(false);
-        } else if let Some(position) = self.position(name) {
+        } else if let Some(position) = self.position(key) {
             builder = builder.start_at(position);
         }
         if let Some(cap) = self.cap {
@@ -305,46 +406,35 @@ impl PlayingArguments {
         {
             builder = builder.text_language(language);
         }
-        if let Some(path) = &self.record {
-            let file = File::create(path).map_err(Failure::io(
-                "player.record",
-                format_args!("cannot write the recording {}", path.display()),
-            ))?;
-            builder = builder.record(BufWriter::new(file));
-        }
-        Ok(builder)
-    }
-
-    #[cfg(feature = "video")]
-    fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
-        let Some(path) = &self.frames else {
-            return Ok(builder);
-        };
-        let file = File::create(path).map_err(Failure::io(
-            "player.frames",
-            format_args!("cannot write the frames {}", path.display()),
-        ))?;
-        let sink = crate::frames::FrameLines::new(BufWriter::new(file));
-        Ok(builder.frame_sink(sink, nearcast_player::FrameDelivery::Every))
-    }
-
-    #[cfg(not(feature = "video"))]
-    fn with_frames(&self, builder: PlayerBuilder) -> Result<PlayerBuilder, Failure> {
-        if self.frames.is_some() {
-            return Err(Failure::usage(
-                "--frames needs pictures, and this nearcast was built without video",
-            ));
-        }
-        Ok(builder)
+        builder
     }
 }
 
 /// A position that cannot be kept is a pity, and no failure.
-fn keep_position(name: &str, position: MediaTime, length: Option<Duration>) {
+fn keep_position(key: &str, position: MediaTime, length: Option<Duration>) {
     let Some(positions) = Positions::open() else {
         return;
     };
-    if let Err(error) = positions.keep(name, position.since(MediaTime::ZERO), length) {
+    if let Err(error) = positions.keep(key, position.since(MediaTime::ZERO), length) {
         tracing::warn!(%error, "the position is not kept");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nearcast_player::BackendOptions;
+
+    #[test]
+    fn the_same_title_of_two_backends_has_two_places() {
+        let subject = |url: &str| {
+            Subject::of(&Source::Title {
+                backend: BackendOptions::new(url),
+                title: "demo".to_owned(),
+            })
+        };
+        let (one, other) = (subject("https://a"), subject("https://b"));
+        assert_eq!((one.name.as_str(), other.name.as_str()), ("demo", "demo"));
+        assert_ne!(one.key, other.key);
     }
 }

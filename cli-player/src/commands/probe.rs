@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use nearcast_net::{Net, NetConfig, NetEvent, Protocol, Protocols, Range, Request};
-use nearcast_player::ByteCount;
+use nearcast_net::{Net, NetEvent, Protocol, Protocols, Range, Request};
+use nearcast_player::{ByteCount, Network};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::source::{HttpChoice, NetworkArguments};
-use super::{Context, Failure, print};
+use super::{Context, Failure, print, print_json};
 
 /// What `probe` can be told.
 #[derive(Debug, Args)]
@@ -46,15 +46,8 @@ struct Measured {
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result<(), Failure> {
-    let options = arguments.network.options(context)?;
-    let net = Net::new(NetConfig {
-        extra_root_ca_pem: options.extra_ca_pem,
-        insecure: options.insecure,
-        resolve: options.resolve,
-        header: options.headers,
-        ..NetConfig::default()
-    })
-    .map_err(|error| Failure::usage(format_args!("{error}")))?;
+    let network = Network::new(arguments.network.options(context)?)?;
+    let net = network.net();
     let protocols = arguments.network.http.map_or(
         Protocols {
             h3_first: true,
@@ -70,18 +63,15 @@ pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result
     );
     let mut all = Vec::new();
     for url in &arguments.urls {
-        let measured = measure(&net, url, protocols, arguments.bytes).await;
+        let measured = measure(net, url, protocols, arguments.bytes).await;
         if !arguments.json {
             print(line(&measured));
         }
         all.push(measured);
     }
-    net.close().await;
+    network.close().await;
     if arguments.json {
-        print(
-            serde_json::to_string_pretty(&all)
-                .map_err(|error| Failure::new("player.output", error))?,
-        );
+        print_json(&all)?;
     }
     let failed = all.iter().filter(|one| one.error.is_some()).count();
     match all.iter().find(|one| one.error.is_some()) {
@@ -91,7 +81,8 @@ pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result
                 "no edge could be measured; the first said: {}",
                 first.error.as_deref().unwrap_or_default()
             ),
-        )),
+        )
+        .at(&first.url)),
         _ => Ok(()),
     }
 }

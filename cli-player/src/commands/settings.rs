@@ -13,6 +13,7 @@ use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use super::output::Output;
 
 /// What the file may hold; unknown keys are an error, so that a slip of the pen is noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,6 +44,7 @@ impl Settings {
                 return Err(Failure::io(
                     "player.config",
                     format_args!("cannot read {}", path.display()),
+                    "mend it, or let NEARCAST_CONFIG name another",
                 )(error));
             }
         };
@@ -51,7 +53,10 @@ impl Settings {
             let message = message.trim().replace('\n', " ");
             Failure::new(
                 "player.config",
-                format_args!("{}: {message}", path.display()),
+                format_args!(
+                    "{}: {message}; mend it, or let NEARCAST_CONFIG name another",
+                    path.display()
+                ),
             )
         })
     }
@@ -86,7 +91,8 @@ pub(crate) fn device_id() -> String {
     let random = || RandomState::new().build_hasher().finish();
     let id = format!("{:016x}{:016x}", random(), random());
     if let Some(file) = file
-        && let Err(error) = write_whole(&file, format!("{id}\n").as_bytes())
+        && let Err(error) =
+            Output::open(&file).and_then(|to| to.write(format!("{id}\n").as_bytes()))
     {
         tracing::debug!(%error, "the device's identifier is not kept");
     }
@@ -153,7 +159,7 @@ impl Positions {
             kept.positions_s.pop_first();
         }
         let text = toml::to_string(&kept).map_err(io::Error::other)?;
-        write_whole(&self.file, text.as_bytes())
+        Output::open(&self.file)?.write(text.as_bytes())
     }
 
     /// A list that cannot be read is an empty one: it is worth no error.
@@ -163,27 +169,6 @@ impl Positions {
             .and_then(|text| toml::from_str(&text).ok())
             .unwrap_or_default()
     }
-}
-
-/// Writes a file so that it is there whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err()
-        && let Err(error) = std::fs::remove_file(&beside)
-    {
-        tracing::debug!(%error, "nothing half-written to remove");
-    }
-    written
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use nearcast_player::{BackendOptions, BitRate, HttpVersion, NetworkOptions};
 
 use super::settings::device_id;
-use super::{Context, Failure};
+use super::{Context, Failure, say};
 
 /// How the network is used.
 #[derive(Clone, Debug, Default, Args)]
@@ -79,8 +79,13 @@ pub(crate) struct BackendArguments {
 const ACCOUNT: &str = "demo";
 
 impl NetworkArguments {
-    /// Reads what the network is to be like.
+    /// Reads what the network is to be like; says so where it is to be careless.
     pub(crate) fn options(&self, context: &Context) -> Result<NetworkOptions, Failure> {
+        if self.insecure {
+            say(
+                "nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything",
+            );
+        }
         let mut files = self.ca.clone();
         if files.is_empty() {
             files.extend(context.settings.ca.clone());
@@ -135,6 +140,7 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(Failure::io(
         "player.ca",
         format_args!("cannot read the certificate authority {}", path.display()),
+        "give a file with its certificate as PEM text",
     ))
 }
 
@@ -157,6 +163,9 @@ fn parse_header(text: &str) -> Result<(String, String), String> {
 /// Reads a span of time: `90`, `90s`, `1.5m`, `2h`, `1h02m03s`.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a span of time: write 90s, 10m or 1h30m");
+    if text.is_empty() {
+        return Err(wrong());
+    }
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
     }
@@ -214,6 +223,7 @@ mod tests {
         assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
         assert!(parse_span("tomorrow").is_err());
         assert!(parse_span("-3").is_err());
+        assert!(parse_span("").is_err(), "nothing is not no time");
         assert_eq!(parse_rate("1500kbps"), Ok(BitRate::from_kbps(1500)));
         assert_eq!(parse_rate("1.5Mbps"), Ok(BitRate::from_kbps(1500)));
         assert!(parse_rate("fast").is_err());

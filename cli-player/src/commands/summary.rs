@@ -1,12 +1,11 @@
 //! What a play came to, in a few lines for people, and the report as a file.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use nearcast_player::SessionReport;
 
-use super::settings::write_whole;
-use super::{Failure, print};
+use super::output::Output;
+use super::{Failure, json, print};
 
 /// Prints start-up, stalls, edges and hand-overs.
 pub(crate) fn print_summary(report: &SessionReport) {
@@ -72,22 +71,19 @@ fn mega(number: u64) -> f64 {
     f64::from(thousands) / 1000.0
 }
 
-/// Writes the report to a file, or to standard output for `-`.
-pub(crate) fn write_report(report: &SessionReport, to: &Path) -> Result<(), Failure> {
-    let mut text = serde_json::to_string_pretty(report)
-        .map_err(|error| Failure::new("player.report", error))?;
-    text.push('\n');
-    let failed = Failure::io(
+/// Writes the report to where it was to go.
+pub(crate) fn write_report(report: &SessionReport, to: Output, path: &Path) -> Result<(), Failure> {
+    let text = json(report)? + "\n";
+    to.write(text.as_bytes()).map_err(cannot_write(path))
+}
+
+/// Says that a report cannot be written.
+pub(crate) fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    Failure::io(
         "player.report",
-        format!("cannot write the report {}", to.display()),
-    );
-    if to == Path::new("-") {
-        return std::io::stdout()
-            .lock()
-            .write_all(text.as_bytes())
-            .map_err(failed);
-    }
-    write_whole(to, text.as_bytes()).map_err(failed)
+        format!("cannot write the report {}", path.display()),
+        "give a place that can be written and has room, or - for standard output",
+    )
 }
 
 #[cfg(test)]

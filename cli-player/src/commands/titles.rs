@@ -4,7 +4,7 @@ use clap::Args;
 use nearcast_player::{Backend, Network, TitleSummary};
 
 use super::source::{BackendArguments, NetworkArguments};
-use super::{Context, Failure, print};
+use super::{Context, Failure, print, print_json};
 
 /// What `titles` can be told.
 #[derive(Debug, Args)]
@@ -31,10 +31,7 @@ pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Resul
     let titles = titles.map_err(|error| Failure::from(error).at(&place))?;
     network.close().await;
     if arguments.json {
-        let text = serde_json::to_string_pretty(&titles)
-            .map_err(|error| Failure::new("player.output", error))?;
-        print(text);
-        return Ok(());
+        return print_json(&titles);
     }
     if titles.is_empty() {
         print("nothing can be watched here and now");

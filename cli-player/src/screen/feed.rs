@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::requests::Requests;
 use super::{Edges, set_volume};
+use crate::commands::Signals;
 use crate::sound::Sound;
 use crate::tui::state::{Decision, Edge, EdgeState, Phase, Rung, RungChoice, Track};
 use crate::tui::{Command, PixelSize, Playback};
@@ -27,6 +29,7 @@ pub(super) struct Feed {
     size: watch::Sender<Option<PixelSize>>,
     playback: Playback,
     killed: BTreeSet<String>,
+    requests: Requests,
     decisions: VecDeque<Decision>,
     history: VecDeque<Duration>,
     sampled_at: Instant,
@@ -36,6 +39,24 @@ pub(super) struct Feed {
     /// When the notice goes, and when the place where playback was taken up does.
     notice_until: Option<Instant>,
     resumed_until: Option<Instant>,
+}
+
+/// What ends a feed beside the player.
+pub(super) struct Limits {
+    /// After this much wall time.
+    pub(super) duration: Option<Duration>,
+    pub(super) signals: Signals,
+    /// When the screen stops, and to stop it.
+    pub(super) stop: CancellationToken,
+}
+
+/// What ended a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FeedEnd {
+    /// The player, the viewer or a signal.
+    Done,
+    /// The time that was asked for.
+    TimeUp,
 }
 
 /// A notice is read by then.
@@ -76,6 +97,7 @@ impl Feed {
             size,
             playback,
             killed: BTreeSet::new(),
+            requests: Requests::default(),
             decisions: VecDeque::new(),
             history: VecDeque::new(),
             sampled_at: Instant::now(),
@@ -92,19 +114,17 @@ impl Feed {
         self.notice_until = Some(Instant::now() + NOTICE_SPAN);
     }
 
-    /// Shows a line until there is another.
-    fn lasting_notice(&mut self, text: String) {
-        self.playback.notice = Some(text);
-        self.notice_until = None;
-    }
-
-    /// Runs until the player ends, the time is up or `stop` says so.
+    /// Runs until the player ends, the time is up, a signal comes or the screen stops; stops the screen then.
     pub(super) fn start(
         mut self,
         mut commands: mpsc::Receiver<Command>,
-        duration: Option<Duration>,
-        stop: CancellationToken,
-    ) -> (watch::Receiver<Playback>, JoinHandle<()>) {
+        limits: Limits,
+    ) -> (watch::Receiver<Playback>, JoinHandle<FeedEnd>) {
+        let Limits {
+            duration,
+            signals,
+            stop,
+        } = limits;
         let (to, playback) = watch::channel(self.playback.clone());
         let task = tokio::spawn(async move {
             let mut events = self.player.events();
@@ -119,8 +139,16 @@ impl Feed {
             tokio::pin!(limit);
             loop {
                 let over = tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = &mut limit => true,
+                    () = stop.cancelled() => return FeedEnd::Done,
+                    () = &mut limit => {
+                        stop.cancel();
+                        return FeedEnd::TimeUp;
+                    }
+                    // One that came before the screen listened.
+                    _ = signals.next() => {
+                        stop.cancel();
+                        return FeedEnd::Done;
+                    }
                     _ = refresh.tick() => false,
                     event = events.next() => match event {
                         Some(event) => self.event(&event),
@@ -136,7 +164,7 @@ impl Feed {
                 if over {
                     tokio::time::sleep(CURTAIN).await;
                     stop.cancel();
-                    return;
+                    return FeedEnd::Done;
                 }
             }
         });
@@ -144,13 +172,18 @@ impl Feed {
     }
 
     async fn command(&mut self, command: Command) {
+        self.playback.commands_heard += 1;
         let index = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
+        let now = Instant::now();
+        let requests = &mut self.requests;
         let done = match command {
-            Command::Play => self.player.play(),
-            Command::Pause => self.player.pause(),
-            Command::SeekTo(to) => self.player.seek(to),
+            Command::Play => self.player.play().map(|()| requests.pause(false)),
+            Command::Pause => self.player.pause().map(|()| requests.pause(true)),
+            Command::SeekTo(to) => self.player.seek(to).map(|()| requests.seek(to, now)),
             Command::SetVolume(volume) => {
                 self.playback.volume = volume;
+                // As the screen does: whoever makes it louder wants to hear it.
+                self.playback.muted = false;
                 self.volume();
                 Ok(())
             }
@@ -159,10 +192,22 @@ impl Feed {
                 self.volume();
                 Ok(())
             }
-            Command::ChooseAudio(track) => self.player.select_audio(index(track)),
-            Command::ChooseSubtitles(track) => self.player.select_text(track.map(index)),
-            Command::LockRung(rung) => self.player.lock_rung(Some(index(rung))),
-            Command::AutoRung => self.player.lock_rung(None),
+            Command::ChooseAudio(track) => {
+                let done = self.player.select_audio(index(track));
+                done.map(|()| requests.audio(track, now))
+            }
+            Command::ChooseSubtitles(track) => {
+                let done = self.player.select_text(track.map(index));
+                done.map(|()| requests.subtitles(track, now))
+            }
+            Command::LockRung(rung) => {
+                let done = self.player.lock_rung(Some(index(rung)));
+                done.map(|()| requests.rung(RungChoice::Locked(rung), now))
+            }
+            Command::AutoRung => {
+                let done = self.player.lock_rung(None);
+                done.map(|()| requests.rung(RungChoice::Auto, now))
+            }
             Command::KillEdge(id) => {
                 self.kill(id).await;
                 Ok(())
@@ -213,7 +258,10 @@ impl Feed {
         }
         match &event.kind {
             EventKind::State(PlayState::Stalled(_)) => self.stalled_since = Some(event.at),
-            EventKind::State(PlayState::Failed(error)) => self.lasting_notice(error.to_string()),
+            EventKind::State(PlayState::Failed(error)) => {
+                self.playback.notice = Some(error.to_string());
+                self.notice_until = None;
+            }
             EventKind::State(PlayState::Playing) if self.tells_place => {
                 self.tells_place = false;
                 if event.position >= RESUMED_MIN {
@@ -226,14 +274,20 @@ impl Feed {
             | EventKind::Granted { .. }
             | EventKind::TracksKnown
             | EventKind::RepresentationSwitched { .. } => {}
-            EventKind::AllEdgesDown | EventKind::InsecureTls => {
-                self.lasting_notice(crate::commands::event_text(event))
+            EventKind::AllEdgesDown => {
+                self.playback.trouble = Some(crate::commands::event_text(event));
+            }
+            EventKind::EdgesBack => {
+                self.playback.trouble = None;
+                self.notice(crate::commands::event_text(event));
+            }
+            EventKind::InsecureTls => {
+                self.playback.tls_note = Some("any certificate is accepted".to_owned());
             }
             EventKind::GrantFailed { .. }
             | EventKind::TrackRefused { .. }
             | EventKind::FailedOver { .. }
             | EventKind::EdgeState { .. }
-            | EventKind::EdgesBack
             | EventKind::NotDecoded { .. }
             | EventKind::RecordingFailed { .. }
             | EventKind::Missed { .. }
@@ -286,8 +340,10 @@ impl Feed {
         if let Some(title) = &snapshot.title {
             playback.title.clone_from(title);
         }
+        let playhead = self.player.playhead();
         playback.phase = phase(&session.state);
-        playback.position = self.player.playhead().position();
+        playback.position = playhead.position();
+        playback.is_held = !playhead.is_running();
         playback.duration = session.duration;
         playback.video_buffer = session.video_level;
         playback.audio_buffer = session.audio_level;
@@ -342,6 +398,7 @@ impl Feed {
                 killed: self.killed.contains(&edge.name),
             })
             .collect();
+        self.requests.show(playback, Instant::now());
     }
 }
 

@@ -4,6 +4,7 @@
 mod feed;
 #[cfg(feature = "video")]
 mod pictures;
+mod requests;
 pub(crate) mod sound;
 
 use std::fs::File;
@@ -12,15 +13,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nearcast_player::{MediaTime, Player, PlayerBuilder, SessionReport};
+use nearcast_player::{Player, PlayerBuilder};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::{End, Failure, Played, Signals};
 use crate::sound::{AudioOutput as _, Sound};
 use crate::tui::graphics::Wish;
-use crate::tui::{self, Command, End, Feeds, Picture, PixelSize, TuiError};
-use feed::Feed;
+use crate::tui::{self, Command, Feeds, Picture, PixelSize, TuiError};
 pub(crate) use feed::RESUMED_MIN;
+use feed::{Feed, FeedEnd, Limits};
 
 /// What the screen needs beside the player.
 pub(crate) struct Screen {
@@ -48,44 +51,19 @@ pub(crate) trait Edges: Send + Sync {
     fn site(&self, id: &str) -> Option<String>;
 }
 
-/// How a play on the screen ended.
-#[derive(Debug)]
-pub(crate) struct Shown {
-    /// What was done.
-    pub(crate) report: SessionReport,
-    /// Where the playhead was.
-    pub(crate) position: MediaTime,
-    /// How long the title is.
-    pub(crate) length: Option<Duration>,
-    /// Whether a signal ended it, and which.
-    pub(crate) signal: Option<i32>,
-}
-
-/// Why nothing could be shown.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ScreenError {
-    /// The player.
-    #[error(transparent)]
-    Player(#[from] nearcast_player::PlayerError),
-    /// The terminal.
-    #[error(transparent)]
-    Terminal(#[from] TuiError),
-    /// Something panicked; its message was printed.
-    #[error("the screen ended by a defect; the message above says where")]
-    Panicked,
-}
-
 /// The player's commands come one by one from keys; this many may wait.
 const COMMANDS_MAX: usize = 32;
 
-/// Plays on the terminal until the viewer quits or the title ends. `with_player` gets the player once it
-/// runs.
+/// Plays on the terminal until the viewer quits, the title ends, its time is up or a signal comes. However
+/// that goes, what was played is told. `with_player` gets the player once it runs.
 pub(crate) async fn show(
     builder: PlayerBuilder,
     screen: Screen,
+    signals: &Signals,
     with_player: impl FnOnce(&Player),
-) -> Result<Shown, ScreenError> {
-    let speaker = sound::open(screen.silent, screen.log.as_ref()).await;
+) -> Result<Played, Failure> {
+    let opening = async { Ok(sound::open(screen.silent, screen.log.as_ref()).await) };
+    let speaker = signals.unless(opening).await?;
     let (pictures, pictures_rx) = watch::channel::<Option<Picture>>(None);
     let (size, size_rx) = watch::channel::<Option<PixelSize>>(None);
     let builder = builder.audio_sink(sound::Speaker::new(Arc::clone(&speaker)));
@@ -109,7 +87,12 @@ pub(crate) async fn show(
         screen.tells_place,
         size,
     );
-    let (playback, driving) = feed.start(commands_rx, screen.duration, stop.clone());
+    let limits = Limits {
+        duration: screen.duration,
+        signals: signals.clone(),
+        stop: stop.clone(),
+    };
+    let (playback, driving) = feed.start(commands_rx, limits);
     let options = tui::Options {
         picture: screen.picture,
         stderr_to: screen.log,
@@ -120,28 +103,42 @@ pub(crate) async fn show(
         commands,
         stop: stop.clone(),
     };
-    let ended = tui::run(options, feeds).await;
+    let shown = tui::run(options, feeds).await;
     stop.cancel();
-    if let Err(error) = driving.await
-        && error.is_panic()
-    {
-        return Err(ScreenError::Panicked);
-    }
+    let driven = driving.await;
     #[cfg(not(feature = "video"))]
     drop(unused);
-    let snapshot = player.snapshot().session;
+    let last = player.snapshot().session;
     let report = player.close().await?;
-    let signal = match ended? {
-        End::Quit | End::Stopped => None,
-        End::Signal(number) => Some(number),
-        End::Panicked => return Err(ScreenError::Panicked),
-    };
-    Ok(Shown {
-        report,
-        position: snapshot.position,
-        length: snapshot.duration,
-        signal,
-    })
+    let end = end(shown, driven, signals.came());
+    Ok(Played::new(report, last, end))
+}
+
+/// Tells who ended it. A terminal that goes away takes the keys first and sends its signal a moment later.
+fn end(
+    shown: Result<tui::End, TuiError>,
+    driven: Result<FeedEnd, JoinError>,
+    signal: Option<i32>,
+) -> End {
+    match (shown, driven) {
+        (Ok(tui::End::Panicked), _) | (_, Err(_)) => End::Broken(Failure::new(
+            "player.screen",
+            "the screen ended by a defect; report it with the message above",
+        )),
+        (Ok(tui::End::Signal(number)), _) => End::Signal(number),
+        (Ok(tui::End::Quit), _) => End::Done,
+        (Ok(tui::End::Stopped), Ok(FeedEnd::TimeUp)) => End::TimeUp,
+        (Ok(tui::End::Stopped), Ok(FeedEnd::Done)) => signal.map_or(End::Done, End::Signal),
+        (Err(error), _) => signal.map_or_else(
+            || {
+                End::Broken(Failure::new(
+                    "player.screen",
+                    format_args!("{error}; try another terminal, or --headless"),
+                ))
+            },
+            End::Signal,
+        ),
+    }
 }
 
 /// Sets loudness and muting.
@@ -149,4 +146,40 @@ fn set_volume(speaker: &Mutex<Sound>, volume: nearcast_units::Ratio, muted: bool
     let mut sound = speaker.lock().unwrap_or_else(PoisonError::into_inner);
     sound.set_volume(volume);
     sound.set_muted(muted);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_broke_because_it_was_closed_is_a_hang_up() {
+        let broken = || {
+            Err(TuiError::Terminal {
+                doing: "drawing",
+                source: std::io::Error::other("it is gone"),
+            })
+        };
+        assert!(matches!(
+            end(broken(), Ok(FeedEnd::Done), Some(1)),
+            End::Signal(1)
+        ));
+        let End::Broken(failure) = end(broken(), Ok(FeedEnd::Done), None) else {
+            unreachable!("nothing else ended it");
+        };
+        assert!(failure.message().contains("it is gone"), "{failure}");
+    }
+
+    #[test]
+    fn who_ended_it_is_told_apart() {
+        let stopped = |driven, signal| end(Ok(tui::End::Stopped), Ok(driven), signal);
+        assert!(matches!(stopped(FeedEnd::TimeUp, None), End::TimeUp));
+        assert!(matches!(stopped(FeedEnd::Done, None), End::Done));
+        // It came before the screen listened.
+        assert!(matches!(stopped(FeedEnd::Done, Some(15)), End::Signal(15)));
+        let quit = end(Ok(tui::End::Quit), Ok(FeedEnd::Done), None);
+        assert!(matches!(quit, End::Done));
+        let panicked = end(Ok(tui::End::Panicked), Ok(FeedEnd::Done), Some(1));
+        assert!(matches!(panicked, End::Broken(_)));
+    }
 }

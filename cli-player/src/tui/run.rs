@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossterm::event::EventStream;
+use crossterm::terminal::WindowSize;
 use futures_util::StreamExt as _;
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
@@ -17,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::graphics::detect::{Answers, QUERY, TIMEOUT, read_answers};
 use super::graphics::{CellSize, Environment, Method, Painter, Wish, choose, colours, useful_size};
-use super::keys::{Input, KeyReader, typed};
+use super::keys::{Input, Key, KeyReader, typed};
 use super::picture::{Picture, PixelSize};
-use super::state::{Playback, Screen, ViewState};
+use super::state::{Phase, Playback, Screen, ViewState};
 use super::terminal::{self, Session};
 use super::update::{Command, update};
 use super::view::{picture_area, view};
@@ -50,11 +51,13 @@ pub struct Feeds {
 /// Why the loop ended, when nothing went wrong with the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The viewer quit, by `q` or Ctrl-C.
+    /// The viewer quit by `q`.
     Quit,
     /// The player's side ended it.
     Stopped,
-    /// A signal with this number asked for the end: `SIGTERM`, `SIGHUP` or `SIGINT`.
+    /// A signal with this number asked for the end: `SIGTERM`, `SIGHUP` or `SIGINT`. Ctrl-C, which is a key
+    /// here, is a `SIGINT`; a terminal that can be read or written no more is a `SIGHUP`, whose signal comes
+    /// a moment later, or never where it is ignored.
     Signal(i32),
     /// Something panicked elsewhere; the terminal was given back and the message printed.
     Panicked,
@@ -64,7 +67,7 @@ pub enum End {
 #[derive(Debug, thiserror::Error)]
 pub enum TuiError {
     /// The terminal cannot be set up, read or written.
-    #[error("the terminal failed while {doing}")]
+    #[error("the terminal failed while {doing}: {source}")]
     Terminal {
         /// What was tried.
         doing: &'static str,
@@ -77,7 +80,7 @@ pub enum TuiError {
 /// terminal is as before.
 ///
 /// # Errors
-/// When the terminal cannot be set up or is gone.
+/// When the terminal cannot be set up, or taken back after it was given to the shell.
 pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
     let mut signals = Signals::listen().map_err(failed("listening for signals"))?;
     let session = Session::enter(options.stderr_to).map_err(failed("setting it up"))?;
@@ -101,15 +104,15 @@ pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
             break end;
         }
         tokio::select! {
-            _ = tick.tick() => ui.tick().map_err(failed("drawing"))?,
+            _ = tick.tick() => ui.tick().unwrap_or_else(|error| ui.hang_up("drawing", &error)),
             event = keys.next() => match event {
                 Some(Ok(event)) => {
                     if let Some(input) = reader.read(&event, Instant::now()) {
                         ui.input(input);
                     }
                 }
-                Some(Err(source)) => return Err(failed("reading keys")(source)),
-                None => ui.end = Some(End::Stopped),
+                Some(Err(error)) => ui.hang_up("reading keys", &error),
+                None => ui.hang_up("reading keys", &io::ErrorKind::UnexpectedEof.into()),
             },
             changed = feeds.playback.changed() => match changed {
                 Ok(()) => ui.playback(feeds.playback.borrow_and_update().clone()),
@@ -117,7 +120,7 @@ pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
             },
             Ok(()) = feeds.pictures.changed() => {
                 let picture = feeds.pictures.borrow_and_update().clone();
-                ui.picture(picture).map_err(failed("drawing"))?;
+                ui.picture(picture).unwrap_or_else(|error| ui.hang_up("drawing", &error));
             }
             event = signals.next() => ui.signal(event).map_err(failed("taking it back"))?,
             () = feeds.stop.cancelled() => ui.end = Some(End::Stopped),
@@ -156,20 +159,24 @@ async fn ask(environment: &Environment) -> io::Result<Answers> {
 
 /// The kernel's answer is best because it follows font changes; many terminals do not fill it in.
 fn cell_size(answers: &Answers) -> CellSize {
-    let window = crossterm::terminal::window_size().ok();
-    let of = |pixels: (u16, u16)| {
-        let window = window.as_ref()?;
-        let width = pixels.0.checked_div(window.columns)?;
-        let height = pixels.1.checked_div(window.rows)?;
-        (width > 0 && height > 0).then_some(CellSize { width, height })
-    };
-    let by_kernel = window
-        .as_ref()
-        .and_then(|window| of((window.width, window.height)));
-    by_kernel
+    cell_size_by_kernel()
         .or(answers.cell)
-        .or_else(|| answers.text_area.and_then(of))
+        .or_else(|| {
+            let window = crossterm::terminal::window_size().ok()?;
+            cell_of(answers.text_area?, &window)
+        })
         .unwrap_or_default()
+}
+
+fn cell_size_by_kernel() -> Option<CellSize> {
+    let window = crossterm::terminal::window_size().ok()?;
+    cell_of((window.width, window.height), &window)
+}
+
+fn cell_of(pixels: (u16, u16), window: &WindowSize) -> Option<CellSize> {
+    let width = pixels.0.checked_div(window.columns)?;
+    let height = pixels.1.checked_div(window.rows)?;
+    (width > 0 && height > 0).then_some(CellSize { width, height })
 }
 
 /// Everything the loop changes.
@@ -184,16 +191,40 @@ struct Ui {
     painted: Option<(Picture, Rect)>,
     wanted: Option<PixelSize>,
     commands: mpsc::Sender<Command>,
+    /// How many commands are on their way or were heard.
+    commands_sent: u64,
     is_dirty: bool,
     /// Whether the newest picture was not drawn yet.
     is_picture_new: bool,
     drawn_at: Option<Instant>,
     /// When the answer to the last key goes.
     answered_at: Option<Instant>,
-    is_suspended: bool,
+    job: Job,
     needs_clear: bool,
     end: Option<End>,
 }
+
+/// Where this program is between the terminal and the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    /// It has the terminal.
+    Foreground,
+    /// It goes to the shell as soon as the playhead stands still: time goes on while a process is stopped.
+    Leaving {
+        /// Then it goes anyway.
+        at_last: Instant,
+        /// Whether it was playing.
+        plays_on: bool,
+    },
+    /// It is stopped.
+    Stopped {
+        /// Whether it was playing.
+        plays_on: bool,
+    },
+}
+
+/// A player holds within milliseconds and says so within an eighth of a second.
+const HOLD_MAX: Duration = Duration::from_secs(1);
 
 impl Ui {
     fn start(session: Session, screen: Screen, feeds: &Feeds) -> io::Result<Self> {
@@ -219,17 +250,22 @@ impl Ui {
             painted: None,
             wanted: None,
             commands: feeds.commands.clone(),
+            commands_sent: 0,
             is_dirty: true,
             is_picture_new: false,
             drawn_at: None,
             answered_at: None,
-            is_suspended: false,
+            job: Job::Foreground,
             needs_clear: true,
             end: None,
         })
     }
 
     fn playback(&mut self, playback: Playback) {
+        // The screen shows already what the newest keys ask for; what was said before them would take it back.
+        if playback.commands_heard < self.commands_sent {
+            return;
+        }
         self.state.playback = playback;
         self.is_dirty = true;
     }
@@ -237,7 +273,7 @@ impl Ui {
     fn picture(&mut self, picture: Option<Picture>) -> io::Result<()> {
         self.state.picture = picture;
         self.is_dirty = true;
-        self.state.frames_dropped += u64::from(self.is_picture_new && !self.is_suspended);
+        self.state.frames_dropped += u64::from(self.is_picture_new && !self.is_stopped());
         self.is_picture_new = true;
         self.draw(PICTURE_GAP)
     }
@@ -249,9 +285,19 @@ impl Ui {
                 if let Some(command) = update(&mut self.state, key) {
                     self.command(command);
                 }
+                if key == Key::Interrupt {
+                    self.end = Some(End::Signal(SignalKind::interrupt().as_raw_value()));
+                }
                 self.answered_at = Some(Instant::now());
             }
-            Input::Redraw | Input::Resize => self.needs_clear = true,
+            Input::Redraw => self.needs_clear = true,
+            Input::Resize => {
+                self.needs_clear = true;
+                // Another font size is another size of the screen too.
+                if let Some(cell) = cell_size_by_kernel() {
+                    self.state.screen.cell = cell;
+                }
+            }
             Input::Suspend => self.suspend(),
         }
     }
@@ -260,30 +306,86 @@ impl Ui {
         if command == Command::Quit {
             self.end = Some(End::Quit);
         }
-        if self.commands.try_send(command).is_err() && self.end.is_none() {
+        if !self.send(command) && self.end.is_none() {
             self.state.answer = Some("the player is busy, try again".to_owned());
         }
     }
 
+    fn send(&mut self, command: Command) -> bool {
+        let is_sent = self.commands.try_send(command).is_ok();
+        self.commands_sent += u64::from(is_sent);
+        is_sent
+    }
+
+    const fn is_stopped(&self) -> bool {
+        matches!(self.job, Job::Stopped { .. })
+    }
+
+    /// A terminal that is gone is an end like any other: nothing is left to tell it.
+    fn hang_up(&mut self, doing: &str, error: &io::Error) {
+        tracing::warn!(%error, "the terminal is gone while {doing}");
+        self.end = Some(End::Signal(SignalKind::hangup().as_raw_value()));
+    }
+
+    /// Begins to go to the shell.
     fn suspend(&mut self) {
-        match self.session.suspend() {
-            Ok(()) => self.is_suspended = true,
-            Err(error) => self.state.answer = Some(error.to_string()),
+        if self.job != Job::Foreground {
+            return;
         }
+        if let Err(error) = Session::check_suspend() {
+            self.state.answer = Some(error.to_string());
+            return;
+        }
+        let playback = &self.state.playback;
+        let is_over = matches!(playback.phase, Phase::Ended | Phase::Failed);
+        let plays_on = !playback.is_paused && !is_over && self.send(Command::Pause);
+        self.job = Job::Leaving {
+            at_last: Instant::now() + HOLD_MAX,
+            plays_on,
+        };
+    }
+
+    /// Goes to the shell when nothing moves any more.
+    fn leave(&mut self) {
+        let Job::Leaving { at_last, plays_on } = self.job else {
+            return;
+        };
+        let playback = &self.state.playback;
+        let is_held = playback.is_held && playback.commands_heard >= self.commands_sent;
+        if !is_held && Instant::now() < at_last {
+            return;
+        }
+        self.job = Job::Stopped { plays_on };
+        if let Err(error) = self.session.suspend() {
+            self.state.answer = Some(error.to_string());
+            // It was not stopped, so nobody will let it go on.
+            if let Err(error) = self.go_on() {
+                self.hang_up("taking it back", &error);
+            }
+        }
+    }
+
+    fn go_on(&mut self) -> io::Result<()> {
+        self.session.resume()?;
+        let job = std::mem::replace(&mut self.job, Job::Foreground);
+        self.needs_clear = true;
+        self.is_dirty = true;
+        self.painted = None;
+        self.command(Command::Continued);
+        if matches!(
+            job,
+            Job::Leaving { plays_on: true, .. } | Job::Stopped { plays_on: true }
+        ) {
+            self.command(Command::Play);
+        }
+        Ok(())
     }
 
     fn signal(&mut self, event: SignalEvent) -> io::Result<()> {
         match event {
             SignalEvent::End(number) => self.end = Some(End::Signal(number)),
             SignalEvent::Stop => self.suspend(),
-            SignalEvent::Continue => {
-                self.session.resume()?;
-                self.is_suspended = false;
-                self.needs_clear = true;
-                self.is_dirty = true;
-                self.painted = None;
-                self.command(Command::Continued);
-            }
+            SignalEvent::Continue => self.go_on()?,
         }
         Ok(())
     }
@@ -293,9 +395,10 @@ impl Ui {
         if self.writer.has_failed() {
             return Err(io::Error::other("nothing can be written to it any more"));
         }
-        if !self.is_suspended && !terminal::is_active() {
+        if !self.is_stopped() && !terminal::is_active() {
             self.end = Some(End::Panicked);
         }
+        self.leave();
         if self
             .answered_at
             .is_some_and(|at| at.elapsed() >= ANSWER_SPAN)
@@ -313,7 +416,7 @@ impl Ui {
     /// Draws if there is something new, the last frame is old enough and the terminal has taken it.
     fn draw(&mut self, gap: Duration) -> io::Result<()> {
         let is_soon = self.drawn_at.is_some_and(|at| at.elapsed() < gap);
-        let is_idle = self.is_suspended || !self.is_dirty || self.end.is_some();
+        let is_idle = self.is_stopped() || !self.is_dirty || self.end.is_some();
         if is_soon || is_idle || !self.writer.is_idle() {
             return Ok(());
         }
@@ -377,7 +480,7 @@ impl Ui {
         }
         let wanted = cells.and_then(|cells| useful_size(method, cells, cell));
         // A full channel is tried again with the next frame.
-        if wanted != self.wanted && self.commands.try_send(Command::PictureSize(wanted)).is_ok() {
+        if wanted != self.wanted && self.send(Command::PictureSize(wanted)) {
             self.wanted = wanted;
         }
     }

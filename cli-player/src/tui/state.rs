@@ -17,6 +17,12 @@ pub struct Playback {
     pub title: String,
     /// What playback is doing.
     pub phase: Phase,
+    /// Whether the viewer holds it, also while the playhead is on its way or waits.
+    pub is_paused: bool,
+    /// Whether the playhead stands still, for whatever reason.
+    pub is_held: bool,
+    /// How many commands were heard before this was said.
+    pub commands_heard: u64,
     /// The playhead.
     pub position: MediaTime,
     /// The length of the title; `None` while it is not known.
@@ -65,6 +71,10 @@ pub struct Playback {
     pub failover_count: u32,
     /// Where playback was taken up again, if not at the start.
     pub resumed_from: Option<MediaTime>,
+    /// What playback suffers from until that is over, for example that no edge answers.
+    pub trouble: Option<String>,
+    /// Why connections are not to be trusted, `None` when they are.
+    pub tls_note: Option<String>,
     /// The last thing worth a line, for example an error that is being handled.
     pub notice: Option<String>,
     /// Whether `K` may kill the edge in use: only where the edges are ours.
@@ -76,6 +86,9 @@ impl Default for Playback {
         Self {
             title: String::new(),
             phase: Phase::Starting,
+            is_paused: false,
+            is_held: false,
+            commands_heard: 0,
             position: MediaTime::ZERO,
             duration: None,
             video_buffer: Duration::ZERO,
@@ -100,6 +113,8 @@ impl Default for Playback {
             stalled: Duration::ZERO,
             failover_count: 0,
             resumed_from: None,
+            trouble: None,
+            tls_note: None,
             notice: None,
             can_kill: false,
         }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -66,22 +67,32 @@ impl Session {
     /// # Errors
     /// When the terminal cannot be set up.
     pub fn resume(&self) -> io::Result<()> {
-        restore();
+        leave();
         self.take()
+    }
+
+    /// Tells whether there is a shell that would let this program go on after [`suspend`](Self::suspend).
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn check_suspend() -> io::Result<()> {
+        // A shell with job control gives each job a process group of its own. In the group of the session's
+        // leader (a container, `sh -c`) nobody would ever continue us.
+        if rustix::process::getpgrp() == rustix::process::getsid(None)? {
+            return Err(io::Error::other("there is no shell to go back to"));
+        }
+        Ok(())
     }
 
     /// Gives the terminal back and stops the whole process group, as Ctrl-Z does; the shell goes on.
     /// Returns when the stopping is on its way; call [`resume`](Self::resume) on `SIGCONT`.
     ///
     /// # Errors
-    /// When no shell could ever continue us, and nothing happens.
+    /// When the group cannot be stopped, see [`check_suspend`](Self::check_suspend) too; the terminal is
+    /// given back anyway.
     pub fn suspend(&self) -> io::Result<()> {
-        // A shell with job control gives each job a process group of its own. In the group of the session's
-        // leader (a container, `sh -c`) nobody would ever continue us.
-        if rustix::process::getpgrp() == rustix::process::getsid(None)? {
-            return Err(io::Error::other("there is no shell to go back to"));
-        }
-        restore();
+        Self::check_suspend()?;
+        leave();
         // Not the terminal-stop signal: its handler is ours, and SIGSTOP works for the other processes of
         // the group (`make`, a pipe) too.
         rustix::process::kill_current_process_group(Signal::STOP)?;
@@ -96,7 +107,7 @@ impl Session {
         crossterm::terminal::enable_raw_mode()?;
         let stderr = redirect_stderr(self.stderr_to.as_ref());
         if let Err(error) = write_all(ENTER) {
-            give_back(Taken { stderr });
+            give_back(&Taken { stderr });
             return Err(error);
         }
         *taken = Some(Taken { stderr });
@@ -160,13 +171,33 @@ impl Drop for Session {
 }
 
 /// Gives the terminal back if it is taken. Safe to call from anywhere, any number of times.
+///
+/// A terminal that takes nothing more is not waited for: what is printed from then on goes nowhere, or it
+/// would keep the program for ever.
 pub fn restore() {
+    if !leave() {
+        silence();
+    }
+}
+
+/// Gives the terminal back; tells whether it took that.
+fn leave() -> bool {
     let taken = lock(&TAKEN).take();
     ACTIVE.store(false, Ordering::Release);
-    if let Some(taken) = taken {
-        give_back(taken);
-    }
+    let is_left = taken.is_none_or(|taken| give_back(&taken));
     unhush();
+    is_left
+}
+
+fn silence() {
+    let Ok(null) = File::options().write(true).open("/dev/null") else {
+        return;
+    };
+    // Nothing is left to try when these fail.
+    rustix::stdio::dup2_stdout(&null).ok();
+    if rustix::termios::isatty(rustix::stdio::stderr()) {
+        rustix::stdio::dup2_stderr(&null).ok();
+    }
 }
 
 /// Tells whether the terminal is ours. It stops being so when any thread panics.
@@ -185,8 +216,26 @@ pub(super) fn write_frame(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-fn give_back(taken: Taken) {
-    // A frame under way is waited for; a terminal that takes nothing more is not.
+/// Puts everything back as it was; tells whether the terminal took the last bytes.
+fn give_back(taken: &Taken) -> bool {
+    // Nothing is left to try when this fails: the terminal is gone. It comes first because it waits for nobody.
+    crossterm::terminal::disable_raw_mode().ok();
+    // A thread may wait for ever in a write, whatever the terminal said before about having room: the frame
+    // under way may take the room.
+    let (done, is_done) = sync_channel(1);
+    let writing = std::thread::Builder::new().spawn(move || {
+        write_leave();
+        done.send(()).ok();
+    });
+    let is_left = writing.is_ok() && is_done.recv_timeout(LEAVE_MAX).is_ok();
+    if let Some(stderr) = &taken.stderr {
+        rustix::stdio::dup2_stderr(stderr).ok();
+    }
+    is_left
+}
+
+fn write_leave() {
+    // A frame under way is waited for, but not when its thread panicked and waits for this one.
     let mut output = OUTPUT.try_lock().ok();
     for _ in 0..OUTPUT_TRIES {
         if output.is_some() {
@@ -195,17 +244,14 @@ fn give_back(taken: Taken) {
         std::thread::park_timeout(OUTPUT_PAUSE);
         output = OUTPUT.try_lock().ok();
     }
-    // Nothing is left to try when these fail: the terminal is gone.
     write_all(LEAVE).ok();
-    crossterm::terminal::disable_raw_mode().ok();
-    if let Some(stderr) = taken.stderr {
-        rustix::stdio::dup2_stderr(stderr).ok();
-    }
 }
 
 /// 300 ms in all.
 const OUTPUT_TRIES: u32 = 30;
 const OUTPUT_PAUSE: Duration = Duration::from_millis(10);
+/// How long a terminal may take for the last bytes after the frame before them.
+const LEAVE_MAX: Duration = Duration::from_millis(800);
 
 /// Writes straight to the file descriptor: the standard library's buffer would split frames by lines.
 fn write_all(mut bytes: &[u8]) -> io::Result<()> {

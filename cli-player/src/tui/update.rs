@@ -99,18 +99,21 @@ const LEAP: Duration = Duration::from_secs(60);
 const VOLUME_STEP_PERCENT: i32 = 5;
 
 fn toggle(state: &mut ViewState) -> Option<Command> {
-    match state.playback.phase {
-        Phase::Paused => {
-            state.playback.phase = Phase::Playing;
-            Some(Command::Play)
-        }
-        Phase::Starting | Phase::Playing | Phase::Stalled | Phase::Seeking => {
-            state.playback.phase = Phase::Paused;
-            Some(Command::Pause)
-        }
-        Phase::Ended => seek_to(state, MediaTime::ZERO),
-        Phase::Failed => None,
+    let playback = &mut state.playback;
+    match playback.phase {
+        Phase::Ended => return seek_to(state, MediaTime::ZERO),
+        Phase::Failed => return None,
+        Phase::Playing => playback.phase = Phase::Paused,
+        Phase::Paused => playback.phase = Phase::Playing,
+        // What it waits for comes first.
+        Phase::Starting | Phase::Stalled | Phase::Seeking => {}
     }
+    playback.is_paused = !playback.is_paused;
+    Some(if playback.is_paused {
+        Command::Pause
+    } else {
+        Command::Play
+    })
 }
 
 fn seek_by(state: &mut ViewState, direction: Direction, span: Duration) -> Option<Command> {

@@ -175,3 +175,21 @@ fn a_wish_is_followed_against_the_answers() {
     assert!(transmissions(&run.output).is_empty());
     quit(run);
 }
+
+#[test]
+fn another_font_is_another_shape_of_cells() {
+    let mut run = Setup::new(Answer::Kitty).start();
+    run.wait_for("picture", |output| transmissions(output).pop());
+    let shape = |command: &KittyCommand| {
+        let cells = |key| command.key(key).parse::<i32>().unwrap();
+        (cells("c"), cells("r"))
+    };
+    // Square cells from now on.
+    run.resize_in_pixels((100, 40), (8, 8));
+    let (wide, high) = run.wait_for("a picture of another shape", |output| {
+        let newest = shape(transmissions(output).last()?);
+        ((newest.0 * 8 * 9 - newest.1 * 8 * 16).abs() <= 8 * 16).then_some(newest)
+    });
+    assert!(wide > high, "{wide}x{high}");
+    quit(run);
+}

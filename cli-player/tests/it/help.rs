@@ -109,3 +109,74 @@ fn the_doctor_looks_at_this_machine_without_noise() {
     }
     assert_eq!(err, "", "libraries are kept quiet");
 }
+
+#[test]
+fn the_doctor_tells_what_is_broken_and_goes_on() {
+    let config = std::env::temp_dir().join(format!("nearcast-broken-{}.toml", std::process::id()));
+    std::fs::write(&config, "backnd = 'x'").unwrap();
+    let doctor = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_nearcast"))
+            .args(["doctor", "--ca", "/nonexistent/ca.pem"])
+            .args(arguments)
+            .env("NEARCAST_CONFIG", &config)
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap()
+    };
+    let (people, programs) = (doctor(&[]), doctor(&["--json"]));
+    std::fs::remove_file(&config).unwrap();
+    for output in [&people, &programs] {
+        assert_eq!(output.status.code(), Some(1));
+        let error = text(&output.stderr);
+        assert!(error.starts_with("nearcast: doctor.bad: 2 of"), "{error}");
+    }
+    let out = text(&people.stdout);
+    assert!(
+        out.contains("BAD   settings") && out.contains("backnd"),
+        "{out}"
+    );
+    assert!(
+        out.contains("BAD   network") && out.contains("ca.pem"),
+        "{out}"
+    );
+    assert!(out.contains("ok    version"), "{out}");
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&programs.stdout).unwrap();
+    let settings = found.iter().find(|one| one["what"] == "settings").unwrap();
+    assert_eq!(settings["state"], "bad");
+}
+
+#[test]
+fn careless_connections_are_told_by_every_command_that_makes_them() {
+    for arguments in [
+        &["titles", "--backend", "http://127.0.0.1:9"][..],
+        &["probe", "http://127.0.0.1:9/x"],
+        &["doctor"],
+    ] {
+        let output = nearcast(&[arguments, &["--insecure"]].concat());
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("WARNING: --insecure"),
+            "{arguments:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn options_of_the_network_are_heeded_by_every_command() {
+    let proxy = ["--proxy", "ftp://nowhere"];
+    for arguments in [
+        &["probe", "http://127.0.0.1:9/x"][..],
+        &["titles", "--backend", "http://127.0.0.1:9"],
+    ] {
+        let output = nearcast(&[arguments, &proxy].concat());
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("proxy"), "{error}");
+    }
+    let output = nearcast(&[&["doctor", "--lookup", "localhost"][..], &proxy].concat());
+    let out = text(&output.stdout);
+    assert!(
+        out.contains("BAD   network") && out.contains("proxy"),
+        "{out}"
+    );
+}

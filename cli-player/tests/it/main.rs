@@ -9,5 +9,6 @@
 mod decode;
 mod graphics;
 mod help;
+mod play;
 mod pty;
 mod terminal;

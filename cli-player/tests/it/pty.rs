@@ -5,10 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize};
@@ -49,6 +51,7 @@ pub(crate) struct Run {
     player: Option<Pid>,
     keys: std::fs::File,
     chunks: Receiver<Vec<u8>>,
+    is_read: Arc<AtomicBool>,
     /// Everything written so far.
     pub(crate) output: Vec<u8>,
     /// Modes before the fixture began.
@@ -88,7 +91,7 @@ impl Setup {
             rustix::fs::Mode::empty(),
         )
         .unwrap();
-        resize(&terminal, 80, 24);
+        resize(&terminal, (80, 24), (0, 0));
         let before = rustix::termios::tcgetattr(&terminal).unwrap();
         let end = || terminal.try_clone().unwrap();
         let shell = Command::new(fixture())
@@ -104,12 +107,14 @@ impl Setup {
             .spawn()
             .unwrap();
         let keys = std::fs::File::from(master);
-        let chunks = read_and_answer(keys.try_clone().unwrap(), self.answer);
+        let is_read = Arc::new(AtomicBool::new(true));
+        let chunks = read_and_answer(keys.try_clone().unwrap(), self.answer, Arc::clone(&is_read));
         let mut run = Run {
             shell,
             player: None,
             keys,
             chunks,
+            is_read,
             output: Vec::new(),
             before,
             terminal,
@@ -124,12 +129,13 @@ impl Setup {
     }
 }
 
-fn resize(terminal: &OwnedFd, columns: u16, rows: u16) {
+/// Sets columns and rows, and the size of a cell in pixels, zeros where that is not known.
+fn resize(terminal: &OwnedFd, (columns, rows): (u16, u16), cell: (u16, u16)) {
     let size = Winsize {
         ws_col: columns,
         ws_row: rows,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
+        ws_xpixel: columns * cell.0,
+        ws_ypixel: rows * cell.1,
     };
     rustix::termios::tcsetwinsize(terminal, size).unwrap();
 }
@@ -165,7 +171,11 @@ fn fixture() -> &'static Path {
     })
 }
 
-fn read_and_answer(mut master: std::fs::File, answer: Answer) -> Receiver<Vec<u8>> {
+fn read_and_answer(
+    mut master: std::fs::File,
+    answer: Answer,
+    is_read: Arc<AtomicBool>,
+) -> Receiver<Vec<u8>> {
     let (sender, chunks) = channel();
     std::thread::spawn(move || {
         let mut seen = Vec::new();
@@ -180,7 +190,7 @@ fn read_and_answer(mut master: std::fs::File, answer: Answer) -> Receiver<Vec<u8
                     is_answered = true;
                 }
             }
-            if sender.send(buffer[..count].to_vec()).is_err() {
+            if sender.send(buffer[..count].to_vec()).is_err() || !is_read.load(Ordering::Acquire) {
                 break;
             }
         }
@@ -222,6 +232,20 @@ impl Run {
         self.keys.write_all(keys).unwrap();
     }
 
+    /// Takes nothing more that is written, and draws until whoever writes has to wait.
+    pub(crate) fn stop_reading(&mut self) {
+        self.is_read.store(false, Ordering::Release);
+        let mut waiting = 0;
+        while waiting < 20 {
+            self.press(b"\x0c");
+            std::thread::park_timeout(Duration::from_millis(20));
+            let mut room = [PollFd::new(&self.terminal, PollFlags::OUT)];
+            let has_room = poll(&mut room, Some(&Timespec::default())).unwrap() > 0;
+            // A write that is not over has the terminal for itself as well.
+            waiting = if has_room { 0 } else { waiting + 1 };
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.player.unwrap(), signal).unwrap();
     }
@@ -241,7 +265,11 @@ impl Run {
     }
 
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
-        resize(&self.terminal, columns, rows);
+        resize(&self.terminal, (columns, rows), (0, 0));
+    }
+
+    pub(crate) fn resize_in_pixels(&self, cells: (u16, u16), cell: (u16, u16)) {
+        resize(&self.terminal, cells, cell);
     }
 
     pub(crate) fn modes(&self) -> Termios {
@@ -253,8 +281,15 @@ impl Run {
         rustix::termios::tcsetattr(&self.terminal, now, modes).unwrap();
     }
 
-    /// Waits for the end and returns the exit status.
+    /// Waits until the screen was left at the end, and returns the exit status.
     pub(crate) fn wait_for_end(&mut self) -> i32 {
+        let status = self.wait_for_status();
+        self.wait_for_text(0, b"\x1b[?1049l");
+        status
+    }
+
+    /// Waits for the end and returns the exit status.
+    pub(crate) fn wait_for_status(&self) -> i32 {
         let shell = Pid::from_child(&self.shell);
         let (sender, ended) = channel();
         std::thread::spawn(move || {
@@ -266,7 +301,6 @@ impl Run {
             .unwrap_or_else(|_| panic!("no end after {:?}", self.tail()))
             .unwrap()
             .unwrap();
-        self.wait_for_text(0, b"\x1b[?1049l");
         status.exit_status().unwrap_or(-1)
     }
 

@@ -73,7 +73,7 @@ fn q_ends_and_restores() {
 fn ctrl_c_ends_and_restores() {
     let mut run = start();
     run.press(b"\x03");
-    assert_ends(run, 0, b"end Quit");
+    assert_ends(run, 128 + 2, b"end Signal(2)");
 }
 
 #[test]
@@ -120,6 +120,57 @@ fn sigtstp_goes_to_the_shell_and_back() {
     let run = start();
     run.signal(Signal::TSTP);
     assert_suspends_and_returns(run);
+}
+
+/// What the player's side heard, without what the screen says of its own accord.
+fn heard(run: &mut Run) -> String {
+    let from = run.wait_for_text(0, b"heard ");
+    let line = run.wait_for("the whole line", |output| {
+        let line = &output[from + 6..];
+        let end = line.iter().position(u8::is_ascii_control)?;
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    });
+    let words = line
+        .split(' ')
+        .filter(|word| ["Pause", "Play", "Continued"].contains(word));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_film_is_held_while_the_shell_has_the_terminal() {
+    let mut run = start();
+    run.press(b"\x1a");
+    run.wait_for_stop();
+    let stopped_at = run.output.len();
+    run.go_on();
+    run.wait_for_text(stopped_at, b"CONTINUED");
+    run.press(b"q");
+    assert_eq!(run.wait_for_end(), 0);
+    assert_eq!(heard(&mut run), "Pause Continued Play");
+}
+
+#[test]
+fn a_film_that_the_viewer_held_stays_so() {
+    let mut run = start();
+    run.press(b" ");
+    run.wait_for_text(0, b"got Pause");
+    run.press(b"\x1a");
+    run.wait_for_stop();
+    let stopped_at = run.output.len();
+    run.go_on();
+    run.wait_for_text(stopped_at, b"CONTINUED");
+    run.press(b"q");
+    assert_eq!(run.wait_for_end(), 0);
+    assert_eq!(heard(&mut run), "Pause Continued");
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_more_does_not_keep_the_program() {
+    let mut run = start();
+    run.stop_reading();
+    run.signal(Signal::TERM);
+    assert_eq!(run.wait_for_status(), 128 + 15);
+    assert_eq!(parts(&run.modes()), parts(&run.before));
 }
 
 fn assert_suspends_and_returns(mut run: Run) {

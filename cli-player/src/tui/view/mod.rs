@@ -310,6 +310,11 @@ fn notice(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
     // An answer to a key is newest, trouble comes before what is merely good to know.
     let (text, style) = if let Some(answer) = &state.answer {
         (answer.clone(), theme.accent())
+    } else if let Some(trouble) = &playback.trouble {
+        // What happens meanwhile is part of it.
+        let notice = playback.notice.as_deref();
+        let happens = notice.map_or_else(String::new, |notice| format!("  {notice}"));
+        (format!("{trouble}{happens}"), theme.bad())
     } else if let Some(notice) = &playback.notice {
         (notice.clone(), theme.warning())
     } else if let Some(resumed) = resumed {
@@ -318,13 +323,17 @@ fn notice(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
         (String::new(), theme.text())
     };
     let text = Span::styled(format!(" {text}"), style);
-    let Some(sound) = &playback.sound_note else {
+    let lasting: Vec<&str> = [&playback.tls_note, &playback.sound_note]
+        .into_iter()
+        .filter_map(|note| note.as_deref())
+        .collect();
+    if lasting.is_empty() {
         frame.render_widget(text, area);
         return;
-    };
-    let sound = Span::styled(format!(" {sound} "), theme.warning());
+    }
+    let lasting = Span::styled(format!(" {} ", lasting.join("  ")), theme.warning());
     if text.content.trim().is_empty() {
-        frame.render_widget(sound, area);
+        frame.render_widget(lasting, area);
         return;
     }
     let width = u16::try_from(text.width() + 1)
@@ -332,7 +341,7 @@ fn notice(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
         .min(area.width);
     let [left, right] = Layout::horizontal([Constraint::Length(width), REST]).areas(area);
     frame.render_widget(text, left);
-    frame.render_widget(Line::from(sound).right_aligned(), right);
+    frame.render_widget(Line::from(lasting).right_aligned(), right);
 }
 
 fn hints(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {

@@ -199,6 +199,50 @@ fn before_anything_is_known_there_is_a_screen() {
     );
 }
 
+fn text(terminal: &Terminal<TestBackend>) -> String {
+    let buffer = terminal.backend().buffer();
+    let width = usize::from(buffer.area.width);
+    let rows = buffer.content().chunks(width);
+    let lines = rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_a_decision_is_about_is_never_cut() {
+    let kinds = [
+        "race", "rung", "edge", "failover", "hedge", "abandon", "probe", "refresh", "playback",
+        "watchdog",
+    ];
+    for (width, height) in [(80, 24), (110, 34), (200, 60)] {
+        for kind in kinds {
+            let mut state = sample();
+            state.playback.decisions = vec![Decision {
+                at: Duration::from_secs(1),
+                kind: kind.to_owned(),
+                text: "why".to_owned(),
+            }];
+            let shown = text(&draw(width, height, &state));
+            assert!(shown.contains(&format!("{kind} ")), "{width}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn trouble_stays_whatever_else_there_is_to_say() {
+    let mut state = sample();
+    state.playback.trouble = Some("no edge answers".to_owned());
+    assert!(text(&draw(80, 24, &state)).contains("no edge answers"));
+    state.playback.notice = Some("isp-1 rests".to_owned());
+    state.playback.tls_note = Some("any certificate is accepted".to_owned());
+    let shown = text(&draw(80, 24, &state));
+    for said in [
+        "no edge answers  isp-1 rests",
+        "any certificate is accepted",
+    ] {
+        assert!(shown.contains(said), "{shown}");
+    }
+}
+
 #[test]
 fn no_size_panics() {
     let mut states = [sample(), subtitled(), stalled(), ViewState::default()];

@@ -1,0 +1,160 @@
+//! How a play ended, on the screen or without one, and whether that is what was asked for.
+
+use std::time::Duration;
+
+use nearcast_player::{MediaTime, PlayState, SessionReport, Snapshot};
+
+use super::Failure;
+
+/// A play that is over.
+#[derive(Debug)]
+pub(crate) struct Played {
+    /// What was done.
+    pub(crate) report: SessionReport,
+    /// Where the playhead was.
+    pub(crate) position: MediaTime,
+    /// How long the title is.
+    pub(crate) length: Option<Duration>,
+    /// What playback was doing before it was ended.
+    pub(crate) state: PlayState,
+    /// Who ended it.
+    pub(crate) end: End,
+}
+
+/// Who ended a play.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Playback itself, or the viewer.
+    Done,
+    /// The time that was asked for is up.
+    TimeUp,
+    /// A signal with this number.
+    Signal(i32),
+    /// What shows it broke.
+    Broken(Failure),
+}
+
+impl Played {
+    /// Joins what is known at the end.
+    pub(crate) fn new(report: SessionReport, last: Snapshot, end: End) -> Self {
+        Self {
+            report,
+            position: last.position,
+            length: last.duration,
+            state: last.state,
+            end,
+        }
+    }
+
+    /// Returns why it is no success, and puts that into the report; `None` when it was played as asked.
+    ///
+    /// `after` is what went wrong beside playback, of which nothing says more than the cause.
+    pub(crate) fn judge(&mut self, after: Option<Failure>) -> Option<Failure> {
+        let failure = self.failure().or(after)?;
+        if failure.status() == 1 && self.report.error.is_none() {
+            self.report.error = Some(failure.in_report());
+        }
+        Some(failure)
+    }
+
+    fn failure(&mut self) -> Option<Failure> {
+        if let Some(error) = &self.report.error {
+            return Some(Failure::new(error.code.clone(), &error.message));
+        }
+        let has_started = self.report.startup_s.is_some();
+        match (std::mem::replace(&mut self.end, End::Done), &self.state) {
+            (End::Broken(failure), _) => Some(failure),
+            // Nobody saw anything: whoever waits for this program is told that it was cut short.
+            (End::Signal(number), _) => (!has_started).then(|| Failure::signal(number)),
+            (End::TimeUp, _) if !has_started => Some(Failure::new(
+                "playback.start_timeout",
+                "the time was up before the first frame; check the network and the address",
+            )),
+            (End::TimeUp, PlayState::Stalled(cause)) => Some(Failure::new(
+                "playback.stalled",
+                format_args!(
+                    "the time was up while playback stood still ({}); see the report for its edges",
+                    cause.code()
+                ),
+            )),
+            (End::TimeUp | End::Done, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nearcast_player::StallCause;
+
+    fn played(state: PlayState, startup_s: Option<f64>, end: End) -> Played {
+        Played {
+            report: SessionReport {
+                startup_s,
+                ..SessionReport::default()
+            },
+            position: MediaTime::ZERO,
+            length: None,
+            state,
+            end,
+        }
+    }
+
+    /// Status and code in the report; 0 and none when all is well.
+    fn judged(state: PlayState, startup_s: Option<f64>, end: End) -> (u8, Option<String>) {
+        let mut played = played(state, startup_s, end);
+        let failure = played.judge(None);
+        let told = played.report.error.map(|error| error.code);
+        (failure.map_or(0, |failure| failure.status()), told)
+    }
+
+    #[test]
+    fn told_to_stop_is_played_as_asked_once_something_was_shown() {
+        for number in [1, 2, 15] {
+            let end = || End::Signal(number);
+            assert_eq!(judged(PlayState::Playing, Some(0.4), end()), (0, None));
+            let stalled = PlayState::Stalled(StallCause::Sink);
+            assert_eq!(judged(stalled, Some(0.4), end()), (0, None));
+            let before = u8::try_from(128 + number).unwrap();
+            assert_eq!(judged(PlayState::Starting, None, end()), (before, None));
+        }
+    }
+
+    #[test]
+    fn the_time_being_up_while_nothing_plays_is_a_failure_and_in_the_report() {
+        let stalled = || PlayState::Stalled(StallCause::Sink);
+        let told = |code: &str| (1, Some(code.to_owned()));
+        assert_eq!(
+            judged(stalled(), Some(0.4), End::TimeUp),
+            told("playback.stalled")
+        );
+        for state in [PlayState::Starting, PlayState::Paused] {
+            assert_eq!(
+                judged(state, None, End::TimeUp),
+                told("playback.start_timeout")
+            );
+        }
+        assert_eq!(
+            judged(PlayState::Playing, Some(0.4), End::TimeUp),
+            (0, None)
+        );
+        assert_eq!(judged(PlayState::Paused, Some(0.4), End::TimeUp), (0, None));
+        assert_eq!(judged(stalled(), Some(0.4), End::Done), (0, None), "q");
+    }
+
+    #[test]
+    fn playback_itself_comes_before_what_failed_around_it() {
+        let mut it = played(PlayState::Playing, Some(0.4), End::Done);
+        let frames = || Some(Failure::new("player.frames", "the disk is full"));
+        assert_eq!(
+            it.judge(frames()).unwrap().in_report().code,
+            "player.frames"
+        );
+        assert_eq!(it.report.error.unwrap().code, "player.frames");
+        let mut it = played(PlayState::Stalled(StallCause::Sink), Some(0.4), End::TimeUp);
+        assert_eq!(
+            it.judge(frames()).unwrap().in_report().code,
+            "playback.stalled"
+        );
+    }
+}

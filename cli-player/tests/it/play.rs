@@ -1,0 +1,313 @@
+//! `nearcast play` without a screen, from a small server in this process.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A title of ten seconds.
+const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/player/tests/data");
+
+/// Serves that title.
+fn serve() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    url
+}
+
+/// Answers requests, one after the other, until the client goes.
+fn answer(mut stream: TcpStream) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            match reader.read_line(&mut line) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return,
+            }
+            if line == "\r\n" {
+                break;
+            }
+            lines.push(line.to_ascii_lowercase());
+        }
+        let path = lines[0].split(' ').nth(1).unwrap().trim_start_matches('/');
+        let range = lines
+            .iter()
+            .find_map(|line| line.strip_prefix("range: bytes="));
+        let body = std::fs::read(Path::new(MEDIA).join(path));
+        let (status, headers, body) = match (body, range) {
+            (Err(_), _) => ("404 Not Found", String::new(), Vec::new()),
+            (Ok(body), None) => ("200 OK", String::new(), body),
+            (Ok(body), Some(range)) => {
+                let (first, last) = range.trim().split_once('-').unwrap();
+                let first: usize = first.parse().unwrap();
+                let last = last.parse().unwrap_or(usize::MAX).min(body.len() - 1);
+                let header = format!("content-range: bytes {first}-{last}/{}\r\n", body.len());
+                ("206 Partial Content", header, body[first..=last].to_vec())
+            }
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        if stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(&body))
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// A folder with everything that a person has.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn nearcast(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+            if name.starts_with("NEARCAST_") || name.starts_with("XDG_") || is_proxy {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("HOME", self.0.path())
+            .current_dir(self.0.path())
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn assert_failed(output: &Output, code: &str) -> String {
+    let error = text(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{error}\n{}",
+        text(&output.stdout)
+    );
+    assert!(error.starts_with(&format!("nearcast: {code}: ")), "{error}");
+    assert!(error.contains("; "), "it says what to do: {error}");
+    error
+}
+
+/// Waits for a line with these words.
+fn wait_for_line(child: &mut Child, words: &str) -> BufReader<std::process::ChildStdout> {
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut all = String::new();
+    while !all.contains(words) {
+        assert_ne!(out.read_line(&mut all).unwrap(), 0, "no {words} in {all}");
+    }
+    out
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn a_signal_ends_a_play_as_asked_and_its_report_is_written() {
+    let url = serve() + "/stream.mpd";
+    for number in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let home = Home::new();
+        let mut play = home
+            .nearcast(&["play", &url, "--headless", "--report", "report.json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = wait_for_line(&mut play, "playing");
+        signal(&play, number);
+        let mut rest = String::new();
+        out.read_to_string(&mut rest).unwrap();
+        let ended = play.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+        assert!(rest.contains("stopped"), "the last lines are there: {rest}");
+        let report = std::fs::read_to_string(home.path("report.json")).unwrap();
+        assert!(report.contains("\"error\": null"), "{report}");
+    }
+}
+
+/// Somebody who takes a connection and says nothing.
+fn silence() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x.mpd", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[test]
+fn a_signal_before_anything_was_shown_is_told_by_the_status() {
+    let (listener, url) = silence();
+    for (number, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let home = Home::new();
+        let play = home
+            .nearcast(&["play", &url, "--headless", "--report", "report.json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _asked = listener.accept().unwrap();
+        signal(&play, number);
+        let ended = play.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(status), "{}", text(&ended.stderr));
+        assert!(home.path("report.json").exists());
+    }
+}
+
+#[test]
+fn a_signal_while_it_waits_to_begin_is_heard() {
+    let home = Home::new();
+    let pipe = home.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    // Nobody reads it, so that nothing begins.
+    let url = serve() + "/stream.mpd";
+    let log = home.path("log");
+    let mut play = home
+        .nearcast(&[
+            "play",
+            &url,
+            "--headless",
+            "--report",
+            "pipe",
+            "--log",
+            "log",
+        ])
+        .env("NEARCAST_LOG", "trace")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("opening the files")) {
+        assert_eq!(play.try_wait().unwrap(), None);
+        std::thread::yield_now();
+    }
+    signal(&play, Signal::TERM);
+    let ended = play.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(143), "{}", text(&ended.stderr));
+}
+
+#[test]
+fn the_time_being_up_before_the_first_frame_is_in_the_report_too() {
+    let (_listener, url) = silence();
+    let home = Home::new();
+    let output = home
+        .nearcast(&[
+            "play",
+            &url,
+            "--headless",
+            "--duration",
+            "500ms",
+            "--report",
+            "report.json",
+        ])
+        .output()
+        .unwrap();
+    assert_failed(&output, "playback.start_timeout");
+    let report = std::fs::read_to_string(home.path("report.json")).unwrap();
+    assert!(report.contains("\"playback.start_timeout\""), "{report}");
+}
+
+#[test]
+fn what_cannot_be_written_is_told_before_anything_is_played() {
+    let (listener, url) = silence();
+    let home = Home::new();
+    std::fs::write(home.path("file"), "").unwrap();
+    for (option, code) in [
+        ("--report", "player.report"),
+        ("--frames", "player.frames"),
+        ("--record", "player.record"),
+    ] {
+        let arguments = ["play", &url, "--headless", option, "file/below"];
+        let output = home.nearcast(&arguments).output().unwrap();
+        let error = assert_failed(&output, code);
+        assert!(error.contains("file/below"), "{error}");
+        assert_eq!(text(&output.stdout), "");
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nothing was asked for");
+}
+
+#[test]
+fn a_full_disk_is_told_at_the_end_and_stands_in_the_report() {
+    let url = serve() + "/stream.mpd";
+    for (option, code) in [("--frames", "player.frames"), ("--record", "player.record")] {
+        if option == "--frames" && cfg!(not(feature = "video")) {
+            continue;
+        }
+        let home = Home::new();
+        let arguments = [
+            "play",
+            &url,
+            "--headless",
+            "--duration",
+            "3s",
+            option,
+            "/dev/full",
+        ];
+        let output = home
+            .nearcast(&arguments)
+            .args(["--report", "report.json"])
+            .output()
+            .unwrap();
+        assert_failed(&output, code);
+        let report = std::fs::read_to_string(home.path("report.json")).unwrap();
+        assert!(report.contains(&format!("\"{code}\"")), "{report}");
+    }
+}
+
+#[test]
+fn a_report_goes_through_what_is_no_regular_file() {
+    let url = serve() + "/nothing.mpd";
+    let home = Home::new();
+    for to in ["/dev/null", "/dev/stdout"] {
+        let output = home
+            .nearcast(&["play", &url, "--headless", "--report", to])
+            .output()
+            .unwrap();
+        let error = assert_failed(&output, "edge.not_found");
+        assert!(!error.contains("player.report"), "{error}");
+        let out = text(&output.stdout);
+        assert_eq!(
+            out.contains("nearcast.report/1"),
+            to == "/dev/stdout",
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn the_cause_of_a_failed_play_comes_before_a_report_that_cannot_be_written() {
+    let url = serve() + "/nothing.mpd";
+    let output = Home::new()
+        .nearcast(&["play", &url, "--headless", "--report", "/dev/full"])
+        .output()
+        .unwrap();
+    let error = assert_failed(&output, "edge.not_found");
+    assert!(error.contains("besides, player.report: "), "{error}");
+}
