@@ -281,12 +281,10 @@ impl PlayingArguments {
             };
             screen::show(builder, screen, &context.signals, with_player).await?
         } else {
-            #[cfg(feature = "video")]
             if let Some(file) = files.frames {
                 let (to, failed) = Watched::new(BufWriter::new(file));
                 writing.frames = failed;
-                let sink = crate::frames::FrameLines::new(to);
-                builder = builder.frame_sink(sink, nearcast_player::FrameDelivery::Every);
+                builder = with_frames(builder, to);
             }
             let builder = self.with_sound(builder, context).await?;
             let player = builder.start()?;
@@ -408,6 +406,18 @@ impl PlayingArguments {
         }
         builder
     }
+}
+
+#[cfg(feature = "video")]
+fn with_frames(builder: PlayerBuilder, to: Watched<BufWriter<File>>) -> PlayerBuilder {
+    let sink = crate::frames::FrameLines::new(to);
+    builder.frame_sink(sink, nearcast_player::FrameDelivery::Every)
+}
+
+/// Nobody comes here: such a wish is refused before its file is opened.
+#[cfg(not(feature = "video"))]
+fn with_frames(builder: PlayerBuilder, _: Watched<BufWriter<File>>) -> PlayerBuilder {
+    builder
 }
 
 /// A position that cannot be kept is a pity, and no failure.
