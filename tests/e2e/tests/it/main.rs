@@ -24,6 +24,7 @@ mod arch;
 mod bad_input;
 mod demo;
 mod foreign_server;
+mod manifests;
 mod outage;
 mod processes;
 mod protocols;
