@@ -30,5 +30,6 @@ mod processes;
 mod protocols;
 mod refusals;
 mod screen;
+mod settings;
 mod shaka;
 mod sound;
