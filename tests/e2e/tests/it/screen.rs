@@ -170,6 +170,34 @@ async fn keys_do_what_the_help_says() {
     assert_eq!(terminal.left().await.status, 0);
 }
 
+#[tokio::test]
+async fn the_picture_outlives_a_change_of_size() {
+    let room = Room::new();
+    let terminal = demo(&room, "resize", LARGE, &["--no-sound"]);
+    let mut last = terminal
+        .wait_for_frame("the first second", |frame| frame >= 24)
+        .await;
+    for size in [SMALL, LARGE] {
+        terminal.resize(size);
+        let (columns, rows) = size;
+        terminal
+            .wait_for("the other size", |cells| {
+                let text = cells.text();
+                let widest = text.lines().map(|line| line.chars().count()).max();
+                let fits = widest <= Some(columns.into()) && text.lines().count() <= rows.into();
+                let full = cells.line("▶ playing").is_some() && cells.code().is_some();
+                (fits && full).then_some(())
+            })
+            .await;
+        // A second further on: it is drawn, not left over.
+        last = terminal
+            .wait_for_frame("the play going on", |frame| frame > last + 24)
+            .await;
+    }
+    terminal.press(&["q"]);
+    assert_eq!(terminal.left().await.status, 0);
+}
+
 /// What is said before the screen comes when several of these tests begin at once.
 const WAITING: &str = "another nearcast makes the title; waiting for it";
 

@@ -109,6 +109,14 @@ impl Terminal {
         run(tmux);
     }
 
+    /// Makes the terminal another size while the program runs.
+    pub(crate) fn resize(&self, (columns, rows): (u16, u16)) {
+        let mut tmux = self.tmux();
+        tmux.arg("resize-window")
+            .args(["-x", &columns.to_string(), "-y", &rows.to_string()]);
+        run(tmux);
+    }
+
     /// Takes a screenshot.
     pub(crate) fn screenshot(&self) -> Cells {
         let mut tmux = self.tmux();
