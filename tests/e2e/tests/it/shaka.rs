@@ -14,8 +14,8 @@ use crate::title::title;
 use crate::web::Nginx;
 
 /// Four seconds each.
-const SEGMENTS: u32 = 3;
-const TRACKS: [&str; 3] = ["v2", "v4", "audio_en"];
+const SEGMENTS: u32 = 6;
+const TRACKS: [&str; 4] = ["v1", "v3", "v4", "audio_en"];
 
 fn packager() -> PathBuf {
     let os = if OS == "macos" { "osx" } else { OS };
@@ -74,15 +74,22 @@ fn joined(track: &str) -> Vec<u8> {
 async fn assert_plays_to_the_end(room: &Room, folder: &Path, manifest: &str) {
     let nginx = Nginx::start(room, "nginx", folder, None).await;
     let url = nginx.url(manifest);
-    let played = Play::start(room, "play", &["play", &url]).played(20).await;
+    let played = Play::start(room, "play", &["play", &url])
+        .played(4 * u64::from(SEGMENTS))
+        .await;
     let report = &played.report;
     assert!(played.ended.out.contains("ended"), "{}", played.ended.out);
     assert_eq!(
         played.frames.len(),
         4 * 24 * usize::try_from(SEGMENTS).unwrap()
     );
-    assert_eq!(report.content.ladder.len(), 2);
-    assert!((report.played_s - 12.0).abs() < 0.1, "{}", report.played_s);
+    assert_eq!(report.content.ladder.len(), 3);
+    let length_s = 4.0 * f64::from(SEGMENTS);
+    assert!(
+        (report.played_s - length_s).abs() < 0.1,
+        "{}",
+        report.played_s
+    );
     for track in ["video", "audio"] {
         assert!(
             report.segments.iter().any(|segment| segment.track == track),
@@ -91,17 +98,16 @@ async fn assert_plays_to_the_end(room: &Room, folder: &Path, manifest: &str) {
     }
 }
 
+/// Each track in one file.
+fn whole(track: &str) -> String {
+    format!("output={track}.mp4")
+}
+
 #[tokio::test]
 async fn dash_with_segment_base_plays() {
     let room = Room::new();
     let folder = room.folder("packaged");
-    package(
-        &room,
-        &folder,
-        |track| format!("output={track}.mp4"),
-        &["--mpd_output", "stream.mpd"],
-    )
-    .await;
+    package(&room, &folder, whole, &["--mpd_output", "stream.mpd"]).await;
     let mpd = fs::read_to_string(folder.join("stream.mpd")).unwrap();
     assert!(mpd.contains("<SegmentBase"), "{mpd}");
     assert_plays_to_the_end(&room, &folder, "stream.mpd").await;
@@ -120,6 +126,25 @@ async fn dash_with_segment_template_plays() {
     let mpd = fs::read_to_string(folder.join("stream.mpd")).unwrap();
     assert!(mpd.contains("<SegmentTemplate"), "{mpd}");
     assert_plays_to_the_end(&room, &folder, "stream.mpd").await;
+}
+
+#[tokio::test]
+async fn hls_with_byte_ranges_plays() {
+    let room = Room::new();
+    let folder = room.folder("packaged");
+    let more = ["--hls_master_playlist_output", "master.m3u8"];
+    package(&room, &folder, whole, &more).await;
+    let playlists: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|name| name == "m3u8"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let ranged = playlists
+        .iter()
+        .filter(|text| text.contains("#EXT-X-BYTERANGE:"));
+    assert_eq!(ranged.count(), TRACKS.len(), "{playlists:?}");
+    assert_plays_to_the_end(&room, &folder, "master.m3u8").await;
 }
 
 #[tokio::test]
