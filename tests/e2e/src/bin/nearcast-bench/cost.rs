@@ -25,10 +25,12 @@ pub(crate) struct Cost {
     fetched_s: f64,
     requests: usize,
     bytes: u64,
+    /// The median of several runs, by processor time; what else is said of playing is of this run.
     play: Usage,
-    /// The median of several runs, by processor time.
+    play_runs: Vec<Usage>,
+    /// The same of curl, which fetched what that run had fetched.
     curl: Usage,
-    curl_cpu_s: Vec<f64>,
+    curl_runs: Vec<Usage>,
     /// `nearcast --version`: the program and its libraries, before it does anything.
     idle: Usage,
     /// Processor seconds per minute played.
@@ -64,7 +66,7 @@ pub(crate) async fn measure(
     title: &Title,
     nearcast: &Path,
     media: Duration,
-    curls: usize,
+    runs: usize,
     reports: &Reports,
 ) -> Result<Cost> {
     ensure!(
@@ -94,15 +96,21 @@ pub(crate) async fn measure(
         "--report".into(),
         report_file.clone().into(),
     ];
-    let (play, _) = measured::run(nearcast, arguments, folder.path()).await?;
-    let report: SessionReport = serde_json::from_slice(&std::fs::read(&report_file)?)?;
-    reports.keep("cost", &report)?;
-    let requests = requests(&system)?;
+    let mut plays = Vec::new();
+    for run in 0..runs {
+        let seen = access_log(&system)?.len();
+        let (usage, _) = measured::run(nearcast, arguments.clone(), folder.path()).await?;
+        let report: SessionReport = serde_json::from_slice(&std::fs::read(&report_file)?)?;
+        reports.keep(&format!("cost-{run}"), &report)?;
+        plays.push((usage, report, requests(&system, seen)?));
+    }
+    let play_runs = plays.iter().map(|(usage, _, _)| *usage).collect();
+    let (play, report, requests) = take_median(plays, |(usage, _, _)| *usage)?;
 
     let list = folder.path().join("requests");
     std::fs::write(&list, curl_list(base, &system.ca_file(), &requests)?)?;
-    let mut runs = Vec::new();
-    for _ in 0..curls {
+    let mut curl_runs = Vec::new();
+    for _ in 0..runs {
         let arguments = vec![
             "--silent".into(),
             "--show-error".into(),
@@ -111,11 +119,10 @@ pub(crate) async fn measure(
         ];
         let (usage, printed) = measured::run(Path::new("curl"), arguments, folder.path()).await?;
         check_curl(&printed, &requests)?;
-        runs.push(usage);
+        curl_runs.push(usage);
     }
     system.shutdown().await;
-    runs.sort_by(|a, b| a.cpu_s().total_cmp(&b.cpu_s()));
-    let curl = *runs.get(runs.len() / 2).context("curl did not run")?;
+    let curl = take_median(curl_runs.clone(), |usage| *usage)?;
 
     let minutes = report.played_s / 60.0;
     ensure!(minutes > 0.0, "nothing was played: {:?}", report.error);
@@ -143,11 +150,19 @@ pub(crate) async fn measure(
         cpu_holds: cpu_difference_s_per_min <= CPU_ALLOWANCE_S_PER_MIN,
         buffers_bytes_max,
         memory_holds: buffers_bytes_max <= MEMORY_MAX_BYTES,
-        curl_cpu_s: runs.iter().map(|run| run.cpu_s()).collect(),
         play,
+        play_runs,
         curl,
+        curl_runs,
         idle,
     })
+}
+
+/// Returns the middle one of several runs, by processor time.
+fn take_median<T>(mut runs: Vec<T>, usage: impl Fn(&T) -> Usage) -> Result<T> {
+    runs.sort_by(|a, b| usage(a).cpu_s().total_cmp(&usage(b).cpu_s()));
+    ensure!(!runs.is_empty(), "nothing was run");
+    Ok(runs.swap_remove(runs.len() / 2))
 }
 
 /// Returns the most encoded media that was needed still or on its way, at the moments the report tells of. A
@@ -195,11 +210,14 @@ impl Request {
     }
 }
 
-/// Reads off the access log what the player fetched, in the order of the requests. What was cut off short at the
-/// end counts with the bytes that were sent.
-fn requests(system: &System) -> Result<Vec<Request>> {
-    let edge = system.edges.first().context("no edge")?;
-    let mut log = edge.access_log();
+fn access_log(system: &System) -> Result<Vec<AccessEntry>> {
+    Ok(system.edges.first().context("no edge")?.access_log())
+}
+
+/// Reads off the access log what the player fetched, in the order of the requests; the first `seen` lines are of
+/// earlier ones. What was cut off short at the end counts with the bytes that were sent.
+fn requests(system: &System, seen: usize) -> Result<Vec<Request>> {
+    let mut log = access_log(system)?.split_off(seen);
     log.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
     ensure!(
         log.iter().all(|entry| entry.protocol == "h2"),
@@ -319,15 +337,16 @@ impl Cost {
             verdict(self.memory_holds),
             mebibytes(self.rss_of_playing_bytes)
         ));
-        let runs: Vec<String> = self
-            .curl_cpu_s
-            .iter()
-            .map(|run| format!("{run:.2}"))
-            .collect();
-        table.remark(format!(
-            "curl's runs: {} s; the middle one counts",
-            runs.join(", ")
-        ));
+        for (name, runs) in [("nearcast", &self.play_runs), ("curl", &self.curl_runs)] {
+            let runs: Vec<String> = runs
+                .iter()
+                .map(|run| format!("{:.2} + {:.2}", run.user_s, run.system_s))
+                .collect();
+            table.remark(format!(
+                "{name}'s runs, user + system: {} s; the middle one counts",
+                runs.join(", ")
+            ));
+        }
         if self.stalls > 0 || self.busy {
             table.remark(format!(
                 "{} stalls; the session says busy: {}",

@@ -20,7 +20,7 @@ mod system;
 mod table;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ struct Arguments {
     #[arg(long, value_name = "DIR")]
     reports: Option<PathBuf>,
     /// The title's folder; the title is made when it is not there
-    #[arg(long, value_name = "DIR", default_value = "target/media/title")]
+    #[arg(long, value_name = "DIR", default_value = TITLE)]
     title: PathBuf,
     /// The player whose cost is measured [default: beside this program]
     #[arg(long, value_name = "FILE")]
@@ -100,12 +100,15 @@ struct Figures {
     simulator: Option<simulator::Simulator>,
 }
 
+/// Where `make title` puts it.
+const TITLE: &str = "target/media/title";
+
 /// How much is done.
 struct Extent {
     startup_rounds: usize,
     failover_rounds: usize,
     media: Duration,
-    curls: usize,
+    cost_runs: usize,
     simulator: Duration,
 }
 
@@ -113,14 +116,14 @@ const DEFAULT: Extent = Extent {
     startup_rounds: 40,
     failover_rounds: 10,
     media: Duration::from_secs(60),
-    curls: 3,
+    cost_runs: 3,
     simulator: Duration::from_secs(5),
 };
 const QUICK: Extent = Extent {
     startup_rounds: 10,
     failover_rounds: 2,
     media: Duration::from_secs(30),
-    curls: 1,
+    cost_runs: 1,
     simulator: Duration::from_secs(1),
 };
 
@@ -168,7 +171,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
     let mut figures = Figures {
         schema: "nearcast.bench/1",
-        command: command(),
+        command: arguments.command(&arguments.part),
         loads: Vec::new(),
         debug_build: cfg!(debug_assertions),
         startup: None,
@@ -206,7 +209,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
                     None => std::env::current_exe()?.with_file_name("nearcast"),
                 };
                 let measured =
-                    cost::measure(title, &nearcast, extent.media, extent.curls, &reports).await;
+                    cost::measure(title, &nearcast, extent.media, extent.cost_runs, &reports).await;
                 figures.cost.insert(measured.context("cost")?).table()
             }
             (Part::Simulator, _) => {
@@ -221,7 +224,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
             (_, None) => continue,
         };
         figures.loads.push(load);
-        print(format_args!("\n{table}"))?;
+        let command = arguments.command(&[part]);
+        print(format_args!("\n{table}  again: {command}"))?;
         if load.is_busy() {
             print(format_args!("  measured on a busy machine: {load}"))?;
         }
@@ -242,13 +246,48 @@ async fn title(folder: PathBuf) -> Result<Title> {
     made.await?.context("making the title")
 }
 
-/// Returns what gives these figures again.
-fn command() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.is_empty() {
-        "make bench".to_owned()
+impl Arguments {
+    /// Returns what measures these parts again, as they are measured here. Where figures are written to makes no
+    /// difference to them.
+    fn command(&self, parts: &[Part]) -> String {
+        let mut words: Vec<String> = parts
+            .iter()
+            .filter_map(|part| Some(part.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        if self.quick {
+            words.push("--quick".to_owned());
+        }
+        let number = |name: &str, number: Option<u32>| Some(format!("{name} {}", number?));
+        words.extend(number("--rounds", self.rounds.map(u32::from)));
+        words.extend(number("--media", self.media));
+        let file = |name: &str, path: &Path| format!("{name} {}", quoted(path));
+        if self.title != Path::new(TITLE) {
+            words.push(file("--title", &self.title));
+        }
+        words.extend(
+            self.nearcast
+                .as_deref()
+                .map(|path| file("--nearcast", path)),
+        );
+        let words = words.join(" ");
+        if cfg!(debug_assertions) {
+            format!("cargo run -p nearcast-e2e --bin nearcast-bench -- {words}")
+        } else if words.is_empty() {
+            "make bench".to_owned()
+        } else {
+            format!("make bench ARGS=\"{words}\"")
+        }
+    }
+}
+
+/// Returns a path as the shell takes it that make runs.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,".contains(c);
+    if text.chars().all(plain) {
+        text
     } else {
-        format!("make bench ARGS=\"{}\"", arguments.join(" "))
+        format!("'{text}'")
     }
 }
 
