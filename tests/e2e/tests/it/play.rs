@@ -300,4 +300,13 @@ impl Failed {
     pub(crate) fn out(&self) -> &str {
         &self.ended.out
     }
+
+    /// Returns when the backend was asked for the title.
+    pub(crate) fn asked_s(&self) -> Vec<f64> {
+        let plays = self.report.fetches.iter().filter(|one| one.kind == "play");
+        plays
+            .flat_map(|fetch| &fetch.attempts)
+            .map(|attempt| attempt.start_s)
+            .collect()
+    }
 }

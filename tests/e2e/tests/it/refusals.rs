@@ -117,12 +117,20 @@ async fn an_overloaded_backend_is_waited_for_and_then_told() {
     let failed = Failing::start(&room, "play", &backend.play("demo"))
         .failed(20)
         .await;
-    failed.assert_says("play.overloaded", &["too busy", "ask again"]);
+    failed.assert_says("play.overloaded", &["too busy", "ask again in 1000 ms"]);
     assert!(
         failed.out().matches("play.overloaded").count() > 1,
         "it was asked again: {}",
         failed.out()
     );
+
+    // It says `Retry-After: 1`: nobody asks sooner, and nobody backs off further than that of their own accord,
+    // which would leave time for four requests.
+    let asked_s = failed.asked_s();
+    assert!(asked_s.len() > 5, "{asked_s:?}");
+    for pair in asked_s.windows(2) {
+        assert!(pair[1] - pair[0] >= 1.0, "{asked_s:?}");
+    }
 }
 
 /// A session that ends at once, again and again, does not keep the player asking.
