@@ -175,6 +175,13 @@ impl Edge {
         }
     }
 
+    /// Returns what a report calls it where no backend gave it a name.
+    pub(crate) fn host(&self) -> &str {
+        self.base_url
+            .trim_start_matches("https://")
+            .trim_end_matches('/')
+    }
+
     /// Puts this fault in the place of all others.
     pub(crate) async fn fault(&self, fault: Value) {
         let order = json!({ "clear": true, "faults": [{ "fault": fault }] });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{interval, timeout};
 
-use crate::access::assert_report_is_what_edges_logged;
+use crate::access::assert_report_is_what_edges_logged_but;
 use crate::edges::{Edge, System};
 use crate::play::Play;
 use crate::program::whole_lines;
@@ -33,23 +33,17 @@ async fn an_edge_process_dies_in_mid_segment() {
         .iter()
         .find(|failover| failover.from == id && failover.track.as_deref() == Some("video"))
         .unwrap_or_else(|| panic!("{id} died: {:?}", report.failovers));
-    assert!(failover.offset > 0 && failover.to != id, "{failover:?}");
+    // What the edge had sent when it was looked at may still have been on its way.
+    assert!(
+        failover.offset >= bytes / 2 && failover.to != id,
+        "{failover:?} of more than {bytes}"
+    );
     assert!(failover.first_byte_s.unwrap() < 2.0, "{failover:?}");
     assert!(
         failover.wasted_bytes <= bytes / 10,
         "{failover:?} of more than {bytes}"
     );
-    // A killed process writes no last line: those of the others are whole.
-    let entries = system.entries();
-    let mut others = report.clone();
-    for fetch in &mut others.fetches {
-        fetch.attempts.retain(|attempt| attempt.edge != id);
-    }
-    let entries: Vec<_> = entries
-        .into_iter()
-        .filter(|entry| entry.appliance != id)
-        .collect();
-    assert_report_is_what_edges_logged(&others, &entries);
+    assert_report_is_what_edges_logged_but(report, &system.entries(), &id);
     assert!(
         whole_lines(&played.ended.out).any(|line| line.contains("granted")),
         "{}",
@@ -82,12 +76,8 @@ async fn edges_that_give_wrong_bytes_are_played_around() {
     // Nothing but the honest edge's bytes was shown.
     let failed = |id: &str| {
         let edge = edges.iter().find(|edge| edge.id == id).unwrap();
-        let host = edge
-            .base_url
-            .trim_start_matches("https://")
-            .trim_end_matches('/');
-        let seen = report.edges.iter().find(|edge| edge.id == host);
-        seen.unwrap_or_else(|| panic!("{host}: {:?}", report.edges))
+        let seen = report.edges.iter().find(|seen| seen.id == edge.host());
+        seen.unwrap_or_else(|| panic!("{id}: {:?}", report.edges))
             .failures
     };
     assert!(

@@ -1,14 +1,14 @@
 //! Each version of HTTP, as asked for and as fallen back to.
 
 use crate::access::assert_report_is_what_edges_logged;
-use crate::edges::System;
+use crate::edges::{Edge, System};
 use crate::play::{Play, Played};
 use crate::room::Room;
 
 /// Plays some seconds from this system, and asserts that report and access logs show this protocol alone.
 async fn assert_plays_over(system: &System, room: &Room, protocol: &str, more: &[&str]) -> Played {
-    let arguments = [system.play(), vec!["--duration", "6s"], more.to_vec()].concat();
-    let played = Play::start(room, "play", &arguments).played(6).await;
+    let arguments = [system.play(), more.to_vec()].concat();
+    let played = Play::start(room, "play", &arguments).played(20).await;
     assert_eq!(played.media_protocols(), [protocol]);
     let entries = system.entries();
     assert!(
@@ -22,7 +22,13 @@ async fn assert_plays_over(system: &System, room: &Room, protocol: &str, more: &
 async fn assert_asked_for(protocol: &str) {
     let room = Room::new();
     let system = System::start(&room, &[("a", &["--rate", "20mbps"])]).await;
-    assert_plays_over(&system, &room, protocol, &["--http", protocol]).await;
+    assert_plays_over(
+        &system,
+        &room,
+        protocol,
+        &["--duration", "6s", "--http", protocol],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -44,14 +50,42 @@ async fn http1_plays_when_asked_for() {
 async fn http3_is_taken_where_it_works() {
     let room = Room::new();
     let system = System::start(&room, &[("a", &[]), ("b", &[])]).await;
-    assert_plays_over(&system, &room, "h3", &[]).await;
+    assert_plays_over(&system, &room, "h3", &["--duration", "6s"]).await;
+}
+
+/// The manifest and the playlists of HLS, and the subtitles of both, are in the logs as in the report.
+#[tokio::test]
+async fn playlists_and_subtitles_are_joined_too() {
+    for (manifest, kinds) in [
+        ("stream.mpd", ["manifest", "subtitle"].as_slice()),
+        ("master.m3u8", ["manifest", "index", "subtitle"].as_slice()),
+    ] {
+        let room = Room::new();
+        let edge = Edge::start(&room, "a", None, &["--rate", "20mbps"]).await;
+        let ca = room.path().join("ca/ca.pem");
+        let path = format!("title/{manifest}");
+        let mut arguments = vec!["play", &path, "--edge", &edge.base_url, "--duration", "6s"];
+        arguments.extend(["--subtitles", "en", "--ca", ca.to_str().unwrap()]);
+        let played = Play::start(&room, "play", &arguments).played(6).await;
+        let report = &played.report;
+        for kind in kinds {
+            let came = report.fetches.iter().filter(|fetch| fetch.kind == *kind);
+            assert!(came.count() > 0, "{kind} of {manifest}: {report:?}");
+        }
+        // Without a backend an edge is called by its address.
+        let mut entries = edge.entries();
+        for entry in &mut entries {
+            edge.host().clone_into(&mut entry.appliance);
+        }
+        assert_report_is_what_edges_logged(report, &entries);
+    }
 }
 
 #[tokio::test]
 async fn a_network_that_blocks_udp_costs_little() {
     let room = Room::new();
     let system = System::start(&room, &[("a", &["--block-udp"]), ("b", &["--block-udp"])]).await;
-    let played = assert_plays_over(&system, &room, "h2", &[]).await;
+    let played = assert_plays_over(&system, &room, "h2", &["--duration", "6s"]).await;
     let startup_s = played.report.startup_s.unwrap();
     assert!(startup_s < 2.0, "started after {startup_s} s");
 }
