@@ -81,11 +81,42 @@ async fn playlists_and_subtitles_are_joined_too() {
     }
 }
 
+/// So long HTTP/3 is waited for before HTTP/2 is tried beside it.
+const HEAD_START_S: f64 = 0.3;
+
 #[tokio::test]
 async fn a_network_that_blocks_udp_costs_little() {
+    const BLOCKED: &[&str] = &["--block-udp"];
     let room = Room::new();
-    let system = System::start(&room, &[("a", &["--block-udp"]), ("b", &["--block-udp"])]).await;
-    let played = assert_plays_over(&system, &room, "h2", &["--duration", "6s"]).await;
+    let edges = ["a", "b", "c", "d", "e"].map(|id| (id, BLOCKED));
+    let system = System::start(&room, &edges).await;
+    let played = assert_plays_over(&system, &room, "h2", &["--duration", "20s"]).await;
     let startup_s = played.report.startup_s.unwrap();
     assert!(startup_s < 2.0, "started after {startup_s} s");
+
+    // Those that were asked at the very beginning waited for HTTP/3, side by side. Nobody did after them: what
+    // was learnt from one edge holds for all.
+    let attempts = played
+        .report
+        .fetches
+        .iter()
+        .flat_map(|fetch| &fetch.attempts);
+    let (waited, others): (Vec<_>, Vec<_>) = attempts
+        .filter(|attempt| attempt.protocol.is_some())
+        .partition(|attempt| attempt.start_s < startup_s);
+    let first = waited
+        .iter()
+        .filter(|attempt| attempt.cold)
+        .filter_map(|attempt| Some(attempt.first_byte_s? - attempt.start_s));
+    let first = first.min_by(f64::total_cmp).unwrap();
+    assert!(first >= HEAD_START_S, "HTTP/3 was tried first: {waited:?}");
+    // A busy machine makes one of these late, but not all.
+    let cold = others.into_iter().filter(|attempt| attempt.cold);
+    let took = cold.map(|attempt| attempt.first_byte_s.unwrap() - attempt.start_s);
+    let soonest = took.min_by(f64::total_cmp);
+    let soonest = soonest.expect("an edge is connected to later");
+    assert!(
+        soonest < HEAD_START_S,
+        "HTTP/3 was waited for again: {soonest} s"
+    );
 }
