@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::room::Room;
-use crate::title::{FRAMES_PER_SECOND, title};
+use crate::title::{FRAMES_PER_SECOND, WAITING, title};
 use cells::Cells;
 use tmux::{Shot, Terminal};
 
@@ -197,9 +197,6 @@ async fn the_picture_outlives_a_change_of_size() {
     terminal.press(&["q"]);
     assert_eq!(terminal.left().await.status, 0);
 }
-
-/// What is said before the screen comes when several of these tests begin at once.
-const WAITING: &str = "another nearcast makes the title; waiting for it";
 
 const BY_SIGTERM: &str = "nearcast: signal: ended by signal 15";
 
