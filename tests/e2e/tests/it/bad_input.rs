@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::process::Command;
 
 use crate::edges::{Backend, Edge};
-use crate::play::{Failing, nearcast};
+use crate::frames::assert_every_frame_once;
+use crate::play::{Failing, Play, nearcast};
 use crate::program::{Ended, Program};
 use crate::room::{Room, binary};
 use crate::title::{linked_title, replace, rungs, title};
@@ -149,14 +151,34 @@ async fn nobody_to_play_from_is_told_after_a_while() {
         .strip_prefix("https://")
         .unwrap()
         .trim_end_matches('/');
-    let cases: [(&str, Vec<&str>, &str, Vec<&str>); 7] = [
+    let nobody_else = format!("http://127.0.0.1:{}", crate::room::free_port());
+    let http_edge = format!("http://{nobody}");
+    let cases: [(&str, Vec<&str>, &str, Vec<&str>); 8] = [
         (
             "closed",
             vec!["play", &http_nobody],
             "net.connect_refused",
             vec![&nobody, "refused", "is the server running"],
         ),
-        ("mute", vec!["play", &http_silent], "net.", vec![&silent]),
+        (
+            "all-closed",
+            vec![
+                "play",
+                "x.mpd",
+                "--edge",
+                &http_edge,
+                "--edge",
+                &nobody_else,
+            ],
+            "net.connect_refused",
+            vec!["127.0.0.1:", "refused", "is the server running"],
+        ),
+        (
+            "mute",
+            vec!["play", &http_silent],
+            "net.stalled",
+            vec![&silent, "nothing came"],
+        ),
         (
             "no-backend",
             vec!["play", "demo", "--backend", &https_nobody],
@@ -196,6 +218,103 @@ async fn nobody_to_play_from_is_told_after_a_while() {
         let failed = failing.failed(30).await;
         failed.assert_says(code, texts);
     }
+}
+
+/// A certificate that is not accepted, whatever is wrong with it, is told at once, with the code and the remedy.
+#[tokio::test]
+async fn certificates_that_are_not_accepted_are_told() {
+    let room = Room::new();
+    let root = room.folder("root");
+    std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
+    for (name, host, expires, text) in [
+        ("expired", "127.0.0.1", 2001, "expired"),
+        ("misnamed", "elsewhere.test", 4000, "for another name"),
+    ] {
+        let made = Certificates::make(&room, name, host, expires);
+        let nginx = Nginx::start_tls(&room, name, &root, (&made.leaf, &made.key)).await;
+        let base = format!("https://{}", nginx.edge());
+        let ca = made.ca.to_str().unwrap();
+        let arguments = ["play", "title/stream.mpd", "--edge", &base, "--ca", ca];
+        let failed = Failing::start(&room, &format!("{name}-play"), &arguments)
+            .failed(20)
+            .await;
+        failed.assert_says(
+            "net.tls_certificate",
+            &[&nginx.edge(), text, "--ca", "--insecure"],
+        );
+        assert_eq!(nginx.lines(), [], "it was asked for something");
+
+        // It is nothing else that is wrong.
+        let arguments = ["play", "title/stream.mpd", "--edge", &base, "--insecure"];
+        let arguments = [arguments.as_slice(), &["--headless", "--duration", "2s"]].concat();
+        let mut command = nearcast(&room);
+        command.args(arguments);
+        let ended = Program::start(&room, &format!("{name}-insecure"), command)
+            .ended(SOON)
+            .await;
+        assert_eq!(ended.status, Some(0), "{}", ended.err);
+        assert!(ended.err.contains("WARNING: --insecure"), "{}", ended.err);
+    }
+}
+
+/// A certificate authority and a certificate from it, as files.
+struct Certificates {
+    ca: PathBuf,
+    leaf: PathBuf,
+    key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes a certificate for a host that expires at the beginning of a year.
+    fn make(room: &Room, name: &str, host: &str, expires: i32) -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().unwrap();
+        let ca = params.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::new(params, ca_key);
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(expires, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let file = |kind: &str, pem: String| room.file(&format!("{name}-{kind}.pem"), pem);
+        Self {
+            ca: file("ca", ca.pem()),
+            leaf: file("leaf", leaf.pem()),
+            key: file("key", key.serialize_pem()),
+        }
+    }
+}
+
+/// A title may be damaged far behind its start, when the viewer has seen some of it already.
+#[tokio::test]
+async fn a_segment_damaged_later_is_told_and_nothing_of_it_is_seen() {
+    let room = Room::new();
+    let folder = linked_title(&room, "root/title");
+    for rung in rungs() {
+        let path = folder.join(rung).join("00003.m4s");
+        let mut bytes = fs::read(&path).unwrap();
+        // The boxes stay as they are, so that only what takes the samples apart notices.
+        let samples = bytes.len() / 2;
+        bytes[samples..].fill(0);
+        replace(&path, bytes);
+    }
+    let nginx = Nginx::start(&room, "nginx", &room.path().join("root"), None).await;
+    let url = nginx.url("title/stream.mpd");
+    let played = Play::start(&room, "play", &["play", &url]).ended(60).await;
+    let report = &played.report;
+    assert_one_line(
+        &played.ended,
+        "nearcast",
+        "media.malformed",
+        &[&nginx.edge(), "broken wherever", "packaged again"],
+    );
+    assert_eq!(report.error.as_ref().unwrap().code, "media.malformed");
+    assert!(report.startup_s.is_some() && report.played_s > 1.0);
+    assert_every_frame_once(&played.frames, report.played_s);
+    let damaged = 2 * 4 * 24;
+    let last = played.frames.last().unwrap();
+    assert!(last.number < damaged, "{last:?}");
 }
 
 #[tokio::test]
@@ -308,20 +427,23 @@ async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
-    let programs: [(&str, &[&str]); 2] = [
-        ("nearcast-backend", &["--ca-dir", "ca-b"]),
-        (
-            "nearcast-edge",
-            &["--ca-dir", "ca-e", "--id", "a", "--root", "."],
-        ),
-    ];
-    for (name, arguments) in programs {
+    let backend: &[&str] = &["--ca-dir", "ca-b", "--listen", "127.0.0.1:0"];
+    let edge: &[&str] = &["--ca-dir", "ca-e", "--id", "a", "--root", "."];
+    for (name, arguments, listen) in [
+        ("nearcast-backend", &backend[..2], "--listen"),
+        ("nearcast-backend", backend, "--sealed-listen"),
+        ("nearcast-edge", edge, "--listen"),
+        ("nearcast-edge", edge, "--plain"),
+        ("nearcast-edge", edge, "--admin"),
+    ] {
         let mut command = Command::new(binary(name));
         command
             .current_dir(room.path())
             .args(arguments)
-            .args(["--listen", &address]);
-        let ended = Program::start(&room, name, command).ended(SOON).await;
+            .args([listen, &address]);
+        let ended = Program::start(&room, &format!("{name}{listen}"), command)
+            .ended(SOON)
+            .await;
         assert_eq!(
             (ended.status, ended.out.as_str()),
             (Some(1), ""),

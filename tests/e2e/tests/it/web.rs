@@ -18,6 +18,23 @@ pub(crate) struct Nginx {
     port: u16,
     access_log: PathBuf,
     config: PathBuf,
+    _version: Version,
+}
+
+/// Which nginx it is, told when the test fails.
+#[derive(Debug)]
+struct Version(String);
+
+impl Drop for Version {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the test harness shows it with the failure"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the web server was {}", self.0);
+        }
+    }
 }
 
 /// A line of its access log, written when a request ends.
@@ -41,11 +58,40 @@ impl Nginx {
         let folder = room.folder(name);
         let port = free_port();
         let access_log = folder.join("access.log");
+        let limit = limit_rate.map_or_else(String::new, |rate| format!("limit_rate {rate};"));
         let config = room.file(
             &format!("{name}/nginx.conf"),
-            config(&folder, root, port, limit_rate),
+            config(&folder, root, port, "", &limit),
         );
         Self::run(room, name.to_owned(), port, access_log, config).await
+    }
+
+    /// Serves the files under `root` over TLS, with this certificate and its key.
+    pub(crate) async fn start_tls(
+        room: &Room,
+        name: &str,
+        root: &Path,
+        (certificate, key): (&Path, &Path),
+    ) -> Self {
+        let folder = room.folder(name);
+        let port = free_port();
+        let tls = format!(
+            "ssl_certificate {}; ssl_certificate_key {};",
+            certificate.display(),
+            key.display()
+        );
+        let config = room.file(
+            &format!("{name}/nginx.conf"),
+            config(&folder, root, port, "ssl", &tls),
+        );
+        Self::run(
+            room,
+            name.to_owned(),
+            port,
+            folder.join("access.log"),
+            config,
+        )
+        .await
     }
 
     async fn run(
@@ -55,7 +101,9 @@ impl Nginx {
         access_log: PathBuf,
         config: PathBuf,
     ) -> Self {
-        let mut command = Command::new(program());
+        let path = program();
+        let version = version(&path).await;
+        let mut command = Command::new(path);
         // The error log is named here too, for what happens before the configuration is read.
         command
             .args(["-e", "stderr", "-p"])
@@ -73,6 +121,7 @@ impl Nginx {
             port,
             access_log,
             config,
+            _version: version,
         }
     }
 
@@ -83,6 +132,7 @@ impl Nginx {
             port,
             access_log,
             config,
+            _version: _,
         } = self;
         drop(program);
         let name = config
@@ -166,6 +216,7 @@ fn line(text: &str) -> Line {
 
 fn program() -> PathBuf {
     let folders = env::var_os("PATH").unwrap_or_default();
+    // Where systems put it that keep it out of the PATH of those who are not root.
     let places = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from);
     env::split_paths(&folders)
         .chain(places)
@@ -176,9 +227,22 @@ fn program() -> PathBuf {
         })
 }
 
+/// Makes sure that it is nginx, and returns where it is and which version.
+async fn version(path: &Path) -> Version {
+    let said = Command::new(path).arg("-v").output().await.unwrap();
+    let said = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+    assert!(
+        said.starts_with("nginx version: nginx/"),
+        "{} is no plain nginx: {said}",
+        path.display()
+    );
+    Version(format!("{}, {said}", path.display()))
+}
+
 /// One process, so that a signal hits all of it; nothing outside the room, so that anybody can run it.
-fn config(folder: &Path, root: &Path, port: u16, limit_rate: Option<&str>) -> String {
-    let limit = limit_rate.map_or_else(String::new, |rate| format!("limit_rate {rate};"));
+///
+/// `listen` and `more` are added to how the one server listens, and to what else is said of it.
+fn config(folder: &Path, root: &Path, port: u16, listen: &str, more: &str) -> String {
     let folder = folder.display();
     let root = root.display();
     format!(
@@ -189,7 +253,7 @@ http {{
   access_log {folder}/access.log plain;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{ listen 127.0.0.1:{port}; root {root}; {limit} }}
+  server {{ listen 127.0.0.1:{port} {listen}; root {root}; {more} }}
 }}
 "
     )
