@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nearcast_protocol::report::FailoverReport;
+use nearcast_protocol::report::{AttemptReport, FailoverReport, SessionReport};
 
 use crate::play::{Play, Played};
 use crate::program::eventually;
@@ -52,6 +52,9 @@ async fn dash_and_hls_play_from_a_plain_web_server() {
         (1, 1)
     );
 }
+
+/// What counts as the middle of a segment, per cent.
+const MIDDLE: std::ops::RangeInclusive<u64> = 10..=90;
 
 /// What happens to one of two servers.
 enum Blow {
@@ -102,20 +105,49 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
     let video = video
         .unwrap_or_else(|| panic!("from {from} to {to}: {failovers:?}"))
         .clone();
+    assert!(video.first_byte_s.is_some(), "{video:?}");
+    let (path, first) = taken_over(&played.report, &video);
+    let size = std::fs::metadata(root.join(&path)).unwrap().len();
     assert!(
-        video.offset > 0 && video.first_byte_s.is_some(),
-        "{video:?}"
+        MIDDLE.contains(&(video.offset * 100 / size)),
+        "{video:?} of {size} bytes"
     );
 
     // The other server's own log: the same segment, from the middle on.
     let lines = servers[1 - hit].lines();
     let rest = lines.iter().find(|line| {
         line.status == 206
-            && line.path.starts_with("/title/v")
-            && started_at(line.range.as_deref()) > 0
+            && line.path == format!("/{path}")
+            && started_at(line.range.as_deref()) == first
     });
-    assert!(rest.is_some(), "{lines:?}");
+    assert_eq!(
+        rest.map(|line| line.bytes),
+        Some(size - first),
+        "{path} from {first} on: {lines:?}"
+    );
     (played, video)
+}
+
+/// Returns the file whose transfer was taken over, and from which byte on the other server was asked for it.
+fn taken_over(report: &SessionReport, failover: &FailoverReport) -> (String, u64) {
+    let left = |attempt: &AttemptReport| {
+        attempt.edge == failover.from
+            && attempt.offset + attempt.bytes == failover.offset
+            && (attempt.start_s..=attempt.end_s).contains(&failover.at_s)
+    };
+    let fetch = report
+        .fetches
+        .iter()
+        .find(|fetch| fetch.track == failover.track && fetch.attempts.iter().any(left))
+        .unwrap_or_else(|| panic!("no attempt was left at {failover:?}"));
+    let next = fetch
+        .attempts
+        .iter()
+        .find(|attempt| attempt.edge == failover.to)
+        .unwrap();
+    let folder = fetch.representation.as_ref().unwrap();
+    let path = format!("title/{folder}/{:05}.m4s", fetch.segment.unwrap() + 1);
+    (path, next.offset)
 }
 
 /// Returns the first byte that a `Range` asks for.
@@ -141,8 +173,9 @@ async fn a_server_killed_in_mid_segment_is_not_noticed() {
 async fn a_server_stopped_in_mid_segment_is_not_noticed() {
     let room = Room::new();
     let (played, video) = play_through(&room, Blow::Stop).await;
-    // `limit_rate` lets nothing through for a second at a time, so that silence says little before.
-    assert!(video.first_byte_s.unwrap() < 8.0, "{video:?}");
+    // `limit_rate` lets nothing through for a second at a time, so that silence says little before. The aim is
+    // 2 s; a busy machine may need some more.
+    assert!(video.first_byte_s.unwrap() < 4.0, "{video:?}");
     let stopped = played
         .report
         .edges
