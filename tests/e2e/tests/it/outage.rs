@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use nearcast_protocol::report::SessionReport;
+use nearcast_protocol::report::{AttemptReport, SessionReport};
 use rustix::process::Signal;
 
 use crate::play::Play;
+use crate::program::eventually;
 use crate::room::Room;
 use crate::title::linked_title;
 use crate::web::Nginx;
@@ -14,9 +15,47 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// So slow that no more than some seconds are buffered when the first frame is shown.
 async fn slow(room: &Room, name: &str) -> Nginx {
-    linked_title(room, "root/title");
+    if !room.path().join("root/title").exists() {
+        linked_title(room, "root/title");
+    }
     Nginx::start(room, name, &room.path().join("root"), Some("250k")).await
 }
+
+/// Waits until an edge was tried in vain several times.
+async fn tried_in_vain(play: &Play, edge: &str) {
+    let rests = format!("edge {edge} rests after a failure");
+    // It is said for sound and for picture: when they were cut off, and each time they try.
+    let tried = || (play.program.out().matches(&rests).count() >= 2 + 2 * 3).then_some(());
+    eventually("the edge is tried again and again", SOON, tried).await;
+}
+
+/// Asserts that an edge that is down is left alone for longer and longer: `rest_s` after its first failure, twice
+/// that after the next, and so on, but never for more than a few seconds.
+fn assert_backs_off(report: &SessionReport, edge: &str, rest_s: f64) {
+    let refused = |attempt: &&AttemptReport| {
+        attempt.edge == edge && attempt.code.as_deref() == Some("net.connect_refused")
+    };
+    let attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
+    let mut tries: Vec<f64> = attempts
+        .filter(refused)
+        .map(|attempt| attempt.start_s)
+        .collect();
+    tries.sort_by(f64::total_cmp);
+    // Sound and picture try at the same time.
+    tries.dedup_by(|later, earlier| *later - *earlier < 0.1);
+    assert!(tries.len() >= 3, "{tries:?}");
+    let mut due_s = rest_s;
+    for pair in tries.windows(2) {
+        let gap_s = pair[1] - pair[0];
+        // Rests are jittered by up to a quarter. A busy machine makes them longer, never shorter.
+        assert!(gap_s > due_s * 0.75 - 0.01, "{due_s} s were due: {tries:?}");
+        assert!(gap_s < REST_MAX_S + 4.0, "{tries:?}");
+        due_s = (due_s * 2.0).min(REST_MAX_S);
+    }
+}
+
+/// While no edge answers none rests for longer.
+const REST_MAX_S: f64 = 4.0;
 
 #[tokio::test]
 async fn playback_resumes_when_edges_come_back() {
@@ -41,6 +80,8 @@ async fn playback_resumes_when_edges_come_back() {
     play.program
         .line("stalled (", Duration::from_secs(30))
         .await;
+    let edge = nginx.edge();
+    tried_in_vain(&play, &edge).await;
     let _nginx = nginx.again(&room).await;
     play.program.line("an edge answers again", SOON).await;
     let played = play.ended(40).await;
@@ -60,6 +101,52 @@ async fn playback_resumes_when_edges_come_back() {
         "{back} {:?}",
         report.stalls
     );
+    // One edge alone is tried sooner than one of several.
+    assert_backs_off(report, &edge, 0.25);
+}
+
+#[tokio::test]
+async fn several_edges_go_and_come_back() {
+    let room = Room::new();
+    let mut servers = [slow(&room, "a").await, slow(&room, "b").await];
+    let bases = servers.each_ref().map(|server| server.url(""));
+    let mut arguments = vec!["play", "title/stream.mpd", "--duration", "45s"];
+    for base in &bases {
+        arguments.extend(["--edge", base]);
+    }
+    let mut play = Play::start(&room, "play", &arguments);
+    play.program.line("playing", SOON).await;
+    for server in &mut servers {
+        server.sigkill().await;
+    }
+    play.program
+        .line("no edge answers; trying again", SOON)
+        .await;
+    play.program
+        .line("stalled (", Duration::from_secs(30))
+        .await;
+    let edges = servers.each_ref().map(Nginx::edge);
+    for edge in &edges {
+        tried_in_vain(&play, edge).await;
+    }
+    // One is enough.
+    let [first, second] = servers;
+    let _first = first.again(&room).await;
+    play.program.line("an edge answers again", SOON).await;
+    let _second = second.again(&room).await;
+    let played = play.ended(45).await;
+    played.assert_complete_with_stalls();
+    assert_eq!(played.ended.err, "");
+    let report = &played.report;
+    assert_eq!(report.stalls[0].cause, "all_edges_down");
+    assert!(
+        report.played_s > report.stalls[0].at_s + 1.0,
+        "{:?}",
+        report.stalls
+    );
+    for edge in &edges {
+        assert_backs_off(report, edge, 2.0);
+    }
 }
 
 #[tokio::test]
