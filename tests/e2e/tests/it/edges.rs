@@ -76,9 +76,13 @@ impl System {
         self.edges.iter_mut().find(|edge| edge.id == id).unwrap()
     }
 
-    /// Returns all access-log lines of all edges.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.edges.iter().flat_map(Edge::entries).collect()
+    /// Ends all edges and returns what they logged: a line may be written later than its answer is read.
+    pub(crate) async fn entries_at_end(&mut self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for edge in &mut self.edges {
+            entries.extend(edge.entries_at_end().await);
+        }
+        entries
     }
 }
 
@@ -202,6 +206,14 @@ impl Edge {
             .lines()
             .find(|line| line.starts_with("nearcast_edge_body_bytes_total"));
         line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Ends it, unless it was killed, and returns its whole access log.
+    pub(crate) async fn entries_at_end(&mut self) -> Vec<Entry> {
+        if self.program.is_running() {
+            self.program.sigterm().await;
+        }
+        self.entries()
     }
 
     /// Returns its access log so far.

@@ -28,22 +28,25 @@ async fn an_edge_process_dies_in_mid_segment() {
     let report = &played.report;
     assert_eq!(report.content.source, "demo");
 
+    // Before its death it may have been left once for being slow. What it had sent when it was looked at may still
+    // have been on its way.
     let failover = report
         .failovers
         .iter()
-        .find(|failover| failover.from == id && failover.track.as_deref() == Some("video"))
-        .unwrap_or_else(|| panic!("{id} died: {:?}", report.failovers));
-    // What the edge had sent when it was looked at may still have been on its way.
-    assert!(
-        failover.offset >= bytes / 2 && failover.to != id,
-        "{failover:?} of more than {bytes}"
-    );
+        .find(|failover| {
+            failover.from == id
+                && failover.track.as_deref() == Some("video")
+                && failover.offset >= bytes / 2
+        })
+        .unwrap_or_else(|| panic!("{id} died after {bytes} bytes: {:?}", report.failovers));
+    assert_ne!(failover.to, id);
     assert!(failover.first_byte_s.unwrap() < 2.0, "{failover:?}");
     assert!(
         failover.wasted_bytes <= bytes / 10,
         "{failover:?} of more than {bytes}"
     );
-    assert_report_is_what_edges_logged_but(report, &system.entries(), &id);
+    let entries = system.entries_at_end().await;
+    assert_report_is_what_edges_logged_but(report, &entries, &id);
     assert!(
         whole_lines(&played.ended.out).any(|line| line.contains("granted")),
         "{}",

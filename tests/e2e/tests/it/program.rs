@@ -118,6 +118,12 @@ impl Program {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn sigterm(&mut self) {
+        self.signal(Signal::TERM);
+        self.child.wait().await.unwrap();
+    }
+
     /// Ends it as a power cut would, and waits until it is gone.
     pub(crate) async fn sigkill(&mut self) {
         self.signal(Signal::KILL);

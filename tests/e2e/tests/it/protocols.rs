@@ -6,11 +6,16 @@ use crate::play::{Play, Played};
 use crate::room::Room;
 
 /// Plays some seconds from this system, and asserts that report and access logs show this protocol alone.
-async fn assert_plays_over(system: &System, room: &Room, protocol: &str, more: &[&str]) -> Played {
+async fn assert_plays_over(
+    mut system: System,
+    room: &Room,
+    protocol: &str,
+    more: &[&str],
+) -> Played {
     let arguments = [system.play(), more.to_vec()].concat();
     let played = Play::start(room, "play", &arguments).played(20).await;
     assert_eq!(played.media_protocols(), [protocol]);
-    let entries = system.entries();
+    let entries = system.entries_at_end().await;
     assert!(
         entries.iter().all(|entry| entry.protocol == protocol),
         "{entries:?}"
@@ -23,7 +28,7 @@ async fn assert_asked_for(protocol: &str) {
     let room = Room::new();
     let system = System::start(&room, &[("a", &["--rate", "20mbps"])]).await;
     assert_plays_over(
-        &system,
+        system,
         &room,
         protocol,
         &["--duration", "6s", "--http", protocol],
@@ -50,7 +55,7 @@ async fn http1_plays_when_asked_for() {
 async fn http3_is_taken_where_it_works() {
     let room = Room::new();
     let system = System::start(&room, &[("a", &[]), ("b", &[])]).await;
-    assert_plays_over(&system, &room, "h3", &["--duration", "6s"]).await;
+    assert_plays_over(system, &room, "h3", &["--duration", "6s"]).await;
 }
 
 /// The manifest and the playlists of HLS, and the subtitles of both, are in the logs as in the report.
@@ -61,7 +66,7 @@ async fn playlists_and_subtitles_are_joined_too() {
         ("master.m3u8", ["manifest", "index", "subtitle"].as_slice()),
     ] {
         let room = Room::new();
-        let edge = Edge::start(&room, "a", None, &["--rate", "20mbps"]).await;
+        let mut edge = Edge::start(&room, "a", None, &["--rate", "20mbps"]).await;
         let ca = room.path().join("ca/ca.pem");
         let path = format!("title/{manifest}");
         let mut arguments = vec!["play", &path, "--edge", &edge.base_url, "--duration", "6s"];
@@ -73,7 +78,7 @@ async fn playlists_and_subtitles_are_joined_too() {
             assert!(came.count() > 0, "{kind} of {manifest}: {report:?}");
         }
         // Without a backend an edge is called by its address.
-        let mut entries = edge.entries();
+        let mut entries = edge.entries_at_end().await;
         for entry in &mut entries {
             edge.host().clone_into(&mut entry.appliance);
         }
@@ -90,7 +95,7 @@ async fn a_network_that_blocks_udp_costs_little() {
     let room = Room::new();
     let edges = ["a", "b", "c", "d", "e"].map(|id| (id, BLOCKED));
     let system = System::start(&room, &edges).await;
-    let played = assert_plays_over(&system, &room, "h2", &["--duration", "20s"]).await;
+    let played = assert_plays_over(system, &room, "h2", &["--duration", "20s"]).await;
     let startup_s = played.report.startup_s.unwrap();
     assert!(startup_s < 2.0, "started after {startup_s} s");
 
