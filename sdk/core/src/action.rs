@@ -47,6 +47,18 @@ pub enum Action {
         /// Whose sink they are for.
         track: TrackKind,
     },
+    /// A media segment may be shown as far as it has come: follow it, and say with `Playable` how far that is.
+    /// `HandOn` comes for it too, once it is complete and right; `Flush` takes it back.
+    HandOnPart {
+        /// The epoch it belongs to.
+        epoch: Epoch,
+        /// Where the bytes are, and where more of them will be.
+        fetch: FetchId,
+        /// What they are.
+        object: ObjectKey,
+        /// Whose sink they are for.
+        track: TrackKind,
+    },
     /// The bytes of a fetch are not needed any more.
     Release {
         /// Which.

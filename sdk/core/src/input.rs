@@ -79,6 +79,15 @@ pub enum Input {
         /// Whether they are what the edge said they would be.
         intact: bool,
     },
+    /// Of a segment that was handed on while it arrives, so much can be shown.
+    Playable {
+        /// The epoch it was handed on in.
+        epoch: Epoch,
+        /// Which object.
+        object: ObjectKey,
+        /// Presentation time up to which there are samples.
+        until: MediaTime,
+    },
     /// A segment or init segment that was handed on cannot be used.
     Undecodable {
         /// The epoch it was handed on in.

@@ -1,7 +1,9 @@
 //! Drives one session over one world in virtual time: the earliest of what is due happens, the session
 //! hears of it, does what follows, and so on until it ends.
 
-use nearcast_core::{Action, EdgeOffer, Event, Grant, Input, Session};
+use nearcast_core::{
+    Action, AttemptId, EdgeOffer, Epoch, Event, FetchId, Grant, Input, Session, TransportEvent,
+};
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{ByteCount, Instant, MediaTime};
@@ -26,6 +28,11 @@ pub struct Simulation {
     grants: usize,
     /// What was handed on of each track and not taken back: from and to.
     handed: BTreeMap<TrackKind, Vec<(MediaTime, MediaTime)>>,
+    /// What is handed on while it arrives.
+    arriving: BTreeMap<FetchId, (Epoch, ObjectKey)>,
+    fetch_of: BTreeMap<AttemptId, FetchId>,
+    /// How much of each fetch is here without a gap.
+    received: BTreeMap<FetchId, u64>,
 }
 
 #[derive(Debug)]
@@ -70,6 +77,9 @@ impl Simulation {
             violations: Vec::new(),
             grants: 0,
             handed: BTreeMap::new(),
+            arriving: BTreeMap::new(),
+            fetch_of: BTreeMap::new(),
+            received: BTreeMap::new(),
             setup,
         };
         simulation.later(Duration::ZERO, Later::Input(Input::Load));
@@ -136,7 +146,21 @@ impl Simulation {
     fn step(&mut self) {
         let now = self.now;
         for (attempt, event) in self.world.advance(now) {
+            let arrived = match &event {
+                TransportEvent::Progress { from, to } => self
+                    .fetch_of
+                    .get(&attempt)
+                    .map(|fetch| (*fetch, *from, *to)),
+                _ => None,
+            };
             self.tell(Input::Transport { attempt, event });
+            if let Some((fetch, from, to)) = arrived {
+                let received = self.received.entry(fetch).or_default();
+                if from <= *received {
+                    *received = (*received).max(to);
+                }
+                self.tell_playable(fetch);
+            }
         }
         while let Some(entry) = self
             .inputs
@@ -215,6 +239,7 @@ impl Simulation {
                 self.later(BACKEND, Later::Input(Input::Granted(grant)));
             }
             Action::StartAttempt(spec) => {
+                self.fetch_of.insert(spec.attempt, spec.fetch);
                 self.world.start(self.now, spec, &self.setup.title);
             }
             Action::CancelAttempt {
@@ -237,12 +262,22 @@ impl Simulation {
                 self.later(Duration::ZERO, Later::Input(Input::Prepared { epoch }))
             }
             Action::ResetNetwork => self.world.reset(self.now),
+            Action::HandOnPart {
+                epoch,
+                fetch,
+                object,
+                ..
+            } => {
+                self.arriving.insert(fetch, (epoch, object));
+                self.tell_playable(fetch);
+            }
             Action::HandOn {
                 epoch,
                 fetch,
                 object,
                 track,
             } => {
+                self.arriving.remove(&fetch);
                 if self.world.is_corrupt(fetch) {
                     let code = "media.malformed".into();
                     let wrong = Input::Undecodable {
@@ -265,7 +300,30 @@ impl Simulation {
                 }
             }
             // The session itself extrapolates, as with the player's null sink.
-            Action::Release { .. } | Action::EndOfTrack { .. } | Action::Clock(_) => {}
+            Action::Release { fetch } => {
+                self.arriving.remove(&fetch);
+                self.received.remove(&fetch);
+            }
+            Action::EndOfTrack { .. } | Action::Clock(_) => {}
+        }
+    }
+
+    /// Samples lie evenly in a segment here.
+    fn tell_playable(&mut self, fetch: FetchId) {
+        let Some(&(epoch, object)) = self.arriving.get(&fetch) else {
+            return;
+        };
+        let received = self.received.get(&fetch).copied().unwrap_or(0);
+        if let Some((start, end)) = self.setup.title.span(object) {
+            let size = self.setup.title.size(object).get().max(1);
+            let span = u128::from(received) * end.since(start).as_micros() / u128::from(size);
+            let until = start + Duration::from_micros(u64::try_from(span).unwrap_or(u64::MAX));
+            let playable = Input::Playable {
+                epoch,
+                object,
+                until,
+            };
+            self.later(Duration::ZERO, Later::Input(playable));
         }
     }
 

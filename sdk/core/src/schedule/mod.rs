@@ -50,8 +50,11 @@ pub(crate) struct Buffered {
 pub(crate) struct Fetching {
     pub(crate) fetch: FetchId,
     pub(crate) key: RepresentationKey,
+    pub(crate) index: u32,
     pub(crate) start: MediaTime,
     pub(crate) end: MediaTime,
+    /// It is handed on while it arrives, and what there is to be shown of it ends here.
+    pub(crate) playable: Option<MediaTime>,
 }
 
 /// Boundaries of different representations differ by less than a frame.
@@ -91,6 +94,12 @@ impl TrackState {
                 break;
             }
             end = end.max(segment.end);
+        }
+        if let Some(fetching) = &self.fetching
+            && let Some(until) = fetching.playable
+            && fetching.start <= end + GAP
+        {
+            end = end.max(until);
         }
         end
     }

@@ -157,6 +157,9 @@ impl Session {
                 self.handed_init[slot(one)] = None;
                 let track = self.track_mut(one);
                 track.end_said = false;
+                if let Some(fetching) = track.fetching.as_mut().filter(|one| one.end > from) {
+                    fetching.playable = None;
+                }
                 for segment in &mut track.buffered {
                     if segment.end > from {
                         segment.handed_on = false;

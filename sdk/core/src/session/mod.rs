@@ -254,6 +254,11 @@ impl Session {
             } => self.parse_failed(object, SessionError { code, message }),
             Input::Transport { attempt, event } => self.transport(attempt, event),
             Input::Verified { fetch, intact } => self.verified(fetch, intact),
+            Input::Playable {
+                epoch,
+                object,
+                until,
+            } => self.playable(epoch, object, until),
             Input::Undecodable {
                 epoch,
                 object,

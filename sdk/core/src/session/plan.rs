@@ -73,23 +73,8 @@ impl Session {
             if !self.track(kind).is_next_in_line(&segment) {
                 return;
             }
-            let wants_init = self
-                .timeline
-                .as_ref()
-                .and_then(|timeline| timeline.representation(segment.key))
-                .is_some_and(needs_init);
-            if wants_init && self.handed_init[slot(kind)] != Some(segment.key) {
-                let Some(Init::Ready(fetch)) = self.inits.get(&segment.key).copied() else {
-                    return;
-                };
-                let object = ObjectKey::Init(segment.key);
-                self.actions.push_back(Action::HandOn {
-                    epoch,
-                    fetch,
-                    object,
-                    track: kind,
-                });
-                self.handed_init[slot(kind)] = Some(segment.key);
+            if !self.hand_on_init(kind, segment.key) {
+                return;
             }
             let object = ObjectKey::Media(segment.key, segment.index);
             self.actions.push_back(Action::HandOn {
@@ -102,6 +87,7 @@ impl Session {
                 segment.handed_on = true;
             }
         }
+        self.hand_on_part(kind);
         let track = self.track(kind);
         if track.complete()
             && !track.end_said
@@ -111,6 +97,62 @@ impl Session {
             self.actions
                 .push_back(Action::EndOfTrack { epoch, track: kind });
         }
+    }
+
+    /// While nothing is shown for want of media, what comes is handed on as it comes.
+    fn hand_on_part(&mut self, kind: TrackKind) {
+        let waits = matches!(
+            self.state,
+            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
+        );
+        let track = self.track(kind);
+        let Some(fetching) = track.fetching.filter(|one| one.playable.is_none()) else {
+            return;
+        };
+        let dry = track.level(self.playhead()).is_zero()
+            && track.buffered.iter().all(|segment| segment.handed_on);
+        let comes = self
+            .fetches
+            .iter()
+            .any(|fetch| fetch.id == fetching.fetch && fetch.received > 0);
+        if !waits || !dry || !comes || kind == TrackKind::Text {
+            return;
+        }
+        if !self.hand_on_init(kind, fetching.key) {
+            return;
+        }
+        self.actions.push_back(Action::HandOnPart {
+            epoch: self.epoch,
+            fetch: fetching.fetch,
+            object: ObjectKey::Media(fetching.key, fetching.index),
+            track: kind,
+        });
+        if let Some(fetching) = &mut self.track_mut(kind).fetching {
+            fetching.playable = Some(fetching.start);
+        }
+    }
+
+    /// Hands on the init segment that a representation needs, if it was not the last; returns whether it is there.
+    fn hand_on_init(&mut self, kind: TrackKind, key: RepresentationKey) -> bool {
+        let wanted = self
+            .timeline
+            .as_ref()
+            .and_then(|timeline| timeline.representation(key))
+            .is_some_and(needs_init);
+        if !wanted || self.handed_init[slot(kind)] == Some(key) {
+            return true;
+        }
+        let Some(Init::Ready(fetch)) = self.inits.get(&key).copied() else {
+            return false;
+        };
+        self.actions.push_back(Action::HandOn {
+            epoch: self.epoch,
+            fetch,
+            object: ObjectKey::Init(key),
+            track: kind,
+        });
+        self.handed_init[slot(kind)] = Some(key);
+        true
     }
 
     /// Init segments of everything buffered or on its way.
@@ -214,8 +256,10 @@ impl Session {
         track.fetching = Some(Fetching {
             fetch,
             key,
+            index,
             start,
             end,
+            playable: None,
         });
         track.next = end;
         track.last = Some(key);
@@ -520,7 +564,12 @@ impl Session {
             self.state,
             PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
         );
-        if rung == 0 || self.lock.is_some() || !(waits || self.state == PlayState::Playing) {
+        // What is on screen already is not begun again.
+        if rung == 0
+            || self.lock.is_some()
+            || fetching.playable.is_some()
+            || !(waits || self.state == PlayState::Playing)
+        {
             return;
         }
         let Some(fetch) = self.fetches.iter().find(|fetch| fetch.id == fetching.fetch) else {

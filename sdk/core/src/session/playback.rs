@@ -2,14 +2,14 @@
 
 use core::time::Duration;
 
-use nearcast_protocol::manifest::TrackKind;
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{Instant, MediaTime};
 
 use super::{KINDS, Session, Sinks};
 use crate::action::{Action, ClockOrder};
 use crate::event::{DecisionKind, PlayState, StallCause, seconds};
 use crate::input::Epoch;
-use crate::schedule::GAP;
+use crate::schedule::{Fetching, GAP};
 
 /// Media wanted before playback starts or goes on: enough to hand the first samples on and to ride
 /// over one slow request. One segment is enough even when it is shorter.
@@ -82,6 +82,21 @@ impl Session {
     pub(super) fn prepared(&mut self, epoch: Epoch) {
         if epoch == self.epoch && matches!(self.sinks, Sinks::Asked { .. }) {
             self.sinks = Sinks::Prepared;
+        }
+    }
+
+    /// The sinks have samples of a segment that still arrives.
+    pub(super) fn playable(&mut self, epoch: Epoch, object: ObjectKey, until: MediaTime) {
+        if epoch != self.epoch {
+            return;
+        }
+        let arrives = |one: &Fetching| ObjectKey::Media(one.key, one.index) == object;
+        for track in &mut self.tracks {
+            if let Some(fetching) = track.fetching.as_mut().filter(|one| arrives(one))
+                && let Some(playable) = &mut fetching.playable
+            {
+                *playable = (*playable).max(until).min(fetching.end);
+            }
         }
     }
 
@@ -313,6 +328,10 @@ impl Session {
     fn handed_on_level(&self, kind: TrackKind) -> Duration {
         let track = self.track(kind);
         let playhead = self.playhead();
+        let part = track.fetching.and_then(|fetching| fetching.playable);
+        if part.is_some() && track.buffered.iter().all(|segment| segment.handed_on) {
+            return track.level(playhead);
+        }
         let last = track
             .buffered
             .iter()

@@ -66,6 +66,7 @@ struct Chance {
     handed: Vec<(Epoch, ObjectKey)>,
     parse: Vec<ObjectKey>,
     prepare: Vec<Epoch>,
+    parts: Vec<(Epoch, ObjectKey)>,
 }
 
 impl Chance {
@@ -85,6 +86,7 @@ impl Chance {
             handed: Vec::new(),
             parse: Vec::new(),
             prepare: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -106,6 +108,7 @@ impl Chance {
                 Action::Verify { fetch, .. } => self.verify.push(fetch),
                 Action::Parse { object, .. } => self.parse.push(object),
                 Action::HandOn { epoch, object, .. } => self.handed.push((epoch, object)),
+                Action::HandOnPart { epoch, object, .. } => self.parts.push((epoch, object)),
                 Action::Prepare { epoch } => self.prepare.push(epoch),
                 Action::RequestGrant { .. }
                 | Action::Release { .. }
@@ -222,6 +225,18 @@ impl Chance {
                 None => self.tell(Input::Underrun { epoch: Epoch(0) }),
             },
             4 => {
+                if let Some(&(epoch, object)) = self.parts.last() {
+                    let until =
+                        MediaTime::from_micros(i64::try_from(self.rng.below(32_000_000)).unwrap());
+                    self.tell(Input::Playable {
+                        epoch,
+                        object,
+                        until,
+                    });
+                }
+                if self.rng.below(3) == 0 {
+                    self.handed.append(&mut self.parts);
+                }
                 if let Some((epoch, object)) = self.handed.pop()
                     && self.rng.below(6) == 0
                 {
@@ -379,6 +394,7 @@ impl Served {
                     | Action::CancelAttempt { .. }
                     | Action::Verify { .. }
                     | Action::HandOn { .. }
+                    | Action::HandOnPart { .. }
                     | Action::Release { .. }
                     | Action::Flush { .. }
                     | Action::EndOfTrack { .. }

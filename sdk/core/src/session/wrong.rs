@@ -14,7 +14,7 @@ use super::{Init, Session};
 use crate::action::{Action, CancelReason};
 use crate::event::{DecisionKind, SessionError};
 use crate::fetch::{Fetch, Handover};
-use crate::input::{AttemptId, EdgeId, Epoch, Failure};
+use crate::input::{AttemptId, EdgeId, Epoch, Failure, FetchId};
 use crate::timeline::Place;
 
 /// What turned out to be wrong, or cannot be had.
@@ -160,6 +160,7 @@ impl Session {
             return;
         }
         self.recorder.wasted_fetch(fetch.id);
+        self.take_back(fetch.id);
         self.decide(
             DecisionKind::Failover,
             object_name(fetch.object).to_string(),
@@ -169,6 +170,18 @@ impl Session {
         self.actions.push_back(Action::Release { fetch: fetch.id });
         let again = self.begin_fetch(fetch.object, fetch.track, fetch.planned);
         self.rename(fetch.id, again);
+    }
+
+    /// What was handed on of an object while it arrived is forgotten by the sinks.
+    fn take_back(&mut self, fetch: FetchId) {
+        let mut tracks = self.tracks.iter();
+        let shown = tracks.find_map(|track| {
+            let fetching = track.fetching.filter(|one| one.fetch == fetch)?;
+            fetching.playable.map(|_| (track.kind, fetching.start))
+        });
+        if let Some((kind, from)) = shown {
+            self.flush(Some(kind), from);
+        }
     }
 
     /// A manifest or index that one edge gives and nobody can read may be good on another edge.
@@ -240,6 +253,16 @@ impl Session {
                 true
             }
             ObjectKey::Media(key, index) => {
+                if let Some(arriving) = self
+                    .track_mut(kind)
+                    .fetching
+                    .take_if(|one| (one.key, one.index) == (key, index) && one.playable.is_some())
+                {
+                    self.abandon(arriving.fetch, CancelReason::Superseded);
+                    self.track_mut(kind).next = arriving.start;
+                    self.flush(Some(kind), arriving.start);
+                    return true;
+                }
                 let Some(broken) = self.track_mut(kind).take_out(key, index) else {
                     return false;
                 };
@@ -287,6 +310,7 @@ impl Session {
     /// Nobody gives the object as it should be. Returns that the fetch does not go on.
     pub(super) fn give_up(&mut self, fetch: &Fetch, failure: &Failure, message: String) -> bool {
         self.recorder.wasted_fetch(fetch.id);
+        self.take_back(fetch.id);
         self.actions.push_back(Action::Release { fetch: fetch.id });
         for track in &mut self.tracks {
             if let Some(fetching) = track.fetching.take_if(|one| one.fetch == fetch.id) {
@@ -315,6 +339,7 @@ impl Session {
         if let Some(fetching) = self.track(kind).fetching
             && fetching.key == key
         {
+            self.take_back(fetching.fetch);
             self.track_mut(kind).fetching = None;
             self.track_mut(kind).next = fetching.start;
             self.abandon(fetching.fetch, CancelReason::Superseded);

@@ -117,8 +117,16 @@ impl Session {
                     start: fetching.start,
                     end: fetching.end,
                     bytes: ByteCount::new(fetch.received),
-                    handed_on: false,
+                    handed_on: fetching.playable.is_some(),
                 });
+                if fetching.playable.is_some() {
+                    self.actions.push_back(Action::HandOn {
+                        epoch: self.epoch,
+                        fetch: fetch.id,
+                        object: fetch.object,
+                        track: kind,
+                    });
+                }
             }
             ObjectKey::Probe => {}
         }
