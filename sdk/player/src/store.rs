@@ -131,6 +131,13 @@ impl Store {
         Some(self.objects.get_mut(&fetch)?.head.join())
     }
 
+    /// Returns a copy of what there is without a gap from `from` on.
+    pub(crate) fn tail(&self, fetch: FetchId, from: u64) -> Option<Bytes> {
+        let head = self.objects.get(&fetch)?.head.bytes();
+        let tail = head.get(usize::try_from(from).ok()?..)?;
+        (!tail.is_empty()).then(|| Bytes::copy_from_slice(tail))
+    }
+
     /// Forgets a fetch.
     pub(crate) fn release(&mut self, fetch: FetchId) {
         if let Some(object) = self.objects.remove(&fetch) {
@@ -290,6 +297,18 @@ mod tests {
             Comparison::Differs { at: 4 }
         );
         assert_eq!(store.compare(FetchId(2), 0, &bytes("zz")), Comparison::Same);
+    }
+
+    #[test]
+    fn the_tail_of_what_is_there_ends_at_the_first_gap() {
+        let mut store = store();
+        store.write(FETCH, 0, &bytes("abc")).unwrap();
+        store.write(FETCH, 5, &bytes("fg")).unwrap();
+        assert_eq!(store.tail(FETCH, 1), Some(bytes("bc")));
+        assert_eq!(store.tail(FETCH, 3), None);
+        store.write(FETCH, 3, &bytes("de")).unwrap();
+        assert_eq!(store.tail(FETCH, 3), Some(bytes("defg")));
+        assert_eq!(store.join(FETCH), Some(bytes("abcdefg")));
     }
 
     #[test]

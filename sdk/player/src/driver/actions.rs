@@ -10,8 +10,8 @@ use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
 use nearcast_units::Instant;
 use ring::digest::{SHA256, digest};
 
-use super::Driver;
 use super::inbox::{Job, Live};
+use super::{Arriving, Driver};
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
 use crate::event::EventKind;
@@ -42,13 +42,22 @@ impl Driver {
                 object,
                 track,
             } => self.hand_on(epoch, fetch, object, track),
+            Action::HandOnPart {
+                epoch,
+                fetch,
+                object,
+                track,
+            } => self.hand_on_part(epoch, fetch, object, track),
             Action::Release { fetch } => {
                 self.live.end_all_for(fetch);
+                self.arriving.remove(&fetch);
                 self.store.release(fetch);
             }
             Action::Flush { epoch, track, from } => {
                 self.epoch = epoch;
                 self.playhead.enter(epoch);
+                self.arriving
+                    .retain(|_, one| track.is_some_and(|track| track != one.track));
                 self.drained
                     .retain(|kind| track.is_some_and(|flushed| flushed != *kind));
                 self.pump.flush(epoch, track, from);
@@ -235,7 +244,41 @@ impl Driver {
         self.manifest = Some(manifest);
     }
 
+    /// From now on the sinks get what comes of a segment as it comes.
+    fn hand_on_part(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
+        let Some(facts) = self.facts(object) else {
+            return;
+        };
+        self.pump.hand_on_part(track, object, facts);
+        let arriving = Arriving {
+            epoch,
+            track,
+            handed: 0,
+        };
+        self.arriving.insert(fetch, arriving);
+        self.hand_more(fetch);
+    }
+
+    /// Passes on what has come of a segment since.
+    pub(super) fn hand_more(&mut self, fetch: FetchId) {
+        let Some(arriving) = self.arriving.get_mut(&fetch) else {
+            return;
+        };
+        if let Some(more) = self.store.tail(fetch, arriving.handed) {
+            arriving.handed += more.len() as u64;
+            self.pump.hand_more(arriving.track, more);
+        }
+    }
+
     fn hand_on(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
+        self.hand_more(fetch);
+        if self
+            .arriving
+            .remove(&fetch)
+            .is_some_and(|arriving| arriving.epoch == epoch)
+        {
+            return self.pump.hand_rest(track);
+        }
         let (Some(bytes), Some(facts)) = (self.store.join(fetch), self.facts(object)) else {
             tracing::debug!(?object, "nothing to hand on");
             self.pending.push_back(Input::Undecodable {

@@ -5,12 +5,12 @@ mod actions;
 mod inbox;
 mod tell;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{
-    Command, Config, EdgeOffer, Epoch, Failure, Input, PlayState, Session, TransportEvent,
+    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, PlayState, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
@@ -81,6 +81,8 @@ pub(crate) struct Driver {
     manifest_name: Option<String>,
     manifest: Option<Manifest>,
     store: Store,
+    /// Segments that are handed on while they arrive.
+    arriving: BTreeMap<FetchId, Arriving>,
     live: LiveAttempts,
     inbox: Inbox,
     pump: Pump,
@@ -145,6 +147,7 @@ impl Driver {
             manifest_name,
             manifest: None,
             store: Store::new(object_max),
+            arriving: BTreeMap::new(),
             live: LiveAttempts::default(),
             inbox: Inbox::new(setup.orders, setup.decoders),
             own_anchors: true,
@@ -336,6 +339,7 @@ impl Driver {
                     }
                     to += piece.len() as u64;
                 }
+                self.hand_more(fetch);
                 if goes_on
                     && let Some(Input::Transport {
                         event: TransportEvent::Progress { to: end, .. },
@@ -351,12 +355,7 @@ impl Driver {
         self.pending.push_back(Input::Transport { attempt, event });
     }
 
-    fn keep(
-        &mut self,
-        fetch: nearcast_core::FetchId,
-        at: u64,
-        piece: &bytes::Bytes,
-    ) -> Result<(), Failure> {
+    fn keep(&mut self, fetch: FetchId, at: u64, piece: &bytes::Bytes) -> Result<(), Failure> {
         if let Comparison::Differs { at } = self.store.compare(fetch, at, piece) {
             tracing::debug!(fetch_id = fetch.0, at, "two edges gave different bytes");
             return Err(Failure::Mismatch);
@@ -636,6 +635,14 @@ impl Driver {
         self.inbox.close_decoders();
         self.pump.shut_down().await;
     }
+}
+
+/// A segment that is handed on while it arrives.
+struct Arriving {
+    epoch: Epoch,
+    track: TrackKind,
+    /// So many bytes of it were passed on.
+    handed: u64,
 }
 
 /// How often to look for the first picture.

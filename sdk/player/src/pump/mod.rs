@@ -4,6 +4,7 @@
 //! and asks when to come again. Segments stay encoded until they are nearly due; the next one is taken apart
 //! while the current one is shown, so that a broken one is noticed while there is time to ask elsewhere.
 
+mod arriving;
 mod place;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use crate::cues::CueBook;
 use crate::decode::{AudioTrack, Feed, Source, VideoTrack};
 use crate::sink::{CueSink, SampleSink, TrackFormat};
 
+use arriving::{Arriving, Came};
 use place::Extent;
 pub(crate) use place::Place;
 
@@ -91,6 +93,8 @@ pub(crate) struct NotDecoded {
 struct Track {
     kind: TrackKind,
     handed: VecDeque<Handed>,
+    /// A segment that is taken apart while it arrives.
+    arriving: Option<Arriving>,
     /// Taken apart, in order.
     opened: VecDeque<Opened>,
     init: Option<InitSegment>,
@@ -110,6 +114,8 @@ struct Opened {
     /// Told to sinks before the samples, with the object that it came from.
     format: Option<(TrackFormat, ObjectKey)>,
     samples: VecDeque<Sample>,
+    /// More samples come.
+    arrives: bool,
 }
 
 impl Pump {
@@ -117,6 +123,7 @@ impl Pump {
         let track = |kind| Track {
             kind,
             handed: VecDeque::new(),
+            arriving: None,
             opened: VecDeque::new(),
             init: None,
             format: None,
@@ -159,6 +166,30 @@ impl Pump {
         track.end_told = false;
         track.used = true;
         track.handed.push_back(handed);
+    }
+
+    /// Takes the first bytes of a segment that is on its way, in its track's order; more come by
+    /// [`hand_more`](Self::hand_more), and the last by [`hand_rest`](Self::hand_rest).
+    pub(crate) fn hand_on_part(&mut self, kind: TrackKind, object: ObjectKey, facts: Facts) {
+        let track = self.track_mut(kind);
+        track.ended = false;
+        track.end_told = false;
+        track.used = true;
+        track.arriving = Some(Arriving::new(object, facts, track.handed.len()));
+    }
+
+    /// Takes what has come of a segment since.
+    pub(crate) fn hand_more(&mut self, kind: TrackKind, bytes: Bytes) {
+        if let Some(arriving) = &mut self.track_mut(kind).arriving {
+            arriving.push(bytes);
+        }
+    }
+
+    /// The segment has come, and is what it should be.
+    pub(crate) fn hand_rest(&mut self, kind: TrackKind) {
+        if let Some(arriving) = &mut self.track_mut(kind).arriving {
+            arriving.complete();
+        }
     }
 
     /// No more comes for a track.
@@ -319,6 +350,19 @@ impl Pump {
             if let Some(trouble) = track.open_next(cues, kept) {
                 trouble.tell(track.kind, *epoch, inputs, refused);
             }
+            if track.arriving.is_some() {
+                match track.open_arriving(kept) {
+                    Ok(Some((object, until))) => inputs.push_back(Input::Playable {
+                        epoch: *epoch,
+                        object,
+                        until,
+                    }),
+                    // It is all there: what lies behind it may be opened too.
+                    Ok(None) if track.arriving.is_none() => continue,
+                    Ok(None) => {}
+                    Err(trouble) => trouble.tell(track.kind, *epoch, inputs, refused),
+                }
+            }
             let Some(opened) = track.opened.front_mut() else {
                 break;
             };
@@ -339,9 +383,13 @@ impl Pump {
                 }
                 opened.samples.pop_front();
             }
+            if opened.arrives {
+                return;
+            }
             track.opened.pop_front();
         }
-        if track.ended && track.handed.is_empty() && !track.end_told {
+        let is_over = track.handed.is_empty() && track.arriving.is_none();
+        if track.ended && is_over && !track.end_told {
             if outputs.end(track.kind) {
                 track.end_told = true;
             } else {
@@ -450,6 +498,8 @@ impl Track {
         });
         let kept = kept.count();
         self.handed.truncate(kept);
+        // The session hands a segment that still arrives on again, whole or in part.
+        self.arriving = None;
         if everything {
             self.opened.clear();
             self.format = None;
@@ -457,6 +507,7 @@ impl Track {
         }
         for opened in &mut self.opened {
             opened.samples.retain(|sample| sample.pts < from);
+            opened.arrives = false;
         }
         self.opened.retain(|opened| !opened.samples.is_empty());
         self.ended = false;
@@ -467,6 +518,10 @@ impl Track {
     /// such a track is never stepped through.
     fn open_next(&mut self, cues: &mut CueBook, kept: bool) -> Option<Trouble> {
         while self.opened.len() < OPENED_MAX {
+            if let Some(arriving) = &mut self.arriving {
+                // What was handed on after it waits for it.
+                arriving.behind = arriving.behind.checked_sub(1)?;
+            }
             let handed = self.handed.pop_front()?;
             let object = handed.object;
             if let Err(code) = self.open(handed, cues, kept) {
@@ -478,6 +533,52 @@ impl Track {
             }
         }
         None
+    }
+
+    /// Takes what has come of a segment apart; returns which one it is and how far it can be shown, if that is
+    /// further than before.
+    fn open_arriving(&mut self, kept: bool) -> Result<Option<(ObjectKey, MediaTime)>, Trouble> {
+        let Some(arriving) = &mut self.arriving else {
+            return Ok(None);
+        };
+        let object = arriving.object;
+        if arriving.behind > 0 || !arriving.has_news() {
+            return Ok(None);
+        }
+        let mut samples = VecDeque::new();
+        let came = match &self.init {
+            Some(init) => arriving.take_apart(init, sample_kind(self.kind), &mut samples),
+            None => Err("media.track_missing"),
+        };
+        let came = match came {
+            Ok(came) => came,
+            Err(code) => {
+                self.arriving = None;
+                return Err(Trouble { object, code });
+            }
+        };
+        let arrives = matches!(came, Came::Part { .. });
+        if kept {
+            match self.opened.back_mut().filter(|last| last.object == object) {
+                Some(opened) => {
+                    opened.samples.append(&mut samples);
+                    opened.arrives = arrives;
+                }
+                None => self.opened.push_back(Opened {
+                    object,
+                    format: self.format.take(),
+                    samples,
+                    arrives,
+                }),
+            }
+        }
+        Ok(match came {
+            Came::Part { until } => until.map(|until| (object, until)),
+            Came::All => {
+                self.arriving = None;
+                None
+            }
+        })
     }
 
     fn open(&mut self, handed: Handed, cues: &mut CueBook, kept: bool) -> Result<(), &'static str> {
@@ -545,6 +646,7 @@ impl Track {
                 object,
                 format: self.format.take(),
                 samples,
+                arrives: false,
             });
         }
         Ok(())

@@ -223,3 +223,76 @@ fn another_segment_than_the_one_asked_for_is_told_and_not_shown() {
     ));
     assert_eq!(times.take(), (0..10).collect::<Vec<_>>());
 }
+
+/// The segment from second `index` on, in `parts` pieces.
+fn pieces(index: u32, parts: usize) -> Vec<Bytes> {
+    let whole = segment(index).bytes;
+    let each = whole.len().div_ceil(parts);
+    (0..parts)
+        .map(|part| whole.slice(part * each..((part + 1) * each).min(whole.len())))
+        .collect()
+}
+
+fn inputs(pump: &mut Pump) -> Vec<Input> {
+    std::iter::from_fn(|| pump.poll_input()).collect()
+}
+
+#[test]
+fn a_segment_is_handed_on_while_it_arrives_each_sample_once() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    let Handed { object, facts, .. } = segment(0);
+    pump.hand_on_part(TrackKind::Video, object, facts);
+    let mut given = Vec::new();
+    let mut reached = Vec::new();
+    for piece in pieces(0, 5) {
+        pump.hand_more(TrackKind::Video, piece);
+        pump.advance(seconds(0));
+        given.push(times.take().len());
+        reached.extend(inputs(&mut pump).into_iter().map(|input| match input {
+            Input::Playable { until, .. } => until,
+            other => panic!("{other:?}"),
+        }));
+    }
+    assert!(given[1] > 0 && given[3] > 0, "as it comes: {given:?}");
+    assert!(reached.is_sorted() && reached.last() < Some(&seconds(1)));
+    pump.hand_rest(TrackKind::Video);
+    pump.hand_on(TrackKind::Video, segment(1));
+    pump.advance(seconds(0));
+    let total: usize = given.iter().sum();
+    assert_eq!(
+        total + times.take().len(),
+        20,
+        "two seconds of ten pictures"
+    );
+    assert_eq!(inputs(&mut pump), []);
+}
+
+#[test]
+fn what_arrives_broken_is_told_and_may_arrive_again() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    let Handed { object, facts, .. } = segment(0);
+    pump.hand_on_part(TrackKind::Video, object, facts.clone());
+    let halves = pieces(0, 2);
+    pump.hand_more(TrackKind::Video, halves[0].clone());
+    pump.advance(seconds(0));
+    inputs(&mut pump);
+    // It ends in the middle.
+    pump.hand_rest(TrackKind::Video);
+    pump.advance(seconds(0));
+    assert!(matches!(
+        inputs(&mut pump).as_slice(),
+        [Input::Undecodable { object: told, .. }] if *told == object
+    ));
+    pump.flush(Epoch(1), Some(TrackKind::Video), seconds(0));
+    times.take();
+    pump.hand_on(TrackKind::Video, init());
+    pump.hand_on_part(TrackKind::Video, object, facts);
+    for half in halves {
+        pump.hand_more(TrackKind::Video, half);
+    }
+    pump.hand_rest(TrackKind::Video);
+    pump.advance(seconds(0));
+    assert_eq!(times.take().len(), 10);
+}
