@@ -41,7 +41,7 @@ struct Joined<'a> {
 /// A rival in the race for the first media segment is asked for this much.
 const RACE_BYTES: u64 = 64 << 10;
 /// A probe is asked for this much.
-const PROBE_BYTES: u64 = 48 << 10;
+const PROBE_BYTES: u64 = 80 << 10;
 /// What may be on its way, or in buffers, when an edge is killed: lost, though the edge had sent it. Less than
 /// this says nothing.
 const ON_ITS_WAY: u64 = 256 << 10;
@@ -203,7 +203,7 @@ fn is_same(
     attempt: &AttemptReport,
     entry: &Entry,
 ) -> bool {
-    if entry.path != path(report, fetch, attempt) || entry.appliance != attempt.edge {
+    if entry.path != path(report, fetch) || entry.appliance != attempt.edge {
         return false;
     }
     let Some(size) = size(&entry.path) else {
@@ -226,23 +226,17 @@ fn is_same(
 }
 
 /// Returns the path on an edge of what an attempt was to bring.
-fn path(report: &SessionReport, fetch: &FetchReport, attempt: &AttemptReport) -> String {
+fn path(report: &SessionReport, fetch: &FetchReport) -> String {
     let folder = fetch.representation.as_deref().map(folder);
     match (fetch.kind.as_str(), folder, fetch.segment) {
         ("manifest", _, _) => format!("/title/{}", manifest(report)),
         ("index" | "playlist", Some(folder), _) => format!("/title/{folder}/media.m3u8"),
         ("init", Some(folder), _) => format!("/title/{folder}/init.mp4"),
-        ("media", Some(folder), Some(index)) => format!("/title/{folder}/{:05}.m4s", index + 1),
-        ("subtitle", Some(folder), Some(0)) => format!("/title/{folder}/all.vtt"),
-        // A probe asks for what the player has already: the last video segment that came.
-        ("probe", _, _) => {
-            let came = report
-                .segments
-                .iter()
-                .filter(|segment| segment.track == "video" && segment.done_s <= attempt.start_s);
-            let last = came.max_by_key(|segment| segment.index).unwrap();
-            format!("/title/{}/{:05}.m4s", last.representation, last.index + 1)
+        // A probe asks for what the player has already.
+        ("media" | "probe", Some(folder), Some(index)) => {
+            format!("/title/{folder}/{:05}.m4s", index + 1)
         }
+        ("subtitle", Some(folder), Some(0)) => format!("/title/{folder}/all.vtt"),
         (kind, _, _) => panic!("what is {kind}? {fetch:?}"),
     }
 }

@@ -191,23 +191,11 @@ fn assert_consistent(report: &SessionReport, frames: usize) {
     let got: u64 = attempts().map(|attempt| attempt.bytes).sum();
     let by_edge: u64 = report.edges.iter().map(|edge| edge.bytes).sum();
     assert_eq!(got, by_edge, "what attempts brought is what edges gave");
-    // What the end of the session cut off was not handed on, and is no waste either.
-    let wasted = |stopped: bool| -> u64 {
-        let of = attempts().filter(|one| stopped == (one.code.as_deref() == Some("stopped")));
-        of.map(|attempt| attempt.wasted_bytes).sum()
-    };
+    let wasted: u64 = attempts().map(|attempt| attempt.wasted_bytes).sum();
     let bytes = &report.bytes;
-    assert!(
-        (wasted(false)..=wasted(false) + wasted(true)).contains(&bytes.wasted),
-        "{bytes:?}: {} and, at the end, {}",
-        wasted(false),
-        wasted(true)
-    );
+    assert_eq!(bytes.wasted, wasted);
     let told = bytes.media + bytes.wasted + bytes.probe + bytes.manifest;
-    assert!(
-        (got - wasted(true)..=got).contains(&told),
-        "{bytes:?}: {got}"
-    );
+    assert_eq!(told, got, "{bytes:?}");
 
     for failover in &report.failovers {
         let is_of = |fetch: &FetchReport| {
