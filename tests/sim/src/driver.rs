@@ -146,13 +146,12 @@ impl Simulation {
     fn step(&mut self) {
         let now = self.now;
         for (attempt, event) in self.world.advance(now) {
-            let arrived = match &event {
-                TransportEvent::Progress { from, to } => self
-                    .fetch_of
-                    .get(&attempt)
-                    .map(|fetch| (*fetch, *from, *to)),
-                _ => None,
-            };
+            let mut arrived = None;
+            if let (TransportEvent::Progress { from, to }, Some(fetch)) =
+                (&event, self.fetch_of.get(&attempt))
+            {
+                arrived = Some((*fetch, *from, *to));
+            }
             self.tell(Input::Transport { attempt, event });
             if let Some((fetch, from, to)) = arrived {
                 let received = self.received.entry(fetch).or_default();

@@ -72,7 +72,7 @@ pub(crate) enum Late {
     FirstByte,
     Paused,
     Slow,
-    TooLate,
+    Overdue,
 }
 
 impl Late {
@@ -82,7 +82,7 @@ impl Late {
             Self::FirstByte => "no first byte within what this edge usually needs",
             Self::Paused => "the body paused for longer than this edge usually answers in",
             Self::Slow => "far slower than this edge was before",
-            Self::TooLate => "slower than expected, and it would come after playback needs it",
+            Self::Overdue => "slower than expected, and it would come after playback needs it",
         }
     }
 
@@ -183,7 +183,7 @@ impl Attempt {
         }
         // An edge that gives what it always gave is not at fault when the rung was too high for it.
         let disappoints = share.is_none_or(|share| share < DISAPPOINTS);
-        (needs > spare && disappoints).then_some(Late::TooLate)
+        (needs > spare && disappoints).then_some(Late::Overdue)
     }
 
     /// Help against this was asked for, or is not to be had.

@@ -362,17 +362,16 @@ impl Session {
             return None;
         }
         let lower = (0..chosen.representation)
-            .rev()
             .map(|representation| RepresentationKey {
                 representation,
                 ..chosen
+            })
+            .filter(|key| {
+                !self.is_missing(kind, *key)
+                    && matches!(timeline.place(*key, next), Place::Segment { .. })
             });
-        let fits = |key: &RepresentationKey| {
-            !self.is_missing(kind, *key)
-                && matches!(timeline.place(*key, next), Place::Segment { .. })
-                && self.fits(size(*key))
-        };
-        Some(lower.clone().find(fits).or(lower.last()).unwrap_or(chosen))
+        let best = lower.clone().rev().find(|key| self.fits(size(*key)));
+        Some(best.or_else(|| lower.clone().next()).unwrap_or(chosen))
     }
 
     /// Returns the rate that the next transfer may count on.

@@ -294,11 +294,17 @@ impl Session {
             .filter(|(_, edge)| edge.offered)
             .map(|(_, edge)| edge.name.as_str())
             .collect();
-        let nobody = match failure {
+        let refused = matches!(
+            failure,
             Failure::Http {
-                status: 500..=599, ..
-            } => "every edge refuses the",
-            _ => "no edge has the",
+                status: 500..=599,
+                ..
+            }
+        );
+        let nobody = if refused {
+            "every edge refuses the"
+        } else {
+            "no edge has the"
         };
         let message = alloc::format!(
             "{nobody} {what} (edges asked: {}); check the title or address",
