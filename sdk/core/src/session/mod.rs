@@ -1,13 +1,15 @@
 //! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks), plan (what
-//! comes next), transfer (attempts across edges), wrong (bytes that are wrong, objects that nobody has), probe
+//! comes next), rung (at which bit rate), hand_on (what the sinks get), transfer (attempts across edges), wrong (bytes that are wrong, objects that nobody has), probe
 //! (measuring with spare time), playback (clock, start, stalls) and edit (seeks, other tracks). Each of them is an `impl` of the one [`Session`]; decisions
 //! that need no session live in their own modules.
 
 mod control;
 mod edit;
+mod hand_on;
 mod plan;
 mod playback;
 mod probe;
+mod rung;
 mod snapshot;
 mod transfer;
 mod wrong;

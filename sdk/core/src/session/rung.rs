@@ -1,0 +1,325 @@
+//! Which representation of a track comes next, and when one that is on its way is given up for a lower one. The rules
+//! themselves are `abr`.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{Representation, RepresentationKey, TrackKind};
+use nearcast_units::{BitRate, ByteCount, MediaTime};
+
+use super::Session;
+use super::plan::SMALL;
+use crate::abr::AbrContext;
+use crate::action::CancelReason;
+use crate::event::{DecisionKind, PlayState, seconds};
+use crate::fetch::{FetchState, Phase, Role};
+use crate::timeline::{Place, capped};
+
+/// Whatever the cap on memory, playback needs a segment of each track to go on when less than this is left.
+const DRY: Duration = Duration::from_secs(2);
+/// Share of the rate that sound may take beside the picture, and what it begins with before anything was measured.
+const SOUND_SHARE: f64 = 0.2;
+const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
+/// A transfer younger than this is not given up for a lower rung.
+const ABANDON_AFTER: Duration = Duration::from_millis(900);
+/// While nothing is shown, a transfer that ends within this is worth the wait.
+const WAITS_MORE: Duration = Duration::from_millis(1_500);
+
+impl Session {
+    pub(super) fn choose_representation(
+        &mut self,
+        kind: TrackKind,
+        period: u16,
+        track: u16,
+    ) -> Option<(RepresentationKey, &'static str)> {
+        let timeline = self.timeline.as_ref()?;
+        let ladder = timeline.ladder(period, track);
+        let key = |rung: usize| {
+            Some(RepresentationKey {
+                period,
+                track,
+                representation: u16::try_from(rung).ok()?,
+            })
+        };
+        if kind != self.leading() {
+            let rung = self.rung_beside_picture(kind, ladder, self.last_rung(kind, period, track));
+            let rung = (0..=rung)
+                .rev()
+                .chain(rung..ladder.len())
+                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
+            return Some((key(rung)?, "as much as the picture leaves room for"));
+        }
+        if kind == TrackKind::Video
+            && let Some(lower) = self.given_up_for.take()
+            && lower.period == period
+            && lower.track == track
+            && !self.is_missing(kind, lower)
+        {
+            return Some((lower, "a higher rung was given up for this one"));
+        }
+        let ladder_len = ladder.len();
+        let top = if kind == TrackKind::Video {
+            capped(ladder, self.cap)
+        } else {
+            ladder_len.saturating_sub(1)
+        };
+        if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
+            let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
+            let rung = (0..=lock)
+                .rev()
+                .chain(lock..ladder.len())
+                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
+            return Some((key(rung)?, "the viewer locked this rung"));
+        }
+        // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
+        let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
+            && self.track(kind).level(self.playhead()).is_zero();
+        let last = self
+            .last_rung(kind, period, track)
+            .filter(|_| !fresh)
+            .map(|last| last.min(top));
+        let segment = self
+            .track(kind)
+            .buffered
+            .back()
+            .map_or(Duration::from_secs(4), |last| last.end.since(last.start));
+        let next = self.track(kind).next;
+        let size = |rung: usize| {
+            let place = key(rung).map(|key| (key, timeline.place(key, next)));
+            if let Some((key, Place::Segment { segment, .. })) = place {
+                return timeline.size(key, &segment);
+            }
+            ladder
+                .get(rung)
+                .map_or(SMALL, |one| one.bitrate.bytes_in(segment))
+        };
+        let context = AbrContext {
+            ladder: ladder.get(..=top)?,
+            buffer: self.track(kind).level(self.clock.position(self.now)),
+            goal: self.config.buffer_goal,
+            segment,
+            rate: self.rate_for_plan(),
+            last,
+            size: &size,
+        };
+        let choice = self.abr.choose(&context);
+        let rung = choice.rung.min(top);
+        // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
+        let rung = self.rung_with_index(kind, key(rung)?, last, rung);
+        // Above the cap only where nothing below it can be had.
+        let rung = (0..=rung)
+            .rev()
+            .chain(rung..ladder_len)
+            .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
+        Some((key(rung)?, choice.why))
+    }
+
+    /// The track whose rungs the rule chooses: the picture, or the sound where there is none.
+    fn leading(&self) -> TrackKind {
+        let pictures = self.timeline.as_ref().is_some_and(|timeline| {
+            (0..timeline.periods())
+                .any(|period| timeline.tracks(period, TrackKind::Video).next().is_some())
+        });
+        if pictures {
+            TrackKind::Video
+        } else {
+            TrackKind::Audio
+        }
+    }
+
+    /// Rung of the segment before; in another period the one that is nearest by bit rate.
+    fn last_rung(&self, kind: TrackKind, period: u16, track: u16) -> Option<usize> {
+        let last = self.track(kind).last?;
+        if (last.period, last.track) == (period, track) {
+            return Some(usize::from(last.representation));
+        }
+        let timeline = self.timeline.as_ref()?;
+        let bitrate = timeline.representation(last)?.bitrate;
+        let ladder = timeline.ladder(period, track);
+        Some(
+            ladder
+                .partition_point(|one| one.bitrate <= bitrate)
+                .saturating_sub(1),
+        )
+    }
+
+    /// Sound is cheap beside the picture: the best rung that a fifth of the rate carries; up only with some room,
+    /// so that it does not swing.
+    fn rung_beside_picture(
+        &self,
+        kind: TrackKind,
+        ladder: &[Representation],
+        last: Option<usize>,
+    ) -> usize {
+        let sustained = |share: f64| {
+            let rate = self
+                .rate_for_plan()
+                .map_or(SOUND_FIRST, |rate| rate.scaled(share));
+            ladder
+                .partition_point(|one| one.bitrate <= rate)
+                .saturating_sub(1)
+        };
+        let most = sustained(SOUND_SHARE);
+        match last {
+            Some(last) if kind == TrackKind::Audio => {
+                last.min(most).max(sustained(SOUND_SHARE * 0.75))
+            }
+            Some(last) => last,
+            None => most,
+        }
+    }
+
+    fn rung_with_index(
+        &mut self,
+        kind: TrackKind,
+        wanted: RepresentationKey,
+        last: Option<usize>,
+        rung: usize,
+    ) -> usize {
+        let Some(timeline) = &self.timeline else {
+            return rung;
+        };
+        let next = self.track(kind).next;
+        let Some(last) = last else { return rung };
+        if timeline.place(wanted, next) == Place::IndexMissing && self.slack(kind) > Duration::ZERO
+        {
+            self.want_index(kind, wanted);
+            return last;
+        }
+        rung
+    }
+
+    /// The chosen representation, or where a segment of it does not fit into memory and playback needs one to go
+    /// on, the best that does; `None` waits for room.
+    pub(super) fn within_memory(
+        &self,
+        kind: TrackKind,
+        chosen: RepresentationKey,
+        next: MediaTime,
+    ) -> Option<RepresentationKey> {
+        let timeline = self.timeline.as_ref()?;
+        let size = |key: RepresentationKey| match timeline.place(key, next) {
+            Place::Segment { segment, .. } => timeline.size(key, &segment),
+            Place::IndexMissing | Place::PeriodOver => ByteCount::ZERO,
+        };
+        if self.fits(size(chosen)) {
+            return Some(chosen);
+        }
+        if self.track(kind).level(self.playhead()) >= DRY {
+            return None;
+        }
+        let lower = (0..chosen.representation)
+            .map(|representation| RepresentationKey {
+                representation,
+                ..chosen
+            })
+            .filter(|key| {
+                !self.is_missing(kind, *key)
+                    && matches!(timeline.place(*key, next), Place::Segment { .. })
+            });
+        let best = lower.clone().rev().find(|key| self.fits(size(*key)));
+        Some(best.or_else(|| lower.clone().next()).unwrap_or(chosen))
+    }
+
+    /// Gives up a transfer that would end after the buffer does, where a lower rung would end before.
+    pub(super) fn abandon_for_lower(&mut self) {
+        let Some(fetching) = self.track(TrackKind::Video).fetching else {
+            return;
+        };
+        let rung = usize::from(fetching.key.representation);
+        let waits = matches!(
+            self.state,
+            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
+        );
+        // What is on screen already is not begun again.
+        if rung == 0
+            || self.lock.is_some()
+            || fetching.playable.is_some()
+            || !(waits || self.state == PlayState::Playing)
+        {
+            return;
+        }
+        let Some(fetch) = self.fetches.iter().find(|fetch| fetch.id == fetching.fetch) else {
+            return;
+        };
+        let [attempt] = fetch.attempts.as_slice() else {
+            return;
+        };
+        let (Some(first), Some(total), Some(rate)) = (
+            attempt.first_byte_at,
+            fetch
+                .total
+                .or(Some(fetch.planned.get().max(fetch.received + 1))),
+            attempt.recent.rate(self.now),
+        ) else {
+            return;
+        };
+        if self.now.since(first) < ABANDON_AFTER
+            || attempt.role != Role::Primary
+            || fetch.state != FetchState::Active
+        {
+            return;
+        }
+        if !matches!(attempt.phase, Phase::Body { .. }) {
+            return;
+        }
+        let level = self.track(TrackKind::Video).level(self.playhead());
+        let rest = ByteCount::new(total.saturating_sub(fetch.received));
+        let Some(needs) = rate.time_for(rest) else {
+            return;
+        };
+        // Who waits already waits a little longer for the better picture.
+        let patience = if waits { WAITS_MORE } else { level };
+        if needs <= patience {
+            return;
+        }
+        let span = fetching.end.since(fetching.start);
+        let Some(timeline) = &self.timeline else {
+            return;
+        };
+        let ladder = timeline.ladder(fetching.key.period, fetching.key.track);
+        // The highest lower rung that would be there in time, else the lowest.
+        let in_time = |one: &Representation| {
+            rate.time_for(one.bitrate.bytes_in(span))
+                .is_some_and(|takes| takes < patience)
+        };
+        let lower = ladder.get(..rung).unwrap_or_default();
+        let target = lower.iter().rposition(in_time).unwrap_or(0);
+        let Some(takes) = lower
+            .get(target)
+            .and_then(|one| rate.time_for(one.bitrate.bytes_in(span)))
+        else {
+            return;
+        };
+        // Starting over must gain clearly, or it only throws bytes away.
+        if takes.as_secs_f64() > needs.as_secs_f64() * 0.6 {
+            return;
+        }
+        let id = lower
+            .get(target)
+            .map_or_else(String::new, |one| one.id.clone());
+        let inputs = [
+            ("buffer_s", seconds(level)),
+            ("needs_s", seconds(needs)),
+            ("lower_needs_s", seconds(takes)),
+        ];
+        self.decide(
+            DecisionKind::Abandon,
+            id,
+            "the transfer would end after the buffer does",
+            &inputs,
+        );
+        self.abandon(fetching.fetch, CancelReason::LowerRung);
+        let track = self.track_mut(TrackKind::Video);
+        track.fetching = None;
+        track.next = fetching.start;
+        let lower = u16::try_from(target)
+            .ok()
+            .map(|representation| RepresentationKey {
+                representation,
+                ..fetching.key
+            });
+        track.last = lower;
+        self.given_up_for = lower;
+    }
+}
