@@ -243,11 +243,19 @@ pub fn make(
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Title, TitleError> {
     let place = Place::new(&config.dir)?;
-    let _lock = place.lock(on_progress)?;
     let wish = Wish::new(config);
-    if let Some(record) = place.finished(&wish) {
+    // Complete or absent: who finds it complete need not wait for anybody, and looks again after a wait.
+    let cached = |on_progress: &mut dyn FnMut(Progress)| {
+        let record = place.finished(&wish)?;
         on_progress(Progress::Done { cached: true });
-        return Ok(title(&place.dir, &record));
+        Some(title(&place.dir, &record))
+    };
+    if let Some(title) = cached(on_progress) {
+        return Ok(title);
+    }
+    let _lock = place.lock(on_progress)?;
+    if let Some(title) = cached(on_progress) {
+        return Ok(title);
     }
     place.refuse_foreign()?;
     encoder::check(&config.ffmpeg)?;

@@ -91,7 +91,7 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
         (segments.count() >= 4).then_some(())
     })
     .await;
-    let hit = in_mid_segment(&servers, 300_000).await;
+    let hit = in_mid_segment(&servers, 400_000).await;
     match blow {
         Blow::Kill => servers[hit].sigkill().await,
         Blow::Stop => servers[hit].sigstop(),

@@ -8,9 +8,6 @@ use crate::room::{Room, workspace};
 /// What the picture's bar codes count in.
 pub(crate) const FRAMES_PER_SECOND: f64 = 24.0;
 
-/// What `nearcast demo` says first when several tests begin with it at once.
-pub(crate) const WAITING: &str = "another nearcast makes the title; waiting for it";
-
 /// Returns the folder of the made title.
 pub(crate) fn title() -> PathBuf {
     let folder = workspace().join("target/media/title");
