@@ -140,10 +140,11 @@ fn taken_over(report: &SessionReport, failover: &FailoverReport) -> (String, u64
         .iter()
         .find(|fetch| fetch.track == failover.track && fetch.attempts.iter().any(left))
         .unwrap_or_else(|| panic!("no attempt was left at {failover:?}"));
+    // It may have helped before, through a second in which `limit_rate` let nothing through, and not been needed.
     let next = fetch
         .attempts
         .iter()
-        .find(|attempt| attempt.edge == failover.to)
+        .find(|attempt| attempt.edge == failover.to && attempt.result == "ok")
         .unwrap();
     let folder = fetch.representation.as_ref().unwrap();
     let path = format!("title/{folder}/{:05}.m4s", fetch.segment.unwrap() + 1);
