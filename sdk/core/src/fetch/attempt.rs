@@ -26,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) bytes: ByteCount,
     /// Of these, bytes that another attempt had brought already.
     pub(crate) wasted: ByteCount,
+    /// Of these, those that came before it was helped last.
+    pub(crate) wasted_before_help: ByteCount,
     pub(crate) cold: bool,
     pub(crate) protocol: Option<Protocol>,
     /// Number of the grant whose token it carries.
@@ -125,6 +127,7 @@ impl Attempt {
             first_byte_at: None,
             bytes: ByteCount::ZERO,
             wasted: ByteCount::ZERO,
+            wasted_before_help: ByteCount::ZERO,
             cold: false,
             grant: 0,
             protocol: None,

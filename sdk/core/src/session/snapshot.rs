@@ -9,7 +9,7 @@ use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
 use super::Session;
 use crate::edge::BreakerState;
-use crate::event::PlayState;
+use crate::event::{PlayState, SessionError};
 use crate::input::{EdgeId, Protocol};
 
 /// A session at one moment.
@@ -17,6 +17,8 @@ use crate::input::{EdgeId, Protocol};
 pub struct Snapshot {
     /// State of playback.
     pub state: PlayState,
+    /// What went wrong last and was not made good since.
+    pub trouble: Option<SessionError>,
     /// Presentation time shown now.
     pub position: MediaTime,
     /// Length of the presentation; `None` while unknown.
@@ -136,6 +138,7 @@ impl Session {
             .unwrap_or_default();
         Snapshot {
             state: self.state.clone(),
+            trouble: self.last_failure.clone(),
             position,
             duration: self
                 .timeline

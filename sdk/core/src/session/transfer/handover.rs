@@ -4,7 +4,7 @@ use nearcast_units::ByteCount;
 
 use super::offset;
 use crate::event::{DecisionKind, Event, seconds};
-use crate::fetch::{Attempt, Fetch, Handover};
+use crate::fetch::{Attempt, Fetch, Handover, Role};
 use crate::input::EdgeId;
 use crate::session::Session;
 
@@ -16,9 +16,9 @@ impl Session {
             at: attempt.last_byte_at(),
             detected_at: attempt.noticed_at.unwrap_or(self.now),
             reason,
-            // What this attempt had repeated belongs to the hand-over that it began with.
-            wasted: if attempt.from == 0 {
-                attempt.wasted
+            // What came twice before this help began belongs to earlier stories.
+            wasted: if fetch.attempts.iter().any(|one| one.role == Role::Helper) {
+                attempt.wasted - attempt.wasted_before_help
             } else {
                 ByteCount::ZERO
             },

@@ -138,6 +138,9 @@ impl Session {
             late.why(),
             &[("offset", offset(fetch.received))],
         );
+        for attempt in &mut fetch.attempts {
+            attempt.wasted_before_help = attempt.wasted;
+        }
         self.start_attempt(fetch, helper, Role::Helper, from, None, overlap);
         if let Some(begun) = fetch.attempts.last_mut() {
             begun.helps_against = Some(late);
