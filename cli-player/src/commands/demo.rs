@@ -41,6 +41,8 @@ pub(super) struct DemoArguments {
 const TITLE: &str = "demo";
 /// From here on the edge in use is killed as soon as it is in the middle of a segment.
 const KILL_AFTER: Duration = Duration::from_secs(20);
+/// Where less than this is left, everything is fetched before the kill: then it is played from its beginning.
+const LEFT_FOR_KILL: Duration = Duration::from_secs(60);
 /// What counts as the middle, per cent of the segment.
 const MIDDLE: std::ops::RangeInclusive<u64> = 25..=75;
 
@@ -75,7 +77,10 @@ pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<
         title: TITLE.to_owned(),
     })
     .network(network.clone());
-    let played = play(arguments, builder, files, context, &system).await;
+    let latest = title.duration.saturating_sub(LEFT_FOR_KILL);
+    let playing = arguments.playing.starting_over_if_left_after(TITLE, latest);
+    let how = (&playing, !arguments.no_kill);
+    let played = play(how, builder, files, context, &system).await;
     network.close().await;
     if let Some(system) = Arc::into_inner(system) {
         system.shutdown().await;
@@ -84,7 +89,7 @@ pub(super) async fn run(arguments: &DemoArguments, context: &Context) -> Result<
 }
 
 async fn play(
-    arguments: &DemoArguments,
+    (playing, kills): (&PlayingArguments, bool),
     builder: nearcast_player::PlayerBuilder,
     files: Files,
     context: &Context,
@@ -96,12 +101,11 @@ async fn play(
         name: TITLE.to_owned(),
         key: TITLE.to_owned(),
     };
-    let prints = arguments.playing.prints_lines();
+    let prints = playing.prints_lines();
     let mut killer = None;
-    let played = arguments
-        .playing
+    let played = playing
         .play(builder, files, &subject, context, Some(edges), |player| {
-            if !arguments.no_kill {
+            if kills {
                 killer = Some(tokio::spawn(kill_in_mid_segment(
                     player.clone(),
                     Arc::clone(system),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcast_player::{MediaTime, PlayState, SessionReport, Snapshot};
+use nearcast_player::{MediaTime, PlayState, SessionError, SessionReport, Snapshot};
 
 use super::Failure;
 
@@ -17,6 +17,8 @@ pub(crate) struct Played {
     pub(crate) length: Option<Duration>,
     /// What playback was doing before it was ended.
     pub(crate) state: PlayState,
+    /// What went wrong last and was not made good since.
+    pub(crate) trouble: Option<SessionError>,
     /// Who ended it.
     pub(crate) end: End,
 }
@@ -42,6 +44,7 @@ impl Played {
             position: last.position,
             length: last.duration,
             state: last.state,
+            trouble: last.trouble,
             end,
         }
     }
@@ -66,10 +69,16 @@ impl Played {
             (End::Broken(failure), _) => Some(failure),
             // Nobody saw anything: whoever waits for this program is told that it was cut short.
             (End::Signal(number), _) => (!has_started).then(|| Failure::signal(number)),
-            (End::TimeUp, _) if !has_started => Some(Failure::new(
-                "playback.start_timeout",
-                "the time was up before the first frame; check the network and the address",
-            )),
+            (End::TimeUp, _) if !has_started => {
+                let cause = self.trouble.as_ref().map_or_else(
+                    || "check the network and the address".to_owned(),
+                    |error| format!("the last failure was {}: {}", error.code, error.message),
+                );
+                Some(Failure::new(
+                    "playback.start_timeout",
+                    format_args!("the time was up before the first frame; {cause}"),
+                ))
+            }
             (End::TimeUp, PlayState::Stalled(cause)) => Some(Failure::new(
                 "playback.stalled",
                 format_args!(
@@ -96,6 +105,7 @@ mod tests {
             position: MediaTime::ZERO,
             length: None,
             state,
+            trouble: None,
             end,
         }
     }
@@ -155,6 +165,22 @@ mod tests {
         assert_eq!(
             it.judge(frames()).unwrap().in_report().code,
             "playback.stalled"
+        );
+    }
+
+    #[test]
+    fn a_start_that_took_too_long_says_what_was_in_its_way() {
+        let mut played = Played {
+            trouble: Some(SessionError {
+                code: "backend.tls".to_owned(),
+                message: "the certificate is not trusted".to_owned(),
+            }),
+            ..played(PlayState::Starting, None, End::TimeUp)
+        };
+        let failure = played.judge(None).unwrap().to_string();
+        assert!(
+            failure.contains("playback.start_timeout") && failure.contains("backend.tls"),
+            "{failure}"
         );
     }
 }

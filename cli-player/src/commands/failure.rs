@@ -73,6 +73,11 @@ impl Failure {
         }
     }
 
+    /// Whether an edge is what failed, which its message names.
+    pub(crate) fn is_of_an_edge(&self) -> bool {
+        self.code.starts_with("net.") || self.code.starts_with("edge.")
+    }
+
     /// Adds where it happened to what playback or the network say, unless they name the place themselves.
     #[must_use]
     pub(crate) fn at(mut self, place: &str) -> Self {

@@ -23,7 +23,7 @@ use crate::tui::graphics::Wish;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  nearcast play demo --backend http://127.0.0.1:8080
+  nearcast play demo --backend https://127.0.0.1:8443 --ca nearcast-ca/ca.pem
   nearcast play https://cdn.example/title/stream.mpd
   nearcast play title/stream.mpd --edge https://a.example --edge https://b.example
 On the screen, ? shows the keys.")]
@@ -47,7 +47,8 @@ pub(super) struct PlayingArguments {
     /// Play against the clock without screen or sound device
     #[arg(long)]
     pub(super) headless: bool,
-    /// Decode, and write a line for each frame: presentation time, rung and number as the bar code says
+    /// Decode, up to two seconds ahead, and write a line for each frame: presentation time, rung (0 is the lowest)
+    /// and number as the bar code says
     #[arg(long, value_name = "FILE", requires = "headless")]
     pub(super) frames: Option<PathBuf>,
     /// Stop after this much wall time, as 90s, 10m or 1h30m
@@ -127,6 +128,7 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
     };
     let subject = Subject::of(&source);
     let place = place(&source);
+    let by_backend = matches!(source, Source::Title { .. });
     let network = Network::new(network)?;
     let files = arguments.playing.open_files(context).await?;
     let builder = Player::builder(source).network(network.clone());
@@ -135,7 +137,14 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
         .play(builder, files, &subject, context, None, |_| {})
         .await;
     network.close().await;
-    played.map_err(|failure| failure.at(&place))
+    played.map_err(|failure| {
+        // An edge that a backend named is not where the backend is.
+        if by_backend && failure.is_of_an_edge() {
+            failure
+        } else {
+            failure.at(&place)
+        }
+    })
 }
 
 /// What is played.
@@ -334,6 +343,19 @@ impl PlayingArguments {
     /// Whether playback is taken up again where it was left, and that is worth a line.
     const fn tells_place(&self) -> bool {
         self.start.is_none() && !self.headless
+    }
+
+    /// Plays from the beginning where it was left at `latest` or later.
+    pub(super) fn starting_over_if_left_after(&self, key: &str, latest: Duration) -> Self {
+        let late = self.position(key).is_some_and(|left| left >= latest);
+        Self {
+            start: if late {
+                Some(Duration::ZERO)
+            } else {
+                self.start
+            },
+            ..self.clone()
+        }
     }
 
     /// Returns where to take the source up again.

@@ -336,6 +336,11 @@ fn notice(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
         frame.render_widget(lasting, area);
         return;
     }
+    // What lasts can wait: half of it says nothing.
+    if text.width() + lasting.width() > usize::from(area.width) {
+        frame.render_widget(text, area);
+        return;
+    }
     let width = u16::try_from(text.width() + 1)
         .unwrap_or(u16::MAX)
         .min(area.width);

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::theme::Theme;
-use super::words::{self, cell};
+use super::words::{self, cell, cell_with_ends};
 use crate::tui::state::{Edge, EdgeState, Playback, RungChoice, Track, ViewState};
 
 /// A grant holds at most ten appliances.
@@ -48,6 +48,13 @@ impl EdgeColumns {
         let id = longest(|edge| &edge.id, "edge");
         let is_wide = area.width >= 50;
         if !is_wide {
+            return Self {
+                id: id.min(room),
+                site: None,
+            };
+        }
+        // Edges that nobody named a site for leave its room to their names.
+        if playback.edges.iter().all(|edge| edge.site.is_empty()) {
             return Self {
                 id: id.min(room),
                 site: None,
@@ -98,7 +105,7 @@ impl EdgeColumns {
         let rate = edge.throughput.map_or_else(unknown, words::rate);
         let mut spans = vec![
             Span::styled(if edge.in_use { "▶ " } else { "  " }, theme.chosen()),
-            Span::styled(cell(&edge.id, self.id), id_style),
+            Span::styled(cell_with_ends(&edge.id, self.id), id_style),
             Span::raw(" "),
         ];
         if let Some(site) = self.site {

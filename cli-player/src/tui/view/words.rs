@@ -62,6 +62,19 @@ pub(super) fn steps(span: Duration, full: Duration, whole: u16) -> u16 {
     u16::try_from(steps).unwrap_or(whole).min(whole)
 }
 
+/// As [`cell`], but cuts out of the middle: names of edges on one host differ at their end.
+pub(super) fn cell_with_ends(text: &str, width: usize) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    if Span::raw(text).width() <= width || width < 3 || !text.is_ascii() {
+        return cell(text, width);
+    }
+    let head = (width - 1) / 3;
+    let tail = width - 1 - head;
+    let head: String = characters[..head].iter().collect();
+    let tail: String = characters[characters.len() - tail..].iter().collect();
+    format!("{head}…{tail}")
+}
+
 /// Cuts or fills a text to a number of cells.
 pub(super) fn cell(text: &str, width: usize) -> String {
     if Span::raw(text).width() <= width {
