@@ -2,7 +2,7 @@
 
 mod arguments;
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         .with_env_filter(
             EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
         )
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match run(arguments) {
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: Arguments) -> Result<(), EdgeError> {
     let config = arguments.into_config()?;
+    if config.0.backend.is_some() && config.0.prefixes.is_empty() {
+        let hint = "nearcast-edge: no --prefix: the backend offers this edge to nobody; give the clients' networks, \
+                    as --prefix 127.0.0.0/8";
+        drop(writeln!(std::io::stderr(), "{hint}"));
+    }
     let ca = config.1;
     let edge = EdgeServer::start(config.0).await?;
     let mut line = format!(
