@@ -283,8 +283,8 @@ impl Hit<'_> {
                 attempt.edge == self.edge
                     && attempt.end_s > self.fault_s
                     && attempt.result != "ok"
-                    // What is done to requests does not hurt one that began before.
-                    && (self.kind.hits_transfers() || attempt.start_s >= self.fault_s)
+                    // A status does not hurt a request that began before; all else reaches bodies under way.
+                    && (!matches!(self.kind, Kind::Unavailable) || attempt.start_s >= self.fault_s)
             });
             let Some(attempt) = hurt else { continue };
             let at_s = match self.kind {
@@ -455,7 +455,7 @@ impl Failover {
             "kill, black hole, trickle (its link falls to 16 kbit/s): of the transfer in its middle, from the fault's order;",
         );
         table.remark(
-            "reset: of the next request after half its body, from its last byte; 503: of the next request, from its start",
+            "reset: of a body once half of it has come, from its last byte; 503: of the next request, from its start",
         );
         table.remark(
             "noticed: as the player reports it, from the failing edge's last byte (a trickle's last byte comes late)",
@@ -501,11 +501,6 @@ impl Kind {
                 retry_after_s: None,
             },
         }
-    }
-
-    /// Whether it hits what is on its way already.
-    const fn hits_transfers(self) -> bool {
-        matches!(self, Self::Kill | Self::BlackHole | Self::Trickle)
     }
 }
 
