@@ -4,6 +4,7 @@ mod breaker;
 mod remedy;
 
 pub use breaker::BreakerState;
+pub(crate) use remedy::RETRY_AFTER_MAX;
 pub use remedy::{Remedy, remedy};
 
 use alloc::collections::VecDeque;

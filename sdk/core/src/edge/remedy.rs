@@ -50,8 +50,8 @@ pub const fn remedy(failure: &Failure) -> Remedy {
             429 | 503 => Remedy::OtherEdge {
                 // A server that says how long is believed, up to two minutes.
                 rest_min: match retry_after {
-                    Some(wanted) if wanted.as_secs() < RETRY_AFTER_MAX_S => *wanted,
-                    Some(_) => Duration::from_secs(RETRY_AFTER_MAX_S),
+                    Some(wanted) if wanted.as_secs() < RETRY_AFTER_MAX.as_secs() => *wanted,
+                    Some(_) => RETRY_AFTER_MAX,
                     None => Duration::ZERO,
                 },
             },
@@ -64,7 +64,8 @@ pub const fn remedy(failure: &Failure) -> Remedy {
     }
 }
 
-const RETRY_AFTER_MAX_S: u64 = 120;
+/// Who wants to be left alone for longer is asked all the same: the viewer waits.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use super::{GrantState, KINDS, Session};
 use crate::action::Action;
+use crate::edge::RETRY_AFTER_MAX;
 use crate::event::{DecisionKind, Event, PlayState, SessionError};
 use crate::input::Grant;
 use crate::timeline::Timeline;
@@ -19,8 +20,6 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 const REFRESH_MIN: Duration = Duration::from_secs(5);
 /// While no edge answers, the backend is asked for others this often.
 const ASK_WHILE_DOWN: Duration = Duration::from_secs(10);
-/// A backend that wants to be left alone for longer is asked all the same: the viewer waits.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// The driver answers sooner than this, whatever happens.
 const ASK_LOST: Duration = Duration::from_secs(20);
 /// What a manifest is taken to weigh before it is there.

@@ -100,7 +100,8 @@ impl Session {
         if let Some(fetching) = self.track_mut(kind).fetching.take() {
             self.abandon(fetching.fetch, CancelReason::Abandoned);
         }
-        self.drop_from(kind, MediaTime::from_micros(i64::MIN));
+        let all = MediaTime::from_micros(i64::MIN);
+        self.drop_from(kind, all, CancelReason::Abandoned);
         // Within a period the viewer's choice stays, even where its language does not tell it.
         if self.track(kind).period != period || self.track(kind).over {
             let chosen = self
@@ -110,13 +111,13 @@ impl Session {
             self.enter_period(kind, period);
             let track = self.track_mut(kind);
             track.chosen = chosen.or(track.chosen);
-            track.over = track.chosen.is_none() && kind == TrackKind::Text;
+            track.over &= track.chosen.is_none();
         }
         self.track_mut(kind).next = to;
     }
 
     /// Drops buffered segments that begin at or after `from`; the next one fetched begins where they did.
-    pub(super) fn drop_from(&mut self, kind: TrackKind, from: MediaTime) {
+    pub(super) fn drop_from(&mut self, kind: TrackKind, from: MediaTime, reason: CancelReason) {
         let drops = self
             .track(kind)
             .buffered
@@ -125,14 +126,14 @@ impl Session {
         // What is on its way lies behind what is dropped, and would come before it is here again.
         if drops && let Some(fetching) = self.track_mut(kind).fetching.take() {
             self.track_mut(kind).next = fetching.start;
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
+            self.abandon(fetching.fetch, reason);
         }
         while let Some(dropped) = self.track_mut(kind).pop_from(from) {
             self.actions.push_back(Action::Release {
                 fetch: dropped.fetch,
             });
-            // What was handed on and then not wanted any more is the viewer's choice, not waste.
-            if !dropped.handed_on {
+            // What the viewer leaves was wanted when it came.
+            if reason != CancelReason::Abandoned {
                 self.recorder.wasted_fetch(dropped.fetch);
             }
             let track = self.track_mut(kind);
@@ -219,7 +220,7 @@ impl Session {
         } else {
             boundary
         };
-        self.drop_from(kind, from);
+        self.drop_from(kind, from, CancelReason::Abandoned);
         self.flush(Some(kind), boundary);
         let name = wish
             .as_ref()

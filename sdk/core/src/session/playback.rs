@@ -18,7 +18,7 @@ const START_LEVEL: Duration = Duration::from_millis(1_500);
 /// sound need not wait for it.
 const PREPARE_MAX: Duration = Duration::from_millis(400);
 /// What a track has when playback waits for it.
-const DRY: Duration = Duration::from_millis(200);
+const WAITED_FOR: Duration = Duration::from_millis(200);
 /// Samples go to sinks at most this far ahead of the playhead (design decision "Hand-over").
 const LEAD: Duration = Duration::from_secs(2);
 
@@ -362,7 +362,7 @@ impl Session {
             .filter(|fetch| {
                 fetch
                     .track
-                    .is_some_and(|kind| self.track(kind).level(playhead) < DRY)
+                    .is_some_and(|kind| self.track(kind).level(playhead) < WAITED_FOR)
             })
             .any(|fetch| {
                 let silent = |attempt: &crate::fetch::Attempt| {
@@ -395,10 +395,6 @@ impl Session {
         key: nearcast_protocol::manifest::RepresentationKey,
     ) -> Option<TrackKind> {
         Some(self.timeline.as_ref()?.outline().track(key)?.kind)
-    }
-
-    pub(super) const fn is_running(&self) -> bool {
-        self.clock.is_running()
     }
 
     /// Returns how soon something is needed: the level of the track, as long as the clock runs.

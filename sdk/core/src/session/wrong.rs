@@ -394,7 +394,7 @@ impl Session {
             .iter()
             .find(|segment| segment.key == key && !segment.handed_on);
         if let Some(from) = waiting.map(|segment| segment.start) {
-            self.drop_from(kind, from);
+            self.drop_from(kind, from, CancelReason::Superseded);
         }
     }
 

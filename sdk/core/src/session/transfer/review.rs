@@ -74,7 +74,7 @@ impl Session {
     /// Returns how long playback can do without an object.
     fn spare(&self, fetch: &Fetch) -> Duration {
         match fetch.track {
-            Some(kind) if self.is_running() => self.slack(kind),
+            Some(kind) if self.clock.is_running() => self.slack(kind),
             // Nothing is shown yet: the viewer waits for everything.
             Some(_) | None => (fetch.started_at + START_PATIENCE).since(self.now),
         }

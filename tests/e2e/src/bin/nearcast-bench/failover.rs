@@ -2,8 +2,8 @@
 //! many bytes are fetched twice.
 //!
 //! Each fault has four edges and a player of its own; the faults of one protocol run side by side, so that a round
-//! takes a few seconds and all faults meet the same machine. Reset and 503 are done to requests, and hit the next
-//! one; the others hit the transfer on its way.
+//! takes a few seconds and all faults meet the same machine. A 503 hits the next request; all others
+//! hit the transfer on its way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -489,7 +489,7 @@ impl Kind {
         match self {
             Self::Kill => Fault::Kill,
             Self::BlackHole => Fault::Stop,
-            // `Fault::Trickle` is for requests that begin later; the link's rate is felt in mid-segment.
+            // The link itself, so that what is on its way and what is asked for next are slow alike.
             Self::Trickle => Fault::Rate {
                 rate_bps: Some(16_000),
             },
