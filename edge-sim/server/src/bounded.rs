@@ -29,6 +29,9 @@ pub(crate) struct BoundedStream<S> {
     inner: S,
     quic: quinn::Connection,
     left: u64,
+    reading: bool,
+    /// The peer is to stop, with this code: what it still sends is nobody's.
+    stopped: Option<u64>,
 }
 
 impl Bounded<h3_quinn::Connection> {
@@ -46,6 +49,8 @@ impl<T> Bounded<T> {
             inner,
             quic: self.quic.clone(),
             left,
+            reading: false,
+            stopped: None,
         }
     }
 }
@@ -110,7 +115,17 @@ impl<S: RecvStream> RecvStream for BoundedStream<S> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Self::Buf>, StreamErrorIncoming>> {
-        let data = std::task::ready!(self.inner.poll_data(cx))?;
+        if let (Some(error_code), false) = (self.stopped, self.reading) {
+            // Not an end of the stream: h3 would miss the rest of the frame and close the connection.
+            return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated { error_code }));
+        }
+        let polled = self.inner.poll_data(cx);
+        self.reading = polled.is_pending();
+        let data = std::task::ready!(polled)?;
+        if let Some(error_code) = self.stopped {
+            self.inner.stop_sending(error_code);
+            return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated { error_code }));
+        }
         let count = data.as_ref().map_or(0, Buf::remaining);
         let left = u64::try_from(count).ok();
         let Some(left) = left.and_then(|count| self.left.checked_sub(count)) else {
@@ -125,8 +140,13 @@ impl<S: RecvStream> RecvStream for BoundedStream<S> {
         Poll::Ready(Ok(data))
     }
 
+    /// h3-quinn 0.0.10 panics while a read is under way, and h3 may leave one behind with every piece of data: then
+    /// the peer is stopped when that read ends.
     fn stop_sending(&mut self, error_code: u64) {
-        self.inner.stop_sending(error_code);
+        self.stopped = Some(error_code);
+        if !self.reading {
+            self.inner.stop_sending(error_code);
+        }
     }
 
     fn recv_id(&self) -> StreamId {

@@ -233,29 +233,21 @@ async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestReso
     if open.finish().await.is_ok() {
         // Read to the end, or quinn tells the client to stop sending what it has sent, which some take for a
         // failure.
-        let drained = tokio::time::timeout(DRAIN_DEADLINE, drain(open)).await;
-        if matches!(drained, Ok(Drained::TooMuch)) {
-            open.stop_sending(Code::H3_NO_ERROR);
-        }
+        drop(tokio::time::timeout(DRAIN_DEADLINE, drain(open)).await);
         stream.0 = None;
     }
 }
 
-enum Drained {
-    All,
-    TooMuch,
-}
-
-/// Reads what is left of a request.
-async fn drain(stream: &mut RequestStream) -> Drained {
+/// Reads what is left of a request, or tells the client to stop where it is too much.
+async fn drain(stream: &mut RequestStream) {
     let mut left = DRAIN_MAX;
     while let Ok(Some(data)) = stream.recv_data().await {
         match left.checked_sub(data.remaining()) {
             Some(rest) => left = rest,
-            None => return Drained::TooMuch,
+            // What is under way is read all the same: the word may have to wait for it.
+            None => stream.stop_sending(Code::H3_NO_ERROR),
         }
     }
-    Drained::All
 }
 
 type Quic = Bounded<h3_quinn::Connection>;

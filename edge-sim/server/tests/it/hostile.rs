@@ -1,6 +1,7 @@
 //! Clients that mean no good: what they can cost is bounded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{ApplicationClose, ConnectionError, VarInt, WriteError};
@@ -106,9 +107,14 @@ async fn a_body_that_nobody_wants_is_not_read() {
     let driving =
         tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
     let uri = format!("{}demo/stream.mpd", edge.edge.base_url());
-    for _ in 0..2 {
+    // The second one pauses where the edge has just had too much: it is told while the edge waits for more.
+    for (first, pause) in [(4096, 0), (16 * 1024 + 1, 100)] {
         let request = http::Request::post(&uri).body(()).unwrap();
         let mut stream = soon(requests.send_request(request)).await.unwrap();
+        soon(stream.send_data(Bytes::from(vec![0; first])))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(pause)).await;
         let stopped = soon(async {
             loop {
                 if let Err(error) = stream.send_data(Bytes::from(vec![0; 4096])).await {
