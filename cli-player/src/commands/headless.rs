@@ -131,12 +131,22 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             let track = track.map_or("manifest", track_name);
             format!("{track} goes on from {to} instead of {from} at byte {offset_bytes} ({reason})")
         }
-        EventKind::EdgeState { edge, state } => match state {
+        EventKind::EdgeState {
+            edge,
+            state,
+            reason,
+        } => match state {
             BreakerState::Closed => format!("edge {edge} is in use again"),
-            BreakerState::Open => format!("edge {edge} rests after a failure"),
+            BreakerState::Open => match reason {
+                Some(reason) => format!("edge {edge} rests ({reason})"),
+                None => format!("edge {edge} rests"),
+            },
             BreakerState::HalfOpen => format!("edge {edge} is to be tried again"),
         },
-        EventKind::AllEdgesDown => "no edge answers; trying again with back-off".to_owned(),
+        EventKind::AllEdgesDown { last } => match last {
+            Some(last) => format!("no edge answers, trying again with back-off: {last}"),
+            None => "no edge answers; trying again with back-off".to_owned(),
+        },
         EventKind::EdgesBack => "an edge answers again".to_owned(),
         EventKind::Decision(decision) => {
             let inputs: Vec<String> = decision

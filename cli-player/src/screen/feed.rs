@@ -274,7 +274,7 @@ impl Feed {
             | EventKind::Granted { .. }
             | EventKind::TracksKnown
             | EventKind::RepresentationSwitched { .. } => {}
-            EventKind::AllEdgesDown => {
+            EventKind::AllEdgesDown { .. } => {
                 self.playback.trouble = Some(crate::commands::event_text(event));
             }
             EventKind::EdgesBack => {

@@ -51,9 +51,14 @@ pub enum Event {
         edge: EdgeId,
         /// What it is now.
         state: BreakerState,
+        /// Why it rests, as a code.
+        reason: Option<String>,
     },
-    /// No edge answers; it is tried again with back-off.
-    AllEdgesDown,
+    /// No edge answers; they are tried again with back-off.
+    AllEdgesDown {
+        /// What was told last; `None` where all were silent.
+        last: Option<SessionError>,
+    },
     /// An edge answers again.
     EdgesBack,
     /// Something was decided.

@@ -270,8 +270,8 @@ pub enum Failure {
     ConnectTimeout,
     /// There is no way to the address.
     Unreachable,
-    /// The certificate is not trusted, expired, or for another name.
-    TlsCertificate,
+    /// The certificate does not prove that the server is the one asked for.
+    TlsCertificate(CertificateProblem),
     /// The TLS handshake failed otherwise.
     TlsHandshake,
     /// The connection was reset.
@@ -305,6 +305,24 @@ pub enum Failure {
     Internal,
 }
 
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateProblem {
+    /// Nobody who is trusted has signed it.
+    UnknownIssuer,
+    /// It is for another name.
+    WrongName,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come, or the clock is wrong.
+    NotYetValid,
+    /// It was revoked.
+    Revoked,
+    /// Anything else.
+    Other,
+}
+
 impl Failure {
     /// Returns the stable code.
     #[must_use]
@@ -314,7 +332,7 @@ impl Failure {
             Self::Refused => "net.connect_refused",
             Self::ConnectTimeout => "net.connect_timeout",
             Self::Unreachable => "net.unreachable",
-            Self::TlsCertificate => "net.tls_certificate",
+            Self::TlsCertificate(_) => "net.tls_certificate",
             Self::TlsHandshake => "net.tls_handshake",
             Self::Reset => "net.reset",
             Self::Truncated => "net.truncated",

@@ -194,6 +194,16 @@ pub const CODES: &[CodeEntry] = &[
         "Check the address.",
     ),
     code(
+        "net.unsupported",
+        "What was asked for cannot be done over this network or protocol.",
+        "The message names it; see `NetworkOptions`.",
+    ),
+    code(
+        "net.invalid_request",
+        "A request cannot be sent as it is.",
+        "Correct the address.",
+    ),
+    code(
         "net.proxy",
         "The proxy opened no way.",
         "Check the proxy's address and credentials.",
@@ -500,7 +510,7 @@ pub const EVENTS: &[EventEntry] = &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use nearcast_core::Failure;
+    use nearcast_core::{CertificateProblem, Failure};
     use nearcast_protocol::play::Refusal;
 
     use super::*;
@@ -567,7 +577,7 @@ mod tests {
                 Failure::Refused,
                 Failure::ConnectTimeout,
                 Failure::Unreachable,
-                Failure::TlsCertificate,
+                Failure::TlsCertificate(CertificateProblem::Expired),
                 Failure::TlsHandshake,
                 Failure::Reset,
                 Failure::Truncated,

@@ -28,6 +28,17 @@ pub(crate) enum Granter {
 pub(crate) type Granted = Result<(Box<PlayGrant>, GrantPath), BackendError>;
 
 impl Granter {
+    /// Returns whether playback was granted before.
+    pub(crate) const fn has_granted(&self) -> bool {
+        matches!(
+            self,
+            Self::Backend {
+                playback_id: Some(_),
+                ..
+            }
+        )
+    }
+
     /// Asks; only a backend takes time.
     pub(crate) async fn ask(self, refresh: bool) -> Granted {
         let Self::Backend {
@@ -125,13 +136,21 @@ pub(crate) fn take_fixed(edges: Vec<EdgeOffer>) -> (Input, EventKind) {
     )
 }
 
-/// Turns a refusal or failure into the same.
-pub(crate) fn take_failure(error: &BackendError) -> (Input, EventKind) {
+/// Turns a refusal or failure into the same. A certificate that is not accepted ends what has not begun; later it
+/// may be the portal of a network just joined, and what was granted still serves.
+pub(crate) fn take_failure(error: &BackendError, begun: bool) -> (Input, EventKind) {
+    let lasts = matches!(
+        error,
+        BackendError::Tls {
+            certificate: true,
+            ..
+        }
+    );
     let (code, message) = (error.code().to_owned(), error.to_string());
     let input = Input::GrantFailed {
         code: code.clone(),
         message: message.clone(),
-        refused: error.is_final(),
+        refused: error.is_final() || (lasts && !begun),
         retry_after: error.retry_after(),
     };
     (input, EventKind::GrantFailed { code, message })
@@ -139,4 +158,29 @@ pub(crate) fn take_failure(error: &BackendError) -> (Input, EventKind) {
 
 fn names(edges: &[EdgeOffer]) -> Vec<String> {
     edges.iter().map(|edge| edge.name.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_ends_what_has_not_begun() {
+        let tls = |certificate| BackendError::Tls {
+            call: "play",
+            certificate,
+            reason: String::new(),
+        };
+        for (certificate, begun, ends) in [
+            (true, false, true),
+            (true, true, false),
+            (false, false, false),
+        ] {
+            let (input, _) = take_failure(&tls(certificate), begun);
+            assert!(
+                matches!(input, Input::GrantFailed { refused, .. } if refused == ends),
+                "{certificate} {begun}"
+            );
+        }
+    }
 }

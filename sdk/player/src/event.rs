@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcast_core::{BreakerState, Decision, PlayState};
+use nearcast_core::{BreakerState, Decision, PlayState, SessionError};
 use nearcast_protocol::manifest::TrackKind;
 use nearcast_units::MediaTime;
 use tokio::sync::broadcast;
@@ -86,9 +86,14 @@ pub enum EventKind {
         edge: String,
         /// What it is now.
         state: BreakerState,
+        /// Why it rests, as a code.
+        reason: Option<String>,
     },
     /// No edge answers; they are tried again with back-off.
-    AllEdgesDown,
+    AllEdgesDown {
+        /// What was told last; `None` where all were silent.
+        last: Option<SessionError>,
+    },
     /// An edge answers again.
     EdgesBack,
     /// Something was decided, and why.
@@ -129,7 +134,7 @@ impl EventKind {
             Self::RepresentationSwitched { .. } => "representation_switched",
             Self::FailedOver { .. } => "failed_over",
             Self::EdgeState { .. } => "edge_state",
-            Self::AllEdgesDown => "all_edges_down",
+            Self::AllEdgesDown { .. } => "all_edges_down",
             Self::EdgesBack => "edges_back",
             Self::Decision(_) => "decision",
             Self::NotDecoded { .. } => "not_decoded",

@@ -91,7 +91,7 @@ fn qoe_event(event: &PlayerEvent, before: &Qoe) -> Option<QoeEvent> {
             field("offset_bytes", offset_bytes.to_string());
             QoeEventKind::FailedOver
         }
-        EventKind::AllEdgesDown => QoeEventKind::AllEdgesDown,
+        EventKind::AllEdgesDown { .. } => QoeEventKind::AllEdgesDown,
         EventKind::EdgesBack => QoeEventKind::EdgesBack,
         EventKind::NotDecoded { code, .. } | EventKind::TrackRefused { code, .. } => {
             field("code", code.clone());

@@ -9,9 +9,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use nearcast_core::{AttemptId, AttemptSpec, Failure, TransportEvent, Validators};
+use nearcast_core::{
+    AttemptId, AttemptSpec, CertificateProblem as Problem, Failure, TransportEvent, Validators,
+};
 use nearcast_manifest::ByteRange;
-use nearcast_net::{Headers, Net, NetError, NetEvent, Range, Request};
+use nearcast_net::{CertificateProblem, Headers, Net, NetError, NetEvent, Range, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -379,7 +381,14 @@ fn failure(error: &NetError, connected: bool) -> Failure {
         NetError::QuicTimeout { .. } if connected => Failure::Stalled,
         NetError::QuicTimeout { .. } => Failure::ConnectTimeout,
         NetError::Unreachable { .. } => Failure::Unreachable,
-        NetError::TlsCertificate { .. } => Failure::TlsCertificate,
+        NetError::TlsCertificate { problem, .. } => Failure::TlsCertificate(match problem {
+            CertificateProblem::UnknownIssuer => Problem::UnknownIssuer,
+            CertificateProblem::WrongName => Problem::WrongName,
+            CertificateProblem::Expired => Problem::Expired,
+            CertificateProblem::NotYetValid => Problem::NotYetValid,
+            CertificateProblem::Revoked => Problem::Revoked,
+            CertificateProblem::Other => Problem::Other,
+        }),
         NetError::TlsHandshake { .. } => Failure::TlsHandshake,
         NetError::Reset { .. } => Failure::Reset,
         NetError::ClosedEarly { received: 0, .. } => Failure::Reset,

@@ -30,7 +30,7 @@ pub const fn remedy(failure: &Failure) -> Remedy {
         | Failure::Refused
         | Failure::ConnectTimeout
         | Failure::Unreachable
-        | Failure::TlsCertificate
+        | Failure::TlsCertificate(_)
         | Failure::TlsHandshake
         | Failure::Reset
         | Failure::Truncated

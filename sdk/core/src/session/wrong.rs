@@ -114,7 +114,7 @@ impl Session {
                 .next()
                 .is_some()
         {
-            self.edge_failed(*edge, Duration::ZERO);
+            self.edge_failed(*edge, Duration::ZERO, Failure::Corrupt.code());
         }
         if let Some(from) = given.edges.first() {
             let handover = Handover {

@@ -51,6 +51,8 @@ pub enum BackendError {
     Tls {
         /// Which call.
         call: &'static str,
+        /// Whether it is the certificate: waiting does not mend that.
+        certificate: bool,
         /// What the verifier said.
         reason: String,
     },
@@ -154,6 +156,7 @@ impl BackendError {
         if let Some(tls) = tls_cause(error) {
             return Self::Tls {
                 call,
+                certificate: matches!(tls, rustls::Error::InvalidCertificate(_)),
                 reason: tls.to_string(),
             };
         }

@@ -424,7 +424,7 @@ impl Driver {
                 self.pending.push_back(input);
             }
             Job::Granted(Err(error)) => {
-                let (input, event) = take_failure(&error);
+                let (input, event) = take_failure(&error, self.granter.has_granted());
                 self.tell(event);
                 self.pending.push_back(input);
             }

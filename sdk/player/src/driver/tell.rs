@@ -45,11 +45,16 @@ impl Driver {
                 reason,
                 offset_bytes: offset,
             },
-            Event::EdgeState { edge, state } => EventKind::EdgeState {
+            Event::EdgeState {
+                edge,
+                state,
+                reason,
+            } => EventKind::EdgeState {
                 edge: self.book.name(edge).to_owned(),
                 state,
+                reason,
             },
-            Event::AllEdgesDown => EventKind::AllEdgesDown,
+            Event::AllEdgesDown { last } => EventKind::AllEdgesDown { last },
             Event::EdgesBack => EventKind::EdgesBack,
             Event::Decision(decision) => EventKind::Decision(decision),
         };
@@ -148,7 +153,10 @@ fn trace(event: &PlayerEvent) {
                 "another edge took over"
             );
         }
-        EventKind::AllEdgesDown => tracing::warn!(at_ms, "no edge answers"),
+        EventKind::AllEdgesDown { last } => {
+            let last = last.as_ref().map(ToString::to_string);
+            tracing::warn!(at_ms, last, "no edge answers");
+        }
         EventKind::InsecureTls => tracing::warn!("any certificate is accepted"),
         EventKind::GrantFailed { code, .. } => {
             tracing::warn!(at_ms, code, "the backend gave no grant")

@@ -183,7 +183,12 @@ fn all_edges_down_is_a_state_and_not_an_end() {
     assert!(outcome.over, "{:#?}", outcome.report.decisions);
     assert_eq!(outcome.report.error, None);
     assert_eq!(outcome.report.stall_count, 1);
-    assert!(outcome.text().contains("all_edges_down") && outcome.text().contains("edges_back"));
+    let text = outcome.text();
+    let told = |what| text.lines().find(|line| line.contains(what)).unwrap();
+    assert!(text.contains("edges_back"));
+    for what in ["edge_state", "all_edges_down"] {
+        assert!(told(what).contains("net.connect_refused"), "{}", told(what));
+    }
     assert!(
         outcome.report.stalls[0].duration_s < 50.0,
         "{:?}",

@@ -118,7 +118,8 @@ impl Session {
         fetch.state = FetchState::Waiting { until };
         if all_down && !self.edges_down {
             self.edges_down = true;
-            self.events.push_back(Event::AllEdgesDown);
+            let last = self.last_failure.clone();
+            self.events.push_back(Event::AllEdgesDown { last });
             self.decide(
                 DecisionKind::Edge,
                 "none".into(),

@@ -55,12 +55,12 @@ impl Session {
         };
         if attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none()) {
             if reason == CancelReason::Silent {
-                self.edge_failed(attempt.edge, Duration::ZERO);
+                self.edge_failed(attempt.edge, Duration::ZERO, reason.code());
             }
             return;
         }
         if matches!(reason, CancelReason::Silent | CancelReason::Slow) {
-            self.edge_failed(attempt.edge, Duration::ZERO);
+            self.edge_failed(attempt.edge, Duration::ZERO, reason.code());
             self.hand_over(fetch, &attempt, reason.code());
             if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
                 next.role = Role::Primary;

@@ -7,7 +7,7 @@ use crate::action::CancelReason;
 use crate::edge::{Remedy, remedy};
 use crate::event::{Event, SessionError};
 use crate::fetch::{Attempt, Fetch, Role};
-use crate::input::{AttemptId, EdgeId, Failure};
+use crate::input::{AttemptId, CertificateProblem, EdgeId, Failure};
 use crate::session::Session;
 use crate::session::control::Token;
 
@@ -37,7 +37,7 @@ impl Session {
         self.note_failure(failure, Some(edge));
         match remedy(failure) {
             Remedy::OtherEdge { rest_min } => {
-                self.edge_failed(edge, rest_min);
+                self.edge_failed(edge, rest_min, failure.code());
                 if is_server_error(failure) {
                     fetch.refused_at.get_or_insert(self.now);
                     if !fetch.refused_by.contains(&edge) {
@@ -69,7 +69,7 @@ impl Session {
                     self.fail(error);
                     return false;
                 }
-                Token::AtFault => self.edge_failed(edge, Duration::ZERO),
+                Token::AtFault => self.edge_failed(edge, Duration::ZERO, failure.code()),
             },
             Remedy::FetchAgain => {
                 fetch.mismatches += 1;
@@ -123,7 +123,7 @@ impl Session {
     /// Before the first frame, a failure that no waiting cures ends the session at once when every edge
     /// shows it.
     pub(super) fn hopeless(&mut self, fetch: &Fetch, failure: &Failure) -> bool {
-        let lasting = matches!(failure, Failure::TlsCertificate)
+        let lasting = matches!(failure, Failure::TlsCertificate(_))
             || matches!(
                 failure,
                 Failure::Http {
@@ -151,7 +151,9 @@ impl Session {
     /// A probe answers one question, whether the edge may be used; any answer over HTTP ends a trial.
     fn probe_failed(&mut self, fetch: &Fetch, attempt: &Attempt, failure: &Failure) {
         match remedy(failure) {
-            Remedy::OtherEdge { rest_min } => self.edge_failed(attempt.edge, rest_min),
+            Remedy::OtherEdge { rest_min } => {
+                self.edge_failed(attempt.edge, rest_min, failure.code())
+            }
             Remedy::OtherEdgeForObject => {
                 if let Some(edge) = self.edges.get_mut(attempt.edge) {
                     edge.lacks(fetch.object);
@@ -162,7 +164,7 @@ impl Session {
                 Token::Replaced | Token::Coming | Token::Refused(_) => {
                     self.edge_served(attempt.edge);
                 }
-                Token::AtFault => self.edge_failed(attempt.edge, Duration::ZERO),
+                Token::AtFault => self.edge_failed(attempt.edge, Duration::ZERO, failure.code()),
             },
             Remedy::FetchAgain | Remedy::Tell => {}
         }
@@ -189,10 +191,10 @@ impl Session {
         true
     }
 
-    /// The edge is at fault: it rests.
-    pub(in crate::session) fn edge_failed(&mut self, edge: EdgeId, rest_min: Duration) {
+    /// The edge is at fault, for the reason of this code: it rests.
+    pub(in crate::session) fn edge_failed(&mut self, edge: EdgeId, rest_min: Duration, why: &str) {
         self.edges.fail(self.now, edge, rest_min);
-        self.edge_state_changed(edge);
+        self.edge_state_changed(edge, Some(why));
     }
 
     pub(in crate::session) fn note_failure(&mut self, failure: &Failure, edge: Option<EdgeId>) {
@@ -203,9 +205,14 @@ impl Session {
         });
     }
 
-    pub(super) fn edge_state_changed(&mut self, edge: EdgeId) {
+    pub(super) fn edge_state_changed(&mut self, edge: EdgeId, why: Option<&str>) {
         if let Some(state) = self.edges.get(edge).map(|one| one.state(self.now)) {
-            self.events.push_back(Event::EdgeState { edge, state });
+            let reason = why.map(ToString::to_string);
+            self.events.push_back(Event::EdgeState {
+                edge,
+                state,
+                reason,
+            });
         }
     }
 }
@@ -228,9 +235,18 @@ fn describe(failure: &Failure) -> String {
         Failure::Refused => "the connection was refused; is the server running?",
         Failure::ConnectTimeout => "no connection in time; check the network",
         Failure::Unreachable => "there is no way to its address; check the network",
-        Failure::TlsCertificate => {
-            "its certificate is not trusted, expired, or for another name; give its authority with --ca, or accept any with --insecure"
-        }
+        Failure::TlsCertificate(problem) => match problem {
+            CertificateProblem::UnknownIssuer => {
+                "its certificate is not trusted: its issuer is unknown"
+            }
+            CertificateProblem::WrongName => "its certificate is for another name",
+            CertificateProblem::Expired => "its certificate has expired",
+            CertificateProblem::NotYetValid => {
+                "its certificate is not valid yet; is the clock of this device right?"
+            }
+            CertificateProblem::Revoked => "its certificate was revoked",
+            CertificateProblem::Other => "its certificate is unusable",
+        },
         Failure::TlsHandshake => "the TLS handshake failed",
         Failure::Reset => "the connection was reset",
         Failure::Truncated => "the answer ended too early",

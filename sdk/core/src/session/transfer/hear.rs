@@ -186,7 +186,7 @@ impl Session {
         let was = edge.state(self.now);
         edge.served(self.now);
         if was != crate::edge::BreakerState::Closed {
-            self.edge_state_changed(id);
+            self.edge_state_changed(id, None);
         }
     }
 }
