@@ -10,7 +10,7 @@ use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use crate::setup::{Setup, TimedFault};
 use crate::world::World;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// One session in one world.
@@ -33,6 +33,8 @@ pub struct Simulation {
     fetch_of: BTreeMap<AttemptId, FetchId>,
     /// How much of each fetch is here without a gap.
     received: BTreeMap<FetchId, u64>,
+    /// Fetches with wrong bytes in them.
+    corrupt: BTreeSet<FetchId>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Simulation {
             arriving: BTreeMap::new(),
             fetch_of: BTreeMap::new(),
             received: BTreeMap::new(),
+            corrupt: BTreeSet::new(),
             setup,
         };
         simulation.later(Duration::ZERO, Later::Input(Input::Load));
@@ -155,8 +158,11 @@ impl Simulation {
             self.tell(Input::Transport { attempt, event });
             if let Some((fetch, from, to)) = arrived {
                 let received = self.received.entry(fetch).or_default();
-                if from <= *received {
-                    *received = (*received).max(to);
+                if from <= *received && to > *received {
+                    *received = to;
+                    if self.world.is_corrupt(attempt) {
+                        self.corrupt.insert(fetch);
+                    }
                 }
                 self.tell_playable(fetch);
             }
@@ -249,7 +255,7 @@ impl Simulation {
                 Duration::ZERO,
                 Later::Input(Input::Verified {
                     fetch,
-                    intact: !self.world.is_corrupt(fetch),
+                    intact: !self.corrupt.contains(&fetch),
                 }),
             ),
             Action::Parse { .. } => {
@@ -277,15 +283,7 @@ impl Simulation {
                 track,
             } => {
                 self.arriving.remove(&fetch);
-                if self.world.is_corrupt(fetch) {
-                    let code = "media.malformed".into();
-                    let wrong = Input::Undecodable {
-                        epoch,
-                        object,
-                        code,
-                    };
-                    self.later(DEMUX, Later::Input(wrong));
-                }
+                self.decode(fetch, epoch, object);
                 self.handed_on(object, track);
             }
             Action::Flush { track, from, .. } => {
@@ -307,11 +305,29 @@ impl Simulation {
         }
     }
 
+    /// Returns whether what is there of a fetch is wrong, which the decoder says then.
+    fn decode(&mut self, fetch: FetchId, epoch: Epoch, object: ObjectKey) -> bool {
+        let wrong = self.corrupt.contains(&fetch);
+        if wrong {
+            let said = Input::Undecodable {
+                epoch,
+                object,
+                code: "media.malformed".into(),
+            };
+            self.later(DEMUX, Later::Input(said));
+        }
+        wrong
+    }
+
     /// Samples lie evenly in a segment here.
     fn tell_playable(&mut self, fetch: FetchId) {
         let Some(&(epoch, object)) = self.arriving.get(&fetch) else {
             return;
         };
+        if self.decode(fetch, epoch, object) {
+            self.arriving.remove(&fetch);
+            return;
+        }
         let received = self.received.get(&fetch).copied().unwrap_or(0);
         if let Some((start, end)) = self.setup.title.span(object) {
             let size = self.setup.title.size(object).get().max(1);
@@ -326,14 +342,15 @@ impl Simulation {
         }
     }
 
-    /// Segments are handed on each once and in order, without a hole.
+    /// Segments are handed on each once and in order, and without a hole but for subtitles: what nobody has of them is
+    /// left out.
     fn handed_on(&mut self, object: ObjectKey, track: TrackKind) {
         let Some((from, to)) = self.setup.title.span(object) else {
             return;
         };
         let handed = self.handed.entry(track).or_default();
         if let Some((_, end)) = handed.last()
-            && from.distance(*end) > JOINT
+            && (from + JOINT < *end || track != TrackKind::Text && from > *end + JOINT)
         {
             self.violations.push(format!(
                 "at {} s: {track:?} from {} s was handed on after what ends at {} s",

@@ -21,6 +21,8 @@ pub struct Setup {
     pub edges: Vec<EdgeSetup>,
     /// The link that all answers cross.
     pub last_mile: LinkConfig,
+    /// Whether appliances say the digest of what they give.
+    pub digests: bool,
     /// When a grant has to be refreshed; `None` is never.
     pub refresh_after: Option<Duration>,
     /// How many appliances the first grant names, and which the later ones do; `None` is all of them, always.
@@ -86,6 +88,7 @@ impl Setup {
                 rate: Some(BitRate::from_kbps(20_000)),
                 delay: Duration::from_millis(5),
             },
+            digests: false,
             refresh_after: None,
             grants: None,
             faults: Vec::new(),

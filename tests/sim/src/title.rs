@@ -19,7 +19,7 @@ const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
 const SEGMENT: Duration = Duration::from_secs(4);
 
 impl SimTitle {
-    /// Makes a title like the one `make demo` makes: six rungs, two audio languages, segments of 4 s
+    /// Makes a title like the one `make demo` makes: six rungs, two audio languages and subtitles, segments of 4 s
     /// whose sizes vary by a third either way.
     #[must_use]
     pub fn made(duration: Duration, seed: Seed) -> Self {
@@ -70,10 +70,16 @@ impl SimTitle {
                 false,
             )]
         };
+        let cues = vec![representation(
+            "t-en".to_owned(),
+            BitRate::from_kbps(1),
+            false,
+        )];
         let tracks = vec![
             track(TrackKind::Video, None, video),
             track(TrackKind::Audio, Some("en"), audio("en")),
             track(TrackKind::Audio, Some("sv"), audio("sv")),
+            track(TrackKind::Text, Some("en"), cues),
         ];
         Self {
             outline: Outline {

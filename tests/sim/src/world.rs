@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nearcast_core::{
-    AttemptId, AttemptSpec, EdgeId, Failure, FetchId, Protocol, TransportEvent, Validators,
+    AttemptId, AttemptSpec, EdgeId, Failure, Protocol, TransportEvent, Validators,
 };
 use nearcast_link::{
     Arrival, FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, TransferId, Transport,
@@ -28,8 +28,9 @@ pub(crate) struct World {
     due: BTreeMap<(Instant, u64), Step>,
     sequence: u64,
     pub(crate) bytes_sent: Vec<ByteCount>,
-    /// Fetches with wrong bytes in them.
-    corrupt: BTreeSet<FetchId>,
+    /// Attempts that bring wrong bytes.
+    corrupt: BTreeSet<AttemptId>,
+    digests: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +96,7 @@ impl World {
             sequence: 0,
             bytes_sent,
             corrupt: BTreeSet::new(),
+            digests: setup.digests,
         }
     }
 
@@ -160,9 +162,9 @@ impl World {
         self.edges[edge].on = on;
     }
 
-    /// Whether bytes of a fetch came from an appliance that gives wrong ones.
-    pub(crate) fn is_corrupt(&self, fetch: FetchId) -> bool {
-        self.corrupt.contains(&fetch)
+    /// Whether what an attempt brings is wrong.
+    pub(crate) fn is_corrupt(&self, attempt: AttemptId) -> bool {
+        self.corrupt.contains(&attempt)
     }
 
     pub(crate) fn start(&mut self, now: Instant, spec: AttemptSpec, title: &SimTitle) {
@@ -341,7 +343,7 @@ impl World {
                 return self.at(later, Step::Requested(id));
             }
             Some(Fault::Corrupt) => {
-                self.corrupt.insert(attempt.spec.fetch);
+                self.corrupt.insert(id);
                 None
             }
             Some(Fault::Reset { after }) => {
@@ -412,7 +414,7 @@ impl World {
             let validators = Validators {
                 total: Some(attempt.total),
                 etag: None,
-                digest: None,
+                digest: self.digests.then(|| "sha-256".to_owned()),
             };
             heard.push((
                 id,

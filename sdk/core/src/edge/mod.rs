@@ -88,6 +88,11 @@ impl Edge {
         self.breaker.handle_served();
     }
 
+    /// Whether it said that it does not have the object.
+    pub(crate) fn is_without(&self, object: ObjectKey) -> bool {
+        self.lacks.contains(&object)
+    }
+
     pub(crate) fn lacks(&mut self, object: ObjectKey) {
         if !self.lacks.contains(&object) {
             if self.lacks.len() == LACKS_MAX {
@@ -329,17 +334,23 @@ impl Edges {
         self.iter().filter(move |(id, edge)| {
             edge.offered
                 && edge.state(now) != BreakerState::Open
-                && !edge.lacks.contains(&object)
+                && !edge.is_without(object)
                 && !not.contains(id)
         })
     }
 
-    /// Returns when an edge that rests may be tried again, the soonest of those that have the object.
-    pub(crate) fn rested_at(&self, object: ObjectKey) -> Option<Instant> {
-        self.all
-            .iter()
-            .filter(|edge| edge.offered && !edge.lacks.contains(&object))
-            .filter_map(|edge| edge.breaker.rested_at())
+    /// Whether there are edges beside these that may have the object, whether or not they rest.
+    pub(crate) fn others(&self, object: ObjectKey, than: &[EdgeId]) -> bool {
+        self.iter()
+            .any(|(id, edge)| edge.offered && !edge.is_without(object) && !than.contains(&id))
+    }
+
+    /// Returns when an edge that rests may be tried again, the soonest of those that have the object and are not
+    /// left out.
+    pub(crate) fn rested_at(&self, object: ObjectKey, not: &[EdgeId]) -> Option<Instant> {
+        self.iter()
+            .filter(|(id, edge)| edge.offered && !edge.is_without(object) && !not.contains(id))
+            .filter_map(|(_, edge)| edge.breaker.rested_at())
             .min()
     }
 
@@ -354,7 +365,7 @@ impl Edges {
     /// Whether every edge lacks the object.
     pub(crate) fn all_lack(&self, object: ObjectKey) -> bool {
         let mut offered = self.all.iter().filter(|edge| edge.offered).peekable();
-        offered.peek().is_some() && offered.all(|edge| edge.lacks.contains(&object))
+        offered.peek().is_some() && offered.all(|edge| edge.is_without(object))
     }
 
     /// Chooses an edge for an object of about `size`; keeps to the one in use unless another promises
@@ -527,7 +538,7 @@ mod tests {
             edges.choose(Instant::ZERO, OBJECT, SIZE, &[]).unwrap().edge,
             EdgeId(1)
         );
-        let rested = edges.rested_at(OBJECT).unwrap();
+        let rested = edges.rested_at(OBJECT, &[]).unwrap();
         assert_eq!(edges.usable(rested, OBJECT, &[]).count(), 2);
     }
 

@@ -13,7 +13,7 @@ use nearcast_units::{ByteCount, Instant};
 
 use crate::action::CancelReason;
 use crate::edge::Edges;
-use crate::input::{AttemptId, EdgeId, FetchId, Validators};
+use crate::input::{AttemptId, EdgeId, Failure, FetchId, Validators};
 
 /// An object on its way.
 ///
@@ -41,6 +41,8 @@ pub(crate) struct Fetch {
     /// Attempts that failed.
     pub(crate) failures: u32,
     pub(crate) mismatches: u32,
+    /// Of these, those that the player itself was to blame for.
+    pub(crate) internals: u32,
     /// Edges that answered with a server error.
     pub(crate) refused_by: Vec<EdgeId>,
     /// When the first of them did.
@@ -128,6 +130,7 @@ impl Fetch {
             rejected: Vec::new(),
             failures: 0,
             mismatches: 0,
+            internals: 0,
             refused_by: Vec::new(),
             refused_at: None,
             failed_on: Vec::new(),
@@ -181,15 +184,24 @@ impl Fetch {
         self.total.is_some_and(|total| self.received >= total)
     }
 
-    /// Takes what an answer says about the object; `Err` when it is another object than before.
-    pub(crate) fn identify(&mut self, validators: &Validators) -> Result<(), ()> {
+    /// Takes what an answer says about the object.
+    ///
+    /// # Errors
+    ///
+    /// Returns what is wrong when it is another object than before.
+    pub(crate) fn identify(&mut self, validators: &Validators) -> Result<(), Failure> {
         if let (Some(known), Some(said)) = (self.total, validators.total)
             && known != said
         {
-            return Err(());
+            return Err(Failure::SizeChanged);
         }
         if validators.total.is_some_and(|said| said < self.received) {
-            return Err(());
+            return Err(Failure::SizeChanged);
+        }
+        if let (Some(known), Some(said)) = (&self.digest, &validators.digest)
+            && known != said
+        {
+            return Err(Failure::Mismatch);
         }
         self.total = self.total.or(validators.total);
         if self.digest.is_none() {
@@ -571,7 +583,7 @@ mod tests {
                 total: Some(999),
                 ..Validators::default()
             }),
-            Err(())
+            Err(Failure::SizeChanged)
         );
         assert_eq!(
             fetch.identify(&Validators {

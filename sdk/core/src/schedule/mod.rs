@@ -7,7 +7,7 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{RepresentationKey, TrackKind};
 use nearcast_units::{ByteCount, MediaTime};
 
-use crate::input::FetchId;
+use crate::input::{Epoch, FetchId};
 use crate::timeline::TrackWish;
 
 /// One track of the session: what the viewer wants of it, what is buffered, what is on its way.
@@ -53,8 +53,17 @@ pub(crate) struct Fetching {
     pub(crate) index: u32,
     pub(crate) start: MediaTime,
     pub(crate) end: MediaTime,
-    /// It is handed on while it arrives, and what there is to be shown of it ends here.
-    pub(crate) playable: Option<MediaTime>,
+    /// It is handed on while it arrives.
+    pub(crate) part: Option<Part>,
+}
+
+/// What the sinks have of a segment that still arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// When it was handed on: what is heard of it from before means another.
+    pub(crate) since: Epoch,
+    /// What there is to be shown of it ends here.
+    pub(crate) until: MediaTime,
 }
 
 /// Boundaries of different representations differ by less than a frame.
@@ -83,8 +92,8 @@ impl TrackState {
         self.chosen.is_some() && self.kind != TrackKind::Text
     }
 
-    /// Returns up to where media is buffered without a gap from `playhead` on; `playhead` when nothing is.
-    pub(crate) fn contiguous_end(&self, playhead: MediaTime) -> MediaTime {
+    /// Returns up to where complete segments are buffered without a gap from `playhead` on; `playhead` when none is.
+    pub(crate) fn buffered_end(&self, playhead: MediaTime) -> MediaTime {
         let mut end = playhead;
         for segment in &self.buffered {
             if segment.end <= playhead {
@@ -95,13 +104,17 @@ impl TrackState {
             }
             end = end.max(segment.end);
         }
-        if let Some(fetching) = &self.fetching
-            && let Some(until) = fetching.playable
-            && fetching.start <= end + GAP
-        {
-            end = end.max(until);
-        }
         end
+    }
+
+    /// Returns up to where there is media without a gap from `playhead` on, what can be shown of an arriving segment
+    /// included.
+    pub(crate) fn contiguous_end(&self, playhead: MediaTime) -> MediaTime {
+        let end = self.buffered_end(playhead);
+        self.fetching
+            .filter(|fetching| fetching.start <= end + GAP)
+            .and_then(|fetching| fetching.part)
+            .map_or(end, |part| end.max(part.until))
     }
 
     /// Returns the buffer level: media playable after the playhead.
@@ -132,26 +145,34 @@ impl TrackState {
         }
     }
 
-    /// Puts a completed segment in its place.
+    /// Puts a completed segment in its place, and goes on behind what lies there already.
     pub(crate) fn put(&mut self, segment: Buffered) {
         let place = self
             .buffered
             .partition_point(|one| one.start < segment.start);
         self.buffered.insert(place, segment);
+        self.skip_buffered();
     }
 
-    /// Takes a segment out of the middle; it is what is fetched next.
+    /// Takes a segment out of the middle; it is fetched again, after what comes before it.
     pub(crate) fn take_out(&mut self, key: RepresentationKey, index: u32) -> Option<Buffered> {
         let place = self
             .buffered
             .iter()
             .position(|one| one.key == key && one.index == index)?;
         let taken = self.buffered.remove(place)?;
-        self.next = taken.start;
-        self.period = key.period;
-        self.chosen = Some(key.track);
-        self.over = false;
+        self.go_back_to(taken.start, key);
         Some(taken)
+    }
+
+    /// What begins here is fetched next, unless something before it is.
+    pub(crate) fn go_back_to(&mut self, start: MediaTime, key: RepresentationKey) {
+        if start < self.next {
+            self.next = start;
+            self.period = key.period;
+            self.chosen = Some(key.track);
+            self.over = false;
+        }
     }
 
     /// Whether the segment may be handed on: nothing that comes before it is still to be fetched.
@@ -167,8 +188,10 @@ impl TrackState {
         for held in &self.buffered {
             if held.start <= self.next + MEETS && held.end > self.next + MEETS {
                 self.next = held.end;
-                self.period = held.key.period;
-                self.chosen = Some(held.key.track);
+                if self.period != held.key.period {
+                    self.period = held.key.period;
+                    self.chosen = Some(held.key.track);
+                }
             }
         }
     }

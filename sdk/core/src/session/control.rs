@@ -45,6 +45,8 @@ impl Session {
         }
         self.loaded_at = Some(self.now);
         self.progress_at = self.now;
+        self.paused_since = self.paused.then_some(self.now);
+        self.paused_for = Duration::ZERO;
         self.recorder.loaded(self.now);
         self.set_state(PlayState::Starting);
         self.ask_grant(false);

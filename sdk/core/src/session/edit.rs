@@ -11,6 +11,10 @@ use crate::action::{Action, CancelReason};
 use crate::clock::PlayClock;
 use crate::event::{DecisionKind, PlayState};
 use crate::input::Epoch;
+use crate::timeline::TrackWish;
+
+/// What is left to fetch the first segment of another track.
+const CHANGE_MARGIN: Duration = Duration::from_millis(500);
 
 impl Session {
     pub(super) fn seek(&mut self, to: MediaTime) {
@@ -28,6 +32,7 @@ impl Session {
         });
         let to = to.min(last).max(first);
         let was = self.state.clone();
+        self.given_up_for = None;
         let left = self.playhead();
         if self.clock.is_running() {
             self.hold_clock();
@@ -97,10 +102,22 @@ impl Session {
             track.next = track.next.max(to);
             return;
         }
-        if let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.abandon(fetching.fetch, CancelReason::Abandoned);
-        }
         let all = MediaTime::from_micros(i64::MIN);
+        let fetching = self.track_mut(kind).fetching.take();
+        // What is shown next is on its way already.
+        if let Some(needed) = fetching.filter(|one| one.start <= to && to < one.end) {
+            self.drop_from(kind, all, CancelReason::Abandoned);
+            let track = self.track_mut(kind);
+            track.period = needed.key.period;
+            track.chosen = Some(needed.key.track);
+            track.next = needed.end;
+            track.over = false;
+            track.fetching = Some(needed);
+            return;
+        }
+        if let Some(passed) = fetching {
+            self.abandon(passed.fetch, CancelReason::Abandoned);
+        }
         self.drop_from(kind, all, CancelReason::Abandoned);
         // Within a period the viewer's choice stays, even where its language does not tell it.
         if self.track(kind).period != period || self.track(kind).over {
@@ -123,9 +140,15 @@ impl Session {
             .buffered
             .back()
             .is_some_and(|last| last.start >= from);
-        // What is on its way lies behind what is dropped, and would come before it is here again.
-        if drops && let Some(fetching) = self.track_mut(kind).fetching.take() {
-            self.track_mut(kind).next = fetching.start;
+        // What is on its way and lies behind what is dropped would come before that is here again.
+        if drops
+            && let Some(fetching) = self
+                .track_mut(kind)
+                .fetching
+                .take_if(|one| one.start >= from)
+        {
+            self.track_mut(kind)
+                .go_back_to(fetching.start, fetching.key);
             self.abandon(fetching.fetch, reason);
         }
         while let Some(dropped) = self.track_mut(kind).pop_from(from) {
@@ -136,11 +159,7 @@ impl Session {
             if reason != CancelReason::Abandoned {
                 self.recorder.wasted_fetch(dropped.fetch);
             }
-            let track = self.track_mut(kind);
-            track.next = dropped.start;
-            track.period = dropped.key.period;
-            track.chosen = Some(dropped.key.track);
-            track.over = false;
+            self.track_mut(kind).go_back_to(dropped.start, dropped.key);
         }
     }
 
@@ -159,7 +178,7 @@ impl Session {
                 let track = self.track_mut(one);
                 track.end_said = false;
                 if let Some(fetching) = track.fetching.as_mut().filter(|one| one.end > from) {
-                    fetching.playable = None;
+                    fetching.part = None;
                 }
                 for segment in &mut track.buffered {
                     if segment.end > from {
@@ -197,21 +216,28 @@ impl Session {
             )
         });
         let index = chosen.map(|(index, _)| index);
-        if self.track(kind).chosen == index && self.track(kind).period == period {
+        let track = self.track_mut(kind);
+        track.wish = wish
+            .as_ref()
+            .map_or_else(TrackWish::default, |(language, role, _)| TrackWish {
+                language: language.clone(),
+                role: role.clone(),
+            });
+        if track.chosen == index && track.period == period {
             return;
         }
-        // From the first boundary that leaves half a second; text changes at once.
-        let margin = if kind == TrackKind::Text {
-            Duration::ZERO
+        // Text changes at once, sound from the first boundary that leaves half a second, or else where it ends.
+        let boundary = if kind == TrackKind::Text {
+            playhead
         } else {
-            Duration::from_millis(500)
+            let end = track.buffered_end(playhead);
+            track
+                .buffered
+                .iter()
+                .map(|segment| segment.end)
+                .find(|at| *at > playhead + CHANGE_MARGIN)
+                .map_or(end, |at| at.min(end))
         };
-        let boundary = self
-            .track(kind)
-            .buffered
-            .iter()
-            .find(|segment| kind != TrackKind::Text && segment.end > playhead + margin)
-            .map_or(playhead, |segment| segment.end);
         if let Some(fetching) = self.track_mut(kind).fetching.take() {
             self.abandon(fetching.fetch, CancelReason::Abandoned);
         }
@@ -222,19 +248,10 @@ impl Session {
         };
         self.drop_from(kind, from, CancelReason::Abandoned);
         self.flush(Some(kind), boundary);
-        let name = wish
-            .as_ref()
-            .map_or("none".to_string(), |(language, _, label)| {
-                label
-                    .clone()
-                    .or_else(|| language.clone())
-                    .unwrap_or_else(|| "unnamed".to_string())
-            });
+        let name = wish.map_or("none".to_string(), |(language, _, label)| {
+            label.or(language).unwrap_or_else(|| "unnamed".to_string())
+        });
         let track = self.track_mut(kind);
-        match wish {
-            Some((language, role, _)) => track.wish = crate::timeline::TrackWish { language, role },
-            None => track.wish = crate::timeline::TrackWish::default(),
-        }
         track.period = period;
         track.chosen = index;
         track.next = boundary;

@@ -6,6 +6,7 @@ use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use super::{Init, Session, slot};
 use crate::action::Action;
 use crate::event::PlayState;
+use crate::schedule::Part;
 use crate::timeline::needs_init;
 
 impl Session {
@@ -57,7 +58,7 @@ impl Session {
             PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
         );
         let track = self.track(kind);
-        let Some(fetching) = track.fetching.filter(|one| one.playable.is_none()) else {
+        let Some(fetching) = track.fetching.filter(|one| one.part.is_none()) else {
             return;
         };
         let dry = track.level(self.playhead()).is_zero()
@@ -78,8 +79,12 @@ impl Session {
             object: ObjectKey::Media(fetching.key, fetching.index),
             track: kind,
         });
+        let since = self.epoch;
         if let Some(fetching) = &mut self.track_mut(kind).fetching {
-            fetching.playable = Some(fetching.start);
+            fetching.part = Some(Part {
+                since,
+                until: fetching.start,
+            });
         }
     }
 

@@ -207,7 +207,7 @@ impl Session {
             handed_init: [None; 3],
             wrongs: Wrongs::default(),
             paused_for: Duration::ZERO,
-            paused_since: config.paused.then_some(Instant::ZERO),
+            paused_since: None,
             raced: false,
             probe_at: Instant::ZERO,
             line_slow_until: Instant::ZERO,

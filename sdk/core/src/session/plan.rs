@@ -90,10 +90,12 @@ impl Session {
                 return;
             }
             let period = self.track(kind).period;
-            let Some(choice) = self.choose_representation(kind, period, chosen) else {
+            let Some((key, why)) = self.choose_representation(kind, period, chosen) else {
+                if kind == TrackKind::Text && self.skip_missing_cues() {
+                    continue;
+                }
                 return;
             };
-            let (key, why) = choice;
             let next = self.track(kind).next;
             let Some(key) = self.within_memory(kind, key, next) else {
                 return;
@@ -142,6 +144,9 @@ impl Session {
     ) {
         self.want_init(kind, key);
         let fetch = self.begin_fetch(ObjectKey::Media(key, index), Some(kind), size);
+        if kind == TrackKind::Video {
+            self.given_up_for = None;
+        }
         let from = self.track(kind).last;
         let track = self.track_mut(kind);
         track.fetching = Some(Fetching {
@@ -150,7 +155,7 @@ impl Session {
             index,
             start,
             end,
-            playable: None,
+            part: None,
         });
         track.next = end;
         track.last = Some(key);

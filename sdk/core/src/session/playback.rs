@@ -25,9 +25,10 @@ const LEAD: Duration = Duration::from_secs(2);
 impl Session {
     pub(super) fn set_paused(&mut self, paused: bool) {
         if paused != self.paused {
-            match self.paused_since.take() {
-                Some(since) => self.paused_for += self.now.since(since),
-                None => self.paused_since = Some(self.now),
+            if paused {
+                self.paused_since = Some(self.now);
+            } else if let Some(since) = self.paused_since.take() {
+                self.paused_for += self.now.since(since);
             }
         }
         self.paused = paused;
@@ -87,15 +88,13 @@ impl Session {
 
     /// The sinks have samples of a segment that still arrives.
     pub(super) fn playable(&mut self, epoch: Epoch, object: ObjectKey, until: MediaTime) {
-        if epoch != self.epoch {
-            return;
-        }
         let arrives = |one: &Fetching| ObjectKey::Media(one.key, one.index) == object;
         for track in &mut self.tracks {
             if let Some(fetching) = track.fetching.as_mut().filter(|one| arrives(one))
-                && let Some(playable) = &mut fetching.playable
+                && let Some(part) = &mut fetching.part
+                && epoch >= part.since
             {
-                *playable = (*playable).max(until).min(fetching.end);
+                part.until = part.until.max(until).min(fetching.end);
             }
         }
     }
@@ -328,7 +327,7 @@ impl Session {
     fn handed_on_level(&self, kind: TrackKind) -> Duration {
         let track = self.track(kind);
         let playhead = self.playhead();
-        let part = track.fetching.and_then(|fetching| fetching.playable);
+        let part = track.fetching.and_then(|fetching| fetching.part);
         if part.is_some() && track.buffered.iter().all(|segment| segment.handed_on) {
             return track.level(playhead);
         }

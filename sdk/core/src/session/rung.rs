@@ -50,7 +50,7 @@ impl Session {
             return Some((key(rung)?, "as much as the picture leaves room for"));
         }
         if kind == TrackKind::Video
-            && let Some(lower) = self.given_up_for.take()
+            && let Some(lower) = self.given_up_for
             && lower.period == period
             && lower.track == track
             && !self.is_missing(kind, lower)
@@ -234,7 +234,7 @@ impl Session {
         // What is on screen already is not begun again.
         if rung == 0
             || self.lock.is_some()
-            || fetching.playable.is_some()
+            || fetching.part.is_some()
             || !(waits || self.state == PlayState::Playing)
         {
             return;
@@ -313,13 +313,11 @@ impl Session {
         let track = self.track_mut(TrackKind::Video);
         track.fetching = None;
         track.next = fetching.start;
-        let lower = u16::try_from(target)
+        self.given_up_for = u16::try_from(target)
             .ok()
             .map(|representation| RepresentationKey {
                 representation,
                 ..fetching.key
             });
-        track.last = lower;
-        self.given_up_for = lower;
     }
 }

@@ -13,13 +13,18 @@ use crate::timeline::tests::{representation, segments};
 
 fn outline() -> Outline {
     let known = SegmentIndex::Known(segments(8, Duration::from_secs(4)));
-    let track = |kind, representations| Track {
+    let spoken = |kind, language: Option<&str>, representations| Track {
         kind,
-        language: None,
+        language: language.map(Into::into),
         label: None,
         role: None,
         default: false,
         representations,
+    };
+    let track = |kind, representations| spoken(kind, None, representations);
+    let sound = |language| {
+        let representations = vec![representation("a", 96, known.clone())];
+        spoken(TrackKind::Audio, Some(language), representations)
     };
     let video = vec![
         representation("v0", 300, known.clone()),
@@ -33,11 +38,9 @@ fn outline() -> Outline {
             duration: None,
             tracks: vec![
                 track(TrackKind::Video, video),
-                track(
-                    TrackKind::Audio,
-                    vec![representation("a", 96, known.clone())],
-                ),
-                track(TrackKind::Text, vec![representation("t", 1, known)]),
+                sound("en"),
+                sound("sv"),
+                track(TrackKind::Text, vec![representation("t", 1, known.clone())]),
             ],
         }],
     }
@@ -153,7 +156,8 @@ impl Chance {
                 validators: Validators {
                     total: (self.rng.below(8) > 0).then_some(total),
                     etag: None,
-                    digest: (self.rng.below(3) == 0).then(|| "x".into()),
+                    digest: (self.rng.below(3) == 0)
+                        .then(|| ["x", "x", "x", "y"][self.pick(4)].into()),
                 },
                 retry_after: None,
             },
@@ -170,7 +174,8 @@ impl Chance {
                     Failure::Mismatch,
                     Failure::Dns,
                     Failure::Truncated,
-                ][self.pick(5)]
+                    Failure::Internal,
+                ][self.pick(6)]
                 .clone(),
             ),
         };
@@ -199,7 +204,9 @@ impl Chance {
                 track: (self.rng.below(2) == 0).then_some(0),
             },
             6 => Command::NetworkChanged,
-            7 => Command::SelectAudio { track: 1 },
+            7 => Command::SelectAudio {
+                track: u16::try_from(self.rng.below(2)).unwrap(),
+            },
             _ => Command::Background {
                 hidden: self.rng.below(2) == 0,
             },

@@ -7,29 +7,62 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
-use nearcast_units::{ByteCount, Instant};
+use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use super::control::object_name;
-use super::{Init, Session};
+use super::{Init, Session, slot};
 use crate::action::{Action, CancelReason};
+use crate::edge::Edges;
 use crate::event::{DecisionKind, SessionError};
 use crate::fetch::{Fetch, Handover};
-use crate::input::{AttemptId, EdgeId, Epoch, Failure, FetchId};
+use crate::input::{EdgeId, Epoch, Failure, FetchId};
 use crate::timeline::Place;
 
 /// What turned out to be wrong, or cannot be had.
 #[derive(Debug, Default)]
 pub(super) struct Wrongs {
-    /// Edges that gave wrong bytes of an object, for when it is fetched again.
-    suspects: BTreeMap<ObjectKey, Vec<EdgeId>>,
-    /// How often an object was wrong.
-    times: BTreeMap<ObjectKey, u32>,
+    /// Who gave wrong bytes of an object, for when it is fetched again.
+    suspects: BTreeMap<ObjectKey, Suspects>,
+    /// How often an object was wrong, in halves: one that several edges gave together proves little.
+    halves: BTreeMap<ObjectKey, u32>,
     /// Objects that no edge has, or nobody can read.
     missing: Vec<ObjectKey>,
     /// Objects that may still turn out to be wrong, newest last.
     given: VecDeque<Given>,
     /// Told when the object is fetched again.
     handovers: BTreeMap<ObjectKey, Handover>,
+}
+
+/// Edges that gave wrong bytes of an object.
+#[derive(Clone, Debug, Default)]
+struct Suspects {
+    /// Alone or with others.
+    all: Vec<EdgeId>,
+    /// Alone, so that nobody else was at fault.
+    alone: Vec<EdgeId>,
+}
+
+impl Suspects {
+    fn add(&mut self, edges: &[EdgeId]) {
+        let lists = [
+            Some(&mut self.all),
+            Some(&mut self.alone).filter(|_| edges.len() == 1),
+        ];
+        for list in lists.into_iter().flatten() {
+            list.extend(edges);
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+
+    /// Returns whom not to ask: all of them, or where nobody else is left those that are at fault for certain.
+    fn avoided(&self, object: ObjectKey, edges: &Edges) -> &[EdgeId] {
+        if edges.others(object, &self.all) {
+            &self.all
+        } else {
+            &self.alone
+        }
+    }
 }
 
 /// Who gave an object, and when it was complete.
@@ -41,12 +74,25 @@ struct Given {
     bytes: ByteCount,
 }
 
+impl Given {
+    fn of(fetch: &Fetch, at: Instant) -> Self {
+        Self {
+            object: fetch.object,
+            edges: fetch.contributors.clone(),
+            at,
+            bytes: ByteCount::new(fetch.received),
+        }
+    }
+}
+
 /// Only what is buffered can still turn out to be wrong: a few hundred objects at most.
 const GIVEN_MAX: usize = 512;
-/// An object that is wrong this often is wrong at its source.
-const WRONG_MAX: u32 = 3;
+/// An object that is wrong this often, in halves, is wrong at its source.
+const WRONG_MAX: u32 = 6;
 /// What is fetched again later than this is not fetched because of what was wrong.
 const HANDOVER_AGE: Duration = Duration::from_secs(10);
+/// Subtitles that lack more pieces than this are no subtitles.
+const TEXT_HOLES_MAX: usize = 3;
 /// So many edges giving the same nonsense means that the title is broken, not the edges.
 const PARSE_TRIES: usize = 2;
 
@@ -56,18 +102,13 @@ impl Wrongs {
         if self.given.len() >= GIVEN_MAX {
             self.given.pop_front();
         }
-        self.given.push_back(Given {
-            object: fetch.object,
-            edges: fetch.contributors.clone(),
-            at,
-            bytes: ByteCount::new(fetch.received),
-        });
+        self.given.push_back(Given::of(fetch, at));
     }
 
     /// Takes note of an object that is fetched: whom not to ask, and what it takes over from.
-    pub(super) fn fetched_again(&mut self, fetch: &mut Fetch) {
+    pub(super) fn fetched_again(&mut self, fetch: &mut Fetch, edges: &Edges) {
         if let Some(suspects) = self.suspects.get(&fetch.object) {
-            fetch.avoid.clone_from(suspects);
+            fetch.avoid = suspects.avoided(fetch.object, edges).to_vec();
         }
         // One that another rung took the place of since is an old story.
         fetch.handover = self
@@ -81,76 +122,93 @@ impl Wrongs {
         self.missing.clear();
     }
 
-    fn giver(&self, object: ObjectKey) -> Option<Given> {
-        self.given
-            .iter()
-            .rev()
-            .find(|given| given.object == object)
-            .cloned()
+    fn pieces_missing(&self, key: RepresentationKey) -> usize {
+        let of = |object: &&ObjectKey| matches!(object, ObjectKey::Media(one, _) if *one == key);
+        self.missing.iter().filter(of).count()
     }
 
-    /// Counts one more time; returns whether that is too often.
-    fn too_often(&mut self, object: ObjectKey) -> bool {
-        let times = self.times.entry(object).or_default();
-        *times += 1;
-        *times >= WRONG_MAX
+    /// Counts that the object was wrong once more; returns whether that is too often.
+    fn count(&mut self, object: ObjectKey, halves: u32) -> bool {
+        // A title that is wrong everywhere must not fill memory.
+        if self.halves.len() >= GIVEN_MAX {
+            self.halves.pop_first();
+            self.suspects.pop_first();
+        }
+        let so_far = self.halves.entry(object).or_default();
+        *so_far += halves;
+        *so_far >= WRONG_MAX
     }
 }
 
 impl Session {
-    /// Suspects who gave wrong bytes; one that alone gave them, and is not the only one left, also rests.
-    fn blame(&mut self, given: &Given) {
+    /// Returns who gave an object, or gives it just now.
+    fn giver(&self, object: ObjectKey) -> Option<Given> {
+        let arriving = self
+            .fetches
+            .iter()
+            .find(|fetch| fetch.object == object && !fetch.is_probe() && fetch.received > 0);
+        let given = &self.wrongs.given;
+        arriving
+            .map(|fetch| Given::of(fetch, self.now))
+            .or_else(|| {
+                given
+                    .iter()
+                    .rev()
+                    .find(|given| given.object == object)
+                    .cloned()
+            })
+    }
+
+    /// Suspects who gave wrong bytes; one that alone gave them, and is not the only one left, also rests. Returns
+    /// whether the object is wrong so often that it is so at its source.
+    fn blame(&mut self, given: &Given, reason: &'static str) -> bool {
         let suspects = self.wrongs.suspects.entry(given.object).or_default();
-        for edge in &given.edges {
-            if !suspects.contains(edge) {
-                suspects.push(*edge);
-            }
-        }
+        let known = given.edges.iter().all(|edge| suspects.alone.contains(edge));
+        suspects.add(&given.edges);
         let suspects = suspects.clone();
+        let avoided = suspects.avoided(given.object, &self.edges);
         if let [edge] = given.edges.as_slice()
             && self
                 .edges
-                .usable(self.now, given.object, &suspects)
+                .usable(self.now, given.object, avoided)
                 .next()
                 .is_some()
         {
-            self.edge_failed(*edge, Duration::ZERO, Failure::Corrupt.code());
+            self.edge_failed(*edge, Duration::ZERO, reason);
         }
         if let Some(from) = given.edges.first() {
             let handover = Handover {
                 from: *from,
                 at: given.at,
                 detected_at: self.now,
-                reason: Failure::Corrupt.code(),
+                reason,
                 wasted: given.bytes,
                 offset: 0,
             };
             self.wrongs.handovers.insert(given.object, handover);
         }
+        // That an edge gives the same again says nothing about others that rest.
+        let halves = match given.edges.len() {
+            1 if known && self.edges.others(given.object, &suspects.alone) => 0,
+            0 | 1 => 2,
+            _ => 1,
+        };
+        self.wrongs.count(given.object, halves)
     }
 
     /// The object is wrong wherever it comes from: who gave it is not at fault.
     fn acquit(&mut self, object: ObjectKey) {
         self.wrongs.handovers.remove(&object);
-        for edge in self.wrongs.suspects.remove(&object).unwrap_or_default() {
+        for edge in self.wrongs.suspects.remove(&object).unwrap_or_default().all {
             self.edge_served(edge);
         }
     }
 
     /// What came is wrong: forgets it, and begins again elsewhere.
     pub(super) fn fetch_again(&mut self, fetch: &mut Fetch, failure: &Failure) {
-        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
-        for id in live {
-            self.cancel(fetch, id, CancelReason::Superseded);
-        }
+        self.cancel_all(fetch, CancelReason::Superseded);
         self.note_failure(failure, fetch.contributors.first().copied());
-        self.blame(&Given {
-            object: fetch.object,
-            edges: fetch.contributors.clone(),
-            at: self.now,
-            bytes: ByteCount::new(fetch.received),
-        });
-        if self.wrongs.too_often(fetch.object) {
+        if self.blame(&Given::of(fetch, self.now), failure.code()) {
             self.acquit(fetch.object);
             let what = object_name(fetch.object);
             let message = alloc::format!(
@@ -177,7 +235,7 @@ impl Session {
         let mut tracks = self.tracks.iter();
         let shown = tracks.find_map(|track| {
             let fetching = track.fetching.filter(|one| one.fetch == fetch)?;
-            fetching.playable.map(|_| (track.kind, fetching.start))
+            fetching.part.map(|_| (track.kind, fetching.start))
         });
         if let Some((kind, from)) = shown {
             self.flush(Some(kind), from);
@@ -187,13 +245,18 @@ impl Session {
     /// A manifest or index that one edge gives and nobody can read may be good on another edge.
     pub(super) fn parse_failed(&mut self, object: ObjectKey, error: SessionError) {
         self.parsing.retain(|one| one.object != object);
-        if let Some(given) = self.wrongs.giver(object) {
-            self.blame(&given);
-        }
-        let suspects = self.wrongs.suspects.get(&object).cloned();
-        let suspects = suspects.unwrap_or_default();
-        let others = self.edges.usable(self.now, object, &suspects).count();
-        if others == 0 || suspects.len() >= PARSE_TRIES {
+        // What the player itself lost, or cannot do, says nothing about the edge.
+        let theirs = error.code != Failure::Internal.code();
+        let everywhere = match self.giver(object).filter(|_| theirs) {
+            Some(given) => self.blame(&given, Failure::Corrupt.code()),
+            None => self.wrongs.count(object, 2),
+        };
+        let suspects = self.wrongs.suspects.get(&object);
+        let suspects = suspects.map_or(&[][..], |suspects| &suspects.all);
+        // Those that rest are waited for.
+        let nobody_left = !self.edges.others(object, suspects);
+        let tried = suspects.len() >= PARSE_TRIES;
+        if everywhere || nobody_left || tried {
             self.acquit(object);
             return self.do_without(object, error);
         }
@@ -212,13 +275,15 @@ impl Session {
         let Some(kind) = object.representation().and_then(|key| self.kind_of(key)) else {
             return;
         };
+        let giver = self.giver(object);
         if epoch > self.epoch || !self.take_out(kind, object) {
             return;
         }
-        if let Some(given) = self.wrongs.giver(object) {
-            self.blame(&given);
-        }
-        if self.wrongs.too_often(object) {
+        let everywhere = match giver {
+            Some(given) => self.blame(&given, Failure::Corrupt.code()),
+            None => self.wrongs.count(object, 2),
+        };
+        if everywhere {
             self.acquit(object);
             let message = "the same piece of media is broken wherever it is fetched from; the title must be packaged again";
             let error = SessionError {
@@ -246,9 +311,16 @@ impl Session {
                 self.inits.remove(&key);
                 self.recorder.wasted_fetch(fetch);
                 self.actions.push_back(Action::Release { fetch });
-                let mut buffered = self.track(kind).buffered.iter();
-                if let Some(from) = buffered.find(|one| one.key == key).map(|one| one.start) {
-                    self.flush(Some(kind), from);
+                let track = self.track(kind);
+                let mut buffered = track.buffered.iter();
+                let arriving = track.fetching.filter(|one| one.part.is_some());
+                let from = buffered
+                    .find(|one| one.key == key)
+                    .map(|one| one.start)
+                    .or(arriving.filter(|one| one.key == key).map(|one| one.start));
+                match from {
+                    Some(from) => self.flush(Some(kind), from),
+                    None => self.handed_init[slot(kind)] = None,
                 }
                 true
             }
@@ -256,7 +328,7 @@ impl Session {
                 if let Some(arriving) = self
                     .track_mut(kind)
                     .fetching
-                    .take_if(|one| (one.key, one.index) == (key, index) && one.playable.is_some())
+                    .take_if(|one| (one.key, one.index) == (key, index) && one.part.is_some())
                 {
                     self.abandon(arriving.fetch, CancelReason::Superseded);
                     self.track_mut(kind).next = arriving.start;
@@ -270,9 +342,13 @@ impl Session {
                 self.actions.push_back(Action::Release {
                     fetch: broken.fetch,
                 });
-                // What is on its way is needed later than what takes the broken piece's place.
-                if let Some(fetching) = self.track_mut(kind).fetching.take() {
-                    self.abandon(fetching.fetch, CancelReason::Superseded);
+                // What is on its way may be needed later than what takes the broken piece's place.
+                if let Some(later) = self
+                    .track_mut(kind)
+                    .fetching
+                    .take_if(|one| one.start > broken.start)
+                {
+                    self.abandon(later.fetch, CancelReason::Superseded);
                 }
                 self.flush(Some(kind), broken.start);
                 true
@@ -283,10 +359,6 @@ impl Session {
 
     /// No edge has the object, or every edge refuses it.
     pub(super) fn object_missing(&mut self, fetch: &mut Fetch, failure: &Failure) -> bool {
-        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
-        for id in live {
-            self.cancel(fetch, id, CancelReason::Superseded);
-        }
         let what = object_name(fetch.object);
         let names: Vec<&str> = self
             .edges
@@ -314,7 +386,13 @@ impl Session {
     }
 
     /// Nobody gives the object as it should be. Returns that the fetch does not go on.
-    pub(super) fn give_up(&mut self, fetch: &Fetch, failure: &Failure, message: String) -> bool {
+    pub(super) fn give_up(
+        &mut self,
+        fetch: &mut Fetch,
+        failure: &Failure,
+        message: String,
+    ) -> bool {
+        self.cancel_all(fetch, CancelReason::Superseded);
         self.recorder.wasted_fetch(fetch.id);
         self.take_back(fetch.id);
         self.actions.push_back(Action::Release { fetch: fetch.id });
@@ -337,10 +415,6 @@ impl Session {
         let Some(kind) = self.kind_of(key) else {
             return self.fail(error);
         };
-        if kind == TrackKind::Text {
-            self.drop_subtitles(&error);
-            return;
-        }
         // The segment is to be placed again from where it began.
         if let Some(fetching) = self.track(kind).fetching
             && fetching.key == key
@@ -354,7 +428,10 @@ impl Session {
             self.forget_init(kind, key);
         }
         self.wrongs.missing.push(object);
-        if !self.has_other_rung(kind, key) {
+        if kind == TrackKind::Text {
+            return self.go_on_without_cues(object, &error);
+        }
+        if !self.has_other_rung(key, self.track(kind).next) {
             return self.fail(error);
         }
         let why = "nobody has it, or nobody can read it: another representation is taken";
@@ -367,13 +444,25 @@ impl Session {
         self.last_failure = Some(error);
     }
 
-    fn drop_subtitles(&mut self, error: &SessionError) {
-        let track = self.track_mut(TrackKind::Text);
-        track.chosen = None;
-        track.over = true;
-        if let Some(fetching) = track.fetching.take() {
+    /// A piece of the subtitles is left out; when too many are, or they cannot be read at all, the period has none.
+    fn go_on_without_cues(&mut self, object: ObjectKey, error: &SessionError) {
+        if let ObjectKey::Media(key, _) = object
+            && self.wrongs.pieces_missing(key) <= TEXT_HOLES_MAX
+        {
+            let chosen = alloc::format!("without a piece of the subtitles ({})", error.code);
+            let why = "it cannot be had: the next one is fetched";
+            return self.decide(DecisionKind::Failover, chosen, why, &[]);
+        }
+        if let Some(fetching) = self.track_mut(TrackKind::Text).fetching.take() {
             self.abandon(fetching.fetch, CancelReason::Superseded);
         }
+        // What was not handed on will not be.
+        while let Some(last) = self.track(TrackKind::Text).buffered.back().copied()
+            && !last.handed_on
+        {
+            self.drop_from(TrackKind::Text, last.start, CancelReason::Superseded);
+        }
+        self.track_mut(TrackKind::Text).chosen = None;
         let why = "they cannot be had: playback goes on without them";
         self.decide(
             DecisionKind::Failover,
@@ -381,6 +470,24 @@ impl Session {
             why,
             &[],
         );
+    }
+
+    /// Steps over a piece of the subtitles that nobody has; returns whether there was one.
+    pub(super) fn skip_missing_cues(&mut self) -> bool {
+        let track = self.track(TrackKind::Text);
+        let (Some(timeline), Some(chosen)) = (&self.timeline, track.chosen) else {
+            return false;
+        };
+        let key = RepresentationKey {
+            period: track.period,
+            track: chosen,
+            representation: 0,
+        };
+        let Place::Segment { segment, .. } = timeline.place(key, track.next) else {
+            return false;
+        };
+        self.track_mut(TrackKind::Text).next = segment.start + segment.duration;
+        true
     }
 
     /// Without its init nothing of a representation can be shown: what waits for it is fetched again elsewhere.
@@ -400,11 +507,14 @@ impl Session {
 
     /// Whether a representation lacks what is needed next of a track.
     pub(super) fn is_missing(&self, kind: TrackKind, key: RepresentationKey) -> bool {
-        let next = self.track(kind).next;
+        self.is_missing_at(key, self.track(kind).next)
+    }
+
+    fn is_missing_at(&self, key: RepresentationKey, at: MediaTime) -> bool {
         let place = self
             .timeline
             .as_ref()
-            .map(|timeline| timeline.place(key, next));
+            .map(|timeline| timeline.place(key, at));
         self.wrongs.missing.iter().any(|object| match *object {
             ObjectKey::Init(of) | ObjectKey::Index(of) => of == key,
             ObjectKey::Media(of, index) => {
@@ -414,8 +524,23 @@ impl Session {
         })
     }
 
-    /// Whether another representation of the track can give what is needed next.
-    fn has_other_rung(&self, kind: TrackKind, key: RepresentationKey) -> bool {
+    /// Whether something can take an object's place: another rung, or nothing where it is subtitles.
+    pub(super) fn is_replaceable(&self, fetch: &Fetch) -> bool {
+        let Some(key) = fetch.object.representation() else {
+            return false;
+        };
+        let Some(kind) = self.kind_of(key) else {
+            return false;
+        };
+        let fetching = self.track(kind).fetching;
+        let at = fetching
+            .filter(|one| one.fetch == fetch.id)
+            .map_or(self.track(kind).next, |one| one.start);
+        kind == TrackKind::Text || self.has_other_rung(key, at)
+    }
+
+    /// Whether another representation of the track can give what is needed at a time.
+    fn has_other_rung(&self, key: RepresentationKey, at: MediaTime) -> bool {
         let rungs = self
             .timeline
             .as_ref()
@@ -427,7 +552,7 @@ impl Session {
                     representation,
                     ..key
                 };
-                representation != key.representation && !self.is_missing(kind, other)
+                representation != key.representation && !self.is_missing_at(other, at)
             })
     }
 }

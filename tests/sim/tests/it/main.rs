@@ -249,6 +249,39 @@ fn a_seek_goes_on_from_there() {
 }
 
 #[test]
+fn a_seek_keeps_the_segment_on_its_way_that_it_leads_into() {
+    let mut setup = two_minutes();
+    setup.last_mile.rate = Some(BitRate::from_kbps(2_000));
+    let to = |seconds: i64| Command::Seek {
+        to: MediaTime::from_micros(seconds * 1_000_000),
+    };
+    // A held key: each press leads on within the segment that the first one had begun.
+    let setup = setup
+        .command(10.0, to(100))
+        .command(10.2, to(101))
+        .command(10.4, to(102));
+    let outcome = run(setup);
+    let fetches = outcome.report.fetches.iter();
+    let asked = fetches.filter(|one| one.kind == "media" && one.segment == Some(25));
+    assert_eq!(asked.count(), 2, "one of picture, one of sound");
+}
+
+#[test]
+fn another_language_chosen_while_the_picture_arrives_does_not_stop_it() {
+    let mut setup = two_minutes();
+    setup.last_mile.rate = Some(BitRate::from_kbps(1_000));
+    let outcome = smooth(setup.command(0.45, Command::SelectAudio { track: 1 }));
+    let chosen = "the viewer chose another track";
+    let mut decisions = outcome.report.decisions.iter();
+    let chosen_s = decisions.find(|one| one.why == chosen).unwrap().at_s;
+    let startup_s = outcome.report.startup_s.unwrap();
+    assert!(
+        chosen_s < startup_s && startup_s < 3.0,
+        "{chosen_s} {startup_s}"
+    );
+}
+
+#[test]
 fn a_pause_holds_and_play_goes_on() {
     let outcome = smooth(
         two_minutes()

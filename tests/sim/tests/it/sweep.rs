@@ -8,14 +8,15 @@ use nearcast_protocol::fault::Fault;
 use nearcast_sim::{Setup, SimTitle, Simulation};
 use nearcast_units::{MediaTime, Ratio, Rng, Seed};
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 const STATUSES: [u16; 5] = [403, 429, 500, 503, 404];
 
-/// Faults that end; a lone edge that says a file does not exist is believed, so that is left to worlds with others.
-fn fault(rng: &mut Rng, alone: bool) -> Fault {
+/// Faults that end; a lone edge that says a file does not exist is believed, and so are most that give wrong bytes:
+/// that is left to worlds with others.
+fn fault(rng: &mut Rng, alone: bool, spoils: bool) -> Fault {
     let share = Ratio::new(rng.next_f64()).unwrap();
     let index = usize::try_from(rng.below(if alone { 4 } else { 5 })).unwrap();
-    match rng.below(7) {
+    match rng.below(10) {
         0 => Fault::Kill,
         1 => Fault::Stop,
         2 => Fault::Rate {
@@ -27,6 +28,13 @@ fn fault(rng: &mut Rng, alone: bool) -> Fault {
             status: STATUSES[index],
             retry_after_s: None,
         },
+        6 => Fault::LateFirstByte {
+            delay_ms: rng.below(9_000),
+        },
+        7 => Fault::Trickle {
+            rate_bps: 8_000 + rng.below(300_000),
+        },
+        8 if spoils => Fault::Corrupt,
         _ => Fault::Delay {
             delay_ms: rng.below(900),
         },
@@ -39,10 +47,15 @@ fn world(seed: u64) -> Setup {
     let edges = u32::try_from(1 + rng.below(6)).unwrap();
     let mut setup = Setup::quiet(SimTitle::made(Duration::from_secs(100), seed), edges);
     setup.config.seed = seed;
+    setup.digests = rng.below(2) == 0;
     for _ in 0..rng.below(8) {
         let edge = usize::try_from(rng.below(u64::from(edges))).unwrap();
         let at = 2.0 + 70.0 * rng.next_f64();
-        setup = setup.fault(at, edge, Some(fault(&mut rng, edges == 1)));
+        setup = setup.fault(
+            at,
+            edge,
+            Some(fault(&mut rng, edges == 1, edge == 1 && edges > 2)),
+        );
     }
     // All faults are over at 90 s.
     for edge in 0..usize::try_from(edges).unwrap() {
@@ -50,7 +63,7 @@ fn world(seed: u64) -> Setup {
     }
     for _ in 0..rng.below(3) {
         let at = 3.0 + 60.0 * rng.next_f64();
-        let command = match rng.below(4) {
+        let command = match rng.below(6) {
             0 => Command::Seek {
                 to: MediaTime::from_micros(i64::try_from(rng.below(90_000_000)).unwrap()),
             },
@@ -58,6 +71,13 @@ fn world(seed: u64) -> Setup {
             2 => Command::SelectAudio {
                 track: u16::try_from(rng.below(2)).unwrap(),
             },
+            3 => Command::SelectText {
+                track: (rng.below(3) > 0).then_some(0),
+            },
+            4 => {
+                setup = setup.command(at + 12.0 * rng.next_f64(), Command::Play);
+                Command::Pause
+            }
             _ => Command::CapRung { bitrate: None },
         };
         setup = setup.command(at, command);

@@ -6,7 +6,7 @@ use nearcast_core::Command;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_sim::Outcome;
-use nearcast_units::BitRate;
+use nearcast_units::{BitRate, MediaTime};
 
 use crate::{run, smooth, two_minutes};
 
@@ -157,18 +157,107 @@ fn when_no_edge_is_left_the_backend_is_asked_for_others() {
     );
 }
 
-#[test]
-fn an_old_token_is_replaced_once_and_no_edge_is_blamed() {
+/// A world whose tokens are not accepted from 20 s until a time; returns how often the backend was asked.
+fn rejected_until(until_s: f64) -> (Outcome, usize) {
     let mut setup = two_minutes();
     setup.refresh_after = Some(Duration::from_secs(3_000));
     for edge in 0..10 {
-        setup = setup.fault(20.0, edge, status(403)).fault(24.1, edge, None);
+        setup = setup
+            .fault(20.0, edge, status(403))
+            .fault(until_s, edge, None);
     }
-    // New tokens come as soon as the first was not accepted; edges take a moment to know them.
     let outcome = smooth(setup);
     let plays = outcome.report.fetches.iter();
     let asked = plays.filter(|fetch| fetch.kind == "play").count();
+    (outcome, asked)
+}
+
+#[test]
+fn an_old_token_is_replaced_once_and_no_edge_is_blamed() {
+    // Until shortly after the first request with it.
+    let quiet = smooth(two_minutes());
+    let attempts = quiet.report.fetches.iter().flat_map(|one| &one.attempts);
+    let requests = attempts.map(|one| one.start_s).filter(|at| *at > 20.0);
+    let first = requests.min_by(f64::total_cmp).unwrap();
+    let (outcome, asked) = rejected_until(first + 0.12);
+    assert_eq!(asked, 2);
+    let rests = |line: &&String| line.contains("edge_state");
+    assert_eq!(outcome.log.iter().find(rests), None);
+}
+
+#[test]
+fn edges_that_take_a_moment_to_know_new_tokens_are_not_a_reason_to_ask_again_and_again() {
+    let (_, asked) = rejected_until(24.1);
     assert!((2..=3).contains(&asked), "asked {asked} times");
+}
+
+const fn is_top_segment_ten(object: ObjectKey) -> bool {
+    matches!(
+        object,
+        ObjectKey::Media(
+            RepresentationKey {
+                track: 0,
+                representation: 5,
+                ..
+            },
+            10
+        )
+    )
+}
+
+#[test]
+fn what_the_living_lack_is_taken_from_another_rung_and_the_dead_are_not_waited_for() {
+    let mut setup = two_minutes();
+    setup.edges.truncate(3);
+    let setup = setup
+        .fault_on(5.0, 0, status(404), is_top_segment_ten)
+        .fault_on(5.0, 1, status(404), is_top_segment_ten)
+        .fault(5.0, 2, Some(Fault::Kill));
+    let outcome = smooth(setup);
+    let segments = outcome.report.segments.iter();
+    let ten: Vec<_> = segments
+        .filter(|one| one.track == "video" && one.index == 10)
+        .map(|one| one.bitrate_bps)
+        .collect();
+    assert_eq!(ten, [3_000_000]);
+}
+
+#[test]
+fn what_is_wrong_while_it_arrives_is_asked_of_another_edge() {
+    let setup = two_minutes().fault_on(0.0, 0, Some(Fault::Corrupt), |object| {
+        matches!(object, ObjectKey::Media(..))
+    });
+    let outcome = smooth(setup);
+    let startup_s = outcome.report.startup_s;
+    assert!(startup_s.is_some_and(|at| at < 1.5), "{startup_s:?}");
+    let edges = video_edges(&outcome, 1.0);
+    assert!(edges.iter().all(|edge| *edge != "edge-0"), "{edges:?}");
+}
+
+#[test]
+fn a_piece_of_the_subtitles_that_nobody_has_is_left_out() {
+    let mut setup = two_minutes().command(1.0, Command::SelectText { track: Some(0) });
+    for edge in 0..10 {
+        setup = setup.fault_on(0.0, edge, status(404), |object| {
+            matches!(
+                object,
+                ObjectKey::Media(RepresentationKey { track: 3, .. }, 5)
+            )
+        });
+    }
+    // Back before the missing piece: what nobody has is not asked for again.
+    let seek = Command::Seek {
+        to: MediaTime::from_micros(10_000_000),
+    };
+    let outcome = run(setup.command(30.0, seek));
+    assert!(outcome.over && outcome.report.error.is_none());
+    let cues = |index: u64| {
+        let fetches = outcome.report.fetches.iter();
+        fetches
+            .filter(|one| one.kind == "subtitle" && one.segment == Some(index))
+            .count()
+    };
+    assert_eq!((cues(4), cues(5), cues(6)), (2, 1, 2));
 }
 
 #[test]

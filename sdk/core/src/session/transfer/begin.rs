@@ -1,7 +1,6 @@
 //! Begins objects and attempts: on the edge in use, or on the best that is left.
 
 use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
@@ -10,7 +9,7 @@ use nearcast_units::ByteCount;
 use crate::action::{Action, AttemptSpec, CancelReason};
 use crate::event::{DecisionKind, Event, seconds};
 use crate::fetch::{Attempt, Fetch, FetchState, Role};
-use crate::input::{AttemptId, EdgeId, FetchId};
+use crate::input::{EdgeId, FetchId};
 use crate::session::Session;
 use crate::session::transfer::fail::REJECTED_MAX;
 
@@ -31,14 +30,16 @@ impl Session {
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         let mut fetch = Fetch::new(id, object, track, planned, self.now);
-        self.wrongs.fetched_again(&mut fetch);
+        self.wrongs.fetched_again(&mut fetch, &self.edges);
         self.recorder.fetch_begins(&fetch, self.timeline.as_ref());
-        if object == ObjectKey::Manifest {
+        // Where one edge gave nonsense, the next is asked for the same.
+        if object == ObjectKey::Manifest && fetch.handover.is_none() {
             self.race_manifest(&mut fetch);
         } else {
             self.go_on(&mut fetch);
             if matches!(object, ObjectKey::Media(..))
                 && track == Some(TrackKind::Video)
+                && !fetch.attempts.is_empty()
                 && !self.raced
             {
                 self.raced = true;
@@ -69,10 +70,7 @@ impl Session {
             return;
         }
         // Rivals that are left bring no more than their share: the edges are free for the whole.
-        let rivals: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
-        for rival in rivals {
-            self.cancel(fetch, rival, CancelReason::LostRace);
-        }
+        self.cancel_all(fetch, CancelReason::LostRace);
         let not = fetch.edges_tried();
         let (from, overlap) = fetch.resume_point();
         if let Some(choice) = self
@@ -97,17 +95,24 @@ impl Session {
             .next()
             .is_none();
         let all_down = none_left && self.edges.all_rest(self.now);
-        let wait = if none_left {
+        let wait = if self.given_by_nobody(fetch) {
+            WAIT_MIN
+        } else if none_left {
             // All down at once is the line more often than the edges: nobody rests for long.
             if all_down {
                 self.edges.shorten_rests(self.now + REST_ALL_DOWN);
             }
-            let rested = self.edges.rested_at(fetch.object);
+            let rested = self.edges.rested_at(fetch.object, &[]);
             rested.map_or(WAIT_MAX, |at| at.since(self.now))
         } else if fetch.rejected.is_empty() {
-            // Everybody is suspect: suspicion against all is of no use.
-            fetch.avoid.clear();
-            WAIT_MIN
+            // Those that are left are suspect. Others that rest are waited for while playback can do without the
+            // object; then suspicion against everybody is of no use.
+            let rested = self.edges.rested_at(fetch.object, &fetch.avoid);
+            let wait = rested.map_or(WAIT_MIN, |at| at.since(self.now));
+            if rested.is_none() || wait > self.spare(fetch).max(WAIT_MAX) {
+                fetch.avoid.clear();
+            }
+            wait
         } else {
             // New tokens are on their way, and end the wait.
             fetch.avoid.clear();

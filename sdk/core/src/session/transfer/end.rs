@@ -70,6 +70,14 @@ impl Session {
         }
     }
 
+    /// Ends every attempt of a fetch.
+    pub(in crate::session) fn cancel_all(&mut self, fetch: &mut Fetch, reason: CancelReason) {
+        let live: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
+        for id in live {
+            self.cancel(fetch, id, reason);
+        }
+    }
+
     /// Gives a whole fetch up; what came is forgotten.
     pub(in crate::session) fn abandon(&mut self, id: FetchId, reason: CancelReason) {
         if let Some(index) = self.fetches.iter().position(|fetch| fetch.id == id) {

@@ -4,15 +4,17 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use crate::action::CancelReason;
-use crate::edge::{Remedy, remedy};
+use crate::edge::{BreakerState, Remedy, remedy};
 use crate::event::{Event, SessionError};
-use crate::fetch::{Attempt, Fetch, Role};
+use crate::fetch::{Attempt, Fetch, FetchState, Role};
 use crate::input::{AttemptId, CertificateProblem, EdgeId, Failure};
 use crate::session::Session;
 use crate::session::control::Token;
 
 /// Failures of the player itself, for one object.
 const INTERNAL_MAX: u32 = 3;
+/// What the player lacks for a moment may be there after this.
+const INTERNAL_WAIT: Duration = Duration::from_millis(500);
 /// Two edges that differ are one wrong edge; more are a title that differs everywhere.
 const MISMATCHES_MAX: u32 = 2;
 /// So many edges do not accept a token before the fetch waits for a new one.
@@ -61,11 +63,7 @@ impl Session {
                 Token::Replaced => {}
                 Token::Coming => fetch.rejected.push(edge),
                 Token::Refused(error) => {
-                    let live: alloc::vec::Vec<_> =
-                        fetch.attempts.iter().map(|one| one.id).collect();
-                    for id in live {
-                        self.cancel(fetch, id, CancelReason::Stopped);
-                    }
+                    self.cancel_all(fetch, CancelReason::Stopped);
                     self.fail(error);
                     return false;
                 }
@@ -81,17 +79,24 @@ impl Session {
             }
             Remedy::Tell => {
                 // Out of files for a moment is no reason to end; a few times in a row is.
-                if fetch.failures >= INTERNAL_MAX {
+                fetch.internals += 1;
+                if fetch.internals >= INTERNAL_MAX {
                     let what = crate::session::control::object_name(fetch.object);
                     let message = alloc::format!("the {what} cannot be fetched by this player");
                     return self.give_up(fetch, failure, message);
                 }
+                if fetch.attempts.is_empty() {
+                    fetch.state = FetchState::Waiting {
+                        until: self.now + INTERNAL_WAIT,
+                    };
+                    return true;
+                }
             }
         }
-        // A helper that failed hands nothing over: the attempt it was to help goes on, and may ask again.
         if !fetch.failed_on.contains(&edge) {
             fetch.failed_on.push(edge);
         }
+        // A helper that failed hands nothing over: the attempt it was to help goes on, and may ask again.
         let helped =
             attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none());
         if helped {
@@ -168,6 +173,21 @@ impl Session {
             },
             Remedy::FetchAgain | Remedy::Tell => {}
         }
+    }
+
+    /// Whether no edge gives the object, as far as one can know: all that can be asked lack it or refuse it, and what
+    /// is left is down. Where nothing can take the object's place, those that are down are waited for.
+    pub(super) fn given_by_nobody(&self, fetch: &Fetch) -> bool {
+        if self.edges.all_lack(fetch.object) {
+            return true;
+        }
+        let offered = || self.edges.iter().filter(|(_, edge)| edge.offered);
+        offered().any(|(_, edge)| edge.is_without(fetch.object))
+            && offered().all(|(id, edge)| {
+                edge.is_without(fetch.object)
+                    || edge.state(self.now) == BreakerState::Open && fetch.failed_on.contains(&id)
+            })
+            && self.is_replaceable(fetch)
     }
 
     /// Every edge answered with an error for this object, and one of them has served another since: the object is

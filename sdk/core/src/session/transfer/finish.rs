@@ -117,9 +117,9 @@ impl Session {
                     start: fetching.start,
                     end: fetching.end,
                     bytes: ByteCount::new(fetch.received),
-                    handed_on: fetching.playable.is_some(),
+                    handed_on: fetching.part.is_some(),
                 });
-                if fetching.playable.is_some() {
+                if fetching.part.is_some() {
                     self.actions.push_back(Action::HandOn {
                         epoch: self.epoch,
                         fetch: fetch.id,

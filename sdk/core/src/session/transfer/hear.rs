@@ -89,9 +89,9 @@ impl Session {
                     attempt.next = from;
                 }
                 let probe = fetch.is_probe();
-                if !probe && fetch.identify(&validators).is_err() {
+                if !probe && let Err(other) = fetch.identify(&validators) {
                     self.cancel_connection(id, false);
-                    return self.attempt_failed(fetch, id, &Failure::SizeChanged);
+                    return self.attempt_failed(fetch, id, &other);
                 }
                 true
             }

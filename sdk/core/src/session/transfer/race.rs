@@ -125,10 +125,7 @@ impl Session {
         if fetch.attempts.iter().any(far) {
             return true;
         }
-        let losers: Vec<AttemptId> = fetch.attempts.iter().map(|one| one.id).collect();
-        for loser in losers {
-            self.cancel(fetch, loser, CancelReason::LostRace);
-        }
+        self.cancel_all(fetch, CancelReason::LostRace);
         self.edges.use_from_now(self.now, rival);
         let name = self.edges.name(rival).to_string();
         let why = "brought the first bytes of media clearly sooner";

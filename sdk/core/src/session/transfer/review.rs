@@ -1,6 +1,7 @@
 //! Looks at attempts that say nothing, or too little: helps them, compares them, gives them up.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_units::ByteCount;
@@ -9,8 +10,9 @@ use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
 use crate::fetch::{Fetch, FetchState, Late, RACE_BYTES, Role, Verdict};
-use crate::input::{AttemptId, Failure};
+use crate::input::{AttemptId, Failure, FetchId};
 use crate::session::Session;
+use crate::session::control::object_name;
 
 /// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
 const START_PATIENCE: Duration = Duration::from_secs(2);
@@ -20,19 +22,20 @@ const LINE_SLOW: Duration = Duration::from_secs(20);
 impl Session {
     /// Looks at every fetch until nothing more is to be done now.
     pub(in crate::session) fn review_fetches(&mut self) {
-        let mut pending = core::mem::take(&mut self.fetches);
-        let mut index = 0;
-        while index < pending.len() && !self.is_over() {
-            let Some(fetch) = pending.get_mut(index) else {
-                break;
+        let ids: Vec<FetchId> = self.fetches.iter().map(|fetch| fetch.id).collect();
+        for id in ids {
+            if self.is_over() {
+                return;
+            }
+            // One that was looked at before may have ended others.
+            let Some(index) = self.fetches.iter().position(|fetch| fetch.id == id) else {
+                continue;
             };
-            if self.review(fetch) {
-                index += 1;
-            } else {
-                pending.swap_remove(index);
+            let mut fetch = self.fetches.swap_remove(index);
+            if self.review(&mut fetch) {
+                self.fetches.push(fetch);
             }
         }
-        self.fetches.append(&mut pending);
     }
 
     /// Returns whether the fetch goes on.
@@ -40,11 +43,22 @@ impl Session {
         if let FetchState::Verifying { until } = fetch.state
             && self.now >= until
         {
-            self.fetch_again(fetch, &Failure::Internal);
+            // The player lost the answer: no edge is at fault, and a decoder would notice.
+            let what = object_name(fetch.object).to_string();
+            let why = "the comparison with its digest never ended: it is taken as it is";
+            self.decide(DecisionKind::Watchdog, what, why, &[]);
+            self.deliver(fetch);
             return false;
         }
         if let FetchState::Waiting { until } = fetch.state {
             if self.now >= until {
+                if self.given_by_nobody(fetch) {
+                    let failure = Failure::Http {
+                        status: 404,
+                        retry_after: None,
+                    };
+                    return self.object_missing(fetch, &failure);
+                }
                 self.go_on(fetch);
             }
             return true;
@@ -72,7 +86,7 @@ impl Session {
     }
 
     /// Returns how long playback can do without an object.
-    fn spare(&self, fetch: &Fetch) -> Duration {
+    pub(super) fn spare(&self, fetch: &Fetch) -> Duration {
         match fetch.track {
             Some(kind) if self.clock.is_running() => self.slack(kind),
             // Nothing is shown yet: the viewer waits for everything.
