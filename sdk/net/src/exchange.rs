@@ -111,6 +111,7 @@ impl Exchange<'_> {
         let again = lease.reused;
         match self.answer(lease).await {
             Err(failure) if again && failure.may_be_sent_again => {
+                // None is kept now but what was opened since (see `Pool::died`).
                 tracing::debug!(edge = %self.origin, "a kept connection was dead, a fresh one is opened");
                 let lease = self.lease().await?;
                 self.answer(lease).await.map_err(|failure| failure.error)
@@ -126,7 +127,7 @@ impl Exchange<'_> {
             Ok((head, body)) => Ok(Reply::new(head, body, lease, self.net.phase_limit)),
             Err(failure) => {
                 if failure.may_be_sent_again && lease.reused {
-                    self.net.pool.remove(&self.origin, &lease.connection);
+                    self.net.pool.died(&self.origin, &lease.connection);
                 }
                 self.blame(&lease.connection, &failure.error);
                 Err(failure)
