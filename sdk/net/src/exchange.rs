@@ -348,8 +348,17 @@ impl Exchange<'_> {
                 let mut body = Box::new(stream.map_err(failed_h3)?);
                 within(limit, body.finish()).await?.map_err(failed_h3)?;
                 self.tell(NetEvent::RequestSent).await?;
-                let answer = within(limit, body.recv_response()).await?;
-                let (parts, ()) = answer.map_err(failed_h3)?.into_parts();
+                let answer = async {
+                    loop {
+                        // h3 returns the interim ones too (RFC 9114 §4.1).
+                        let answer = body.recv_response().await?;
+                        if !answer.status().is_informational() {
+                            return Ok(answer);
+                        }
+                    }
+                };
+                let answer = within(limit, answer).await?.map_err(failed_h3)?;
+                let (parts, ()) = answer.into_parts();
                 Ok((parts, Body::Http3(body)))
             }
         }
