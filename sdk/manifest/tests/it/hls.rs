@@ -374,14 +374,31 @@ fn an_empty_segment_is_passed_over() {
 
 #[test]
 fn a_playlist_of_a_whole_title_needs_no_end() {
-    let of_type = |kind: &str| {
+    let of_type = |kind: &str, end: &str| {
         hls(&format!(
-            "#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-MAP:URI=\"i\"\n#EXTINF:1,\na.m4s"
+            "#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-MAP:URI=\"i\"\n#EXTINF:1,\na.m4s{end}"
         ))
     };
-    assert_eq!(code(of_type("VOD")), "it parsed");
+    for whole in [
+        "\n",
+        "\r\n",
+        "\n\n",
+        "\n#EXT-X-ENDLIST",
+        "\n#EXT-X-ENDLIST\n",
+    ] {
+        assert_eq!(code(of_type("VOD", whole)), "it parsed", "{whole:?}");
+    }
+    for cut in [
+        "",
+        "?token",
+        "\n#EXTINF:1,",
+        "\n#EXTINF:1,\n",
+        "\n#EXTINF:1,\nb.m",
+    ] {
+        assert_eq!(code(of_type("VOD", cut)), "unsupported.live", "{cut:?}");
+    }
     for growing in ["EVENT", "OTHER"] {
-        assert_eq!(code(of_type(growing)), "unsupported.live");
+        assert_eq!(code(of_type(growing, "\n")), "unsupported.live");
     }
 }
 
