@@ -118,6 +118,30 @@ en.m3u8
 }
 
 #[test]
+fn a_rate_of_sound_that_nobody_believes_is_none() {
+    for wrong in ["0", "10000000001", "18446744073709551615"] {
+        let of = |rates: [&str; 2]| {
+            let sounds = rates.map(|rate| {
+                format!(
+                    "#EXT-X-STREAM-INF:BANDWIDTH={rate},CODECS=\"mp4a.40.2\",AUDIO=\"a\"\nen.m3u8\n"
+                )
+            });
+            let manifest = hls(&format!(
+                r#"#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",URI="en.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=700000,CODECS="avc1.64001e,mp4a.40.2",AUDIO="a"
+v.m3u8
+{}"#,
+                sounds.concat()
+            ));
+            let manifest = manifest.unwrap();
+            [0, 1].map(|track| representation(&manifest, key(0, track, 0)).bitrate.as_bps())
+        };
+        assert_eq!(of([wrong, wrong]), [700_000, 128_000], "{wrong}");
+        assert_eq!(of([wrong, "100000"]), [600_000, 100_000], "{wrong}");
+    }
+}
+
+#[test]
 fn one_ladder_holds_one_encoding_of_the_pictures() {
     let stream = |number: u32, codecs: &str, more: &str| {
         format!(
