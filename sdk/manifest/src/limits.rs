@@ -11,8 +11,10 @@ pub const SEGMENTS_MAX: usize = 100_000;
 /// Segments of all representations together: 20 MB of outline.
 pub const SEGMENTS_TOTAL_MAX: usize = 500_000;
 
-/// Representations of all periods together. Each may carry an inherited template of its own.
-pub(crate) const REPRESENTATIONS_MAX: usize = 2_000;
+/// Representations of all periods together, and adaptation sets: ten in each of the most periods, which is six
+/// pictures, two sounds and two subtitles. The parser makes 2 KB of one of either: 20 MB. Each may carry an
+/// inherited template of its own.
+pub(crate) const REPRESENTATIONS_MAX: usize = 10 * PERIODS_MAX;
 
 /// Bytes of one reference, or of one resolved URL.
 pub(crate) const URL_BYTES_MAX: usize = 4 << 10;
@@ -27,7 +29,7 @@ pub(crate) const XML_DEPTH_MAX: usize = 32;
 /// about 100 bytes once parsed.
 pub(crate) const XML_SEGMENTS_MAX: usize = 400_000;
 
-/// `Period` elements: a film cut by an advertisement every minute for eight hours.
+/// `Period` elements: eight hours, cut by an advertisement every two minutes.
 pub(crate) const PERIODS_MAX: usize = 500;
 
 /// All other XML elements together. The parser makes up to 2 KB of the largest of them, however short they are

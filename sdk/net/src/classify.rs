@@ -173,6 +173,8 @@ pub(crate) fn from_h3(
         },
         (Some(closed), _) => from_quic(closed, peer, "", received),
         (None, S::RemoteTerminate { .. }) => NetError::Reset { peer, received },
+        // Its end came within a frame.
+        (None, S::Undefined { .. }) => NetError::ClosedEarly { peer, received },
         (None, S::RemoteClosing { .. }) => NetError::ClosedEarly { peer, received },
         (None, other) => NetError::Protocol {
             detail: other.to_string(),

@@ -111,6 +111,7 @@ impl Exchange<'_> {
         let again = lease.reused;
         match self.answer(lease).await {
             Err(failure) if again && failure.may_be_sent_again => {
+                // None is kept now but what was opened since (see `Pool::died`).
                 tracing::debug!(edge = %self.origin, "a kept connection was dead, a fresh one is opened");
                 let lease = self.lease().await?;
                 self.answer(lease).await.map_err(|failure| failure.error)
@@ -126,7 +127,7 @@ impl Exchange<'_> {
             Ok((head, body)) => Ok(Reply::new(head, body, lease, self.net.phase_limit)),
             Err(failure) => {
                 if failure.may_be_sent_again && lease.reused {
-                    self.net.pool.remove(&self.origin, &lease.connection);
+                    self.net.pool.died(&self.origin, &lease.connection);
                 }
                 self.blame(&lease.connection, &failure.error);
                 Err(failure)
@@ -347,8 +348,17 @@ impl Exchange<'_> {
                 let mut body = Box::new(stream.map_err(failed_h3)?);
                 within(limit, body.finish()).await?.map_err(failed_h3)?;
                 self.tell(NetEvent::RequestSent).await?;
-                let answer = within(limit, body.recv_response()).await?;
-                let (parts, ()) = answer.map_err(failed_h3)?.into_parts();
+                let answer = async {
+                    loop {
+                        // h3 returns the interim ones too (RFC 9114 §4.1).
+                        let answer = body.recv_response().await?;
+                        if !answer.status().is_informational() {
+                            return Ok(answer);
+                        }
+                    }
+                };
+                let answer = within(limit, answer).await?.map_err(failed_h3)?;
+                let (parts, ()) = answer.into_parts();
                 Ok((parts, Body::Http3(body)))
             }
         }

@@ -28,7 +28,7 @@ pub(crate) enum Way {
 /// What was learnt on the network the machine is in now.
 #[derive(Default)]
 pub(crate) struct H3Memory {
-    announced: BTreeMap<Origin, (u16, Instant)>,
+    announced: BTreeMap<Origin, Announced>,
     /// Origins that were silent, and until when TCP alone is used. The entry outlives that time: the next try
     /// costs nothing, because both race from the start.
     blocked: BTreeMap<Origin, Instant>,
@@ -37,6 +37,14 @@ pub(crate) struct H3Memory {
     /// Origins that were silent since the last answer over QUIC; no more than [`SILENCES_MAX`].
     silences: Vec<Origin>,
     network: Network,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    port: u16,
+    until: Instant,
+    /// It holds on every network.
+    persists: bool,
 }
 
 /// Which network something was learnt on: what comes out later says nothing about the next one.
@@ -56,8 +64,8 @@ impl H3Memory {
         if !protocols.http3 {
             return tcp.then_some(Way::Tcp);
         }
-        let announced = self.announced.get(origin).filter(|(_, until)| now < *until);
-        let port = announced.map_or(origin.port, |(port, _)| *port);
+        let announced = self.announced.get(origin).filter(|it| now < it.until);
+        let port = announced.map_or(origin.port, |it| it.port);
         if !tcp {
             return Some(Way::Quic { port });
         }
@@ -86,10 +94,7 @@ impl H3Memory {
 
     /// Whether HTTP/3 is to be preferred among kept connections.
     pub(crate) fn prefers(&self, origin: &Origin, protocols: Protocols, now: Instant) -> bool {
-        let announced = self
-            .announced
-            .get(origin)
-            .is_some_and(|(_, until)| now < *until);
+        let announced = self.announced.get(origin).is_some_and(|it| now < it.until);
         let blocked = self.blocked.get(origin).is_some_and(|until| now < *until);
         protocols.http3 && (protocols.h3_first || announced) && !blocked
     }
@@ -139,17 +144,26 @@ impl H3Memory {
             AltSvc::Clear => {
                 self.announced.remove(origin);
             }
-            AltSvc::Http3 { port, max_age } => {
-                make_room(&mut self.announced, origin, |(_, until)| *until);
-                self.announced
-                    .insert(origin.clone(), (port, now + max_age.min(ANNOUNCED_FOR)));
+            AltSvc::Http3 {
+                port,
+                max_age,
+                persists,
+            } => {
+                make_room(&mut self.announced, origin, |it| it.until);
+                let announced = Announced {
+                    port,
+                    until: now + max_age.min(ANNOUNCED_FOR),
+                    persists,
+                };
+                self.announced.insert(origin.clone(), announced);
             }
             AltSvc::Other => {}
         }
     }
 
-    /// Forgets what another network taught; announcements hold everywhere.
+    /// Forgets what another network taught. An announcement holds elsewhere if it says so (RFC 7838 §3.1).
     pub(crate) fn network_changed(&mut self) {
+        self.announced.retain(|_, announced| announced.persists);
         self.blocked.clear();
         self.silences.clear();
         self.worked = false;
@@ -169,7 +183,11 @@ fn make_room<T>(map: &mut BTreeMap<Origin, T>, origin: &Origin, end: impl Fn(&T)
 #[derive(Debug, PartialEq, Eq)]
 enum AltSvc {
     Clear,
-    Http3 { port: u16, max_age: Duration },
+    Http3 {
+        port: u16,
+        max_age: Duration,
+        persists: bool,
+    },
     Other,
 }
 
@@ -193,11 +211,20 @@ fn parse_alt_svc(origin: &Origin, value: &str) -> AltSvc {
         if port == 0 || !(host.is_empty() || host.eq_ignore_ascii_case(&origin.host)) {
             continue;
         }
-        let max_age = parts
-            .find_map(|part| part.strip_prefix("ma="))
-            .and_then(|seconds| seconds.trim_matches('"').parse().ok())
-            .map_or(ANNOUNCED_FOR, Duration::from_secs);
-        return AltSvc::Http3 { port, max_age };
+        let (mut max_age, mut persists) = (ANNOUNCED_FOR, false);
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            let value = value.trim_matches('"');
+            match (name, value.parse()) {
+                ("ma", Ok(seconds)) => max_age = Duration::from_secs(seconds),
+                ("persist", Ok(1)) => persists = true,
+                _ => {}
+            }
+        }
+        return AltSvc::Http3 {
+            port,
+            max_age,
+            persists,
+        };
     }
     AltSvc::Other
 }
@@ -306,12 +333,14 @@ mod tests {
         let t0 = Instant::now();
         let mut memory = H3Memory::default();
         silent(&mut memory, 1, t0);
-        memory.announce(&origin(4), "h3=\":444\"", t0);
+        memory.announce(&origin(3), "h3=\":443\"; ma=60; persist=0", t0);
+        memory.announce(&origin(4), "h3=\":444\"; persist=1; ma=60", t0);
         memory.network_changed();
         assert_eq!(
             memory.way(&origin(1), FIRST, t0),
             race(1, FIRST.h3_head_start)
         );
+        assert_eq!(memory.way(&origin(3), Protocols::ALL, t0), Some(Way::Tcp));
         assert_eq!(
             memory.way(&origin(4), Protocols::ALL, t0),
             race(444, FIRST.h3_head_start)

@@ -151,21 +151,28 @@ impl Pool {
         drop(reaped);
     }
 
-    /// Throws one dead connection away. HTTP/1.1 has it out of the pool while it is in use: there those that
-    /// were idle beside it go, because what closed it has most likely closed them.
-    pub(crate) fn remove(&self, origin: &Origin, dead: &Connection) {
+    /// Throws a shared connection away.
+    pub(crate) fn remove(&self, origin: &Origin, unwanted: &Connection) {
         let mut state = locked(&self.0);
-        let Some(entry) = state.origins.get_mut(origin) else {
-            return;
-        };
-        let removed = if dead.protocol == Protocol::Http1 {
-            std::mem::take(&mut entry.idle_http1)
-        } else {
-            entry
-                .shared
-                .extract_if(.., |(kept, _)| kept.is(dead))
-                .collect()
-        };
+        let entry = state.origins.get_mut(origin);
+        let removed = entry.map(|entry| take_out(&mut entry.shared, |(kept, _)| kept.is(unwanted)));
+        drop(state);
+        drop(removed);
+    }
+
+    /// Throws a dead connection away, and those that were kept beside it: what closed it has most likely closed
+    /// them. Where another request has done so already, what is kept is younger and stays; HTTP/1.1 does not
+    /// know, because it has a connection out of the pool while it is in use.
+    pub(crate) fn died(&self, origin: &Origin, dead: &Connection) {
+        let mut state = locked(&self.0);
+        let mut removed = Vec::new();
+        if let Some(entry) = state.origins.get_mut(origin)
+            && (dead.protocol == Protocol::Http1
+                || entry.shared.iter().any(|(kept, _)| kept.is(dead)))
+        {
+            removed.append(&mut entry.idle_http1);
+            removed.append(&mut entry.shared);
+        }
         drop(state);
         drop(removed);
     }

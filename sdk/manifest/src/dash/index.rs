@@ -357,6 +357,9 @@ enum Step {
 /// strict reading asks for does not exist.
 const TAIL: Duration = Duration::from_millis(100);
 
+/// The place of a segment that is told of and has none by its nominal time: a few frames.
+const GUESSED: Duration = Duration::from_millis(100);
+
 impl Run {
     fn lay_out(
         &self,
@@ -487,11 +490,15 @@ impl Run {
                 nominal
             } else {
                 // Real segments differ from the nominal duration by up to half of it: one that is told of
-                // and may begin before the end has a place in the period.
+                // and may begin before the end has a place in the period. Where that is nobody tells; a short
+                // one leaves the segment before it what it most likely has.
                 let half = end.since(nominal) / 2;
                 let begins_within = nominal.since(period_end) < half;
                 match previous.filter(|_| self.count_max.is_some() && begins_within) {
-                    Some(previous) => middle(previous, period_end),
+                    Some(previous) => {
+                        let half = period_end.since(previous) / 2;
+                        period_end - half.min(GUESSED)
+                    }
                     None => break,
                 }
             };
@@ -523,10 +530,6 @@ impl Run {
 }
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
-
-fn middle(one: MediaTime, other: MediaTime) -> MediaTime {
-    MediaTime::from_micros(i64::midpoint(one.as_micros(), other.as_micros()))
-}
 
 /// Returns how many segments of `step` ticks a period without its `tail` has, at least one.
 fn count_within(period: Duration, tail: Duration, step: u64, timescale: u64) -> u64 {

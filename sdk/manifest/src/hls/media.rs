@@ -40,12 +40,21 @@ pub(crate) fn parse(
         range: None,
         gap: false,
         previous: None,
+        whole: false,
         ended: false,
     };
     for line in read(text) {
         reader.take(line?)?;
     }
+    reader.ended |= reader.whole && ends_after_a_segment(text);
     reader.finish(kind)
+}
+
+/// Tells whether a text without `EXT-X-ENDLIST` may be all of a playlist, not one that was cut off in the midst
+/// of a line or between a segment's tags and its address.
+fn ends_after_a_segment(text: &str) -> bool {
+    let last = text.lines().rfind(|line| !line.trim().is_empty());
+    text.ends_with('\n') && last.is_some_and(|line| !line.starts_with('#'))
 }
 
 /// Returns the file name extension of a representation's segments.
@@ -80,6 +89,8 @@ struct Reader<'a> {
     gap: bool,
     /// The last segment's file, and where its bytes ended.
     previous: Option<(Target, u64)>,
+    /// Nothing will be added to it: where the text ends is the end.
+    whole: bool,
     ended: bool,
 }
 
@@ -122,9 +133,8 @@ impl Reader<'_> {
                 self.range = Some((byterange.length(), byterange.offset()));
                 Ok(())
             }
-            // Nothing will be added to it: its end is the end.
             Tag::PlaylistType(kind) => {
-                self.ended |= kind.playlist_type() == HlsPlaylistType::Vod;
+                self.whole |= kind.playlist_type() == HlsPlaylistType::Vod;
                 Ok(())
             }
             Tag::Key(key) => refuse_encrypted(key),

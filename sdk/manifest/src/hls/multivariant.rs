@@ -166,6 +166,9 @@ impl Playlist {
 
     fn survey_groups(&mut self) {
         for variant in self.variants.iter().filter(|variant| variant.is_audio()) {
+            if !variant.has_believable_rate() {
+                continue;
+            }
             let rate = self.audio_rates.entry(variant.target.clone());
             let rate = rate.or_insert(variant.bandwidth);
             *rate = variant.bandwidth.min(*rate);
@@ -341,8 +344,7 @@ impl Playlist {
         let mut variants: Vec<_> = self
             .variants
             .iter()
-            .filter(|variant| variant.is_audio())
-            .filter(|variant| check_bandwidth("BANDWIDTH", variant.bandwidth).is_ok())
+            .filter(|variant| variant.is_audio() && variant.has_believable_rate())
             .collect();
         variants.sort_by_key(|variant| variant.bandwidth);
         variants.dedup_by(|one, other| one.target == other.target || one.is_copy_of(other));
@@ -437,6 +439,10 @@ impl Variant {
         self.resolution.is_none()
             && !self.codecs.is_empty()
             && kinds.all(|kind| kind == Some(TrackKind::Audio))
+    }
+
+    fn has_believable_rate(&self) -> bool {
+        check_bandwidth("BANDWIDTH", self.bandwidth).is_ok()
     }
 
     fn encoding(&self) -> Encoding {

@@ -118,6 +118,30 @@ en.m3u8
 }
 
 #[test]
+fn a_rate_of_sound_that_nobody_believes_is_none() {
+    for wrong in ["0", "10000000001", "18446744073709551615"] {
+        let of = |rates: [&str; 2]| {
+            let sounds = rates.map(|rate| {
+                format!(
+                    "#EXT-X-STREAM-INF:BANDWIDTH={rate},CODECS=\"mp4a.40.2\",AUDIO=\"a\"\nen.m3u8\n"
+                )
+            });
+            let manifest = hls(&format!(
+                r#"#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="English",URI="en.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=700000,CODECS="avc1.64001e,mp4a.40.2",AUDIO="a"
+v.m3u8
+{}"#,
+                sounds.concat()
+            ));
+            let manifest = manifest.unwrap();
+            [0, 1].map(|track| representation(&manifest, key(0, track, 0)).bitrate.as_bps())
+        };
+        assert_eq!(of([wrong, wrong]), [700_000, 128_000], "{wrong}");
+        assert_eq!(of([wrong, "100000"]), [600_000, 100_000], "{wrong}");
+    }
+}
+
+#[test]
 fn one_ladder_holds_one_encoding_of_the_pictures() {
     let stream = |number: u32, codecs: &str, more: &str| {
         format!(
@@ -374,14 +398,31 @@ fn an_empty_segment_is_passed_over() {
 
 #[test]
 fn a_playlist_of_a_whole_title_needs_no_end() {
-    let of_type = |kind: &str| {
+    let of_type = |kind: &str, end: &str| {
         hls(&format!(
-            "#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-MAP:URI=\"i\"\n#EXTINF:1,\na.m4s"
+            "#EXT-X-PLAYLIST-TYPE:{kind}\n#EXT-X-MAP:URI=\"i\"\n#EXTINF:1,\na.m4s{end}"
         ))
     };
-    assert_eq!(code(of_type("VOD")), "it parsed");
+    for whole in [
+        "\n",
+        "\r\n",
+        "\n\n",
+        "\n#EXT-X-ENDLIST",
+        "\n#EXT-X-ENDLIST\n",
+    ] {
+        assert_eq!(code(of_type("VOD", whole)), "it parsed", "{whole:?}");
+    }
+    for cut in [
+        "",
+        "?token",
+        "\n#EXTINF:1,",
+        "\n#EXTINF:1,\n",
+        "\n#EXTINF:1,\nb.m",
+    ] {
+        assert_eq!(code(of_type("VOD", cut)), "unsupported.live", "{cut:?}");
+    }
     for growing in ["EVENT", "OTHER"] {
-        assert_eq!(code(of_type(growing)), "unsupported.live");
+        assert_eq!(code(of_type(growing, "\n")), "unsupported.live");
     }
 }
 

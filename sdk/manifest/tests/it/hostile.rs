@@ -123,10 +123,10 @@ fn elements_are_counted_by_what_the_parser_makes_of_them() {
     let bomb = set(&"<Representation/>".repeat(399_990));
     assert_eq!(
         too_large(&bomb),
-        ("number of Representation elements", 2_000)
+        ("number of Representation elements", 5_000)
     );
     for (element, limit) in [
-        ("<x:Representation/>", 2_000),
+        ("<x:Representation/>", 5_000),
         ("<SubRepresentation/>", 20_000),
         ("<ContentProtection/>", 20_000),
     ] {
@@ -135,11 +135,11 @@ fn elements_are_counted_by_what_the_parser_makes_of_them() {
     }
     let sets = format!(
         "<MPD><Period>{}</Period></MPD>",
-        "<AdaptationSet/>".repeat(2_001)
+        "<AdaptationSet/>".repeat(5_001)
     );
     assert_eq!(
         too_large(&sets),
-        ("number of AdaptationSet elements", 2_000)
+        ("number of AdaptationSet elements", 5_000)
     );
     let periods = format!("<MPD>{}</MPD>", "<Period/>".repeat(501));
     assert_eq!(too_large(&periods), ("number of Period elements", 500));
@@ -161,6 +161,15 @@ fn elements_are_counted_by_what_the_parser_makes_of_them() {
         code(&mpd(r#"mediaPresentationDuration="PT100S""#, &list)),
         "it parsed"
     );
+    let ladder: String = (1..=10)
+        .map(|rate| format!(r#"<Representation id="{rate}" bandwidth="{rate}"/>"#))
+        .collect();
+    let period = format!(
+        r#"<Period duration="PT60S"><AdaptationSet mimeType="video/mp4">
+        <SegmentTemplate media="$RepresentationID$/$Number$" duration="4"/>{ladder}</AdaptationSet></Period>"#
+    );
+    let cut = format!("<MPD>{}</MPD>", period.repeat(500));
+    assert_eq!(code(&cut), "it parsed");
 }
 
 #[test]

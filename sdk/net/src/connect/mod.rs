@@ -1,6 +1,7 @@
 //! Opening connections: addresses raced against each other (`tcp`, `quic`), QUIC raced against TCP (here).
 //! What is open and what it can do is a [`Connection`].
 
+mod bounded;
 mod eyeballs;
 mod proxy;
 mod quic;

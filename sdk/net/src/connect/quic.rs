@@ -10,6 +10,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectError, Connecting, Endpoint, TransportConfig, VarInt};
 use tokio::time::timeout;
 
+use super::bounded::{Bounded, BoundedStream, CONTROL_STREAMS_MAX};
 use super::{
     Alive, Attempt, CONNECTION_WINDOW, Connection, HEADER_BYTES_MAX, STREAM_WINDOW, Sender,
     eyeballs,
@@ -20,8 +21,9 @@ use crate::error::NetError;
 use crate::net::{Inner, locked};
 use crate::request::Protocol;
 
-pub(crate) type SendRequest = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
-pub(crate) type RequestStream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+pub(crate) type SendRequest = h3::client::SendRequest<Bounded<h3_quinn::OpenStreams>, Bytes>;
+pub(crate) type RequestStream =
+    h3::client::RequestStream<BoundedStream<h3_quinn::BidiStream<Bytes>>, Bytes>;
 
 /// The time without a packet after which a connection is given up. Nothing keeps an idle one alive: that
 /// would wake a phone's radio for nothing, and a new one costs one round trip.
@@ -48,6 +50,7 @@ impl QuicEndpoints {
             .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
             .max_idle_timeout(IDLE_MAX.try_into().ok())
             .max_concurrent_bidi_streams(VarInt::from_u32(0))
+            .max_concurrent_uni_streams(VarInt::from_u32(CONTROL_STREAMS_MAX))
             .datagram_receive_buffer_size(None)
             .initial_rtt(RTT_GUESS);
         let mut config = ClientConfig::new(Arc::new(tls));
@@ -160,7 +163,7 @@ impl Inner {
         let (mut driver, sender) = h3::client::builder()
             .max_field_section_size(u64::from(HEADER_BYTES_MAX))
             .send_grease(false)
-            .build::<_, _, Bytes>(h3_quinn::Connection::new(quic.clone()))
+            .build::<_, _, Bytes>(Bounded::new(&quic))
             .await
             .map_err(|error| NetError::Protocol {
                 detail: error.to_string(),

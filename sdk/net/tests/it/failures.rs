@@ -273,51 +273,46 @@ async fn a_server_without_http2_is_not_taken_for_one() {
 
 #[tokio::test]
 async fn silence_ends_at_the_backstop_of_its_phase() {
+    // Long enough to come to that phase on a busy machine; all at once, because each takes as long.
     let impatient = |base: NetConfig| {
         Net::new(NetConfig {
-            phase_limit: Duration::from_millis(150),
+            phase_limit: Duration::from_secs(2),
             ..base
         })
         .unwrap()
     };
+    let stalled = |phase, received| NetError::Stalled { phase, received };
+
     let mute = raw(|_, mut socket| async move {
         read_head(&mut socket).await;
         read_head(&mut socket).await;
     })
     .await;
-    let net = impatient(offline());
-    let tls = mute.url().replace("http:", "https:");
-    let outcome = fetch(&net, get(&tls)).await;
-    assert!(
-        matches!(
-            outcome.error(),
-            NetError::ConnectTimeout {
-                stage: ConnectStage::Tls,
-                ..
-            }
-        ),
-        "{outcome:?}"
-    );
-    settles(&net, 0, 0).await;
+    let handshake = async {
+        let net = impatient(offline());
+        let tls = mute.url().replace("http:", "https:");
+        let outcome = fetch(&net, get(&tls)).await;
+        assert!(
+            matches!(
+                outcome.error(),
+                NetError::ConnectTimeout {
+                    stage: ConnectStage::Tls,
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+        settles(&net, 0, 0).await;
+    };
 
-    // Long enough to connect on a busy machine; all at once, because each takes as long.
     let answers = each_protocol().await.into_iter();
     let answers = answers.map(|(server, protocol, protocols)| async move {
-        let net = Net::new(NetConfig {
-            phase_limit: Duration::from_secs(2),
-            ..config(&server)
-        })
-        .unwrap();
+        let net = impatient(config(&server));
         let mut request = get(&server.url("/silent"));
         request.protocols = protocols;
         let outcome = fetch(&net, request).await;
-        let stalled = NetError::Stalled {
-            phase: Phase::Headers,
-            received: 0,
-        };
-        assert_eq!(outcome.error(), &stalled, "{protocol:?}");
+        assert_eq!(outcome.error(), &stalled(Phase::Headers, 0), "{protocol:?}");
     });
-    join_all(answers).await;
 
     let half = raw(|_, socket| async move {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n012";
@@ -325,13 +320,13 @@ async fn silence_ends_at_the_backstop_of_its_phase() {
         read_head(&mut socket).await;
     })
     .await;
-    let outcome = fetch(&net, get(&half.url())).await;
-    let stalled = NetError::Stalled {
-        phase: Phase::Body,
-        received: 3,
+    let body = async {
+        let net = impatient(offline());
+        let outcome = fetch(&net, get(&half.url())).await;
+        assert_eq!(outcome.error(), &stalled(Phase::Body, 3));
+        settles(&net, 0, 0).await;
     };
-    assert_eq!(outcome.error(), &stalled);
-    settles(&net, 0, 0).await;
+    tokio::join!(handshake, join_all(answers), body);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod server;
 
 mod cancelling;
 mod failures;
+mod frames;
 mod names;
 mod protocols;
 mod proxies;

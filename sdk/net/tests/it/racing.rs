@@ -235,7 +235,7 @@ async fn silent(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn a_silent_address_before_a_living_one_costs_one_delay() {
+async fn a_silent_address_before_a_living_one_is_given_its_delay_and_passed_over() {
     for setup in [Setup::PLAIN, Setup::TLS2] {
         let server = serve(setup).await;
         let full: IpAddr = "127.0.0.2".parse().unwrap();

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -58,7 +58,7 @@ pub(crate) async fn reply(mut socket: TcpStream, answer: &[u8]) -> TcpStream {
 }
 
 /// Reads up to the blank line, or to the end.
-pub(crate) async fn read_head(socket: &mut TcpStream) -> String {
+pub(crate) async fn read_head(socket: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match socket.read_u8().await {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nearcast_net::{Net, NetEvent, Origin, Protocol, Protocols, Request};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -185,6 +186,55 @@ async fn a_request_that_is_refused_unread_is_sent_on_another_connection() {
 }
 
 #[tokio::test]
+async fn what_was_kept_beside_a_dead_connection_is_not_tried() {
+    let identity = identity(Certificate::Good);
+    let mut tls = identity.tls;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    // The first of each protocol answers one request.
+    let server = raw(move |number, socket| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(socket).await.unwrap();
+            if stream.get_ref().1.alpn_protocol() == Some(b"http/1.1") {
+                read_head(&mut stream).await;
+                stream.write_all(KEPT).await.unwrap();
+                read_head(&mut stream).await;
+                return;
+            }
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut answered = false;
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                if answered && number < 2 {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                } else {
+                    let answer = http::Response::new(());
+                    respond.send_response(answer, true).unwrap();
+                }
+                answered = true;
+            }
+        }
+    })
+    .await;
+    let mut config = crate::client::offline();
+    config.extra_root_ca_pem = vec![identity.ca_pem];
+    let net = Net::new(config).unwrap();
+    let ask = |protocols| {
+        let mut request = get(&server.url().replace("http:", "https:"));
+        request.protocols = protocols;
+        fetch(&net, request)
+    };
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        assert_eq!(ask(Protocols::only(protocol)).await.code(), "ok");
+    }
+    settles(&net, 0, 2).await;
+    let third = ask(Protocols::ALL).await;
+    assert_eq!(third.code(), "ok", "{third:?}");
+    let protocol = Protocol::Http2;
+    assert_eq!(third.connected, [(false, protocol), (true, protocol)]);
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_when_any_is_used() {
     let idle = [serve(Setup::PLAIN).await, serve(Setup::TLS2).await];
     let other = serve(Setup::PLAIN).await;
@@ -212,9 +262,7 @@ async fn a_connection_that_died_while_kept_is_replaced_unnoticed() {
         let mut socket = reply(socket, KEPT).await;
         read_head(&mut socket).await;
         if number > 0 {
-            tokio::io::AsyncWriteExt::write_all(&mut socket, KEPT)
-                .await
-                .unwrap();
+            socket.write_all(KEPT).await.unwrap();
             read_head(&mut socket).await;
         }
     })
