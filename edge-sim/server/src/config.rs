@@ -62,6 +62,15 @@ pub struct Backend {
     pub secret: String,
 }
 
+impl Backend {
+    /// Returns scheme, host and port, for logs: names and passwords in a URL are nobody's business there.
+    pub(crate) fn origin(&self) -> String {
+        reqwest::Url::parse(&self.url)
+            .map(|url| url.origin().ascii_serialization())
+            .unwrap_or_default()
+    }
+}
+
 impl std::fmt::Debug for Backend {
     /// Leaves the secret out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -11,11 +11,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Arguments;
 
+/// Warnings, and the end of what they warn of. The verifier of certificates repeats with each report what the warning
+/// about reports says once.
+const LOG: &str = "warn,nearcast_edge_server::reporting=info,rustls_platform_verifier=off";
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
-            EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+            EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new(LOG)),
         )
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)

@@ -92,6 +92,54 @@ async fn it_says_when_it_is_ready_serves_and_ends_on_sigterm() {
     assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
 }
 
+/// What an edge that cannot report says first: its warning, and nothing of the verifier of certificates before.
+fn warning(command: &mut Command, backend: &str, secret: &str) -> String {
+    let (mut child, _) = start(
+        command
+            .args(["--prefix", "127.0.0.0/8", "--backend", backend])
+            .args(["--secret", secret]),
+    );
+    let mut line = String::new();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    err.read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    line
+}
+
+/// Answers every report like a backend that does not know the secret.
+async fn refuse_all(listener: tokio::net::TcpListener) {
+    let refusal = r#"{"title":"The secret is wrong.","status":401,"code":"secret_wrong"}"#;
+    let answer = (axum::http::StatusCode::UNAUTHORIZED, refusal);
+    let router = axum::Router::new().fallback(move || async move { answer });
+    axum::serve(listener, router).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_report_is_told_why_and_what_to_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(refuse_all(listener));
+    let other = crate::fixture::edge().await;
+    let other = other.edge.base_url().trim_end_matches('/').to_owned();
+    for (backend, reason, check) in [
+        // Nobody listens there.
+        ("http://127.0.0.1:9", "Connection refused", "is --backend"),
+        (&refusing, "401 \"secret_wrong\": \"The", "is --secret"),
+        (&other, "invalid peer certificate", "is --ca-dir"),
+    ] {
+        let mut command = command(folder.path());
+        let backend = backend.to_owned();
+        let line = tokio::task::spawn_blocking(move || warning(&mut command, &backend, "hush"));
+        let line = soon(line).await.unwrap();
+        assert!(line.contains(" WARN ") && line.contains(reason), "{line}");
+        assert_eq!(line.matches(reason).count(), 1, "{line}");
+        assert!(line.contains(&format!("check=\"{check} ")), "{line}");
+        assert!(!line.contains("hush"), "{line}");
+    }
+}
+
 fn fails(command: &mut Command, code: i32) -> String {
     let Output {
         status,
