@@ -331,16 +331,17 @@ fn known(network: Network) -> Result<KnownNetwork, CatalogueProblem> {
     })
 }
 
-/// Whether a text can be an identifier: it appears in paths and in logs.
+/// Whether a text can be an identifier: it appears in paths, where dots alone mean something else, and in logs.
 pub(crate) fn is_id(text: &str) -> bool {
-    (1..=ID_LENGTH_MAX).contains(&text.len())
+    text.len() <= ID_LENGTH_MAX
+        && !text.bytes().all(|byte| byte == b'.')
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// Long enough for a UUID with a word before it.
-const ID_LENGTH_MAX: usize = 64;
+pub(crate) const ID_LENGTH_MAX: usize = 64;
 
 /// Whether a text is a folder relative to an appliance, such as `demo/` or `films/demo/`.
 pub(crate) fn is_file_prefix(text: &str) -> bool {
@@ -409,7 +410,9 @@ pub struct CatalogueError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueProblem {
     /// An identifier with other characters, or too long.
-    #[error("the id {0:?} must be 1 to 64 letters, digits, '-', '_' or '.'")]
+    #[error(
+        "the id {0:?} must be 1 to {ID_LENGTH_MAX} letters, digits, '-', '_' or '.', and more than dots"
+    )]
     BadId(String),
     /// An identifier that is taken.
     #[error("the id {0:?} is used twice")]
@@ -528,6 +531,18 @@ mod tests {
             })),
             CatalogueItem::Account(0).fails(CatalogueProblem::NoSuchPlan("gold".to_owned()))
         );
+    }
+
+    #[test]
+    fn an_id_is_one_that_paths_and_logs_can_hold() {
+        let longest = "x".repeat(64);
+        for good in ["a", "fra-1.ix_2", "..a", &longest] {
+            assert!(is_id(good), "{good}");
+        }
+        let longer = "x".repeat(65);
+        for bad in ["", " ", "a b", "a/b", "a\n", "ä", ".", "..", &longer] {
+            assert!(!is_id(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use nearcast_protocol::play::{APPLIANCES_MAX, ApplianceOffer};
 use nearcast_protocol::steering::{ApplianceVerdict, SteeringExplanation};
 use nearcast_units::{Instant, Seed};
 
-use crate::catalogue::{is_file_prefix, is_id, is_position};
+use crate::catalogue::{ID_LENGTH_MAX, is_file_prefix, is_id, is_position};
 use crate::config::ModelConfig;
 use crate::prefix::Prefix;
 
@@ -145,7 +145,7 @@ impl Steering {
             value: value.chars().take(SHOWN_MAX).collect(),
         };
         if !is_id(id) {
-            return Err(bad("id", id));
+            return Err(ReportError::BadId(id.chars().take(SHOWN_MAX).collect()));
         }
         if !report.base_url.starts_with("https://") && !report.base_url.starts_with("http://") {
             return Err(bad("base_url", &report.base_url));
@@ -202,6 +202,11 @@ const SHOWN_MAX: usize = 80;
 /// A report that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
+    /// An identifier with other characters, or too long; shortened.
+    #[error(
+        "the appliance's id {0:?} must be 1 to {ID_LENGTH_MAX} letters, digits, '-', '_' or '.', and more than dots"
+    )]
+    BadId(String),
     /// A field that does not make sense.
     #[error("{field}: {value:?} makes no sense there")]
     Bad {

@@ -69,14 +69,55 @@ impl BackendConfig {
     }
 }
 
+/// What a backend listens for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// The main API.
+    Main,
+    /// Sealed play requests.
+    Sealed,
+}
+
+impl Listener {
+    /// Returns the option of `nearcast-backend` that gives its address.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Main => "--listen",
+            Self::Sealed => "--sealed-listen",
+        }
+    }
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Main => "main API",
+            Self::Sealed => {
+                "sealed play requests, by default on the port after the one of --listen"
+            }
+        })
+    }
+}
+
 /// A backend that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// A port is taken, or an address is not of this machine.
+    /// A port is taken.
     #[error(
-        "cannot listen on {address}: {source}; choose another with --listen or --sealed-listen"
+        "port {} of {} is in use ({listener}); choose another one with {}, or end the program that has it",
+        address.port(), address.ip(), listener.option()
     )]
+    PortInUse {
+        /// What the port is for.
+        listener: Listener,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on: it is not of this machine, or the port is not for everybody.
+    #[error("cannot listen on {address} ({listener}): {source}; choose another address with {}", listener.option())]
     Listen {
+        /// What the address is for.
+        listener: Listener,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -105,6 +146,23 @@ pub enum BackendError {
     Keys(#[from] NoRandomness),
 }
 
+impl BackendError {
+    /// Returns a code that stays the same for the same kind of error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::PortInUse { .. } => "listen.in_use",
+            Self::Listen { .. } => "listen.failed",
+            Self::NoPublicHost(_) => "listen.no_host",
+            Self::PlainNotLoopback(_) => "listen.not_loopback",
+            Self::Catalogue(_) => "catalogue.contradiction",
+            Self::Ca(error) => error.code(),
+            Self::Store(_) => "state.unusable",
+            Self::Keys(_) => "keys.no_randomness",
+        }
+    }
+}
+
 /// Starts backends.
 #[derive(Debug)]
 pub struct Backend;
@@ -130,9 +188,9 @@ impl Backend {
         {
             return Err(BackendError::NoPublicHost(any));
         }
-        let listener = bind(config.listen).await?;
+        let listener = bind(Listener::Main, config.listen).await?;
         let sealed_listener = match config.sealed_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(Listener::Sealed, address).await?),
             None => None,
         };
         let authority = Authority::open(config.ca_dir.as_deref(), clock.now())?;
@@ -143,7 +201,11 @@ impl Backend {
             let tls = authority.server_config(names, clock.now())?;
             Some(TlsAcceptor::from(Arc::new(tls)))
         };
-        let urls = urls(&config, local(&listener, config.listen)?, &sealed_listener)?;
+        let urls = urls(
+            &config,
+            local(Listener::Main, &listener, config.listen)?,
+            &sealed_listener,
+        )?;
 
         let (store, store_thread, mut kept) = store::open(config.state.as_deref())?;
         let now = clock.now();
@@ -261,16 +323,30 @@ async fn keep_house(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, BackendError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BackendError::Listen { address, source })
+async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, BackendError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            BackendError::PortInUse { listener, address }
+        } else {
+            BackendError::Listen {
+                listener,
+                address,
+                source,
+            }
+        }
+    })
 }
 
-fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, BackendError> {
-    listener
-        .local_addr()
-        .map_err(|source| BackendError::Listen { address, source })
+fn local(
+    listener: Listener,
+    socket: &TcpListener,
+    address: SocketAddr,
+) -> Result<SocketAddr, BackendError> {
+    socket.local_addr().map_err(|source| BackendError::Listen {
+        listener,
+        address,
+        source,
+    })
 }
 
 fn urls(
@@ -288,7 +364,11 @@ fn urls(
     let scheme = if config.plain { "http" } else { "https" };
     let sealed = match sealed {
         Some(listener) => {
-            let address = local(listener, config.listen)?;
+            let address = local(
+                Listener::Sealed,
+                listener,
+                config.sealed_listen.unwrap_or(config.listen),
+            )?;
             let (host, port) = (host(address), address.port());
             Some(format!("http://{host}:{port}/v1/sealed"))
         }

@@ -58,6 +58,17 @@ pub enum CaError {
     Certificate(String),
 }
 
+impl CaError {
+    /// Returns a code that stays the same for the same kind of error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } | Self::Foreign { .. } => "ca.unusable",
+            Self::Certificate(_) => "ca.certificate",
+        }
+    }
+}
+
 /// A certificate authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,

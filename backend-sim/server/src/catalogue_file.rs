@@ -56,6 +56,19 @@ pub enum CatalogueFileError {
     },
 }
 
+impl CatalogueFileError {
+    /// Returns a code that stays the same for the same kind of error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "catalogue.unreadable",
+            Self::TooLarge { .. } => "catalogue.too_large",
+            Self::Syntax { .. } => "catalogue.syntax",
+            Self::Contradiction { .. } => "catalogue.contradiction",
+        }
+    }
+}
+
 /// Reads and checks a catalogue: a file, or `catalogue.toml` in a folder.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ mod sealing;
 mod signing;
 mod store;
 
-pub use backend::{Backend, BackendConfig, BackendError, BackendHandle, LOOPBACK_SECRET};
+pub use backend::{Backend, BackendConfig, BackendError, BackendHandle, LOOPBACK_SECRET, Listener};
 pub use ca::{CA_CERTIFICATE_FILE, CA_KEY_FILE, CaError};
 pub use catalogue_file::{CATALOGUE_FILE, CatalogueFileError, read_catalogue};
 pub use nearcast_backend_model::{

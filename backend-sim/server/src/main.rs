@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, error::ErrorKind};
+use clap::{CommandFactory as _, Parser, builder::NonEmptyStringValueParser, error::ErrorKind};
 use nearcast_backend_server::{
-    Backend, BackendConfig, CA_CERTIFICATE_FILE, Catalogue, LOOPBACK_SECRET, PlayRate,
-    read_catalogue,
+    Backend, BackendConfig, BackendError, CA_CERTIFICATE_FILE, Catalogue, CatalogueFileError,
+    LOOPBACK_SECRET, PlayRate, read_catalogue,
 };
 
 /// Decides who may play what, and from which edges.
@@ -42,7 +41,8 @@ struct Options {
         long,
         value_name = "TEXT",
         env = "NEARCAST_EDGE_SECRET",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     secret: Option<String>,
     /// Play requests let through each second; the rest is refused as overloaded (0 refuses all)
@@ -77,14 +77,27 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done about a closed stderr.
-            writeln!(std::io::stderr(), "nearcast-backend: {error:#}").unwrap_or_default();
+            writeln!(std::io::stderr(), "nearcast-backend: {error}").unwrap_or_default();
             ExitCode::FAILURE
         }
     }
 }
 
+/// Why it ends, with a code first that stays the same. Each says its cause itself.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{}: {_0}", _0.code())]
+    Catalogue(#[from] CatalogueFileError),
+    #[error("{}: {_0}", _0.code())]
+    Start(#[from] BackendError),
+    #[error("signals.unheard: cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+    #[error("output.closed: cannot write to stdout: {0}")]
+    Output(std::io::Error),
+}
+
 #[tokio::main]
-async fn run(options: Options, secret: String) -> anyhow::Result<()> {
+async fn run(options: Options, secret: String) -> Result<(), Failure> {
     let catalogue = match &options.titles {
         Some(path) => read_catalogue(path)?,
         None => Catalogue::demo(DEMO_DURATION_MS),
@@ -111,7 +124,7 @@ async fn run(options: Options, secret: String) -> anyhow::Result<()> {
         burst: per_second,
     });
 
-    let stopped = stop_signal().context("waiting for signals")?;
+    let stopped = stop_signal().map_err(Failure::Signals)?;
     let backend = Backend::start(config).await?;
     let ca = options.ca_dir.join(CA_CERTIFICATE_FILE);
     writeln!(
@@ -121,7 +134,7 @@ async fn run(options: Options, secret: String) -> anyhow::Result<()> {
         backend.sealed_url().unwrap_or("none"),
         ca.display()
     )
-    .context("writing to stdout")?;
+    .map_err(Failure::Output)?;
     stopped.await;
     backend.shutdown().await;
     Ok(())

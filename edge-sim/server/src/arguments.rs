@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use nearcast_edge_server::{Authority, Backend, EdgeConfig, EdgeError};
 use nearcast_protocol::play::SiteKind;
 use nearcast_units::BitRate;
@@ -15,8 +16,8 @@ use nearcast_units::BitRate;
 #[derive(Debug, Parser)]
 #[command(name = "nearcast-edge", version)]
 pub(crate) struct Arguments {
-    /// Name of the appliance
-    #[arg(long)]
+    /// Name of the appliance: 1 to 64 letters, digits, '-', '_' or '.'
+    #[arg(long, value_parser = id)]
     id: String,
     /// Folder whose files are served
     #[arg(long)]
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "secret")]
     backend: Option<String>,
     /// Bootstrap secret for the backend
-    #[arg(long, env = "NEARCAST_EDGE_SECRET", hide_env_values = true)]
+    #[arg(long, env = "NEARCAST_EDGE_SECRET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
     secret: Option<String>,
     /// Folder of the certificate authority, shared by all edges that use it; made when missing
     #[arg(long, default_value = "nearcast-ca")]
@@ -102,6 +103,10 @@ impl Arguments {
         config.access_log = self.access_log;
         Ok((config, self.ca_dir.join("ca.pem")))
     }
+}
+
+fn id(text: &str) -> Result<String, EdgeError> {
+    EdgeConfig::check_id(text).map(|()| text.to_owned())
 }
 
 fn site_kind(text: &str) -> Result<SiteKind, String> {
@@ -178,6 +183,31 @@ mod tests {
         assert!(position("91,0").is_err() && position("1").is_err() && position("nan,0").is_err());
         assert!(prefix("10.0.0.0/8").is_ok() && prefix("2001:db8::/32").is_ok());
         assert!(prefix("10.0.0.0/33").is_err() && prefix("10.0.0.0").is_err());
+    }
+
+    #[test]
+    fn an_id_is_one_that_paths_and_logs_can_hold() {
+        let longest = "x".repeat(64);
+        for good in ["a", "fra-1.ix_2", "..a", &longest] {
+            assert!(id(good).is_ok(), "{good}");
+        }
+        let longer = "x".repeat(65);
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "a/b",
+            "a\n",
+            "\u{1b}[31m",
+            "ä",
+            ".",
+            "..",
+            &longer,
+        ] {
+            let error = id(bad).unwrap_err().to_string();
+            assert!(error.contains("must be 1 to 64 letters, digits"), "{error}");
+            assert!(!error.contains(char::is_control), "{error}");
+        }
     }
 
     #[test]

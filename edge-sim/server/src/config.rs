@@ -13,7 +13,7 @@ use crate::authority::Authority;
 /// What an edge is started with.
 #[derive(Clone, Debug)]
 pub struct EdgeConfig {
-    /// Identifier of the appliance.
+    /// Identifier of the appliance: see [`check_id`](Self::check_id).
     pub id: String,
     /// The folder whose files it serves.
     pub root: PathBuf,
@@ -62,6 +62,15 @@ pub struct Backend {
     pub secret: String,
 }
 
+impl Backend {
+    /// Returns scheme, host and port, for logs: names and passwords in a URL are nobody's business there.
+    pub(crate) fn origin(&self) -> String {
+        reqwest::Url::parse(&self.url)
+            .map(|url| url.origin().ascii_serialization())
+            .unwrap_or_default()
+    }
+}
+
 impl std::fmt::Debug for Backend {
     /// Leaves the secret out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,11 +108,72 @@ impl EdgeConfig {
             id,
         }
     }
+
+    /// Checks an identifier. It stands in paths, headers, labels and logs, and has to be one that a backend takes.
+    ///
+    /// # Errors
+    /// [`EdgeError::Id`] unless it is 1 to 64 ASCII letters, digits, `-`, `_` or `.`, and more than dots.
+    pub fn check_id(id: &str) -> Result<(), EdgeError> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let is_path = id.bytes().all(|byte| byte == b'.');
+        if id.len() <= ID_LENGTH_MAX && id.bytes().all(good) && !is_path {
+            return Ok(());
+        }
+        Err(EdgeError::Id {
+            id: id.chars().take(ID_LENGTH_MAX).collect(),
+        })
+    }
+}
+
+/// Long enough for a UUID with a word before it; a backend takes no longer one.
+const ID_LENGTH_MAX: usize = 64;
+
+/// What an edge listens for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// HTTP/1.1 and HTTP/2, over TLS.
+    Https,
+    /// HTTP/3, over UDP.
+    Http3,
+    /// HTTP/1.1 without TLS.
+    Plain,
+    /// The admin port.
+    Admin,
+}
+
+impl Listener {
+    /// Returns the option of `nearcast-edge` that gives its address.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Https | Self::Http3 => "--listen",
+            Self::Plain => "--plain",
+            Self::Admin => "--admin",
+        }
+    }
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Https => "HTTPS, TCP",
+            Self::Http3 => "HTTP/3, UDP",
+            Self::Plain => "plain HTTP, TCP",
+            Self::Admin => "admin, TCP",
+        })
+    }
 }
 
 /// Why an edge could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
+    /// The identifier is none.
+    #[error(
+        "the id {id:?} must be 1 to {ID_LENGTH_MAX} letters, digits, '-', '_' or '.', and more than dots"
+    )]
+    Id {
+        /// What was given, shortened.
+        id: String,
+    },
     /// The root is missing or is no folder.
     #[error("cannot serve {}: {source}; give an existing folder as the root", path.display())]
     Root {
@@ -114,20 +184,20 @@ pub enum EdgeError {
     },
     /// Somebody else has the port.
     #[error(
-        "port {} of {} is in use ({what}); choose another one, or end the program that has it",
-        address.port(), address.ip()
+        "port {} of {} is in use ({listener}); choose another one with {}, or end the program that has it",
+        address.port(), address.ip(), listener.option()
     )]
     PortInUse {
         /// What the port is for.
-        what: &'static str,
+        listener: Listener,
         /// The address.
         address: SocketAddr,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} ({what}): {source}")]
+    #[error("cannot listen on {address} ({listener}): {source}; choose another address with {}", listener.option())]
     Bind {
         /// What the address is for.
-        what: &'static str,
+        listener: Listener,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -178,6 +248,25 @@ pub enum EdgeError {
         /// What was given.
         url: String,
     },
+}
+
+impl EdgeError {
+    /// Returns a code that stays the same for the same kind of error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Id { .. } => "config.id",
+            Self::Root { .. } => "config.root",
+            Self::PortInUse { .. } => "listen.in_use",
+            Self::Bind { .. } => "listen.failed",
+            Self::NoHost { .. } => "listen.no_host",
+            Self::AdminNotLoopback { .. } => "listen.not_loopback",
+            Self::Authority { .. } => "ca.unusable",
+            Self::Tls { .. } => "tls.failed",
+            Self::AccessLog { .. } => "access_log.unusable",
+            Self::BackendUrl { .. } => "config.backend_url",
+        }
+    }
 }
 
 /// Why an order of faults was not, or not wholly, carried out.

@@ -48,5 +48,5 @@ mod tokens;
 
 pub use access_log::{AccessEntry, End};
 pub use authority::Authority;
-pub use config::{Backend, EdgeConfig, EdgeError, FaultError};
+pub use config::{Backend, EdgeConfig, EdgeError, FaultError, Listener};
 pub use server::{EdgeHandle, EdgeServer};

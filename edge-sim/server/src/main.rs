@@ -11,11 +11,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Arguments;
 
+/// Warnings, and the end of what they warn of. The verifier of certificates repeats with each report what the warning
+/// about reports says once.
+const LOG: &str = "warn,nearcast_edge_server::reporting=info,rustls_platform_verifier=off";
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
-            EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+            EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new(LOG)),
         )
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
@@ -24,7 +28,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing more can be done when standard error is closed.
-            drop(writeln!(std::io::stderr(), "nearcast-edge: {error}"));
+            drop(writeln!(
+                std::io::stderr(),
+                "nearcast-edge: {}: {error}",
+                error.code()
+            ));
             ExitCode::FAILURE
         }
     }
@@ -32,14 +40,14 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: Arguments) -> Result<(), EdgeError> {
-    let config = arguments.into_config()?;
-    if config.0.backend.is_some() && config.0.prefixes.is_empty() {
+    let (config, ca) = arguments.into_config()?;
+    let is_offered_to_nobody = config.backend.is_some() && config.prefixes.is_empty();
+    let edge = EdgeServer::start(config).await?;
+    if is_offered_to_nobody {
         let hint = "nearcast-edge: no --prefix: the backend offers this edge to nobody; give the clients' networks, \
                     as --prefix 127.0.0.0/8";
         drop(writeln!(std::io::stderr(), "{hint}"));
     }
-    let ca = config.1;
-    let edge = EdgeServer::start(config.0).await?;
     let mut line = format!(
         "ready id={} base_url={} admin_url={}",
         edge.id(),
@@ -50,37 +58,44 @@ async fn run(arguments: Arguments) -> Result<(), EdgeError> {
         line.push_str(&format!(" plain_url={plain}"));
     }
     line.push_str(&format!(" ca={}", ca.display()));
+    // From its line on it can be told to end.
+    let stopped = stop_signal();
     // Whoever started it may have closed the pipe; the edge serves all the same.
     drop(writeln!(std::io::stdout(), "{line}"));
-    stopped().await;
+    stopped.await;
     edge.shutdown().await;
     Ok(())
 }
 
-/// Waits for Ctrl-C or a request to end.
-async fn stopped() {
-    let interrupted = async {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::warn!(%error, "Ctrl-C cannot be heard");
-            std::future::pending::<()>().await;
-        }
+/// Waits for SIGTERM or Ctrl-C: from the call on, not from the first poll.
+#[cfg(unix)]
+fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let listen = |kind, name| {
+        signal(kind)
+            .inspect_err(|error| tracing::warn!(%error, "{name} cannot be heard"))
+            .ok()
     };
-    #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM cannot be heard");
-                std::future::pending::<()>().await;
-            }
+    let heard = [
+        listen(SignalKind::terminate(), "SIGTERM"),
+        listen(SignalKind::interrupt(), "Ctrl-C"),
+    ];
+    async move {
+        let [mut terminate, mut interrupt] = heard;
+        tokio::select! {
+            Some(_) = async { terminate.as_mut()?.recv().await } => {}
+            Some(_) = async { interrupt.as_mut()?.recv().await } => {}
+            else => std::future::pending().await,
         }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupted => {}
-        () = terminated => {}
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn stop_signal() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::warn!(%error, "Ctrl-C cannot be heard");
+        std::future::pending::<()>().await;
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::{AccessEntry, AccessLog};
 use crate::authority::{Authority, Leaf};
 use crate::clock::Clock;
-use crate::config::{Backend, EdgeConfig, EdgeError, FaultError};
+use crate::config::{Backend, EdgeConfig, EdgeError, FaultError, Listener};
 use crate::edge::{Edge, Parts};
 use crate::files::Files;
 use crate::gate::Gate;
@@ -47,8 +47,9 @@ impl EdgeServer {
     /// Opens the ports and begins to serve. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the root, a port, the authority, the log or the backend's URL cannot be used; nothing runs then.
+    /// When the identifier, the root, a port, the authority, the log or the backend's URL cannot be used; nothing runs then.
     pub async fn start(config: EdgeConfig) -> Result<EdgeHandle, EdgeError> {
+        EdgeConfig::check_id(&config.id)?;
         if !config.admin.ip().is_loopback() {
             return Err(EdgeError::AdminNotLoopback {
                 address: config.admin,
@@ -73,14 +74,14 @@ impl EdgeServer {
         let address = port.address;
         let plain = config
             .plain
-            .map(|at| Port::open(at).map_err(|error| in_use("plain HTTP", at, error)))
+            .map(|at| Port::open(at).map_err(|error| in_use(Listener::Plain, at, error)))
             .transpose()?;
         let admin = TcpListener::bind(config.admin)
             .await
-            .map_err(|error| in_use("admin", config.admin, error))?;
+            .map_err(|error| in_use(Listener::Admin, config.admin, error))?;
         let admin_at = admin
             .local_addr()
-            .map_err(|error| in_use("admin", config.admin, error))?;
+            .map_err(|error| in_use(Listener::Admin, config.admin, error))?;
 
         let clock = Clock::start();
         let gate = Arc::new(Gate::new(clock, config.rate, config.delay));
@@ -240,7 +241,7 @@ fn open_port(address: SocketAddr, with_udp: bool) -> Result<(Port, Option<UdpSoc
         let port = match Port::open(address) {
             Ok(port) => port,
             Err(error) if retry && error.kind() == io::ErrorKind::AddrInUse => continue,
-            Err(error) => return Err(in_use("TCP", address, error)),
+            Err(error) => return Err(in_use(Listener::Https, address, error)),
         };
         if !with_udp {
             return Ok((port, None));
@@ -248,17 +249,17 @@ fn open_port(address: SocketAddr, with_udp: bool) -> Result<(Port, Option<UdpSoc
         match UdpSocket::bind(port.address) {
             Ok(socket) => return Ok((port, Some(socket))),
             Err(error) if retry && error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(in_use("UDP", address, error)),
+            Err(error) => return Err(in_use(Listener::Http3, address, error)),
         }
     }
 }
 
-fn in_use(what: &'static str, address: SocketAddr, source: io::Error) -> EdgeError {
+fn in_use(listener: Listener, address: SocketAddr, source: io::Error) -> EdgeError {
     if source.kind() == io::ErrorKind::AddrInUse {
-        EdgeError::PortInUse { what, address }
+        EdgeError::PortInUse { listener, address }
     } else {
         EdgeError::Bind {
-            what,
+            listener,
             address,
             source,
         }

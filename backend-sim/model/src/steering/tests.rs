@@ -316,6 +316,7 @@ fn a_report_that_makes_no_sense_is_refused_and_the_earlier_one_stays() {
     };
     let field = |error: ReportError| match error {
         ReportError::Bad { field, .. } | ReportError::TooMany { field, .. } => field,
+        ReportError::BadId(_) => "id",
         ReportError::TooManyAppliances(_) => "none",
     };
     assert_eq!(

@@ -171,12 +171,14 @@ impl From<ReportError> for Fail {
     fn from(error: ReportError) -> Self {
         let detail = error.to_string();
         match error {
-            ReportError::Bad { .. } | ReportError::TooMany { .. } => Self::new(
-                StatusCode::BAD_REQUEST,
-                "report_invalid",
-                "The report does not make sense.",
-                detail,
-            ),
+            ReportError::BadId(_) | ReportError::Bad { .. } | ReportError::TooMany { .. } => {
+                Self::new(
+                    StatusCode::BAD_REQUEST,
+                    "report_invalid",
+                    "The report does not make sense.",
+                    detail,
+                )
+            }
             ReportError::TooManyAppliances(_) => Self::unavailable(
                 "too_many_appliances",
                 "No more appliances are taken.",

@@ -60,7 +60,10 @@ async fn it_says_where_it_is_and_stops_when_told() {
     let (status, stderr) = fails(program(folder.path()).args(["--listen", taken])).await;
     assert_eq!(status, Some(1));
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.contains("cannot listen on"), "{stderr}");
+    let (ip, port) = taken.split_once(':').unwrap();
+    let taken =
+        format!("nearcast-backend: listen.in_use: port {port} of {ip} is in use (main API); ");
+    assert!(stderr.starts_with(&taken), "{stderr}");
 
     let pid = child.id().unwrap().to_string();
     let told = Command::new("kill").args(["-TERM", &pid]).status().await;
@@ -85,26 +88,44 @@ async fn what_is_wrong_is_said_in_one_line() {
         command.args(["--listen", "127.0.0.1:0"]).args(arguments);
         command
     };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let sealed = taken.local_addr().unwrap();
+    let (status, stderr) = fails(run(&[]).arg("--sealed-listen").arg(sealed.to_string())).await;
+    assert_eq!(status, Some(1), "{stderr}");
+    assert_eq!(
+        stderr,
+        format!(
+            "nearcast-backend: listen.in_use: port {} of 127.0.0.1 is in use (sealed play requests, by default on the \
+             port after the one of --listen); choose another one with --sealed-listen, or end the program that has \
+             it\n",
+            sealed.port()
+        )
+    );
     for (arguments, expected) in [
         (
             &["--titles", "."][..],
-            "nearcast-backend: ./catalogue.toml:1: files = \"x\" must be a folder",
+            "nearcast-backend: catalogue.contradiction: ./catalogue.toml:1: files = \"x\" must be a folder",
         ),
         (
             &["--titles", "nothing.toml"],
-            "nearcast-backend: cannot read the catalogue nothing.toml",
+            "nearcast-backend: catalogue.unreadable: cannot read the catalogue nothing.toml",
         ),
         (
             &["--state", "no/such/folder/state"],
-            "nearcast-backend: cannot use the state file no/such/folder/state",
+            "nearcast-backend: state.unusable: cannot use the state file no/such/folder/state",
         ),
         (
             &["--ca-dir", "catalogue.toml"],
-            "nearcast-backend: cannot use catalogue.toml",
+            "nearcast-backend: ca.unusable: cannot use catalogue.toml",
+        ),
+        (
+            // An address for documentation: it is no machine's own.
+            &["--sealed-listen", "192.0.2.1:0"],
+            "nearcast-backend: listen.failed: cannot listen on 192.0.2.1:0 (sealed play requests, ",
         ),
         (
             &["--sealed-listen", "[::]:0"],
-            "nearcast-backend: clients cannot be told how to reach this backend: it would listen on any address \
+            "nearcast-backend: listen.no_host: clients cannot be told how to reach this backend: it would listen on any address \
              ([::]:0); give the name or address they use with --public-host",
         ),
     ] {
@@ -112,6 +133,7 @@ async fn what_is_wrong_is_said_in_one_line() {
         assert_eq!(status, Some(1), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(stderr.starts_with(expected), "{stderr}");
+        assert!(stderr.matches("os error").count() <= 1, "{stderr}");
     }
 }
 
@@ -122,6 +144,7 @@ async fn usage_mistakes_end_with_2() {
         &["--listen", "nowhere"][..],
         &["--what"],
         &["--listen", "0.0.0.0:0"],
+        &["--secret", ""],
     ] {
         let (status, stderr) = fails(program(folder.path()).args(arguments)).await;
         assert_eq!(status, Some(2), "{stderr}");

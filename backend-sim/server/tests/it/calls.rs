@@ -1,10 +1,11 @@
 //! Each call, over TLS.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use nearcast_backend_server::{Backend, BackendError, LOOPBACK_SECRET, Network, Plan};
+use nearcast_backend_server::{Backend, BackendError, LOOPBACK_SECRET, Listener, Network, Plan};
 use nearcast_protocol::play::{HistoryList, HistoryUpdate, PlayGrant, TitleList};
 use nearcast_protocol::steering::{SteeringExplanation, SteeringManifest};
 use nearcast_protocol::telemetry::{EventBatch, EventCount, QoeEvent, QoeEventKind};
@@ -13,7 +14,8 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::net::TcpListener;
 
 use crate::support::{
-    client_builder, demo, good, play_request, problem, report, start, start_with_appliance,
+    client_builder, demo, good, loopback_apart, play_request, problem, report, start,
+    start_with_appliance,
 };
 
 pub(crate) fn batch(playback_id: &str, sequence: u64) -> EventBatch {
@@ -366,26 +368,27 @@ async fn who_listens_everywhere_must_say_how_it_is_reached() {
 
 #[tokio::test]
 async fn a_taken_port_is_named_and_a_stopped_backend_frees_its_own() {
-    let setup = start(demo()).await;
-    let address: SocketAddr = setup.backend.url()["https://".len()..].parse().unwrap();
     let mut config = demo();
+    config.listen = loopback_apart();
+    let setup = start(config.clone()).await;
+    let address: SocketAddr = setup.backend.url()["https://".len()..].parse().unwrap();
     config.listen = address;
-    let error = Backend::start(config.clone())
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains(&address.to_string()), "{error}");
+    let taken = Backend::start(config.clone()).await;
+    assert!(matches!(
+        taken,
+        Err(BackendError::PortInUse { listener: Listener::Main, address: at }) if at == address
+    ));
     // One connection is open and idle: it must not hold the end up.
     setup.get("/healthz", "").await;
     setup.backend.shutdown().await;
     let again = Backend::start(config).await.unwrap();
 
     drop(again);
-    for _ in 0..100_000 {
-        if TcpListener::bind(address).await.is_ok() {
-            return;
+    let freed = async {
+        while TcpListener::bind(address).await.is_err() {
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
-    panic!("a dropped backend still listens");
+    };
+    let freed = tokio::time::timeout(Duration::from_secs(30), freed).await;
+    assert!(freed.is_ok(), "a dropped backend still listens");
 }

@@ -1,5 +1,7 @@
 //! A backend, a client that trusts it, and an appliance that reports.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use nearcast_backend_server::{Backend, BackendConfig, BackendHandle, Catalogue, LOOPBACK_SECRET};
 use nearcast_protocol::appliance::{ApplianceReport, Health, ReportReceipt};
 use nearcast_protocol::play::{
@@ -19,6 +21,15 @@ pub(crate) struct Setup {
 
 pub(crate) fn demo() -> BackendConfig {
     BackendConfig::loopback(Catalogue::demo(120_000))
+}
+
+/// Another loopback than that of the other tests, where there is one: they take none of its ports once they are free.
+pub(crate) fn loopback_apart() -> SocketAddr {
+    let apart = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    match std::net::TcpListener::bind(apart) {
+        Ok(_) => apart,
+        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    }
 }
 
 pub(crate) async fn start(config: BackendConfig) -> Setup {

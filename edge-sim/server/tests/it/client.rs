@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use crate::fixture::PATIENCE;
+
 /// Which protocol a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -116,11 +118,21 @@ pub(crate) struct Whole {
 }
 
 impl Client {
-    /// Connects to a base URL, trusting one authority. QUIC gives up after 2 s of silence.
+    /// Connects to a base URL, trusting one authority. QUIC outlasts any silence here.
     pub(crate) async fn connect(
         protocol: Protocol,
         base: &str,
         ca_pem: &str,
+    ) -> Result<Self, Fail> {
+        Self::connect_until(protocol, base, ca_pem, PATIENCE).await
+    }
+
+    /// Connects with a client that gives QUIC up after some silence.
+    pub(crate) async fn connect_until(
+        protocol: Protocol,
+        base: &str,
+        ca_pem: &str,
+        silence_max: Duration,
     ) -> Result<Self, Fail> {
         let (scheme, rest) = base.split_once("://").unwrap();
         let authority = rest.trim_end_matches('/').to_owned();
@@ -133,7 +145,7 @@ impl Client {
                     quinn::crypto::rustls::QuicClientConfig::try_from(tls(ca_pem, b"h3")).unwrap();
                 let mut config = quinn::ClientConfig::new(Arc::new(crypto));
                 let mut transport = quinn::TransportConfig::default();
-                transport.max_idle_timeout(Some(Duration::from_secs(2).try_into().unwrap()));
+                transport.max_idle_timeout(Some(silence_max.try_into().unwrap()));
                 config.transport_config(Arc::new(transport));
                 endpoint.set_default_client_config(config);
                 let quic = endpoint.connect(address, "127.0.0.1").unwrap().await?;

@@ -6,7 +6,7 @@ use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 use nearcast_units::Ratio;
 
 use crate::client::{ALL, Protocol, Whole};
-use crate::fixture::{SILENCE, edge, half, segment, soon};
+use crate::fixture::{MIDDLE, SILENCE, SLOW, edge, half, segment, soon};
 
 const SEGMENT: &str = "/demo/segment.m4s";
 
@@ -148,7 +148,7 @@ async fn a_trickle_is_slow_for_its_own_body_only() {
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
         let read = soon(answer.read_at_least(6_000)).await;
         let took = began.elapsed();
-        assert!(read.len() < 20_000, "{protocol:?}: {}", read.len());
+        assert!(read.len() < 200_000, "{protocol:?}: {}", read.len());
         assert!(took > Duration::from_millis(400), "{protocol:?}: {took:?}");
         drop(answer);
         let mut other = edge.connect(protocol).await;
@@ -157,11 +157,6 @@ async fn a_trickle_is_slow_for_its_own_body_only() {
     }
 }
 
-/// Slow enough to be in the middle of a segment for two seconds.
-const SLOW: Fault = Fault::Rate {
-    rate_bps: Some(1_200_000),
-};
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trickle_holds_back_a_body_under_way_and_clearing_lets_it_go() {
     for protocol in ALL {
@@ -169,10 +164,10 @@ async fn a_trickle_holds_back_a_body_under_way_and_clearing_lets_it_go() {
         edge.fault(SLOW).await;
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        let mut body = soon(answer.read_at_least(10_000)).await;
+        let mut body = soon(answer.read_at_least(MIDDLE)).await;
         // A byte in ten seconds.
         edge.fault(Fault::Trickle { rate_bps: 1 }).await;
-        // What had left the server may still come; then nothing does.
+        // What had left the server still comes; then nothing does for a while.
         while let Ok(Some(chunk)) = tokio::time::timeout(SILENCE, answer.chunk()).await {
             body.extend_from_slice(&chunk.unwrap());
         }
@@ -180,7 +175,10 @@ async fn a_trickle_holds_back_a_body_under_way_and_clearing_lets_it_go() {
         let receipt = edge.edge.receipts().pop().unwrap();
         assert_eq!(receipt.fault, Fault::Trickle { rate_bps: 1 });
         let at = usize::try_from(receipt.offset.unwrap()).unwrap();
-        assert!((10_000..=body.len()).contains(&at), "{protocol:?}: {at}");
+        assert!(at >= MIDDLE, "{protocol:?}: {at}");
+        if let Some(late) = at.checked_sub(body.len()) {
+            body.extend(soon(answer.read_at_least(late)).await);
+        }
         // At that rate the rest would take weeks.
         edge.clear().await;
         let rest = soon(answer.whole()).await;
@@ -197,20 +195,26 @@ async fn a_body_under_way_is_spoilt_from_the_order_on_and_the_receipt_says_where
         edge.fault(SLOW).await;
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        let mut body = soon(answer.read_at_least(10_000)).await;
+        let mut body = soon(answer.read_at_least(MIDDLE)).await;
         edge.fault(Fault::Corrupt).await;
+        soon(async {
+            while edge.edge.receipts().last().unwrap().fault != Fault::Corrupt {
+                body.extend(answer.read_at_least(1).await);
+            }
+        })
+        .await;
+        let receipt = edge.edge.receipts().pop().unwrap();
+        edge.fault(Fault::Rate { rate_bps: None }).await;
         let rest = soon(answer.whole()).await;
         body.extend_from_slice(&rest.body);
         let good = segment();
         let first = (0..good.len()).find(|&index| body[index] != good[index]);
-        let receipt = edge.edge.receipts().pop().unwrap();
-        assert_eq!(receipt.fault, Fault::Corrupt);
         assert_eq!(
             receipt.offset,
             first.map(|at| u64::try_from(at).unwrap()),
             "{protocol:?}"
         );
-        assert!(first > Some(10_000), "{protocol:?}: {first:?}");
+        assert!(first > Some(MIDDLE), "{protocol:?}: {first:?}");
     }
 }
 
@@ -221,13 +225,14 @@ async fn a_share_that_has_left_already_ends_a_body_at_once() {
         edge.fault(SLOW).await;
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        soon(answer.read_at_least(10_000)).await;
-        let after = Ratio::new(0.01).unwrap();
+        soon(answer.read_at_least(MIDDLE)).await;
+        let after = Ratio::new(0.001).unwrap();
         edge.fault(Fault::Reset { after }).await;
         let rest = soon(answer.whole()).await;
         assert!(was_reset(protocol, &rest), "{protocol:?}: {:?}", rest.fail);
         let line = edge.log(1).await.pop().unwrap();
-        assert!(line.bytes >= 10_000 && line.bytes < 300_000, "{line:?}");
+        let began = u64::try_from(MIDDLE).unwrap();
+        assert!((began..300_000).contains(&line.bytes), "{line:?}");
         assert_eq!(edge.edge.receipts().pop().unwrap().offset, Some(line.bytes));
     }
 }
@@ -322,6 +327,7 @@ async fn faults_are_ordered_over_the_admin_port() {
     let receipts: serde_json::Value = serde_json::from_slice(&receipts.body).unwrap();
     assert_eq!(receipts[0]["fault"]["kind"], "delay");
     assert_eq!(receipts[1]["path"], "demo/segment.m4s");
+    edge.log(1).await;
     let log = soon(control.get("/control/log")).await.unwrap();
     let line: serde_json::Value = serde_json::from_slice(&log.body).unwrap();
     assert_eq!(line["status"], 429);

@@ -1,6 +1,7 @@
 //! An edge with a few files.
 
 use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,13 @@ use crate::client::{Client, Fail, Protocol};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long silence must last to count as silence.
 pub(crate) const SILENCE: Duration = Duration::from_millis(400);
+
+/// Slow enough to be in the middle of a segment for half a minute, however busy the machine is.
+pub(crate) const SLOW: Fault = Fault::Rate {
+    rate_bps: Some(80_000),
+};
+/// What has come of a slow segment by then is its beginning.
+pub(crate) const MIDDLE: usize = 1_000;
 
 pub(crate) struct Fixture {
     pub(crate) edge: EdgeHandle,
@@ -45,6 +53,15 @@ pub(crate) async fn edge_with(change: impl FnOnce(&mut EdgeConfig)) -> Fixture {
     change(&mut config);
     let edge = EdgeServer::start(config).await.unwrap();
     Fixture { edge, folder }
+}
+
+/// Another loopback than that of the other tests, where there is one: they take none of its ports once they are free.
+pub(crate) fn loopback_apart() -> SocketAddr {
+    let apart = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    match std::net::TcpListener::bind(apart) {
+        Ok(_) => apart,
+        Err(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    }
 }
 
 impl Fixture {

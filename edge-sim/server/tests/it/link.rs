@@ -7,8 +7,10 @@ use nearcast_protocol::fault::Fault;
 use nearcast_units::BitRate;
 use tokio::net::TcpStream;
 
-use crate::client::{ALL, Protocol};
-use crate::fixture::{edge, edge_with, never, segment, soon};
+use crate::client::{ALL, Client, Protocol};
+use crate::fixture::{
+    MIDDLE, SILENCE, SLOW, edge, edge_with, loopback_apart, never, segment, soon,
+};
 
 const SEGMENT: &str = "/demo/segment.m4s";
 
@@ -16,11 +18,6 @@ const SEGMENT: &str = "/demo/segment.m4s";
 fn now() -> Instant {
     Instant::now()
 }
-
-/// Slow enough to be in the middle of a segment for two seconds.
-const SLOW: Fault = Fault::Rate {
-    rate_bps: Some(1_200_000),
-};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rate_holds_for_all_bodies_together() {
@@ -84,9 +81,11 @@ async fn a_killed_edge_resets_tcp_falls_silent_on_quic_and_refuses_until_revived
     let mut answers = Vec::new();
     let mut clients = Vec::new();
     for protocol in ALL {
-        let mut client = edge.connect(protocol).await;
+        let (base, ca) = (edge.edge.base_url(), edge.edge.ca_pem());
+        let client = Client::connect_until(protocol, base, ca, Duration::from_secs(2));
+        let mut client = soon(client).await.unwrap();
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        let read = soon(answer.read_at_least(10_000)).await.len();
+        let read = soon(answer.read_at_least(MIDDLE)).await.len();
         answers.push((protocol, answer, read));
         clients.push(client);
     }
@@ -97,7 +96,6 @@ async fn a_killed_edge_resets_tcp_falls_silent_on_quic_and_refuses_until_revived
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     let log = edge.log(3).await;
     for (protocol, answer, read) in answers {
-        let began = now();
         let rest = soon(answer.whole()).await;
         let fail = rest.fail.expect("a killed edge delivers nothing");
         if protocol == Protocol::H3 {
@@ -106,7 +104,6 @@ async fn a_killed_edge_resets_tcp_falls_silent_on_quic_and_refuses_until_revived
                 fail.text.contains("Timeout") || fail.text.contains("timed out"),
                 "{fail}"
             );
-            assert!(began.elapsed() > Duration::from_millis(800));
         } else {
             assert_eq!(
                 fail.kind,
@@ -143,7 +140,7 @@ async fn a_death_that_is_over_at_once_is_a_death() {
     for protocol in ALL {
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        soon(answer.read_at_least(10_000)).await;
+        soon(answer.read_at_least(MIDDLE)).await;
         open.push((protocol, answer, client));
     }
     tokio::join!(edge.fault(Fault::Kill), edge.clear());
@@ -173,7 +170,7 @@ async fn a_dead_edge_holds_no_connection_when_its_order_is_answered() {
     for protocol in ALL {
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        soon(answer.read_at_least(10_000)).await;
+        soon(answer.read_at_least(MIDDLE)).await;
         open.push((answer, client));
     }
     edge.fault(Fault::Kill).await;
@@ -188,16 +185,13 @@ async fn a_stopped_edge_is_a_black_hole_and_goes_on_when_restored() {
         edge.fault(SLOW).await;
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
-        let mut body = soon(answer.read_at_least(10_000)).await;
+        let mut body = soon(answer.read_at_least(MIDDLE)).await;
         edge.fault(Fault::Stop).await;
         // What had left the server may still come; then nothing does.
-        while let Ok(Some(chunk)) =
-            tokio::time::timeout(Duration::from_millis(200), answer.chunk()).await
-        {
+        while let Ok(Some(chunk)) = tokio::time::timeout(SILENCE, answer.chunk()).await {
             body.extend_from_slice(&chunk.unwrap());
         }
         assert!(body.len() < 200_000, "{protocol:?}: {}", body.len());
-        never(answer.chunk(), "a black hole sent something").await;
         // New connections are taken by the system and never answered.
         if protocol != Protocol::H3 {
             let address = edge.edge.base_url()[8..].trim_end_matches('/').to_owned();
@@ -224,12 +218,13 @@ async fn a_network_that_blocks_udp_leaves_tcp_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_edge_keeps_its_port_and_an_ended_one_frees_it() {
-    let edge = edge().await;
+    let edge = edge_with(|config| config.listen = loopback_apart()).await;
     let address = edge.edge.base_url()[8..].trim_end_matches('/').to_owned();
     edge.fault(Fault::Kill).await;
     // A plain bind, without the wish to share that std's listener has.
-    let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let address_of: std::net::SocketAddr = address.parse().unwrap();
+    let family = socket2::Domain::for_address(address_of);
+    let other = socket2::Socket::new(family, socket2::Type::STREAM, None).unwrap();
     let taken = other.bind(&address_of.into());
     assert_eq!(taken.unwrap_err().kind(), ErrorKind::AddrInUse);
     drop(other);

@@ -1,12 +1,13 @@
 //! The program `nearcast-edge`.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::client::{Client, Protocol};
 use crate::fixture::soon;
 
-fn command(folder: &std::path::Path) -> Command {
+fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-edge"));
     command
         .args(["--id", "a", "--root"])
@@ -92,6 +93,54 @@ async fn it_says_when_it_is_ready_serves_and_ends_on_sigterm() {
     assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
 }
 
+/// What an edge that cannot report says first: its warning, and nothing of the verifier of certificates before.
+fn warning(command: &mut Command, backend: &str, secret: &str) -> String {
+    let (mut child, _) = start(
+        command
+            .args(["--prefix", "127.0.0.0/8", "--backend", backend])
+            .args(["--secret", secret]),
+    );
+    let mut line = String::new();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    err.read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    line
+}
+
+/// Answers every report like a backend that does not know the secret.
+async fn refuse_all(listener: tokio::net::TcpListener) {
+    let refusal = r#"{"title":"The secret is wrong.","status":401,"code":"secret_wrong"}"#;
+    let answer = (axum::http::StatusCode::UNAUTHORIZED, refusal);
+    let router = axum::Router::new().fallback(move || async move { answer });
+    axum::serve(listener, router).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_report_is_told_why_and_what_to_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(refuse_all(listener));
+    let other = crate::fixture::edge().await;
+    let other = other.edge.base_url().trim_end_matches('/').to_owned();
+    for (backend, reason, check) in [
+        // Nobody listens there.
+        ("http://127.0.0.1:9", "Connection refused", "is --backend"),
+        (&refusing, "401 \"secret_wrong\": \"The", "is --secret"),
+        (&other, "invalid peer certificate", "is --ca-dir"),
+    ] {
+        let mut command = command(folder.path());
+        let backend = backend.to_owned();
+        let line = tokio::task::spawn_blocking(move || warning(&mut command, &backend, "hush"));
+        let line = soon(line).await.unwrap();
+        assert!(line.contains(" WARN ") && line.contains(reason), "{line}");
+        assert_eq!(line.matches(reason).count(), 1, "{line}");
+        assert!(line.contains(&format!("check=\"{check} ")), "{line}");
+        assert!(!line.contains("hush"), "{line}");
+    }
+}
+
 fn fails(command: &mut Command, code: i32) -> String {
     let Output {
         status,
@@ -108,52 +157,107 @@ fn fails(command: &mut Command, code: i32) -> String {
 fn what_is_wrong_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port();
-    let error = fails(command(folder.path()).args(["--listen", &address]), 1);
-    assert_eq!(
-        error,
-        format!(
-            "nearcast-edge: port {port} of 127.0.0.1 is in use (TCP); choose another one, or end the program \
-             that has it\n"
-        )
-    );
-    let error = fails(command(folder.path()).args(["--admin", &address]), 1);
-    assert!(error.contains("is in use (admin)"), "{error}");
+    let tcp = taken.local_addr().unwrap().to_string();
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let of_udp = udp.local_addr().unwrap().to_string();
-    let error = fails(command(folder.path()).args(["--listen", &of_udp]), 1);
-    assert!(error.contains("is in use (UDP)"), "{error}");
-    let error = fails(command(folder.path()).args(["--listen", "0.0.0.0:0"]), 1);
-    assert_eq!(
-        error,
-        "nearcast-edge: clients cannot be told how to reach this edge: it would listen on any address (0.0.0.0:0); \
-         give the name or address they use with --host, or a certain address with --listen\n"
-    );
-    let error = fails(command(folder.path()).args(["--admin", "0.0.0.0:0"]), 1);
-    assert!(error.contains("must be on loopback"), "{error}");
-    let error = fails(
-        command(folder.path()).args(["--root", "/nowhere/at/all"]),
-        2,
-    );
-    assert!(error.contains("cannot be used multiple times"), "{error}");
-    let backend = ["--backend", "ftp://x", "--secret", "s"];
-    let error = fails(command(folder.path()).args(backend), 1);
-    assert!(error.contains("`ftp://x` is not an http"), "{error}");
-    let mut gone = Command::new(env!("CARGO_BIN_EXE_nearcast-edge"));
-    gone.args(["--id", "a", "--root", "/nowhere/at/all", "--ca-dir"])
-        .arg(folder.path().join("ca"));
-    let error = fails(&mut gone, 1);
-    assert!(
-        error.starts_with("nearcast-edge: cannot serve /nowhere/at/all: "),
-        "{error}"
-    );
-    for wrong in [
-        vec!["--rate", "fast"],
-        vec!["--prefix", "here"],
-        vec!["--position", "1"],
-        vec!["--backend", "http://x"],
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let cases: [(&[&str], String); 9] = [
+        (
+            &["--listen", &tcp],
+            format!(
+                "listen.in_use: port {port} of 127.0.0.1 is in use (HTTPS, TCP); choose another one with --listen, or \
+                 end the program that has it\n"
+            ),
+        ),
+        (
+            &["--listen", &of_udp],
+            format!(
+                "listen.in_use: port {} of 127.0.0.1 is in use (HTTP/3, UDP); choose another one with --listen",
+                udp.local_addr().unwrap().port()
+            ),
+        ),
+        (
+            &["--plain", &tcp],
+            format!(
+                "listen.in_use: port {port} of 127.0.0.1 is in use (plain HTTP, TCP); choose another one with --plain"
+            ),
+        ),
+        (
+            &["--admin", &tcp],
+            format!("listen.in_use: port {port} of 127.0.0.1 is in use (admin, TCP); choose another one with --admin"),
+        ),
+        // An address for documentation: it is no machine's own.
+        (
+            &["--plain", "192.0.2.1:0"],
+            "listen.failed: cannot listen on 192.0.2.1:0 (plain HTTP, TCP): ".to_owned(),
+        ),
+        (
+            &["--listen", "0.0.0.0:0"],
+            "listen.no_host: clients cannot be told how to reach this edge: it would listen on any address \
+             (0.0.0.0:0); give the name or address they use with --host, or a certain address with --listen\n"
+                .to_owned(),
+        ),
+        (
+            &["--admin", "0.0.0.0:0"],
+            "listen.not_loopback: the admin port must be on loopback".to_owned(),
+        ),
+        (
+            &["--backend", "ftp://x", "--secret", "s"],
+            "config.backend_url: the backend's URL `ftp://x` is not an http".to_owned(),
+        ),
+        (
+            &["--access-log", "/nowhere/at/all"],
+            "access_log.unusable: cannot write the access log /nowhere/at/all: ".to_owned(),
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let error = fails(command(folder.path()).args(arguments), 1);
+        let expected = format!("nearcast-edge: {expected}");
+        assert!(error.starts_with(&expected), "{error}\n{expected}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.matches("os error").count() <= 1, "{error}");
+    }
+    let file = folder.path().join("file");
+    for (root, ca, expected) in [
+        (
+            Path::new("/nowhere/at/all"),
+            folder.path(),
+            "config.root: cannot serve /nowhere/at/all: ",
+        ),
+        (
+            folder.path(),
+            &file,
+            "ca.unusable: no certificate authority in ",
+        ),
     ] {
-        fails(command(folder.path()).args(&wrong), 2);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-edge"));
+        command.args(["--id", "a", "--root"]).arg(root);
+        let error = fails(command.arg("--ca-dir").arg(ca), 1);
+        assert!(
+            error.starts_with(&format!("nearcast-edge: {expected}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn usage_mistakes_end_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for (wrong, expected) in [
+        (&["--rate", "fast"][..], "give a rate with its unit"),
+        (&["--prefix", "here"], "give an address and a length"),
+        (&["--position", "1"], "give latitude and longitude"),
+        (&["--backend", "http://x"], "--secret"),
+        (&["--backend", "http://x", "--secret", ""], "--secret"),
+        (&["--root", "twice"], "cannot be used multiple times"),
+    ] {
+        let error = fails(command(folder.path()).args(wrong), 2);
+        assert!(error.contains(expected), "{error}");
+    }
+    for id in ["", "a b", "a/b", "..", "\u{7}"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-edge"));
+        let error = fails(command.args(["--root", ".", "--id", id]), 2);
+        assert!(error.contains("must be 1 to 64 letters, digits"), "{error}");
     }
 }

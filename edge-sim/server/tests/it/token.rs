@@ -63,6 +63,8 @@ struct World {
     plane: ControlPlane,
     key: Ed25519KeyPair,
     edge: Fixture,
+    /// Requests that it took until the edge knew the key.
+    asked: usize,
 }
 
 async fn world(next_report_ms: u64) -> World {
@@ -95,12 +97,21 @@ async fn world(next_report_ms: u64) -> World {
     soon(reports.wait_for(|reports| !reports.is_empty()))
         .await
         .unwrap();
-    let world = World { plane, key, edge };
+    let mut world = World {
+        plane,
+        key,
+        edge,
+        asked: 0,
+    };
     // The receipt is on its way to the edge: wait until it knows the key.
     let mut client = world.edge.connect(Protocol::H2).await;
     let path = world.url("/demo/stream.mpd", &Claims::default());
     soon(async {
-        while client.get(&path).await.unwrap().status != 200 {
+        loop {
+            world.asked += 1;
+            if client.get(&path).await.unwrap().status == 200 {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     })
@@ -178,17 +189,7 @@ async fn a_good_token_opens_its_prefix_and_no_other_does() {
         (String::from("/probe"), 401, "token_missing"),
         (world.url("/probe", &expired), 403, "token_expired"),
     ];
-    // The line of the request that showed that the key has come.
-    let first = soon(async {
-        loop {
-            let log = world.edge.edge.access_log();
-            if log.iter().any(|line| line.status == Some(200)) {
-                return log.len();
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    let first = world.edge.log(world.asked).await.len();
     for protocol in ALL {
         let mut client = world.edge.connect(protocol).await;
         for (url, status, code) in &cases {
@@ -254,25 +255,23 @@ async fn without_the_control_plane_old_sessions_go_on_and_new_ones_are_turned_aw
     };
     *world.plane.answers.lock().unwrap() = false;
     // Three intervals without a receipt. Each try is a session of its own.
-    let playbacks: Vec<&'static str> = (0..400)
-        .map(|n| &*Box::leak(format!("try{n}").into_boxed_str()))
-        .collect();
-    let mut turned_away = None;
-    for playback in playbacks {
-        let claims = Claims {
-            playback,
-            ..Claims::default()
-        };
-        let answer = soon(client.get(&world.url("/demo/stream.mpd", &claims)))
-            .await
-            .unwrap();
-        if answer.status == 503 {
-            turned_away = Some(answer);
-            break;
+    let answer = soon(async {
+        for number in 0.. {
+            let playback: &'static str = format!("try{number}").leak();
+            let claims = Claims {
+                playback,
+                ..Claims::default()
+            };
+            let url = world.url("/demo/stream.mpd", &claims);
+            let answer = client.get(&url).await.unwrap();
+            if answer.status == 503 {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let answer = turned_away.expect("new sessions are turned away in the end");
+        unreachable!("it tries on")
+    })
+    .await;
     assert_eq!(answer.code(), "control_plane_lost");
     assert_eq!(answer.header("retry-after"), "5");
     let old = world.url("/demo/stream.mpd", &Claims::default());

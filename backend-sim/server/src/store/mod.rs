@@ -6,6 +6,10 @@
 //! A write that fails loses events, which are counted, and nothing else: records and keys are tried again until they
 //! are written, on a store that is opened anew, because redb gives up one that failed. Meanwhile the queue fills,
 //! and who pushes is told.
+//!
+//! Here are the queue, its thread, and what the backend itself remembers; how events are kept is in [`events`].
+
+mod events;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,24 +21,16 @@ use nearcast_backend_model::{Action, Record};
 use nearcast_protocol::telemetry::{EventBatch, EventCount};
 use redb::backends::InMemoryBackend;
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    TableDefinition, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use self::events::{BOUNDS, Batch, Bounds};
 
 /// Records of the model, JSON by key.
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 /// Keys of the server, JSON by name.
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
-/// Batches of events, JSON by playback and sequence number.
-const EVENTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("events");
-/// The order in which batches came, so that the oldest can go.
-const ARRIVALS: TableDefinition<'_, u64, (&str, u64)> = TableDefinition::new("arrivals");
-/// Bytes of all batches, under the empty name.
-const SIZES: TableDefinition<'_, &str, u64> = TableDefinition::new("sizes");
-/// Batches, events and dropped events by playback.
-const COUNTS: TableDefinition<'_, &str, (u64, u64, u64)> = TableDefinition::new("counts");
-
 /// A store that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use the state file {path}: {why}")]
@@ -58,17 +54,6 @@ enum Work {
         playback_id: String,
         reply: oneshot::Sender<EventCount>,
     },
-}
-
-/// A batch of events on its way to the store.
-struct Batch {
-    playback_id: String,
-    sequence: u64,
-    events: u64,
-    dropped: u64,
-    json: Vec<u8>,
-    /// The place it takes while it waits.
-    _room: OwnedSemaphorePermit,
 }
 
 /// The queue to the store's thread.
@@ -124,19 +109,6 @@ impl StoreThread {
 /// The queue was full; the work is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueFull;
-
-/// How much of events is kept; the oldest go.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    batches: u64,
-    bytes: u64,
-}
-
-/// Days of some hundred viewers.
-const BOUNDS: Bounds = Bounds {
-    batches: 100_000,
-    bytes: 256 << 20,
-};
 
 /// Bytes of events that may wait: a batch has some kilobytes, and a disk takes this in a second.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
@@ -283,10 +255,7 @@ fn make_tables(database: &Database) -> Result<(), Failed> {
     let write = database.begin_write().map_err(failed)?;
     write.open_table(RECORDS).map_err(failed)?;
     write.open_table(KEYS).map_err(failed)?;
-    write.open_table(EVENTS).map_err(failed)?;
-    write.open_table(ARRIVALS).map_err(failed)?;
-    write.open_table(COUNTS).map_err(failed)?;
-    write.open_table(SIZES).map_err(failed)?;
+    events::make_tables(&write)?;
     write.commit().map_err(failed)
 }
 
@@ -409,8 +378,8 @@ impl<F: Fn() -> Result<Database, Failed>> Writer<F> {
                     let mut keys = write.open_table(KEYS).map_err(failed)?;
                     keys.insert(*name, json.as_slice()).map_err(failed)?;
                 }
-                Work::Events(batch) => write_events(&write, batch, self.bounds)?,
-                Work::Count { playback_id, .. } => counts.push(count(&write, playback_id)?),
+                Work::Events(batch) => events::write(&write, batch, self.bounds)?,
+                Work::Count { playback_id, .. } => counts.push(events::count(&write, playback_id)?),
             }
         }
         write.commit().map_err(failed)?;
@@ -451,331 +420,9 @@ fn write_actions(write: &WriteTransaction, actions: &[Action]) -> Result<(), Fai
     Ok(())
 }
 
-fn write_events(write: &WriteTransaction, batch: &Batch, bounds: Bounds) -> Result<(), Failed> {
-    let mut events = write.open_table(EVENTS).map_err(failed)?;
-    let mut arrivals = write.open_table(ARRIVALS).map_err(failed)?;
-    let mut counts = write.open_table(COUNTS).map_err(failed)?;
-    let mut sizes = write.open_table(SIZES).map_err(failed)?;
-    let key = (batch.playback_id.as_str(), batch.sequence);
-    // A batch whose answer was lost is sent again.
-    if events.get(key).map_err(failed)?.is_some() {
-        return Ok(());
-    }
-    events.insert(key, batch.json.as_slice()).map_err(failed)?;
-    let stored = sizes
-        .get(ALL)
-        .map_err(failed)?
-        .map_or(0, |size| size.value());
-    let mut stored = stored.saturating_add(length(&batch.json));
-    let arrival = match arrivals.last().map_err(failed)? {
-        Some((last, _)) => last.value() + 1,
-        None => 0,
-    };
-    arrivals.insert(arrival, key).map_err(failed)?;
-    let (batches, seen, dropped) = count_of(&counts, key.0)?;
-    let sum = (
-        batches + 1,
-        seen.saturating_add(batch.events),
-        dropped.saturating_add(batch.dropped),
-    );
-    counts.insert(key.0, sum).map_err(failed)?;
-
-    while arrivals.len().map_err(failed)? > bounds.batches || stored > bounds.bytes {
-        let oldest = match arrivals.pop_first().map_err(failed)? {
-            Some((_, oldest)) => {
-                let (playback_id, sequence) = oldest.value();
-                (playback_id.to_owned(), sequence)
-            }
-            None => break,
-        };
-        let (id, sequence) = (oldest.0.as_str(), oldest.1);
-        let removed = events.remove((id, sequence)).map_err(failed)?;
-        let removed = removed
-            .map(|json| json.value().to_vec())
-            .unwrap_or_default();
-        stored = stored.saturating_sub(length(&removed));
-        let removed: Option<EventBatch> = serde_json::from_slice(&removed).ok();
-        let (batches, seen, dropped) = count_of(&counts, id)?;
-        if batches <= 1 {
-            counts.remove(id).map_err(failed)?;
-        } else if let Some(removed) = removed {
-            let fewer = u64::try_from(removed.events.len()).unwrap_or(u64::MAX);
-            let rest = (
-                batches - 1,
-                seen.saturating_sub(fewer),
-                dropped.saturating_sub(removed.dropped),
-            );
-            counts.insert(id, rest).map_err(failed)?;
-        }
-    }
-    sizes.insert(ALL, stored).map_err(failed)?;
-    Ok(())
-}
-
-/// The name of the one entry in [`SIZES`].
-const ALL: &str = "";
-
-fn length(json: &[u8]) -> u64 {
-    u64::try_from(json.len()).unwrap_or(u64::MAX)
-}
-
-fn count(write: &WriteTransaction, playback_id: &str) -> Result<EventCount, Failed> {
-    let counts = write.open_table(COUNTS).map_err(failed)?;
-    let (batches, events, dropped) = count_of(&counts, playback_id)?;
-    Ok(EventCount {
-        batches,
-        events,
-        dropped,
-    })
-}
-
-fn count_of(
-    counts: &redb::Table<'_, &'static str, (u64, u64, u64)>,
-    playback_id: &str,
-) -> Result<(u64, u64, u64), Failed> {
-    let count = counts.get(playback_id).map_err(failed)?;
-    Ok(count.map_or((0, 0, 0), |count| count.value()))
-}
-
 fn failed(error: impl Into<redb::Error>) -> Failed {
     Box::new(error.into())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use nearcast_protocol::telemetry::{QoeEvent, QoeEventKind};
-
-    use super::*;
-
-    fn batch(playback_id: &str, sequence: u64, events: usize) -> EventBatch {
-        let event = QoeEvent {
-            at_ms: 0,
-            position_ms: 0,
-            kind: QoeEventKind::Stalled,
-            fields: BTreeMap::new(),
-        };
-        EventBatch {
-            playback_id: playback_id.to_owned(),
-            sequence,
-            dropped: 1,
-            events: vec![event; events],
-        }
-    }
-
-    fn count(batches: u64, events: u64, dropped: u64) -> EventCount {
-        EventCount {
-            batches,
-            events,
-            dropped,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_batch_counts_once_however_often_it_comes() {
-        let (store, thread, _) = open(None).unwrap();
-        for sequence in [0, 1, 0, 1] {
-            store.events(&batch("p", sequence, 3)).unwrap();
-        }
-        store.events(&batch("q", 0, 1)).unwrap();
-        assert_eq!(store.count("p".to_owned()).await, Ok(count(2, 6, 2)));
-        assert_eq!(store.count("none".to_owned()).await, Ok(count(0, 0, 0)));
-        drop(store);
-        thread.join().await;
-    }
-
-    #[tokio::test]
-    async fn the_oldest_batches_go() {
-        let (store, _thread, _) = open_with(
-            None,
-            Bounds {
-                batches: 3,
-                ..BOUNDS
-            },
-        )
-        .unwrap();
-        for sequence in 0..3 {
-            store.events(&batch("old", sequence, 2)).unwrap();
-        }
-        for sequence in 0..2 {
-            store.events(&batch("new", sequence, 1)).unwrap();
-        }
-        assert_eq!(store.count("old".to_owned()).await, Ok(count(1, 2, 1)));
-        store.events(&batch("new", 2, 1)).unwrap();
-        assert_eq!(store.count("old".to_owned()).await, Ok(count(0, 0, 0)));
-        assert_eq!(store.count("new".to_owned()).await, Ok(count(3, 3, 3)));
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_is_bounded_in_bytes_too() {
-        let size = serde_json::to_vec(&batch("p", 0, 3)).unwrap().len();
-        let bounds = Bounds {
-            bytes: u64::try_from(2 * size).unwrap(),
-            ..BOUNDS
-        };
-        let (store, _thread, _) = open_with(None, bounds).unwrap();
-        for sequence in 0..7 {
-            store.events(&batch("p", sequence, 3)).unwrap();
-        }
-        assert_eq!(store.count("p".to_owned()).await, Ok(count(2, 6, 2)));
-    }
-
-    #[test]
-    fn what_waits_is_bounded_in_bytes_too() {
-        let (work, mut queue) = mpsc::channel(QUEUE_MAX);
-        let size = serde_json::to_vec(&batch("p", 0, 3)).unwrap().len();
-        let room = Arc::new(Semaphore::new(2 * size));
-        let store = Store {
-            work,
-            room,
-            state: Arc::default(),
-        };
-        store.events(&batch("p", 0, 3)).unwrap();
-        store.events(&batch("p", 1, 3)).unwrap();
-        assert_eq!(store.events(&batch("p", 2, 3)), Err(QueueFull));
-        store.keys("k", &vec![7]).unwrap();
-        drop(queue.try_recv().unwrap());
-        store.events(&batch("p", 2, 3)).unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_file_keeps_everything_and_is_open_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.redb");
-        let (store, thread, kept) = open(Some(&path)).unwrap();
-        assert!(kept.records.is_empty());
-        let taken = open(Some(&path)).err().unwrap().to_string();
-        assert!(taken.contains("state.redb"), "{taken}");
-        store.events(&batch("p", 0, 2)).unwrap();
-        store.keys("k", &vec![7]).unwrap();
-        store
-            .actions(vec![
-                Action::Store {
-                    key: "history/a/t".to_owned(),
-                    record: serde_json::from_str(
-                        r#"{"kind":"history","account":"a","entry":{"title":"t","position_ms":1,
-                        "duration_ms":2,"finished":false,"watched_at_unix_ms":3}}"#,
-                    )
-                    .unwrap(),
-                },
-                Action::Forget {
-                    key: "session/none".to_owned(),
-                },
-            ])
-            .unwrap();
-        drop(store);
-        thread.join().await;
-        let (store, _thread, kept) = open(Some(&path)).unwrap();
-        assert_eq!(kept.records[0].key(), "history/a/t");
-        assert_eq!(kept.keys::<u8>("k"), [7]);
-        assert!(kept.keys::<u8>("other").is_empty());
-        assert_eq!(store.count("p".to_owned()).await, Ok(count(1, 2, 1)));
-    }
-
-    /// A disk that can be full.
-    #[derive(Clone, Debug)]
-    struct Disk {
-        inner: Arc<InMemoryBackend>,
-        full: Arc<AtomicBool>,
-    }
-
-    impl Disk {
-        fn check(&self) -> Result<(), std::io::Error> {
-            if self.full.load(Ordering::SeqCst) {
-                return Err(std::io::ErrorKind::StorageFull.into());
-            }
-            Ok(())
-        }
-    }
-
-    impl redb::StorageBackend for Disk {
-        fn len(&self) -> Result<u64, std::io::Error> {
-            self.inner.len()
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
-            self.inner.read(offset, out)
-        }
-
-        fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
-            self.check()?;
-            self.inner.set_len(len)
-        }
-
-        fn sync_data(&self) -> Result<(), std::io::Error> {
-            self.check()?;
-            self.inner.sync_data()
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-            self.check()?;
-            self.inner.write(offset, data)
-        }
-    }
-
-    fn start_on(disk: &Disk) -> (Store, StoreThread, Kept) {
-        let disk = disk.clone();
-        let open = move || {
-            Database::builder()
-                .create_with_backend(disk.clone())
-                .map_err(failed)
-        };
-        start(open, BOUNDS).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_costs_events_and_no_record() {
-        let disk = Disk {
-            inner: Arc::new(InMemoryBackend::new()),
-            full: Arc::default(),
-        };
-        let (store, thread, _) = start_on(&disk);
-        disk.full.store(true, Ordering::SeqCst);
-        store.keys("k", &vec![7]).unwrap();
-        store.events(&batch("p", 0, 3)).unwrap();
-        // A count behind it is answered when that has failed.
-        assert_eq!(store.count("p".to_owned()).await, Err(QueueFull));
-        while store.state().events_lost() == 0 {
-            tokio::task::yield_now().await;
-        }
-        assert!(store.state().is_failing());
-        disk.full.store(false, Ordering::SeqCst);
-        let count_now = loop {
-            if let Ok(count) = store.count("p".to_owned()).await {
-                break count;
-            }
-        };
-        assert_eq!(count_now, count(0, 0, 0));
-        let state = store.state();
-        assert!(!state.is_failing() && state.events_lost() == 3 && state.records_lost() == 0);
-        drop(store);
-        thread.join().await;
-        let (_, _, kept) = start_on(&disk);
-        assert_eq!(kept.keys::<u8>("k"), [7]);
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_stays_full_does_not_keep_the_backend_from_ending() {
-        let disk = Disk {
-            inner: Arc::new(InMemoryBackend::new()),
-            full: Arc::default(),
-        };
-        let (store, thread, _) = start_on(&disk);
-        disk.full.store(true, Ordering::SeqCst);
-        store.keys("k", &vec![7]).unwrap();
-        let state = Arc::clone(&store.state);
-        drop(store);
-        thread.join().await;
-        assert_eq!(state.records_lost(), 1);
-    }
-
-    #[test]
-    fn a_file_that_is_no_store_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.redb");
-        std::fs::write(&path, "this is not a store").unwrap();
-        assert!(open(Some(&path)).is_err());
-        assert!(open(Some(&folder.path().join("no/such/folder"))).is_err());
-    }
-}
+mod tests;
