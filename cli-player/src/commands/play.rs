@@ -13,7 +13,9 @@ use nearcast_player::{AbrRule, BitRate, MediaTime, Network, Player, PlayerBuilde
 use super::headless::{Watch, watch};
 use super::output::{Output, Watched, WriteError};
 use super::settings::Positions;
-use super::source::{BackendArguments, NetworkArguments, parse_rate, parse_span};
+use super::source::{
+    BackendArguments, NetworkArguments, parse_file, parse_rate, parse_span, parse_url,
+};
 use super::summary::{cannot_write, print_summary, write_report};
 use super::{Context, Failure, on_terminal, print};
 use crate::screen::{self, Edges, Screen, sound};
@@ -31,7 +33,7 @@ pub(super) struct PlayArguments {
     /// A title of the backend, a manifest URL, or (with --edge) a manifest path
     source: String,
     /// Base URL of an edge that has the path; give several, best first
-    #[arg(long, value_name = "BASE_URL")]
+    #[arg(long, value_name = "BASE_URL", value_parser = parse_url)]
     edge: Vec<String>,
     #[command(flatten, next_help_heading = "Backend")]
     backend: BackendArguments,
@@ -49,7 +51,7 @@ pub(super) struct PlayingArguments {
     pub(super) headless: bool,
     /// Decode, up to two seconds ahead, and write a line for each frame: presentation time, rung (0 is the lowest)
     /// and number as the bar code says
-    #[arg(long, value_name = "FILE", requires = "headless")]
+    #[arg(long, value_name = "FILE", requires = "headless", value_parser = parse_file)]
     pub(super) frames: Option<PathBuf>,
     /// Stop after this much wall time, as 90s, 10m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
@@ -58,7 +60,7 @@ pub(super) struct PlayingArguments {
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// Keep the session's inputs for replay
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse_file)]
     record: Option<PathBuf>,
     /// How the next rung is chosen: dynamic unless given
     #[arg(long, value_enum, value_name = "NAME")]

@@ -8,14 +8,14 @@ use nearcast_player::{ByteCount, Network};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::source::{HttpChoice, NetworkArguments};
+use super::source::{HttpChoice, NetworkArguments, parse_url};
 use super::{Context, Failure, print, print_json};
 
 /// What `probe` can be told.
 #[derive(Debug, Args)]
 pub(super) struct ProbeArguments {
     /// URLs of a file on each edge (`https://edge.example/demo/v3/00001.m4s`)
-    #[arg(required = true, value_name = "URL")]
+    #[arg(required = true, value_name = "URL", value_parser = parse_url)]
     urls: Vec<String>,
     /// Bytes to fetch from each, from the start of the file
     #[arg(long, default_value_t = 262_144, value_parser = clap::value_parser!(u64).range(1..=67_108_864))]

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::output::Output;
+use super::source::parse_url;
 
 /// What the file may hold; unknown keys are an error, so that a slip of the pen is noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -48,8 +49,7 @@ impl Settings {
                 )(error));
             }
         };
-        toml::from_str(&text).map_err(|error| {
-            let message = error.to_string();
+        Self::parse(&text).map_err(|message| {
             let message = message.trim().replace('\n', " ");
             Failure::new(
                 "player.config",
@@ -59,6 +59,14 @@ impl Settings {
                 ),
             )
         })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if let Some(backend) = &settings.backend {
+            parse_url(backend).map_err(|why| format!("backend = \"{backend}\": {why}"))?;
+        }
+        Ok(settings)
     }
 
     /// Returns where the file is looked for.
@@ -91,12 +99,19 @@ pub(crate) fn device_id() -> String {
     let random = || RandomState::new().build_hasher().finish();
     let id = format!("{:016x}{:016x}", random(), random());
     if let Some(file) = file
-        && let Err(error) =
-            Output::open(&file).and_then(|to| to.write(format!("{id}\n").as_bytes()))
+        && let Err(error) = keep(&file, &format!("{id}\n"))
     {
         tracing::debug!(%error, "the device's identifier is not kept");
     }
     id
+}
+
+/// Writes a file of the state folder, which is made where it is not there.
+fn keep(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Output::open(file)?.write(text.as_bytes())
 }
 
 fn state_folder(folders: &ProjectDirs) -> &Path {
@@ -159,7 +174,7 @@ impl Positions {
             kept.positions_s.pop_first();
         }
         let text = toml::to_string(&kept).map_err(io::Error::other)?;
-        Output::open(&self.file)?.write(text.as_bytes())
+        keep(&self.file, &text)
     }
 
     /// A list that cannot be read is an empty one: it is worth no error.
@@ -193,9 +208,7 @@ mod tests {
 
     #[test]
     fn a_slip_in_the_file_is_told_with_its_place() {
-        let error = toml::from_str::<Settings>("backnd = 'x'")
-            .unwrap_err()
-            .to_string();
+        let error = Settings::parse("backnd = 'x'").unwrap_err();
         assert!(
             error.contains("backnd") && error.contains("line 1"),
             "{error}"

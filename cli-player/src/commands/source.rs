@@ -62,7 +62,7 @@ impl HttpChoice {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct BackendArguments {
     /// The backend's URL
-    #[arg(long, value_name = "URL", env = "NEARCAST_BACKEND")]
+    #[arg(long, value_name = "URL", env = "NEARCAST_BACKEND", value_parser = parse_url)]
     pub(crate) backend: Option<String>,
     /// The account's name at the backend, `demo` unless said
     #[arg(long, value_name = "NAME", env = "NEARCAST_ACCOUNT")]
@@ -142,6 +142,29 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
         format_args!("cannot read the certificate authority {}", path.display()),
         "give a file with its certificate as PEM text",
     ))
+}
+
+/// Takes a web address as it is.
+pub(crate) fn parse_url(text: &str) -> Result<String, String> {
+    if nearcast_net::Request::get(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let example = if text.contains("://") || text.contains(char::is_whitespace) || text.is_empty() {
+        "edge.example"
+    } else {
+        text
+    };
+    Err(format!(
+        "a URL begins with https:// or http://, as in https://{example}"
+    ))
+}
+
+/// Takes a file that is written all along, which standard output is not for.
+pub(crate) fn parse_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("standard output tells what happens: name a file".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn parse_resolve(text: &str) -> Result<(String, IpAddr), String> {
@@ -227,6 +250,25 @@ mod tests {
         assert_eq!(parse_rate("1500kbps"), Ok(BitRate::from_kbps(1500)));
         assert_eq!(parse_rate("1.5Mbps"), Ok(BitRate::from_kbps(1500)));
         assert!(parse_rate("fast").is_err());
+    }
+
+    #[test]
+    fn a_url_is_taken_as_it_is_or_corrected() {
+        for url in [
+            "https://a",
+            "http://127.0.0.1:8080/x?y=z",
+            "https://[::1]:1",
+        ] {
+            assert_eq!(parse_url(url).as_deref(), Ok(url));
+        }
+        for (slip, says) in [
+            ("edge-1:8443", "https://edge-1:8443"),
+            ("127.0.0.1", "https://127.0.0.1"),
+            ("ftp://edge-1", "https://edge.example"),
+            ("", "https://edge.example"),
+        ] {
+            assert!(parse_url(slip).unwrap_err().ends_with(says), "{slip}");
+        }
     }
 
     #[test]
