@@ -27,7 +27,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use clap::{Parser, Subcommand};
 pub(crate) use ending::{End, Played};
-pub(crate) use failure::Failure;
+pub(crate) use failure::{Failure, Place};
 pub(crate) use headless::text as event_text;
 use serde::Serialize;
 use settings::Settings;
@@ -233,6 +233,12 @@ fn keep_unprinted(printed: std::io::Result<()>) {
 /// Why something could not be printed, the first time. Lines come from everywhere, and no command ends because
 /// of them.
 static UNPRINTED: OnceLock<String> = OnceLock::new();
+
+/// Writes a number with what is counted.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
 
 /// Takes out what could control the terminal: names and messages come from servers.
 pub(crate) fn one_line(text: &str) -> String {

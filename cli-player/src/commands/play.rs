@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nearcast_player::{AbrRule, BitRate, MediaTime, Network, Player, PlayerBuilder, Source};
+use nearcast_player::{AbrRule, BitRate, MediaTime, Player, PlayerBuilder, Source};
 
 use super::headless::{Watch, watch};
 use super::output::{Output, Watched, WriteError};
@@ -17,7 +17,7 @@ use super::source::{
     BackendArguments, NetworkArguments, parse_file, parse_rate, parse_span, parse_url,
 };
 use super::summary::{cannot_write, print_summary, write_report};
-use super::{Context, Failure, on_terminal, print};
+use super::{Context, Failure, Place, on_terminal, print};
 use crate::screen::{self, Edges, Screen, sound};
 use crate::tui::graphics::Wish;
 
@@ -106,16 +106,20 @@ enum AbrChoice {
 const GIVE_UP_HEADLESS: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<(), Failure> {
-    let mut network = arguments.network.options(context)?;
     let source = if !arguments.edge.is_empty() {
         Source::Edges {
             path: arguments.source.clone(),
             bases: arguments.edge.clone(),
         }
+    } else if is_local(&arguments.source) {
+        return Err(Failure::usage(format_args!(
+            "{} is a file of this machine: let a web server show its folder and give the URL of its manifest, \
+             or name a title of a backend",
+            arguments.source
+        )));
     } else if arguments.source.contains("://") {
         Source::Url(arguments.source.clone())
     } else {
-        arguments.backend.add_headers(&mut network);
         let backend = arguments.backend.options(context).ok_or_else(|| {
             Failure::usage(format_args!(
                 "`{}` is a title, and no backend is known: give --backend URL (or set NEARCAST_BACKEND), \
@@ -129,9 +133,19 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
         }
     };
     let subject = Subject::of(&source);
-    let place = place(&source);
-    let by_backend = matches!(source, Source::Title { .. });
-    let network = Network::new(network)?;
+    let place = Place {
+        url: url(&source),
+        is_backend: matches!(source, Source::Title { .. }),
+        proxy: arguments.network.proxy.clone(),
+    };
+    match &source {
+        Source::Url(url) => arguments.network.check_http([url])?,
+        Source::Edges { bases, .. } => arguments.network.check_http(bases)?,
+        // Its edges have addresses of their own.
+        Source::Title { .. } => {}
+    }
+    let backend = place.is_backend.then_some(&arguments.backend);
+    let network = arguments.network.network(context, backend)?;
     let files = arguments.playing.open_files(context).await?;
     let builder = Player::builder(source).network(network.clone());
     let played = arguments
@@ -141,12 +155,18 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
     network.close().await;
     played.map_err(|failure| {
         // An edge that a backend named is not where the backend is.
-        if by_backend && failure.is_of_an_edge() {
+        if place.is_backend && failure.is_of_an_edge() {
             failure
         } else {
             failure.at(&place)
         }
     })
+}
+
+/// Whether it is written as only a file is.
+fn is_local(source: &str) -> bool {
+    let starts = ["/", "./", "../", "~/", "file:"];
+    starts.iter().any(|start| source.starts_with(start))
 }
 
 /// What is played.
@@ -170,7 +190,7 @@ impl Subject {
 }
 
 /// Returns where a source is, for people.
-fn place(source: &Source) -> String {
+fn url(source: &Source) -> String {
     match source {
         Source::Title { backend, .. } => backend.url.clone(),
         Source::Edges { bases, .. } => bases.join(" "),

@@ -126,7 +126,7 @@ fn end(
             "the screen ended by a defect; report it with the message above",
         )),
         (Ok(tui::End::Signal(number)), _) => End::Signal(number),
-        (Ok(tui::End::Quit), _) => End::Done,
+        (Ok(tui::End::Quit), _) => End::Quit,
         (Ok(tui::End::Stopped), Ok(FeedEnd::TimeUp)) => End::TimeUp,
         (Ok(tui::End::Stopped), Ok(FeedEnd::Done)) => signal.map_or(End::Done, End::Signal),
         (Err(error), _) => signal.map_or_else(
@@ -178,7 +178,7 @@ mod tests {
         // It came before the screen listened.
         assert!(matches!(stopped(FeedEnd::Done, Some(15)), End::Signal(15)));
         let quit = end(Ok(tui::End::Quit), Ok(FeedEnd::Done), None);
-        assert!(matches!(quit, End::Done));
+        assert!(matches!(quit, End::Quit));
         let panicked = end(Ok(tui::End::Panicked), Ok(FeedEnd::Done), Some(1));
         assert!(matches!(panicked, End::Broken(_)));
     }

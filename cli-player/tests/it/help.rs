@@ -122,6 +122,18 @@ fn slips_in_arguments_are_usage_and_say_what_to_write() {
         (&["titles"], "Give --backend URL"),
         (&["titles", "--backend", "banana"], "https://banana"),
         (&["probe", "http://a/x", "banana"], "https://banana"),
+        (&["probe", "http://a/x", "--http", "h3"], "write https://"),
+        (&["play", "http://a/x", "--http", "h2"], "write https://"),
+        (&["play", "./x.mp4"], "a file of this machine"),
+        (&["play", "file:///x.mp4"], "a file of this machine"),
+        (
+            &["doctor", "--proxy", "http://[", "--backend", "http"],
+            "https://http",
+        ),
+        (
+            &["probe", "http://a/x", "--proxy", "p:1"],
+            "--proxy p:1 cannot be used",
+        ),
         (&["play", "x", "--edge", "a:1"], "https://a:1"),
         (&["play", "x", "--headless", "--frames", "-"], "name a file"),
         (&["play", "x", "--record", "-"], "name a file"),
