@@ -6,11 +6,11 @@ use nearcast_player::{
     BreakerState, EventKind, PlayState, Player, PlayerEvent, TrackKind, state_name,
 };
 
-use super::{End, Failure, Played, Signals, print};
+use super::{End, Failure, Played, Signals, Wishes, print, say};
 use crate::screen::RESUMED_MIN;
 
 /// How a headless play ends and what it prints.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     /// Ends after this much wall time.
     pub(crate) duration: Option<Duration>,
@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     pub(crate) explain: bool,
     /// Says where playback is taken up again.
     pub(crate) tells_place: bool,
+    /// Says what of these the title does not have, whatever else is printed.
+    pub(crate) wishes: Wishes,
 }
 
 impl Watch {
@@ -59,7 +61,12 @@ pub(crate) async fn watch(
             // What happened is told before anything ends it.
             biased;
             event = events.next() => match event {
-                Some(event) => watch.tell(&event),
+                Some(event) => {
+                    watch.tell(&event);
+                    for wish in watch.wishes.in_vain(&player.snapshot().session) {
+                        say(format_args!("nearcast: note: {wish}"));
+                    }
+                }
                 None => break End::Done,
             },
             number = signals.next() => break End::Signal(number),

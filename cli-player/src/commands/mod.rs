@@ -17,6 +17,7 @@ mod signals;
 mod source;
 mod summary;
 mod titles;
+mod wishes;
 
 use std::fmt;
 use std::fs::File;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use settings::Settings;
 pub(crate) use signals::Signals;
 use tracing_subscriber::EnvFilter;
+pub(crate) use wishes::Wishes;
 
 /// Plays streams from whichever edge serves them best.
 #[derive(Debug, Parser)]
@@ -238,6 +240,17 @@ static UNPRINTED: OnceLock<String> = OnceLock::new();
 pub(crate) fn counted(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
+}
+
+/// Writes a span as `0:02:06`.
+pub(crate) fn clock(span: std::time::Duration) -> String {
+    let seconds = span.as_secs();
+    format!(
+        "{}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// Takes out what could control the terminal: names and messages come from servers.

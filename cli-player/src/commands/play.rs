@@ -17,7 +17,7 @@ use super::source::{
     BackendArguments, NetworkArguments, parse_file, parse_rate, parse_span, parse_url,
 };
 use super::summary::{cannot_write, print_summary, write_report};
-use super::{Context, Failure, Place, on_terminal, print};
+use super::{Context, Failure, Place, Wishes, on_terminal, print};
 use crate::screen::{self, Edges, Screen, sound};
 use crate::tui::graphics::Wish;
 
@@ -309,6 +309,7 @@ impl PlayingArguments {
                 duration: self.duration,
                 silent: self.no_sound,
                 edges,
+                wishes: self.wishes(),
             };
             screen::show(builder, screen, &context.signals, with_player).await?
         } else {
@@ -325,6 +326,7 @@ impl PlayingArguments {
                 prints: self.prints_lines(),
                 explain: self.explain,
                 tells_place: self.tells_place(),
+                wishes: self.wishes(),
             };
             watch(player, how, &context.signals).await?
         };
@@ -343,6 +345,16 @@ impl PlayingArguments {
             (None, written) => written,
             (Some(failure), Ok(())) => Err(failure),
             (Some(failure), Err(later)) => Err(failure.and(&later)),
+        }
+    }
+
+    /// Returns what was asked of the title here; what the settings say is for all titles.
+    fn wishes(&self) -> Wishes {
+        Wishes {
+            start: self.start,
+            cap: self.cap,
+            audio: self.audio.clone(),
+            subtitles: self.subtitles.clone(),
         }
     }
 

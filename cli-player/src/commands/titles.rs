@@ -1,10 +1,12 @@
 //! `nearcast titles`: what a backend offers.
 
+use std::time::Duration;
+
 use clap::Args;
 use nearcast_player::{Backend, TitleSummary};
 
 use super::source::{BackendArguments, NetworkArguments};
-use super::{Context, Failure, Place, print, print_json};
+use super::{Context, Failure, Place, clock, print, print_json};
 
 /// What `titles` can be told.
 #[derive(Debug, Args)]
@@ -47,12 +49,6 @@ pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Resul
 }
 
 fn line(title: &TitleSummary) -> String {
-    let seconds = title.duration_ms / 1000;
-    let length = format!(
-        "{}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
+    let length = clock(Duration::from_millis(title.duration_ms));
     format!("{:<20} {length}  {}", title.id, title.name)
 }

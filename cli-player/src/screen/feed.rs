@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::requests::Requests;
 use super::{Edges, set_volume};
-use crate::commands::Signals;
+use crate::commands::{Signals, Wishes};
 use crate::sound::Sound;
 use crate::tui::state::{Decision, Edge, EdgeState, Phase, Rung, RungChoice, Track};
 use crate::tui::{Command, PixelSize, Playback};
@@ -36,6 +36,7 @@ pub(super) struct Feed {
     stalled_since: Option<Duration>,
     /// Whether to say where playback was taken up again.
     tells_place: bool,
+    wishes: Wishes,
     /// When the notice goes, and when the place where playback was taken up does.
     notice_until: Option<Instant>,
     resumed_until: Option<Instant>,
@@ -80,6 +81,7 @@ impl Feed {
         edges: Option<Arc<dyn Edges>>,
         title: String,
         tells_place: bool,
+        wishes: Wishes,
         size: watch::Sender<Option<PixelSize>>,
     ) -> Self {
         let picture_note = (!cfg!(feature = "video"))
@@ -103,6 +105,7 @@ impl Feed {
             sampled_at: Instant::now(),
             stalled_since: None,
             tells_place,
+            wishes,
             notice_until: None,
             resumed_until: None,
         }
@@ -329,6 +332,10 @@ impl Feed {
                 self.history.pop_front();
             }
             self.history.push_back(snapshot.session.video_level);
+        }
+        let in_vain = self.wishes.in_vain(&snapshot.session);
+        if !in_vain.is_empty() {
+            self.notice(in_vain.join("; "));
         }
         self.show(&snapshot);
     }

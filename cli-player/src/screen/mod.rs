@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{End, Failure, Played, Signals};
+use crate::commands::{End, Failure, Played, Signals, Wishes};
 use crate::sound::{AudioOutput as _, Sound};
 use crate::tui::graphics::Wish;
 use crate::tui::{self, Command, Feeds, Picture, PixelSize, TuiError};
@@ -41,6 +41,8 @@ pub(crate) struct Screen {
     pub(crate) silent: bool,
     /// The edges, where they are ours to kill.
     pub(crate) edges: Option<Arc<dyn Edges>>,
+    /// What was asked of the title.
+    pub(crate) wishes: Wishes,
 }
 
 /// Edges that the screen may kill, and knows the sites of.
@@ -85,6 +87,7 @@ pub(crate) async fn show(
         screen.edges,
         screen.title,
         screen.tells_place,
+        screen.wishes,
         size,
     );
     let limits = Limits {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A title of ten seconds.
+/// A title of five seconds.
 const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/player/tests/data");
 
 /// Serves that title.
@@ -402,4 +402,42 @@ fn an_edge_that_wants_a_token_is_not_said_to_get_one_from_nowhere() {
         assert!(error.contains("with --backend URL"), "{error}");
         assert!(!error.contains("asks the backend"), "{error}");
     }
+}
+
+#[test]
+fn what_the_title_does_not_have_is_told_with_what_there_is() {
+    let url = serve() + "/stream.mpd";
+    let says = |wish: &[&str]| {
+        let play = ["play", &url, "--headless", "--duration", "1s"];
+        let output = Home::new().nearcast(&[&play[..], wish].concat()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        text(&output.stderr)
+    };
+    for (wish, note) in [
+        (
+            ["--start", "5h"],
+            "--start 5:00:00 is not before the end at 0:00:05: played from 0:00:00",
+        ),
+        (
+            ["--cap", "1bps"],
+            "--cap 1 bit/s is below the lowest rung: played at its ",
+        ),
+        (
+            ["--audio", "xx"],
+            "--audio xx is not there; there is: one of no language",
+        ),
+        (
+            ["--subtitles", "xx"],
+            "--subtitles xx is not there; there is: en",
+        ),
+    ] {
+        let said = says(&wish);
+        assert!(
+            said.starts_with(&format!("nearcast: note: {note}")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert_eq!(says(&["--start", "2s", "--cap", "5Mbps"]), "");
 }
