@@ -104,12 +104,6 @@ impl Failure {
         }
     }
 
-    /// Whether an edge is what failed, which its message names.
-    pub(crate) fn is_of_an_edge(&self) -> bool {
-        let (code, _) = self.root();
-        code.starts_with("net.") || code.starts_with("edge.")
-    }
-
     /// Adds where it happened to what playback or the network say, unless they name the place themselves, and
     /// what to do, unless they say that.
     #[must_use]
@@ -117,8 +111,10 @@ impl Failure {
         let (code, message) = self.root();
         let is_told = message.contains("; ");
         let remedy = remedy(code, message, place).filter(|_| !is_told);
-        let is_playback = explain(&self.code).is_some() && !self.code.starts_with("player.");
-        if is_playback && !self.message.contains(&place.url) {
+        let is_playback = explain(code).is_some() && !code.starts_with("player.");
+        // An edge that a backend named is not where the backend is.
+        let is_there = !(place.is_backend && is_of_an_edge(code));
+        if is_playback && is_there && !self.message.contains(&place.url) {
             let sentence = self.message.trim_end_matches('.').len();
             self.message.truncate(sentence);
             self.message.push_str(&format!(" ({})", place.url));
@@ -146,7 +142,7 @@ impl Failure {
 /// The SDK's table speaks to programmers: what names its functions is told in options here. Some codes mean
 /// several things, which the message tells apart; where it does not, the table's advice is good enough.
 fn remedy(code: &str, message: &str, place: &Place) -> Option<String> {
-    let is_plain = place.url.starts_with("http://");
+    let is_plain = place.url.starts_with("http://") && !(place.is_backend && is_of_an_edge(code));
     let advice = match code {
         "net.proxy" | "backend.unreachable" | "backend.timeout" if place.proxy.is_some() => {
             let proxy = without_user(place.proxy.as_deref().unwrap_or_default());
@@ -172,6 +168,11 @@ fn remedy(code: &str, message: &str, place: &Place) -> Option<String> {
         _ => return table(code).filter(|remedy| !remedy.contains('`')),
     };
     Some(advice.to_owned())
+}
+
+/// Whether an edge is what failed, which its message names.
+fn is_of_an_edge(code: &str) -> bool {
+    code.starts_with("net.") || code.starts_with("edge.")
 }
 
 const NO_TLS: &str = "check that the port speaks TLS; where it does not, write http://";
@@ -276,13 +277,22 @@ mod tests {
             is_backend: true,
             ..at("https://b")
         };
+        let at_plain_backend = || Place {
+            is_backend: true,
+            ..plain()
+        };
         let behind_proxy = || Place {
             proxy: Some("http://me:secret@p:1".to_owned()),
             ..at("https://a")
         };
         for (code, message, place, says) in [
             ("net.protocol", "no HTTP", plain(), "write https://"),
-            ("net.protocol", "no HTTP", backend(), "no HTTP (https://b)"),
+            (
+                "net.protocol",
+                "e1: no HTTP",
+                at_plain_backend(),
+                "e1: no HTTP",
+            ),
             (
                 "backend.unreachable",
                 "invalid HTTP version",
@@ -327,6 +337,8 @@ mod tests {
             let direct = Failure::new(code, message).at(&place).to_string();
             assert!(direct.contains(says), "{direct}");
             assert!(!direct.contains("secret"), "{direct}");
+            let blames_backend = place.is_backend && direct.contains("http://a");
+            assert!(!blames_backend, "{direct}");
             let late = Failure::new(
                 "playback.start_timeout",
                 format_args!("late; it was {message}"),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use nearcast_player::{
-    BreakerState, EventKind, PlayState, Player, PlayerEvent, TrackKind, state_name,
+    BreakerState, EventKind, MediaTime, PlayState, Player, PlayerEvent, TrackKind, state_name,
 };
 
-use super::{End, Failure, Played, Signals, Wishes, print, say};
+use super::{End, Failure, Played, Signals, Wishes, print};
 use crate::screen::RESUMED_MIN;
 
 /// How a headless play ends and what it prints.
@@ -63,9 +63,7 @@ pub(crate) async fn watch(
             event = events.next() => match event {
                 Some(event) => {
                     watch.tell(&event);
-                    for wish in watch.wishes.in_vain(&player.snapshot().session) {
-                        say(format_args!("nearcast: note: {wish}"));
-                    }
+                    watch.wishes.tell(&player.snapshot().session);
                 }
                 None => break End::Done,
             },
@@ -87,8 +85,12 @@ fn line(event: &PlayerEvent, explain: bool) -> Option<String> {
     if !explain && matches!(event.kind, EventKind::Decision(_)) {
         return None;
     }
-    let (at, position) = (event.at.as_secs_f64(), event.position.as_secs_f64());
-    Some(format!("{at:9.3}  {position:8.3}  {}", text(event)))
+    Some(times(event.at, event.position) + &text(event))
+}
+
+/// Begins a line: seconds since the play intent, and of media.
+pub(crate) fn times(at: Duration, position: MediaTime) -> String {
+    format!("{:9.3}  {:8.3}  ", at.as_secs_f64(), position.as_secs_f64())
 }
 
 /// Says what happened.

@@ -132,19 +132,15 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
             title: arguments.source.clone(),
         }
     };
-    let subject = Subject::of(&source);
-    let place = Place {
-        url: url(&source),
-        is_backend: matches!(source, Source::Title { .. }),
-        proxy: arguments.network.proxy.clone(),
-    };
+    let mut subject = Subject::of(&source);
+    subject.place.proxy.clone_from(&arguments.network.proxy);
     match &source {
         Source::Url(url) => arguments.network.check_http([url])?,
         Source::Edges { bases, .. } => arguments.network.check_http(bases)?,
         // Its edges have addresses of their own.
         Source::Title { .. } => {}
     }
-    let backend = place.is_backend.then_some(&arguments.backend);
+    let backend = subject.place.is_backend.then_some(&arguments.backend);
     let network = arguments.network.network(context, backend)?;
     let files = arguments.playing.open_files(context).await?;
     let builder = Player::builder(source).network(network.clone());
@@ -153,14 +149,7 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
         .play(builder, files, &subject, context, None, |_| {})
         .await;
     network.close().await;
-    played.map_err(|failure| {
-        // An edge that a backend named is not where the backend is.
-        if place.is_backend && failure.is_of_an_edge() {
-            failure
-        } else {
-            failure.at(&place)
-        }
-    })
+    played.map_err(|failure| failure.at(&subject.place))
 }
 
 /// Whether it is written as only a file is.
@@ -175,6 +164,8 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// What its position is kept under.
     pub(super) key: String,
+    /// Where it is asked for.
+    pub(super) place: Place,
 }
 
 impl Subject {
@@ -183,18 +174,24 @@ impl Subject {
         let key = match source {
             // Another backend's title of that name is another title.
             Source::Title { backend, .. } => format!("{name} at {}", backend.url),
-            Source::Edges { .. } | Source::Url(_) => name.clone(),
+            // So is another server's file of that path. The first edge is the best one.
+            Source::Edges { path, bases } => {
+                let base = bases.first().map_or("", |base| base.trim_end_matches('/'));
+                Source::Url(format!("{base}/{}", path.trim_start_matches('/'))).name()
+            }
+            Source::Url(_) => name.clone(),
         };
-        Self { name, key }
-    }
-}
-
-/// Returns where a source is, for people.
-fn url(source: &Source) -> String {
-    match source {
-        Source::Title { backend, .. } => backend.url.clone(),
-        Source::Edges { bases, .. } => bases.join(" "),
-        Source::Url(_) => source.name(),
+        let url = match source {
+            Source::Title { backend, .. } => backend.url.clone(),
+            Source::Edges { bases, .. } => bases.join(" "),
+            Source::Url(_) => name.clone(),
+        };
+        let place = Place {
+            url,
+            is_backend: matches!(source, Source::Title { .. }),
+            proxy: None,
+        };
+        Self { name, key, place }
     }
 }
 
@@ -310,6 +307,7 @@ impl PlayingArguments {
                 silent: self.no_sound,
                 edges,
                 wishes: self.wishes(),
+                place: subject.place.clone(),
             };
             screen::show(builder, screen, &context.signals, with_player).await?
         } else {
@@ -502,5 +500,25 @@ mod tests {
         let (one, other) = (subject("https://a"), subject("https://b"));
         assert_eq!((one.name.as_str(), other.name.as_str()), ("demo", "demo"));
         assert_ne!(one.key, other.key);
+    }
+
+    #[test]
+    fn the_same_path_of_two_servers_has_two_places() {
+        let key = |path: &str, base: &str| {
+            Subject::of(&Source::Edges {
+                path: path.to_owned(),
+                bases: vec![base.to_owned()],
+            })
+            .key
+        };
+        assert_ne!(key("x.mpd", "https://a"), key("x.mpd", "https://b"));
+        let whole = Source::Url("https://a/x.mpd?token=1".to_owned());
+        for (path, base) in [
+            ("x.mpd", "https://a"),
+            ("/x.mpd?token=2", "https://a/"),
+            ("x.mpd", "https://me:secret@a"),
+        ] {
+            assert_eq!(key(path, base), Subject::of(&whole).key);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nearcast_player::{BitRate, Snapshot, TrackSnapshot};
 
-use super::clock;
+use super::{clock, say};
 
 /// Wishes that only the title can tell are in vain.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,13 @@ pub(crate) struct Wishes {
 }
 
 impl Wishes {
+    /// Says which are in vain, as [`in_vain`](Self::in_vain) does.
+    pub(crate) fn tell(&mut self, session: &Snapshot) {
+        for wish in self.in_vain(session) {
+            say(format_args!("nearcast: note: {wish}"));
+        }
+    }
+
     /// Returns a sentence for each wish that is in vain, once: nothing before the title is known, nor after.
     pub(crate) fn in_vain(&mut self, session: &Snapshot) -> Vec<String> {
         let is_known = !session.ladder.is_empty() || !session.audio_tracks.is_empty();
@@ -36,10 +43,9 @@ impl Wishes {
         let left = Duration::from_secs(1);
         let start = start.filter(|start| *start + left >= end).map(|start| {
             format!(
-                "--start {} is not before the end at {}: played from {}",
+                "--start {} is not before the end at {}: played from the beginning",
                 clock(start),
-                clock(end),
-                clock(session.position.since(nearcast_player::MediaTime::ZERO))
+                clock(end)
             )
         });
         let lowest = session.ladder.first().map(|rung| rung.bitrate);

@@ -409,7 +409,7 @@ impl Ui {
             && let Some(doubt) = self.doubt.take()
         {
             self.state.answer = Some(format!(
-                "no picture? the terminal does not say that it shows {doubt}; try without --picture"
+                "no picture? the terminal does not promise {doubt}; leave --picture out"
             ));
             self.answered_at = Some(Instant::now());
             self.is_dirty = true;

@@ -417,7 +417,7 @@ fn what_the_title_does_not_have_is_told_with_what_there_is() {
     for (wish, note) in [
         (
             ["--start", "5h"],
-            "--start 5:00:00 is not before the end at 0:00:05: played from 0:00:00",
+            "--start 5:00:00 is not before the end at 0:00:05: played from the beginning",
         ),
         (
             ["--cap", "1bps"],
