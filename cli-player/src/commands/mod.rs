@@ -43,11 +43,12 @@ pub(crate) use wishes::Wishes;
     version = version(),
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "\
+    after_help = format!("\
 Exit status: 0 done as asked; 1 failed, with a line that says why; 2 usage.
 A play that q, Ctrl-C, SIGTERM or SIGHUP ends was done as asked once something was shown; what a signal
 ends before that has 128 and its number, 130 for Ctrl-C.
-Defaults may be kept in a file; `nearcast doctor` says where it is looked for."
+Defaults may be kept in a file; `nearcast doctor` says where it is looked for. It is TOML, with any of these:
+{}", settings::documented())
 )]
 struct Arguments {
     /// Write a log to this file (how much: NEARCAST_LOG, `info` unless set)

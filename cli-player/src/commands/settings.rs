@@ -32,6 +32,24 @@ pub(crate) struct Settings {
     pub(crate) subtitles: Option<String>,
 }
 
+/// An example of each key, which is called as its option.
+const KEYS: [(&str, &str); 5] = [
+    ("backend", "https://backend.example"),
+    ("ca", "/home/me/ca.pem"),
+    ("account", "me"),
+    ("audio", "sv"),
+    ("subtitles", "en"),
+];
+
+/// Says what the file may hold, a line for each key.
+pub(super) fn documented() -> String {
+    let lines = KEYS.map(|(key, value)| {
+        let example = format!("{key} = \"{value}\"");
+        format!("  {example:<36} # as --{key}")
+    });
+    lines.join("\n")
+}
+
 impl Settings {
     /// Reads the file, if there is one.
     pub(crate) fn read() -> Result<Self, Failure> {
@@ -204,6 +222,25 @@ mod tests {
             .keep("demo", minute * 2, Some(minute * 2))
             .unwrap();
         assert_eq!(positions.of("demo"), None);
+    }
+
+    #[test]
+    fn the_keys_that_are_documented_are_those_that_are_taken() {
+        let example = Settings::parse(&documented()).unwrap();
+        let all = Settings {
+            backend: Some("https://backend.example".to_owned()),
+            ca: Some(PathBuf::from("/home/me/ca.pem")),
+            account: Some("me".to_owned()),
+            audio: Some("sv".to_owned()),
+            subtitles: Some("en".to_owned()),
+        };
+        assert_eq!(example, all);
+    }
+
+    #[test]
+    fn a_backend_that_is_no_url_is_told() {
+        let error = Settings::parse("backend = 'backend.example'").unwrap_err();
+        assert!(error.contains("https://backend.example"), "{error}");
     }
 
     #[test]
