@@ -177,13 +177,10 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     };
     match Network::new(alone) {
         Ok(_) => Ok(pem),
-        Err(_) => Err(Failure::new(
-            "player.ca",
-            format_args!(
-                "--ca {} holds no certificate that can be used; {remedy}",
-                path.display()
-            ),
-        )),
+        Err(_) => Err(Failure::usage(format_args!(
+            "--ca {} holds no certificate authority that can be used; {remedy}",
+            path.display()
+        ))),
     }
 }
 
