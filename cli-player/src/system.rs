@@ -1,6 +1,8 @@
 //! The whole system in this process: a made title, a backend and ten edges, for `nearcast demo`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nearcast_backend_server::{
@@ -19,6 +21,8 @@ pub(crate) struct System {
     servers: Servers,
     ca_pem: String,
     runtime: ServerRuntime,
+    /// Edges that were killed.
+    killed: Mutex<BTreeSet<String>>,
     /// Keys and certificates; removed at the end.
     _folder: tempfile::TempDir,
 }
@@ -172,6 +176,7 @@ impl System {
             servers,
             ca_pem,
             runtime,
+            killed: Mutex::default(),
             _folder: folder,
         })
     }
@@ -203,7 +208,10 @@ impl System {
             faults: vec![rule],
         })
         .await
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+        let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        killed.insert(id.to_owned());
+        Ok(())
     }
 
     /// Stops everything in order.
@@ -295,6 +303,11 @@ impl crate::screen::Edges for System {
         id: String,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
         Box::pin(async move { Self::kill(self, &id).await })
+    }
+
+    fn is_killed(&self, id: &str) -> bool {
+        let killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        killed.contains(id)
     }
 
     fn site(&self, id: &str) -> Option<String> {

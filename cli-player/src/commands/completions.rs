@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-use super::{Arguments, Failure};
+use super::{Arguments, print_text};
 
 /// What `completions` can be told.
 #[derive(Debug, Args)]
@@ -12,13 +12,9 @@ pub(super) struct CompletionsArguments {
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &CompletionsArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &CompletionsArguments) {
     let mut command = Arguments::command();
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "nearcast", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script).map_err(Failure::io(
-        "player.output",
-        "cannot print the script",
-        "look where standard output goes",
-    ))
+    print_text(&String::from_utf8_lossy(&script));
 }

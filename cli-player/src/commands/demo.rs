@@ -12,9 +12,10 @@ use nearcast_player::{BackendOptions, Network, NetworkOptions, Player, Source, T
 use nearcast_title::{Progress, Title, TitleConfig};
 use tokio::time::Instant;
 
+use super::headless::times;
 use super::play::{Files, PlayingArguments, Subject};
 use super::source::HttpChoice;
-use super::{Context, Failure, print, say, settings};
+use super::{Context, Failure, Place, print, say, settings};
 use crate::screen::Edges;
 use crate::system::System;
 
@@ -100,6 +101,11 @@ async fn play(
     let subject = Subject {
         name: TITLE.to_owned(),
         key: TITLE.to_owned(),
+        place: Place {
+            url: system.backend_url().to_owned(),
+            is_backend: true,
+            proxy: None,
+        },
     };
     let prints = playing.prints_lines();
     let mut killer = None;
@@ -211,6 +217,7 @@ impl Making {
 
 /// Kills the edge in use while it is in the middle of a video segment, once.
 async fn kill_in_mid_segment(player: Player, system: Arc<System>, prints: bool) {
+    let began = Instant::now();
     tokio::time::sleep(KILL_AFTER).await;
     let mut snapshots = player.snapshots();
     while snapshots.changed().await.is_ok() {
@@ -228,7 +235,8 @@ async fn kill_in_mid_segment(player: Player, system: Arc<System>, prints: bool) 
         match system.kill(&edge.name).await {
             // On a screen the table of edges and the decisions show it.
             Ok(()) if prints => print(format_args!(
-                "                     edge {} was killed in mid-segment",
+                "{}edge {} was killed in mid-segment",
+                times(began.elapsed(), snapshot.position),
                 edge.name
             )),
             Ok(()) => tracing::info!(edge = edge.name, "killed in mid-segment"),

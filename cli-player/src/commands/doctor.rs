@@ -4,12 +4,12 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
-use nearcast_player::{Backend, Network, PlayerError};
+use nearcast_player::{Backend, Network};
 use serde::Serialize;
 
 use super::settings::Settings;
 use super::source::{BackendArguments, NetworkArguments};
-use super::{Context, Failure, print, print_json};
+use super::{Context, Failure, Place, counted, print, print_json};
 use crate::tui::terminal::hush_stderr;
 
 /// What `doctor` can be told.
@@ -100,7 +100,11 @@ pub(super) async fn run(
     if bad > 0 {
         return Err(Failure::new(
             "doctor.bad",
-            format_args!("{bad} of {} findings are bad, see above", findings.len()),
+            format_args!(
+                "{bad} of {} findings {} bad, see above",
+                findings.len(),
+                if bad == 1 { "is" } else { "are" }
+            ),
         ));
     }
     Ok(())
@@ -176,9 +180,8 @@ fn read_settings(settings: Result<Settings, Failure>, context: &mut Context) -> 
 }
 
 fn network(arguments: &DoctorArguments, context: &Context) -> Result<Network, Failure> {
-    let mut options = arguments.network.options(context)?;
-    arguments.backend.add_headers(&mut options);
-    Ok(Network::new(options)?)
+    let backend = Some(&arguments.backend);
+    arguments.network.network(context, backend)
 }
 
 async fn lookup(network: &Network, host: &str) -> Finding {
@@ -197,10 +200,17 @@ async fn backend(arguments: &DoctorArguments, context: &Context, network: &Netwo
             "none is set (NEARCAST_BACKEND): play by URL, or with --edge".to_owned(),
         );
     };
-    let url = options.url.clone();
-    let titles = async { Ok(Backend::new(options, network)?.titles().await?) };
+    let place = Place {
+        url: options.url.clone(),
+        is_backend: true,
+        proxy: arguments.network.proxy.clone(),
+    };
+    let titles = async { Backend::new(options, network)?.titles().await };
     match titles.await {
-        Ok(titles) => Finding::Good(format!("{url} offers {} titles", titles.len())),
-        Err::<_, PlayerError>(error) => Finding::Bad(format!("{url}: {error}")),
+        Ok(titles) => {
+            let titles = counted(titles.len(), "title");
+            Finding::Good(format!("{} offers {titles}", place.url))
+        }
+        Err(error) => Finding::Bad(Failure::from(error).at(&place).message().to_owned()),
     }
 }

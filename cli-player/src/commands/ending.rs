@@ -26,8 +26,10 @@ pub(crate) struct Played {
 /// Who ended a play.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// Playback itself, or the viewer.
+    /// Playback itself.
     Done,
+    /// The viewer.
+    Quit,
     /// The time that was asked for is up.
     TimeUp,
     /// A signal with this number.
@@ -61,23 +63,41 @@ impl Played {
     }
 
     fn failure(&mut self) -> Option<Failure> {
+        let with_cause = |failure: Failure| match &self.trouble {
+            Some(cause) => failure.caused_by(&cause.code, &cause.message),
+            None => failure,
+        };
         if let Some(error) = &self.report.error {
-            return Some(Failure::new(error.code.clone(), &error.message));
+            let failure = Failure::new(error.code.clone(), &error.message);
+            let is_late = error.code.starts_with("playback.");
+            return Some(if is_late {
+                with_cause(failure)
+            } else {
+                failure
+            });
         }
+        let last_failure = |otherwise: &str| match &self.trouble {
+            Some(error) => format!("the last failure was {}: {}", error.code, error.message),
+            None => otherwise.to_owned(),
+        };
         let has_started = self.report.startup_s.is_some();
         match (std::mem::replace(&mut self.end, End::Done), &self.state) {
             (End::Broken(failure), _) => Some(failure),
             // Nobody saw anything: whoever waits for this program is told that it was cut short.
             (End::Signal(number), _) => (!has_started).then(|| Failure::signal(number)),
             (End::TimeUp, _) if !has_started => {
-                let cause = self.trouble.as_ref().map_or_else(
-                    || "check the network and the address".to_owned(),
-                    |error| format!("the last failure was {}: {}", error.code, error.message),
-                );
-                Some(Failure::new(
+                let cause = last_failure("check the network and the address");
+                Some(with_cause(Failure::new(
                     "playback.start_timeout",
                     format_args!("the time was up before the first frame; {cause}"),
-                ))
+                )))
+            }
+            (End::Quit, _) if !has_started => {
+                let cause = last_failure("nothing had failed; give it longer");
+                Some(with_cause(Failure::new(
+                    "player.quit",
+                    format_args!("the viewer quit before the first frame; {cause}"),
+                )))
             }
             (End::TimeUp, PlayState::Stalled(cause)) => Some(Failure::new(
                 "playback.stalled",
@@ -86,7 +106,7 @@ impl Played {
                     cause.code()
                 ),
             )),
-            (End::TimeUp | End::Done, _) => None,
+            (End::TimeUp | End::Quit | End::Done, _) => None,
         }
     }
 }
@@ -149,7 +169,11 @@ mod tests {
             (0, None)
         );
         assert_eq!(judged(PlayState::Paused, Some(0.4), End::TimeUp), (0, None));
-        assert_eq!(judged(stalled(), Some(0.4), End::Done), (0, None), "q");
+        assert_eq!(judged(stalled(), Some(0.4), End::Quit), (0, None));
+        assert_eq!(
+            judged(PlayState::Starting, None, End::Quit),
+            told("player.quit")
+        );
     }
 
     #[test]

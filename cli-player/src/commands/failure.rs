@@ -13,8 +13,21 @@ pub(crate) struct Failure {
     code: String,
     message: String,
     status: u8,
+    /// What it came from, where advice is for that: its code and message.
+    cause: Option<Box<(String, String)>>,
     /// What went wrong after it.
     also: Option<String>,
+}
+
+/// Where something was asked for, and how: what to do about a failure depends on it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// Its URL, or several.
+    pub(crate) url: String,
+    /// Whether it is a backend.
+    pub(crate) is_backend: bool,
+    /// The proxy on the way.
+    pub(crate) proxy: Option<String>,
 }
 
 impl Failure {
@@ -24,6 +37,7 @@ impl Failure {
             code: code.into(),
             message: message.to_string(),
             status: 1,
+            cause: None,
             also: None,
         }
     }
@@ -34,6 +48,7 @@ impl Failure {
             code: "usage".into(),
             message: message.to_string(),
             status: 2,
+            cause: None,
             also: None,
         }
     }
@@ -45,6 +60,7 @@ impl Failure {
             code: "signal".into(),
             message: format!("ended by signal {number}"),
             status,
+            cause: None,
             also: None,
         }
     }
@@ -65,6 +81,21 @@ impl Failure {
         self
     }
 
+    /// Says what it came from, so that advice is for that.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, code: &str, message: &str) -> Self {
+        self.cause = Some(Box::new((code.to_owned(), message.to_owned())));
+        self
+    }
+
+    /// Returns code and message that advice is for.
+    fn root(&self) -> (&str, &str) {
+        match self.cause.as_deref() {
+            Some((code, message)) => (code, message),
+            None => (&self.code, &self.message),
+        }
+    }
+
     /// Puts it into a report.
     pub(crate) fn in_report(&self) -> ErrorReport {
         ErrorReport {
@@ -73,29 +104,24 @@ impl Failure {
         }
     }
 
-    /// Whether an edge is what failed, which its message names.
-    pub(crate) fn is_of_an_edge(&self) -> bool {
-        self.code.starts_with("net.") || self.code.starts_with("edge.")
-    }
-
-    /// Adds where it happened to what playback or the network say, unless they name the place themselves.
+    /// Adds where it happened to what playback or the network say, unless they name the place themselves, and
+    /// what to do, unless they say that.
     #[must_use]
-    pub(crate) fn at(mut self, place: &str) -> Self {
-        let is_playback = explain(&self.code).is_some() && !self.code.starts_with("player.");
-        if is_playback && !self.message.contains(place) {
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        let (code, message) = self.root();
+        let is_told = message.contains("; ");
+        let remedy = remedy(code, message, place).filter(|_| !is_told);
+        let is_playback = explain(code).is_some() && !code.starts_with("player.");
+        // An edge that a backend named is not where the backend is.
+        let is_there = !(place.is_backend && is_of_an_edge(code));
+        if is_playback && is_there && !self.message.contains(&place.url) {
             let sentence = self.message.trim_end_matches('.').len();
             self.message.truncate(sentence);
-            self.message.push_str(&format!(" ({place})"));
+            self.message.push_str(&format!(" ({})", place.url));
         }
-        if let Some(remedy) = remedy(&self.code)
-            && !self.message.contains("; ")
-        {
+        if let Some(remedy) = remedy {
             self.message.push_str("; ");
-            let mut letters = remedy.chars();
-            self.message
-                .extend(letters.next().map(|first| first.to_ascii_lowercase()));
-            self.message
-                .push_str(letters.as_str().trim_end_matches('.'));
+            self.message.push_str(&remedy);
         }
         self
     }
@@ -113,17 +139,58 @@ impl Failure {
 
 /// Returns what a person at a terminal can do; `None` where the message says it, or nobody can do anything.
 ///
-/// The SDK's table speaks to programmers: what names its functions is told in options here.
-fn remedy(code: &str) -> Option<&'static str> {
-    match code {
-        "net.tls_certificate" | "backend.tls" => {
-            Some("check the address, and give its authority with --ca FILE")
+/// The SDK's table speaks to programmers: what names its functions is told in options here. Some codes mean
+/// several things, which the message tells apart; where it does not, the table's advice is good enough.
+fn remedy(code: &str, message: &str, place: &Place) -> Option<String> {
+    let is_plain = place.url.starts_with("http://") && !(place.is_backend && is_of_an_edge(code));
+    let advice = match code {
+        "net.proxy" | "backend.unreachable" | "backend.timeout" if place.proxy.is_some() => {
+            let proxy = without_user(place.proxy.as_deref().unwrap_or_default());
+            return Some(format!(
+                "check that the proxy {proxy} (--proxy) runs and lets this address through"
+            ));
         }
-        "play.no_edges" => explain(code).map(|entry| entry.remedy),
-        _ if code.starts_with("play.") || code.starts_with("player.") => None,
-        _ => explain(code)
-            .map(|entry| entry.remedy)
-            .filter(|remedy| !remedy.contains('`')),
+        "backend.tls" if !message.contains("certificate") => NO_TLS,
+        "net.tls_handshake" => NO_TLS,
+        "net.tls_certificate" | "backend.tls" => {
+            "check the address, and give its authority with --ca FILE"
+        }
+        "net.protocol" if is_plain => TLS,
+        "backend.unreachable" if is_plain && message.contains("HTTP") => TLS,
+        "edge.token_rejected" if !place.is_backend => {
+            "this edge wants a token: play a title with --backend URL, which gets one, or write one into the URL"
+        }
+        "backend.problem" if message.to_lowercase().contains("no such account") => {
+            "name one that it knows with --account NAME (or NEARCAST_ACCOUNT)"
+        }
+        "play.no_edges" => return table(code),
+        _ if code.starts_with("play.") || code.starts_with("player.") => return None,
+        _ => return table(code).filter(|remedy| !remedy.contains('`')),
+    };
+    Some(advice.to_owned())
+}
+
+/// Whether an edge is what failed, which its message names.
+fn is_of_an_edge(code: &str) -> bool {
+    code.starts_with("net.") || code.starts_with("edge.")
+}
+
+const NO_TLS: &str = "check that the port speaks TLS; where it does not, write http://";
+const TLS: &str = "check that a web server listens there; where it speaks TLS, write https://";
+
+/// Returns the SDK's advice as the end of a sentence.
+fn table(code: &str) -> Option<String> {
+    let remedy = explain(code)?.remedy.trim_end_matches('.');
+    let mut letters = remedy.chars();
+    let first = letters.next()?.to_ascii_lowercase();
+    Some(format!("{first}{}", letters.as_str()))
+}
+
+/// Leaves user and password out of a URL.
+fn without_user(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -159,6 +226,7 @@ impl From<PlayerError> for Failure {
             code,
             message,
             status,
+            cause: None,
             also: None,
         }
     }
@@ -174,17 +242,26 @@ impl From<BackendError> for Failure {
 mod tests {
     use super::*;
 
+    fn at(url: &str) -> Place {
+        Place {
+            url: url.to_owned(),
+            ..Place::default()
+        }
+    }
+
     #[test]
     fn a_line_says_what_where_and_what_to_do() {
-        let line =
-            |code: &str, message: &str| Failure::new(code, message).at("http://a").to_string();
+        let line = |code: &str, message: &str| {
+            let place = at("http://a");
+            Failure::new(code, message).at(&place).to_string()
+        };
         assert_eq!(
             line("backend.timeout", "no answer"),
             "nearcast: backend.timeout: no answer (http://a); check the network; try again"
         );
         assert_eq!(
-            line("backend.tls", "a:\nUnknownIssuer"),
-            "nearcast: backend.tls: a: UnknownIssuer (http://a); check the address, and give its authority with --ca FILE"
+            line("backend.tls", "a certificate:\nUnknownIssuer"),
+            "nearcast: backend.tls: a certificate: UnknownIssuer (http://a); check the address, and give its authority with --ca FILE"
         );
         let told = "http://a/x is gone; check the address";
         assert_eq!(
@@ -194,12 +271,90 @@ mod tests {
     }
 
     #[test]
+    fn advice_fits_the_place_and_the_cause() {
+        let plain = || at("http://a");
+        let backend = || Place {
+            is_backend: true,
+            ..at("https://b")
+        };
+        let at_plain_backend = || Place {
+            is_backend: true,
+            ..plain()
+        };
+        let behind_proxy = || Place {
+            proxy: Some("http://me:secret@p:1".to_owned()),
+            ..at("https://a")
+        };
+        for (code, message, place, says) in [
+            ("net.protocol", "no HTTP", plain(), "write https://"),
+            (
+                "net.protocol",
+                "e1: no HTTP",
+                at_plain_backend(),
+                "e1: no HTTP",
+            ),
+            (
+                "backend.unreachable",
+                "invalid HTTP version",
+                plain(),
+                "write https://",
+            ),
+            (
+                "backend.unreachable",
+                "refused",
+                plain(),
+                "check its address and the network",
+            ),
+            (
+                "backend.tls",
+                "InvalidContentType",
+                backend(),
+                "write http://",
+            ),
+            ("net.tls_handshake", "failed", backend(), "write http://"),
+            (
+                "net.proxy",
+                "refused",
+                behind_proxy(),
+                "the proxy http://p:1 (--proxy)",
+            ),
+            (
+                "backend.unreachable",
+                "refused",
+                behind_proxy(),
+                "the proxy http://p:1 (--proxy)",
+            ),
+            ("edge.token_rejected", "401", plain(), "with --backend URL"),
+            ("edge.token_rejected", "401", backend(), "asks the backend"),
+            (
+                "backend.problem",
+                "There is no such account",
+                backend(),
+                "--account NAME",
+            ),
+            ("backend.problem", "with 500", backend(), "try again later"),
+        ] {
+            let direct = Failure::new(code, message).at(&place).to_string();
+            assert!(direct.contains(says), "{direct}");
+            assert!(!direct.contains("secret"), "{direct}");
+            let blames_backend = place.is_backend && direct.contains("http://a");
+            assert!(!blames_backend, "{direct}");
+            let late = Failure::new(
+                "playback.start_timeout",
+                format_args!("late; it was {message}"),
+            );
+            let late = late.caused_by(code, message).at(&place).to_string();
+            assert!(late.contains(says), "{late}");
+        }
+    }
+
+    #[test]
     fn what_failed_first_is_told_first_and_decides() {
         let report = Failure::io("player.report", "cannot write r", "free some space");
         let report = report(std::io::ErrorKind::StorageFull.into());
         let both = Failure::new("playback.stalled", "it stood still").and(&report);
         assert_eq!(both.status(), 1);
-        let line = both.at("http://a").to_string();
+        let line = both.at(&at("http://a")).to_string();
         let (first, second) = line.split_once("; besides, ").unwrap();
         assert!(
             first.starts_with("nearcast: playback.stalled: it stood still"),
@@ -220,7 +375,7 @@ mod tests {
 
     #[test]
     fn what_is_no_playback_stays_as_it_is() {
-        let failure = Failure::new("player.ca", "cannot read it").at("http://a");
+        let failure = Failure::new("player.ca", "cannot read it").at(&at("http://a"));
         assert_eq!(failure.to_string(), "nearcast: player.ca: cannot read it");
     }
 }

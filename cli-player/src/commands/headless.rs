@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use nearcast_player::{
-    BreakerState, EventKind, PlayState, Player, PlayerEvent, TrackKind, state_name,
+    BreakerState, EventKind, MediaTime, PlayState, Player, PlayerEvent, TrackKind, state_name,
 };
 
-use super::{End, Failure, Played, Signals, print};
+use super::{End, Failure, Played, Signals, Wishes, print};
 use crate::screen::RESUMED_MIN;
 
 /// How a headless play ends and what it prints.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     /// Ends after this much wall time.
     pub(crate) duration: Option<Duration>,
@@ -20,6 +20,8 @@ pub(crate) struct Watch {
     pub(crate) explain: bool,
     /// Says where playback is taken up again.
     pub(crate) tells_place: bool,
+    /// Says what of these the title does not have, whatever else is printed.
+    pub(crate) wishes: Wishes,
 }
 
 impl Watch {
@@ -59,7 +61,10 @@ pub(crate) async fn watch(
             // What happened is told before anything ends it.
             biased;
             event = events.next() => match event {
-                Some(event) => watch.tell(&event),
+                Some(event) => {
+                    watch.tell(&event);
+                    watch.wishes.tell(&player.snapshot().session);
+                }
                 None => break End::Done,
             },
             number = signals.next() => break End::Signal(number),
@@ -80,8 +85,12 @@ fn line(event: &PlayerEvent, explain: bool) -> Option<String> {
     if !explain && matches!(event.kind, EventKind::Decision(_)) {
         return None;
     }
-    let (at, position) = (event.at.as_secs_f64(), event.position.as_secs_f64());
-    Some(format!("{at:9.3}  {position:8.3}  {}", text(event)))
+    Some(times(event.at, event.position) + &text(event))
+}
+
+/// Begins a line: seconds since the play intent, and of media.
+pub(crate) fn times(at: Duration, position: MediaTime) -> String {
+    format!("{:9.3}  {:8.3}  ", at.as_secs_f64(), position.as_secs_f64())
 }
 
 /// Says what happened.

@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and how a command ends. One file per subcommand.
 //!
 //! Exit status: 0 done as asked, 1 failed (one line on standard error: code, what happened, what to do),
-//! 2 usage.
+//! 2 usage. A reader of standard output that goes away changes nothing.
 
 mod completions;
 mod demo;
@@ -17,22 +17,24 @@ mod signals;
 mod source;
 mod summary;
 mod titles;
+mod wishes;
 
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use clap::{Parser, Subcommand};
 pub(crate) use ending::{End, Played};
-pub(crate) use failure::Failure;
+pub(crate) use failure::{Failure, Place};
 pub(crate) use headless::text as event_text;
 use serde::Serialize;
 use settings::Settings;
 pub(crate) use signals::Signals;
 use tracing_subscriber::EnvFilter;
+pub(crate) use wishes::Wishes;
 
 /// Plays streams from whichever edge serves them best.
 #[derive(Debug, Parser)]
@@ -41,15 +43,16 @@ use tracing_subscriber::EnvFilter;
     version = version(),
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "\
+    after_help = format!("\
 Exit status: 0 done as asked; 1 failed, with a line that says why; 2 usage.
 A play that q, Ctrl-C, SIGTERM or SIGHUP ends was done as asked once something was shown; what a signal
 ends before that has 128 and its number, 130 for Ctrl-C.
-Defaults may be kept in a file; `nearcast doctor` says where it is looked for."
+Defaults may be kept in a file; `nearcast doctor` says where it is looked for. It is TOML, with any of these:
+{}", settings::documented())
 )]
 struct Arguments {
     /// Write a log to this file (how much: NEARCAST_LOG, `info` unless set)
-    #[arg(long, global = true, value_name = "FILE", display_order = 1000)]
+    #[arg(long, global = true, value_name = "FILE", display_order = 1000, value_parser = source::parse_file)]
     log: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -88,14 +91,35 @@ pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let status = if error.use_stderr() { 2 } else { 0 };
-            if error.print().is_err() {
-                return ExitCode::from(1);
+            if error.use_stderr() {
+                return match error.print() {
+                    Ok(()) => ExitCode::from(2),
+                    Err(_) => ExitCode::from(1),
+                };
             }
-            return ExitCode::from(status);
+            keep_unprinted(output::unless_gone(error.print()));
+            return end(Ok(()));
         }
     };
-    match execute(arguments) {
+    end(execute(arguments))
+}
+
+/// Tells how a command ended, and what could not be printed meanwhile.
+fn end(done: Result<(), Failure>) -> ExitCode {
+    let unprinted = UNPRINTED.get().map(|error| {
+        Failure::new(
+            "player.output",
+            format_args!(
+                "cannot write to standard output: {error}; look where it goes, and free some space there"
+            ),
+        )
+    });
+    let done = match (done, unprinted) {
+        (Err(failure), Some(later)) => Err(failure.and(&later)),
+        (Ok(()), Some(failure)) => Err(failure),
+        (done, None) => done,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             say(&failure);
@@ -140,7 +164,10 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
             Command::Play(arguments) => play::run(&arguments, &context).await,
             Command::Titles(arguments) => signals.unless(titles::run(&arguments, &context)).await,
             Command::Probe(arguments) => signals.unless(probe::run(&arguments, &context)).await,
-            Command::Completions(arguments) => completions::run(&arguments),
+            Command::Completions(arguments) => {
+                completions::run(&arguments);
+                Ok(())
+            }
             Command::Doctor(_) => Ok(()),
         }
     });
@@ -184,22 +211,47 @@ pub(crate) fn say(line: impl fmt::Display) {
     }
 }
 
-/// Prints one line on standard output. A reader that has gone away (`| head`) ends the output quietly.
+/// Prints one line on standard output; a failure is told at the end.
 pub(crate) fn print(line: impl fmt::Display) {
-    print_text(&one_line(&line.to_string()));
+    print_text(&(one_line(&line.to_string()) + "\n"));
 }
 
 /// Prints a value for programs to read.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    print_text(&json(value)?);
+    print_text(&(json(value)? + "\n"));
     Ok(())
 }
 
 fn print_text(text: &str) {
-    let written = writeln!(std::io::stdout().lock(), "{text}");
-    if let Err(error) = written {
-        tracing::debug!(%error, "standard output is gone");
+    keep_unprinted(output::print_bytes(text.as_bytes()));
+}
+
+fn keep_unprinted(printed: std::io::Result<()>) {
+    if let Err(error) = printed {
+        tracing::warn!(%error, "standard output takes nothing more");
+        UNPRINTED.get_or_init(|| error.to_string());
     }
+}
+
+/// Why something could not be printed, the first time. Lines come from everywhere, and no command ends because
+/// of them.
+static UNPRINTED: OnceLock<String> = OnceLock::new();
+
+/// Writes a number with what is counted.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// Writes a span as `0:02:06`.
+pub(crate) fn clock(span: std::time::Duration) -> String {
+    let seconds = span.as_secs();
+    format!(
+        "{}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 /// Takes out what could control the terminal: names and messages come from servers.

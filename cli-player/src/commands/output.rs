@@ -1,5 +1,5 @@
-//! Files that a command writes: opened before the work begins, so that a place that cannot be written is told
-//! then and not an hour later.
+//! What a command writes. Files are opened before the work begins, so that a place that cannot be written is
+//! told then and not an hour later.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -21,7 +21,8 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Opens a place; `-` is standard output. Waits for a reader where it is a pipe with a name.
+    /// Opens a place in a folder that is there; `-` is standard output. Waits for a reader where it is a pipe
+    /// with a name.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if path == Path::new("-") {
             return Ok(Self::Standard);
@@ -37,24 +38,25 @@ impl Output {
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
+        if !folder.exists() {
+            let missing = format!("there is no folder {}", folder.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, missing));
+        }
         let name = place.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let beside = tempfile::Builder::new()
             .prefix(&format!(".{}.", name.to_string_lossy()))
             // The user's mask takes from these what others are not to have.
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(folder)?;
+            .tempfile_in(folder)
+            // The file beside it is nobody's concern.
+            .map_err(|error| io::Error::from(error.kind()))?;
         Ok(Self::Whole(beside, place))
     }
 
     /// Writes all of it.
     pub(crate) fn write(self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Standard => {
-                let mut to = io::stdout().lock();
-                to.write_all(bytes)?;
-                to.flush()
-            }
+            Self::Standard => print_bytes(bytes),
             Self::Through(mut to) => to.write_all(bytes),
             Self::Whole(mut beside, place) => {
                 beside.write_all(bytes)?;
@@ -62,6 +64,21 @@ impl Output {
                 Ok(())
             }
         }
+    }
+}
+
+/// Writes to standard output.
+pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut to = io::stdout().lock();
+    unless_gone(to.write_all(bytes).and_then(|()| to.flush()))
+}
+
+/// A reader of standard output that has gone away (`| head`) has what it wants: that is no failure, in any
+/// command.
+pub(crate) fn unless_gone(printed: io::Result<()>) -> io::Result<()> {
+    match printed {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
     }
 }
 
@@ -126,7 +143,7 @@ mod tests {
     #[test]
     fn a_file_is_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/report.json");
+        let path = folder.path().join("report.json");
         let output = Output::open(&path).unwrap();
         assert!(!path.exists(), "nothing is there before it is written");
         output.write(b"one").unwrap();
@@ -176,6 +193,13 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert!(Output::open(&file.join("below")).is_err());
         assert!(Output::open(folder.path()).is_err(), "a folder is no file");
+        let nowhere = Output::open(&folder.path().join("new/file")).unwrap_err();
+        assert!(nowhere.to_string().contains("there is no folder"));
+        assert!(!folder.path().join("new").exists(), "nothing was made");
+        if Path::new("/proc/self").exists() {
+            let refused = Output::open(Path::new("/proc/x")).unwrap_err().to_string();
+            assert!(!refused.contains("/proc"), "{refused}");
+        }
     }
 
     struct Full;

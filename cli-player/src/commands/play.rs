@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nearcast_player::{AbrRule, BitRate, MediaTime, Network, Player, PlayerBuilder, Source};
+use nearcast_player::{AbrRule, BitRate, MediaTime, Player, PlayerBuilder, Source};
 
 use super::headless::{Watch, watch};
 use super::output::{Output, Watched, WriteError};
 use super::settings::Positions;
-use super::source::{BackendArguments, NetworkArguments, parse_rate, parse_span};
+use super::source::{
+    BackendArguments, NetworkArguments, parse_file, parse_rate, parse_span, parse_url,
+};
 use super::summary::{cannot_write, print_summary, write_report};
-use super::{Context, Failure, on_terminal, print};
+use super::{Context, Failure, Place, Wishes, on_terminal, print};
 use crate::screen::{self, Edges, Screen, sound};
 use crate::tui::graphics::Wish;
 
@@ -31,7 +33,7 @@ pub(super) struct PlayArguments {
     /// A title of the backend, a manifest URL, or (with --edge) a manifest path
     source: String,
     /// Base URL of an edge that has the path; give several, best first
-    #[arg(long, value_name = "BASE_URL")]
+    #[arg(long, value_name = "BASE_URL", value_parser = parse_url)]
     edge: Vec<String>,
     #[command(flatten, next_help_heading = "Backend")]
     backend: BackendArguments,
@@ -49,7 +51,7 @@ pub(super) struct PlayingArguments {
     pub(super) headless: bool,
     /// Decode, up to two seconds ahead, and write a line for each frame: presentation time, rung (0 is the lowest)
     /// and number as the bar code says
-    #[arg(long, value_name = "FILE", requires = "headless")]
+    #[arg(long, value_name = "FILE", requires = "headless", value_parser = parse_file)]
     pub(super) frames: Option<PathBuf>,
     /// Stop after this much wall time, as 90s, 10m or 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
@@ -58,7 +60,7 @@ pub(super) struct PlayingArguments {
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// Keep the session's inputs for replay
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = parse_file)]
     record: Option<PathBuf>,
     /// How the next rung is chosen: dynamic unless given
     #[arg(long, value_enum, value_name = "NAME")]
@@ -104,16 +106,20 @@ enum AbrChoice {
 const GIVE_UP_HEADLESS: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<(), Failure> {
-    let mut network = arguments.network.options(context)?;
     let source = if !arguments.edge.is_empty() {
         Source::Edges {
             path: arguments.source.clone(),
             bases: arguments.edge.clone(),
         }
+    } else if is_local(&arguments.source) {
+        return Err(Failure::usage(format_args!(
+            "{} is a file of this machine: let a web server show its folder and give the URL of its manifest, \
+             or name a title of a backend",
+            arguments.source
+        )));
     } else if arguments.source.contains("://") {
         Source::Url(arguments.source.clone())
     } else {
-        arguments.backend.add_headers(&mut network);
         let backend = arguments.backend.options(context).ok_or_else(|| {
             Failure::usage(format_args!(
                 "`{}` is a title, and no backend is known: give --backend URL (or set NEARCAST_BACKEND), \
@@ -126,10 +132,16 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
             title: arguments.source.clone(),
         }
     };
-    let subject = Subject::of(&source);
-    let place = place(&source);
-    let by_backend = matches!(source, Source::Title { .. });
-    let network = Network::new(network)?;
+    let mut subject = Subject::of(&source);
+    subject.place.proxy.clone_from(&arguments.network.proxy);
+    match &source {
+        Source::Url(url) => arguments.network.check_http([url])?,
+        Source::Edges { bases, .. } => arguments.network.check_http(bases)?,
+        // Its edges have addresses of their own.
+        Source::Title { .. } => {}
+    }
+    let backend = subject.place.is_backend.then_some(&arguments.backend);
+    let network = arguments.network.network(context, backend)?;
     let files = arguments.playing.open_files(context).await?;
     let builder = Player::builder(source).network(network.clone());
     let played = arguments
@@ -137,14 +149,13 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
         .play(builder, files, &subject, context, None, |_| {})
         .await;
     network.close().await;
-    played.map_err(|failure| {
-        // An edge that a backend named is not where the backend is.
-        if by_backend && failure.is_of_an_edge() {
-            failure
-        } else {
-            failure.at(&place)
-        }
-    })
+    played.map_err(|failure| failure.at(&subject.place))
+}
+
+/// Whether it is written as only a file is.
+fn is_local(source: &str) -> bool {
+    let starts = ["/", "./", "../", "~/", "file:"];
+    starts.iter().any(|start| source.starts_with(start))
 }
 
 /// What is played.
@@ -153,6 +164,8 @@ pub(super) struct Subject {
     pub(super) name: String,
     /// What its position is kept under.
     pub(super) key: String,
+    /// Where it is asked for.
+    pub(super) place: Place,
 }
 
 impl Subject {
@@ -161,18 +174,24 @@ impl Subject {
         let key = match source {
             // Another backend's title of that name is another title.
             Source::Title { backend, .. } => format!("{name} at {}", backend.url),
-            Source::Edges { .. } | Source::Url(_) => name.clone(),
+            // So is another server's file of that path. The first edge is the best one.
+            Source::Edges { path, bases } => {
+                let base = bases.first().map_or("", |base| base.trim_end_matches('/'));
+                Source::Url(format!("{base}/{}", path.trim_start_matches('/'))).name()
+            }
+            Source::Url(_) => name.clone(),
         };
-        Self { name, key }
-    }
-}
-
-/// Returns where a source is, for people.
-fn place(source: &Source) -> String {
-    match source {
-        Source::Title { backend, .. } => backend.url.clone(),
-        Source::Edges { bases, .. } => bases.join(" "),
-        Source::Url(_) => source.name(),
+        let url = match source {
+            Source::Title { backend, .. } => backend.url.clone(),
+            Source::Edges { bases, .. } => bases.join(" "),
+            Source::Url(_) => name.clone(),
+        };
+        let place = Place {
+            url,
+            is_backend: matches!(source, Source::Title { .. }),
+            proxy: None,
+        };
+        Self { name, key, place }
     }
 }
 
@@ -287,6 +306,8 @@ impl PlayingArguments {
                 duration: self.duration,
                 silent: self.no_sound,
                 edges,
+                wishes: self.wishes(),
+                place: subject.place.clone(),
             };
             screen::show(builder, screen, &context.signals, with_player).await?
         } else {
@@ -303,6 +324,7 @@ impl PlayingArguments {
                 prints: self.prints_lines(),
                 explain: self.explain,
                 tells_place: self.tells_place(),
+                wishes: self.wishes(),
             };
             watch(player, how, &context.signals).await?
         };
@@ -321,6 +343,16 @@ impl PlayingArguments {
             (None, written) => written,
             (Some(failure), Ok(())) => Err(failure),
             (Some(failure), Err(later)) => Err(failure.and(&later)),
+        }
+    }
+
+    /// Returns what was asked of the title here; what the settings say is for all titles.
+    fn wishes(&self) -> Wishes {
+        Wishes {
+            start: self.start,
+            cap: self.cap,
+            audio: self.audio.clone(),
+            subtitles: self.subtitles.clone(),
         }
     }
 
@@ -468,5 +500,25 @@ mod tests {
         let (one, other) = (subject("https://a"), subject("https://b"));
         assert_eq!((one.name.as_str(), other.name.as_str()), ("demo", "demo"));
         assert_ne!(one.key, other.key);
+    }
+
+    #[test]
+    fn the_same_path_of_two_servers_has_two_places() {
+        let key = |path: &str, base: &str| {
+            Subject::of(&Source::Edges {
+                path: path.to_owned(),
+                bases: vec![base.to_owned()],
+            })
+            .key
+        };
+        assert_ne!(key("x.mpd", "https://a"), key("x.mpd", "https://b"));
+        let whole = Source::Url("https://a/x.mpd?token=1".to_owned());
+        for (path, base) in [
+            ("x.mpd", "https://a"),
+            ("/x.mpd?token=2", "https://a/"),
+            ("x.mpd", "https://me:secret@a"),
+        ] {
+            assert_eq!(key(path, base), Subject::of(&whole).key);
+        }
     }
 }

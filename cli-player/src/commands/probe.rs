@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use clap::Args;
 use nearcast_net::{Net, NetEvent, Protocol, Protocols, Range, Request};
-use nearcast_player::{ByteCount, Network};
+use nearcast_player::ByteCount;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::source::{HttpChoice, NetworkArguments};
-use super::{Context, Failure, print, print_json};
+use super::source::{HttpChoice, NetworkArguments, parse_url};
+use super::{Context, Failure, Place, print, print_json};
 
 /// What `probe` can be told.
 #[derive(Debug, Args)]
 pub(super) struct ProbeArguments {
     /// URLs of a file on each edge (`https://edge.example/demo/v3/00001.m4s`)
-    #[arg(required = true, value_name = "URL")]
+    #[arg(required = true, value_name = "URL", value_parser = parse_url)]
     urls: Vec<String>,
     /// Bytes to fetch from each, from the start of the file
     #[arg(long, default_value_t = 262_144, value_parser = clap::value_parser!(u64).range(1..=67_108_864))]
@@ -46,7 +46,8 @@ struct Measured {
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result<(), Failure> {
-    let network = Network::new(arguments.network.options(context)?)?;
+    arguments.network.check_http(&arguments.urls)?;
+    let network = arguments.network.network(context, None)?;
     let net = network.net();
     let protocols = arguments.network.http.map_or(
         Protocols {
@@ -74,17 +75,23 @@ pub(super) async fn run(arguments: &ProbeArguments, context: &Context) -> Result
         print_json(&all)?;
     }
     let failed = all.iter().filter(|one| one.error.is_some()).count();
-    match all.iter().find(|one| one.error.is_some()) {
-        Some(first) if failed == all.len() => Err(Failure::new(
-            first.code.clone().unwrap_or_default(),
-            format_args!(
-                "no edge could be measured; the first said: {}",
-                first.error.as_deref().unwrap_or_default()
-            ),
-        )
-        .at(&first.url)),
-        _ => Ok(()),
-    }
+    let Some(first) = all.iter().find(|one| one.error.is_some()) else {
+        return Ok(());
+    };
+    let code = first.code.as_deref().unwrap_or_default();
+    let said = first.error.as_deref().unwrap_or_default();
+    let share = match all.len() {
+        1 => "the edge could not be measured: ".to_owned(),
+        many => format!("{failed} of {many} edges could not be measured; the first said: "),
+    };
+    let place = Place {
+        url: first.url.clone(),
+        is_backend: false,
+        proxy: arguments.network.proxy.clone(),
+    };
+    Err(Failure::new(code, share + said)
+        .caused_by(code, said)
+        .at(&place))
 }
 
 async fn measure(net: &Net, url: &str, protocols: Protocols, bytes: u64) -> Measured {
@@ -140,7 +147,7 @@ async fn follow(net: &Net, request: Request, measured: &mut Measured) {
             NetEvent::Headers(headers) => {
                 measured.status = Some(headers.status);
                 if headers.status >= 400 {
-                    measured.code = Some("edge.unexpected_status".to_owned());
+                    measured.code = Some(status_code(headers.status).to_owned());
                     measured.error =
                         Some(format!("it answered with HTTP status {}", headers.status));
                     break;
@@ -168,6 +175,19 @@ async fn follow(net: &Net, request: Request, measured: &mut Measured) {
     measured.rate_bps = first_byte
         .and_then(|first| ByteCount::new(measured.bytes).rate_over(first.elapsed()))
         .map(nearcast_player::BitRate::as_bps);
+}
+
+/// Returns what playback calls such an answer.
+const fn status_code(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "edge.token_rejected",
+        404 | 410 => "edge.not_found",
+        416 => "edge.range_not_satisfiable",
+        429 => "edge.too_many_requests",
+        503 => "edge.unavailable",
+        500..=599 => "edge.server_error",
+        _ => "edge.unexpected_status",
+    }
 }
 
 fn line(measured: &Measured) -> String {

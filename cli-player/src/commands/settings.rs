@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 use super::output::Output;
+use super::source::parse_url;
 
 /// What the file may hold; unknown keys are an error, so that a slip of the pen is noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -29,6 +30,24 @@ pub(crate) struct Settings {
     pub(crate) audio: Option<String>,
     /// Preferred subtitle language.
     pub(crate) subtitles: Option<String>,
+}
+
+/// An example of each key, which is called as its option.
+const KEYS: [(&str, &str); 5] = [
+    ("backend", "https://backend.example"),
+    ("ca", "/home/me/ca.pem"),
+    ("account", "me"),
+    ("audio", "sv"),
+    ("subtitles", "en"),
+];
+
+/// Says what the file may hold, a line for each key.
+pub(super) fn documented() -> String {
+    let lines = KEYS.map(|(key, value)| {
+        let example = format!("{key} = \"{value}\"");
+        format!("  {example:<36} # as --{key}")
+    });
+    lines.join("\n")
 }
 
 impl Settings {
@@ -48,8 +67,7 @@ impl Settings {
                 )(error));
             }
         };
-        toml::from_str(&text).map_err(|error| {
-            let message = error.to_string();
+        Self::parse(&text).map_err(|message| {
             let message = message.trim().replace('\n', " ");
             Failure::new(
                 "player.config",
@@ -59,6 +77,14 @@ impl Settings {
                 ),
             )
         })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if let Some(backend) = &settings.backend {
+            parse_url(backend).map_err(|why| format!("backend = \"{backend}\": {why}"))?;
+        }
+        Ok(settings)
     }
 
     /// Returns where the file is looked for.
@@ -91,12 +117,19 @@ pub(crate) fn device_id() -> String {
     let random = || RandomState::new().build_hasher().finish();
     let id = format!("{:016x}{:016x}", random(), random());
     if let Some(file) = file
-        && let Err(error) =
-            Output::open(&file).and_then(|to| to.write(format!("{id}\n").as_bytes()))
+        && let Err(error) = keep(&file, &format!("{id}\n"))
     {
         tracing::debug!(%error, "the device's identifier is not kept");
     }
     id
+}
+
+/// Writes a file of the state folder, which is made where it is not there.
+fn keep(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Output::open(file)?.write(text.as_bytes())
 }
 
 fn state_folder(folders: &ProjectDirs) -> &Path {
@@ -159,7 +192,7 @@ impl Positions {
             kept.positions_s.pop_first();
         }
         let text = toml::to_string(&kept).map_err(io::Error::other)?;
-        Output::open(&self.file)?.write(text.as_bytes())
+        keep(&self.file, &text)
     }
 
     /// A list that cannot be read is an empty one: it is worth no error.
@@ -192,10 +225,27 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_that_are_documented_are_those_that_are_taken() {
+        let example = Settings::parse(&documented()).unwrap();
+        let all = Settings {
+            backend: Some("https://backend.example".to_owned()),
+            ca: Some(PathBuf::from("/home/me/ca.pem")),
+            account: Some("me".to_owned()),
+            audio: Some("sv".to_owned()),
+            subtitles: Some("en".to_owned()),
+        };
+        assert_eq!(example, all);
+    }
+
+    #[test]
+    fn a_backend_that_is_no_url_is_told() {
+        let error = Settings::parse("backend = 'backend.example'").unwrap_err();
+        assert!(error.contains("https://backend.example"), "{error}");
+    }
+
+    #[test]
     fn a_slip_in_the_file_is_told_with_its_place() {
-        let error = toml::from_str::<Settings>("backnd = 'x'")
-            .unwrap_err()
-            .to_string();
+        let error = Settings::parse("backnd = 'x'").unwrap_err();
         assert!(
             error.contains("backnd") && error.contains("line 1"),
             "{error}"

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nearcast_player::{BackendOptions, BitRate, HttpVersion, NetworkOptions};
+use nearcast_player::{BackendOptions, BitRate, HttpVersion, Network, NetworkOptions, PlayerError};
 
 use super::settings::device_id;
 use super::{Context, Failure, say};
@@ -62,7 +62,7 @@ impl HttpChoice {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct BackendArguments {
     /// The backend's URL
-    #[arg(long, value_name = "URL", env = "NEARCAST_BACKEND")]
+    #[arg(long, value_name = "URL", env = "NEARCAST_BACKEND", value_parser = parse_url)]
     pub(crate) backend: Option<String>,
     /// The account's name at the backend, `demo` unless said
     #[arg(long, value_name = "NAME", env = "NEARCAST_ACCOUNT")]
@@ -79,8 +79,12 @@ pub(crate) struct BackendArguments {
 const ACCOUNT: &str = "demo";
 
 impl NetworkArguments {
-    /// Reads what the network is to be like; says so where it is to be careless.
-    pub(crate) fn options(&self, context: &Context) -> Result<NetworkOptions, Failure> {
+    /// Makes the network, with what a backend is to believe; says so where it is to be careless.
+    pub(crate) fn network(
+        &self,
+        context: &Context,
+        backend: Option<&BackendArguments>,
+    ) -> Result<Network, Failure> {
         if self.insecure {
             say(
                 "nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything",
@@ -90,19 +94,51 @@ impl NetworkArguments {
         if files.is_empty() {
             files.extend(context.settings.ca.clone());
         }
-        let extra_ca_pem = files
-            .iter()
-            .map(|path| read_ca(path))
-            .collect::<Result<_, _>>()?;
-        Ok(NetworkOptions {
+        let mut options = NetworkOptions {
             user_agent: self.user_agent.clone(),
             headers: self.header.clone(),
-            extra_ca_pem,
+            extra_ca_pem: Vec::new(),
             insecure: self.insecure,
             resolve: self.resolve.clone(),
             http: self.http.map(HttpChoice::version),
             proxy: self.proxy.clone(),
-        })
+        };
+        if let Some(address) = backend.and_then(|backend| backend.client_address) {
+            let header = ("Nearcast-Client-Address".to_owned(), address.to_string());
+            options.headers.push(header);
+        }
+        for path in &files {
+            options.extra_ca_pem.push(read_ca(path)?);
+        }
+        Network::new(options).map_err(|error| self.refused(error))
+    }
+
+    /// Says which of these arguments cannot be used: the SDK names its own options.
+    fn refused(&self, error: PlayerError) -> Failure {
+        let PlayerError::InvalidOption { option, reason } = &error else {
+            return error.into();
+        };
+        let what = match *option {
+            "proxy" => format!("--proxy {}", self.proxy.as_deref().unwrap_or_default()),
+            "headers" => "--header".to_owned(),
+            _ => return error.into(),
+        };
+        Failure::usage(format_args!("{what} cannot be used: {reason}"))
+    }
+
+    /// Refuses versions of HTTP that an address cannot have.
+    pub(crate) fn check_http<'a>(
+        &self,
+        urls: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), Failure> {
+        let wants_tls = matches!(self.http, Some(HttpChoice::H2 | HttpChoice::H3));
+        let plain = urls.into_iter().find(|url| url.starts_with("http://"));
+        match plain.filter(|_| wants_tls) {
+            None => Ok(()),
+            Some(url) => Err(Failure::usage(format_args!(
+                "{url} is without TLS, where there is HTTP/1.1 only: write https://, or leave --http out"
+            ))),
+        }
     }
 }
 
@@ -125,23 +161,50 @@ impl BackendArguments {
         }
         Some(options)
     }
-
-    /// Adds what a backend on this machine is to believe about the client.
-    pub(crate) fn add_headers(&self, network: &mut NetworkOptions) {
-        if let Some(address) = self.client_address {
-            network
-                .headers
-                .push(("Nearcast-Client-Address".to_owned(), address.to_string()));
-        }
-    }
 }
 
 fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(Failure::io(
+    let remedy = "give a file with its certificate as PEM text";
+    let pem = std::fs::read(path).map_err(Failure::io(
         "player.ca",
         format_args!("cannot read the certificate authority {}", path.display()),
-        "give a file with its certificate as PEM text",
+        remedy,
+    ))?;
+    // Alone, so that it is known which of several it is.
+    let alone = NetworkOptions {
+        extra_ca_pem: vec![pem.clone()],
+        ..NetworkOptions::default()
+    };
+    match Network::new(alone) {
+        Ok(_) => Ok(pem),
+        Err(_) => Err(Failure::usage(format_args!(
+            "--ca {} holds no certificate authority that can be used; {remedy}",
+            path.display()
+        ))),
+    }
+}
+
+/// Takes a web address as it is.
+pub(crate) fn parse_url(text: &str) -> Result<String, String> {
+    if nearcast_net::Request::get(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let example = if text.contains("://") || text.contains(char::is_whitespace) || text.is_empty() {
+        "edge.example"
+    } else {
+        text
+    };
+    Err(format!(
+        "a URL begins with https:// or http://, as in https://{example}"
     ))
+}
+
+/// Takes a file that is written all along, which standard output is not for.
+pub(crate) fn parse_file(text: &str) -> Result<PathBuf, String> {
+    if text == "-" {
+        return Err("standard output tells what happens: name a file".to_owned());
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn parse_resolve(text: &str) -> Result<(String, IpAddr), String> {
@@ -227,6 +290,25 @@ mod tests {
         assert_eq!(parse_rate("1500kbps"), Ok(BitRate::from_kbps(1500)));
         assert_eq!(parse_rate("1.5Mbps"), Ok(BitRate::from_kbps(1500)));
         assert!(parse_rate("fast").is_err());
+    }
+
+    #[test]
+    fn a_url_is_taken_as_it_is_or_corrected() {
+        for url in [
+            "https://a",
+            "http://127.0.0.1:8080/x?y=z",
+            "https://[::1]:1",
+        ] {
+            assert_eq!(parse_url(url).as_deref(), Ok(url));
+        }
+        for (slip, says) in [
+            ("edge-1:8443", "https://edge-1:8443"),
+            ("127.0.0.1", "https://127.0.0.1"),
+            ("ftp://edge-1", "https://edge.example"),
+            ("", "https://edge.example"),
+        ] {
+            assert!(parse_url(slip).unwrap_err().ends_with(says), "{slip}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use nearcast_player::SessionReport;
 
 use super::output::Output;
-use super::{Failure, json, print};
+use super::{Failure, counted, json, print};
 
 /// Prints start-up, stalls, edges and hand-overs.
 pub(crate) fn print_summary(report: &SessionReport) {
@@ -31,9 +31,13 @@ fn lines(report: &SessionReport) -> Vec<String> {
         many => format!("{many} stalls, {:.1} s in all", report.stalled_s),
     };
     lines.push(format!(
-        "{stalls}, {} rung switches, {} hand-overs",
-        report.switches,
-        report.failovers.len()
+        "{stalls}, {}, {}",
+        // "switch" is the only one here that takes more than an s.
+        match report.switches {
+            1 => "1 rung switch".to_owned(),
+            many => format!("{many} rung switches"),
+        },
+        counted(report.failovers.len(), "hand-over")
     ));
     let mut used: Vec<_> = report.edges.iter().filter(|edge| edge.bytes > 0).collect();
     used.sort_by_key(|edge| std::cmp::Reverse(edge.bytes));
@@ -46,10 +50,13 @@ fn lines(report: &SessionReport) -> Vec<String> {
             .p50
             .map_or_else(String::new, |ms| format!(", first byte after {ms:.0} ms"));
         lines.push(format!(
-            "  {}: {:.1} MB{rate}{ttfb}, {} failures",
+            "  {}: {:.1} MB{rate}{ttfb}, {}",
             edge.id,
             mega(edge.bytes),
-            edge.failures
+            counted(
+                usize::try_from(edge.failures).unwrap_or(usize::MAX),
+                "failure"
+            )
         ));
     }
     for failover in report.failovers.iter().take(10) {
@@ -89,6 +96,34 @@ pub(crate) fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> Failur
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_one() {
+        use nearcast_protocol::report::EdgeReport;
+        let text = |number| {
+            let edge = EdgeReport {
+                bytes: 1,
+                failures: number,
+                ..EdgeReport::default()
+            };
+            let report = SessionReport {
+                switches: number,
+                edges: vec![edge],
+                ..SessionReport::default()
+            };
+            lines(&report).join("\n")
+        };
+        let one = text(1);
+        assert!(
+            one.contains("1 rung switch,") && one.ends_with("1 failure"),
+            "{one}"
+        );
+        let two = text(2);
+        assert!(
+            two.contains("2 rung switches,") && two.ends_with("2 failures"),
+            "{two}"
+        );
+    }
 
     #[test]
     fn a_play_that_never_started_says_so() {

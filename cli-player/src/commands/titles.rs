@@ -1,10 +1,12 @@
 //! `nearcast titles`: what a backend offers.
 
+use std::time::Duration;
+
 use clap::Args;
-use nearcast_player::{Backend, Network, TitleSummary};
+use nearcast_player::{Backend, TitleSummary};
 
 use super::source::{BackendArguments, NetworkArguments};
-use super::{Context, Failure, print, print_json};
+use super::{Context, Failure, Place, clock, print, print_json};
 
 /// What `titles` can be told.
 #[derive(Debug, Args)]
@@ -22,10 +24,14 @@ pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Resul
     let options = arguments.backend.options(context).ok_or_else(|| {
         Failure::usage("which backend? Give --backend URL, or set NEARCAST_BACKEND")
     })?;
-    let mut network = arguments.network.options(context)?;
-    arguments.backend.add_headers(&mut network);
-    let network = Network::new(network)?;
-    let place = options.url.clone();
+    let network = arguments
+        .network
+        .network(context, Some(&arguments.backend))?;
+    let place = Place {
+        url: options.url.clone(),
+        is_backend: true,
+        proxy: arguments.network.proxy.clone(),
+    };
     let backend = Backend::new(options, &network)?;
     let titles = backend.titles().await;
     let titles = titles.map_err(|error| Failure::from(error).at(&place))?;
@@ -43,12 +49,6 @@ pub(super) async fn run(arguments: &TitlesArguments, context: &Context) -> Resul
 }
 
 fn line(title: &TitleSummary) -> String {
-    let seconds = title.duration_ms / 1000;
-    let length = format!(
-        "{}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
+    let length = clock(Duration::from_millis(title.duration_ms));
     format!("{:<20} {length}  {}", title.id, title.name)
 }

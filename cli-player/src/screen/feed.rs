@@ -1,12 +1,12 @@
 //! What the player says, put into what the screen shows; what the viewer wants, put into the player's words.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nearcast_player::{
     BreakerState, EventKind, MediaTime, PlayState, Player, PlayerError, PlayerEvent,
-    PlayerSnapshot, TrackSnapshot,
+    PlayerSnapshot, SessionError, Snapshot, TrackSnapshot,
 };
 use nearcast_units::Ratio;
 use tokio::sync::{mpsc, watch};
@@ -15,8 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::requests::Requests;
-use super::{Edges, set_volume};
-use crate::commands::Signals;
+use super::{Edges, Screen, set_volume};
+use crate::commands::{Failure, Place, Signals, Wishes};
 use crate::sound::Sound;
 use crate::tui::state::{Decision, Edge, EdgeState, Phase, Rung, RungChoice, Track};
 use crate::tui::{Command, PixelSize, Playback};
@@ -28,7 +28,6 @@ pub(super) struct Feed {
     edges: Option<Arc<dyn Edges>>,
     size: watch::Sender<Option<PixelSize>>,
     playback: Playback,
-    killed: BTreeSet<String>,
     requests: Requests,
     decisions: VecDeque<Decision>,
     history: VecDeque<Duration>,
@@ -36,6 +35,8 @@ pub(super) struct Feed {
     stalled_since: Option<Duration>,
     /// Whether to say where playback was taken up again.
     tells_place: bool,
+    wishes: Wishes,
+    place: Place,
     /// When the notice goes, and when the place where playback was taken up does.
     notice_until: Option<Instant>,
     resumed_until: Option<Instant>,
@@ -77,32 +78,31 @@ impl Feed {
     pub(super) fn new(
         player: Player,
         speaker: Arc<Mutex<Sound>>,
-        edges: Option<Arc<dyn Edges>>,
-        title: String,
-        tells_place: bool,
+        screen: &Screen,
         size: watch::Sender<Option<PixelSize>>,
     ) -> Self {
         let picture_note = (!cfg!(feature = "video"))
             .then(|| "no picture: this nearcast was built without video".to_owned());
         let playback = Playback {
-            title,
-            can_kill: edges.is_some(),
+            title: screen.title.clone(),
+            can_kill: screen.edges.is_some(),
             picture_note,
             ..Playback::default()
         };
         Self {
             player,
             speaker,
-            edges,
+            edges: screen.edges.clone(),
             size,
             playback,
-            killed: BTreeSet::new(),
             requests: Requests::default(),
             decisions: VecDeque::new(),
             history: VecDeque::new(),
             sampled_at: Instant::now(),
             stalled_since: None,
-            tells_place,
+            tells_place: screen.tells_place,
+            wishes: screen.wishes.clone(),
+            place: screen.place.clone(),
             notice_until: None,
             resumed_until: None,
         }
@@ -228,10 +228,7 @@ impl Feed {
     async fn kill(&mut self, id: String) {
         let Some(edges) = &self.edges else { return };
         match edges.kill(id.clone()).await {
-            Ok(()) => {
-                self.notice(format!("{id} was killed"));
-                self.killed.insert(id);
-            }
+            Ok(()) => self.notice(format!("{id} was killed")),
             Err(error) => self.notice(error),
         }
     }
@@ -258,10 +255,6 @@ impl Feed {
         }
         match &event.kind {
             EventKind::State(PlayState::Stalled(_)) => self.stalled_since = Some(event.at),
-            EventKind::State(PlayState::Failed(error)) => {
-                self.playback.notice = Some(error.to_string());
-                self.notice_until = None;
-            }
             EventKind::State(PlayState::Playing) if self.tells_place => {
                 self.tells_place = false;
                 if event.position >= RESUMED_MIN {
@@ -330,6 +323,10 @@ impl Feed {
             }
             self.history.push_back(snapshot.session.video_level);
         }
+        let in_vain = self.wishes.in_vain(&snapshot.session);
+        if !in_vain.is_empty() {
+            self.notice(in_vain.join("; "));
+        }
         self.show(&snapshot);
     }
 
@@ -342,6 +339,10 @@ impl Feed {
         }
         let playhead = self.player.playhead();
         playback.phase = phase(&session.state);
+        playback.obstacle = obstacle(session).map(|error| {
+            let failure = Failure::new(error.code.clone(), &error.message).at(&self.place);
+            failure.message().to_owned()
+        });
         playback.position = playhead.position();
         playback.is_held = !playhead.is_running();
         playback.duration = session.duration;
@@ -375,14 +376,14 @@ impl Feed {
         playback.stall_count = u32::try_from(session.stalls).unwrap_or(u32::MAX);
         playback.failover_count = u32::try_from(session.failovers).unwrap_or(u32::MAX);
         playback.decisions = self.decisions.iter().cloned().collect();
-        let sites = self.edges.as_deref();
+        let ours = self.edges.as_deref();
         playback.edges = session
             .edges
             .iter()
             .map(|edge| Edge {
                 id: edge.name.clone(),
-                site: sites
-                    .and_then(|sites| sites.site(&edge.name))
+                site: ours
+                    .and_then(|edges| edges.site(&edge.name))
                     .unwrap_or_default(),
                 state: match edge.state {
                     BreakerState::Closed if edge.ttfb.is_none() => EdgeState::Untried,
@@ -395,10 +396,25 @@ impl Feed {
                 throughput: edge.rate,
                 bytes: edge.bytes,
                 in_use: edge.in_use,
-                killed: self.killed.contains(&edge.name),
+                killed: ours.is_some_and(|edges| edges.is_killed(&edge.name)),
             })
             .collect();
         self.requests.show(playback, Instant::now());
+    }
+}
+
+/// Returns what is in the way while nothing moves.
+fn obstacle(session: &Snapshot) -> Option<&SessionError> {
+    match &session.state {
+        PlayState::Failed(error) => Some(error),
+        PlayState::Starting | PlayState::Stalled(_) | PlayState::Seeking => {
+            session.trouble.as_ref()
+        }
+        PlayState::Idle
+        | PlayState::Playing
+        | PlayState::Paused
+        | PlayState::Ended
+        | PlayState::Stopped => None,
     }
 }
 

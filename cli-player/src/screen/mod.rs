@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{End, Failure, Played, Signals};
+use crate::commands::{End, Failure, Place, Played, Signals, Wishes};
 use crate::sound::{AudioOutput as _, Sound};
 use crate::tui::graphics::Wish;
 use crate::tui::{self, Command, Feeds, Picture, PixelSize, TuiError};
@@ -41,12 +41,18 @@ pub(crate) struct Screen {
     pub(crate) silent: bool,
     /// The edges, where they are ours to kill.
     pub(crate) edges: Option<Arc<dyn Edges>>,
+    /// Where it is asked for: advice depends on it.
+    pub(crate) place: Place,
+    /// What was asked of the title.
+    pub(crate) wishes: Wishes,
 }
 
 /// Edges that the screen may kill, and knows the sites of.
 pub(crate) trait Edges: Send + Sync {
     /// Kills an edge; the error is a sentence.
     fn kill(&self, id: String) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
+    /// Whether an edge was killed, by whomever.
+    fn is_killed(&self, id: &str) -> bool;
     /// Returns where an edge stands.
     fn site(&self, id: &str) -> Option<String>;
 }
@@ -58,7 +64,7 @@ const COMMANDS_MAX: usize = 32;
 /// that goes, what was played is told. `with_player` gets the player once it runs.
 pub(crate) async fn show(
     builder: PlayerBuilder,
-    screen: Screen,
+    mut screen: Screen,
     signals: &Signals,
     with_player: impl FnOnce(&Player),
 ) -> Result<Played, Failure> {
@@ -79,14 +85,7 @@ pub(crate) async fn show(
 
     let stop = CancellationToken::new();
     let (commands, commands_rx) = mpsc::channel::<Command>(COMMANDS_MAX);
-    let feed = Feed::new(
-        player.clone(),
-        speaker,
-        screen.edges,
-        screen.title,
-        screen.tells_place,
-        size,
-    );
+    let feed = Feed::new(player.clone(), speaker, &screen, size);
     let limits = Limits {
         duration: screen.duration,
         signals: signals.clone(),
@@ -109,6 +108,8 @@ pub(crate) async fn show(
     #[cfg(not(feature = "video"))]
     drop(unused);
     let last = player.snapshot().session;
+    // On the screen there was room for a line, and for a moment.
+    screen.wishes.tell(&last);
     let report = player.close().await?;
     let end = end(shown, driven, signals.came());
     Ok(Played::new(report, last, end))
@@ -126,7 +127,7 @@ fn end(
             "the screen ended by a defect; report it with the message above",
         )),
         (Ok(tui::End::Signal(number)), _) => End::Signal(number),
-        (Ok(tui::End::Quit), _) => End::Done,
+        (Ok(tui::End::Quit), _) => End::Quit,
         (Ok(tui::End::Stopped), Ok(FeedEnd::TimeUp)) => End::TimeUp,
         (Ok(tui::End::Stopped), Ok(FeedEnd::Done)) => signal.map_or(End::Done, End::Signal),
         (Err(error), _) => signal.map_or_else(
@@ -178,7 +179,7 @@ mod tests {
         // It came before the screen listened.
         assert!(matches!(stopped(FeedEnd::Done, Some(15)), End::Signal(15)));
         let quit = end(Ok(tui::End::Quit), Ok(FeedEnd::Done), None);
-        assert!(matches!(quit, End::Done));
+        assert!(matches!(quit, End::Quit));
         let panicked = end(Ok(tui::End::Panicked), Ok(FeedEnd::Done), Some(1));
         assert!(matches!(panicked, End::Broken(_)));
     }

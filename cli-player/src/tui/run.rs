@@ -17,7 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::graphics::detect::{Answers, QUERY, TIMEOUT, read_answers};
-use super::graphics::{CellSize, Environment, Method, Painter, Wish, choose, colours, useful_size};
+use super::graphics::{
+    CellSize, Environment, Method, Painter, Wish, choose, colours, doubt, useful_size,
+};
 use super::keys::{Input, Key, KeyReader, typed};
 use super::picture::{Picture, PixelSize};
 use super::state::{Phase, Playback, Screen, ViewState};
@@ -92,6 +94,7 @@ pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
         cell: cell_size(&answers),
     };
     let mut ui = Ui::start(session, screen, &feeds).map_err(failed("setting it up"))?;
+    ui.doubt = doubt(options.picture, &answers);
     for input in typed(&answers.typed) {
         ui.input(input);
     }
@@ -190,6 +193,8 @@ struct Ui {
     /// The picture that is on the screen as pixels, and where.
     painted: Option<(Picture, Rect)>,
     wanted: Option<PixelSize>,
+    /// What pictures are made of although the terminal may not know it, until that is said.
+    doubt: Option<&'static str>,
     commands: mpsc::Sender<Command>,
     /// How many commands are on their way or were heard.
     commands_sent: u64,
@@ -249,6 +254,7 @@ impl Ui {
             painter: Painter::default(),
             painted: None,
             wanted: None,
+            doubt: None,
             commands: feeds.commands.clone(),
             commands_sent: 0,
             is_dirty: true,
@@ -399,6 +405,15 @@ impl Ui {
             self.end = Some(End::Panicked);
         }
         self.leave();
+        if self.state.picture.is_some()
+            && let Some(doubt) = self.doubt.take()
+        {
+            self.state.answer = Some(format!(
+                "no picture? the terminal does not promise {doubt}; leave --picture out"
+            ));
+            self.answered_at = Some(Instant::now());
+            self.is_dirty = true;
+        }
         if self
             .answered_at
             .is_some_and(|at| at.elapsed() >= ANSWER_SPAN)

@@ -73,6 +73,8 @@ pub struct Playback {
     pub resumed_from: Option<MediaTime>,
     /// What playback suffers from until that is over, for example that no edge answers.
     pub trouble: Option<String>,
+    /// What is in the way while nothing moves, with what to do about it; in the end why playback failed.
+    pub obstacle: Option<String>,
     /// Why connections are not to be trusted, `None` when they are.
     pub tls_note: Option<String>,
     /// The last thing worth a line, for example an error that is being handled.
@@ -114,6 +116,7 @@ impl Default for Playback {
             failover_count: 0,
             resumed_from: None,
             trouble: None,
+            obstacle: None,
             tls_note: None,
             notice: None,
             can_kill: false,
@@ -145,7 +148,7 @@ pub enum Phase {
     Seeking,
     /// The end was reached.
     Ended,
-    /// Playback gave up; `notice` says why.
+    /// Playback gave up; `obstacle` says why.
     Failed,
 }
 
@@ -196,7 +199,7 @@ pub struct Edge {
     pub bytes: ByteCount,
     /// Whether media comes from it now.
     pub in_use: bool,
-    /// Whether the viewer killed it with `K`.
+    /// Whether it was killed: by the viewer with `K`, or by whoever shows what happens then.
     pub killed: bool,
 }
 

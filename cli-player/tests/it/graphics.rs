@@ -164,6 +164,7 @@ fn a_wish_is_followed_against_the_answers() {
     }
     .start();
     run.wait_for("picture", sixel);
+    run.wait_for_text(0, b"does not promise sixels");
     quit(run);
     let mut run = Setup {
         wish: "none",

@@ -3,6 +3,10 @@
 use std::process::{Command, Output};
 
 fn nearcast(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast"));
     // Help texts show what the environment sets.
     for (name, _) in std::env::vars_os() {
@@ -10,11 +14,39 @@ fn nearcast(arguments: &[&str]) -> Output {
             command.env_remove(name);
         }
     }
+    command.args(arguments).env("HOME", "/nonexistent");
     command
-        .args(arguments)
-        .env("HOME", "/nonexistent")
-        .output()
-        .unwrap()
+}
+
+/// What prints without asking anybody.
+const PRINTING: [&[&str]; 4] = [
+    &["completions", "bash"],
+    &["doctor"],
+    &["--help"],
+    &["--version"],
+];
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    for arguments in PRINTING {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = command(arguments).stdout(full.unwrap()).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        assert!(error.starts_with("nearcast: player.output: "), "{error}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_none() {
+    for arguments in PRINTING {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(arguments).stdout(writer).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+        assert_eq!(error, "");
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -88,6 +120,23 @@ fn slips_in_arguments_are_usage_and_say_what_to_write() {
         (&["play", "x", "--cap", "fast"], "write 1500kbps or 1.5Mbps"),
         (&["play", "x", "--frames", "f"], "--headless"),
         (&["titles"], "Give --backend URL"),
+        (&["titles", "--backend", "banana"], "https://banana"),
+        (&["probe", "http://a/x", "banana"], "https://banana"),
+        (&["probe", "http://a/x", "--http", "h3"], "write https://"),
+        (&["play", "http://a/x", "--http", "h2"], "write https://"),
+        (&["play", "./x.mp4"], "a file of this machine"),
+        (&["play", "file:///x.mp4"], "a file of this machine"),
+        (
+            &["doctor", "--proxy", "http://[", "--backend", "http"],
+            "https://http",
+        ),
+        (
+            &["probe", "http://a/x", "--proxy", "p:1"],
+            "--proxy p:1 cannot be used",
+        ),
+        (&["play", "x", "--edge", "a:1"], "https://a:1"),
+        (&["play", "x", "--headless", "--frames", "-"], "name a file"),
+        (&["play", "x", "--record", "-"], "name a file"),
     ] {
         let output = nearcast(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A title of ten seconds.
+/// A title of five seconds.
 const MEDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk/player/tests/data");
 
 /// Serves that title.
@@ -310,4 +310,138 @@ fn the_cause_of_a_failed_play_comes_before_a_report_that_cannot_be_written() {
         .unwrap();
     let error = assert_failed(&output, "edge.not_found");
     assert!(error.contains("besides, player.report: "), "{error}");
+}
+
+#[test]
+fn an_authority_that_is_none_is_named() {
+    let home = Home::new();
+    std::fs::write(home.path("ca.pem"), "nothing").unwrap();
+    let output = home
+        .nearcast(&["probe", "https://127.0.0.1:9/x", "--ca", "ca.pem"])
+        .output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("--ca ca.pem") && error.contains("PEM"),
+        "{error}"
+    );
+}
+
+#[test]
+fn one_edge_that_cannot_be_measured_is_a_failure() {
+    let alive = serve() + "/stream.mpd";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = format!("http://{}/x", listener.local_addr().unwrap());
+    drop(listener);
+    let output = Home::new()
+        .nearcast(&["probe", &alive, &dead])
+        .output()
+        .unwrap();
+    let error = assert_failed(&output, "net.connect_refused");
+    assert!(
+        error.contains("1 of 2 edges") && error.contains(&dead),
+        "{error}"
+    );
+    assert!(text(&output.stdout).contains("connected after"));
+}
+
+#[test]
+fn an_account_that_the_backend_does_not_know_is_told_as_such() {
+    use nearcast_backend_server::{Backend, BackendConfig, Catalogue};
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let config = BackendConfig {
+        plain: true,
+        ..BackendConfig::loopback(Catalogue::default())
+    };
+    let backend = runtime.block_on(Backend::start(config)).unwrap();
+    let nobody = ["--backend", backend.url(), "--account", "nobody"];
+    let run = |command: &[&str]| {
+        let arguments = [command, &nobody].concat();
+        Home::new().nearcast(&arguments).output().unwrap()
+    };
+    for command in [&["titles"][..], &["play", "x", "--headless"]] {
+        let error = assert_failed(&run(command), "backend.problem");
+        assert!(
+            error.contains("\"nobody\"") && error.contains("--account NAME"),
+            "{error}"
+        );
+    }
+    let findings = text(&run(&["doctor"]).stdout);
+    assert!(findings.contains("--account NAME"), "{findings}");
+}
+
+/// Somebody who answers everything with a status.
+fn refuse(status: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x.mpd", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            // One that went away got its answer.
+            stream.write_all(head.as_bytes()).ok();
+        }
+    });
+    url
+}
+
+#[test]
+fn an_edge_that_wants_a_token_is_not_said_to_get_one_from_nowhere() {
+    let url = refuse("401 Unauthorized");
+    for command in [
+        &["probe", &url][..],
+        &["play", &url, "--headless", "--duration", "500ms"],
+    ] {
+        let output = Home::new().nearcast(command).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("edge.token_rejected"), "{error}");
+        assert!(error.contains("with --backend URL"), "{error}");
+        assert!(!error.contains("asks the backend"), "{error}");
+    }
+}
+
+#[test]
+fn what_the_title_does_not_have_is_told_with_what_there_is() {
+    let url = serve() + "/stream.mpd";
+    let says = |wish: &[&str]| {
+        let play = ["play", &url, "--headless", "--duration", "1s"];
+        let output = Home::new().nearcast(&[&play[..], wish].concat()).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        text(&output.stderr)
+    };
+    for (wish, note) in [
+        (
+            ["--start", "5h"],
+            "--start 5:00:00 is not before the end at 0:00:05: played from the beginning",
+        ),
+        (
+            ["--cap", "1bps"],
+            "--cap 1 bit/s is below the lowest rung: played at its ",
+        ),
+        (
+            ["--audio", "xx"],
+            "--audio xx is not there; there is: one of no language",
+        ),
+        (
+            ["--subtitles", "xx"],
+            "--subtitles xx is not there; there is: en",
+        ),
+    ] {
+        let said = says(&wish);
+        assert!(
+            said.starts_with(&format!("nearcast: note: {note}")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert_eq!(says(&["--start", "2s", "--cap", "5Mbps"]), "");
 }

@@ -141,6 +141,17 @@ pub fn choose(wish: Wish, environment: &Environment, answers: &Answers) -> Metho
     }
 }
 
+/// Returns what was asked for although the terminal does not say that it knows it: it may, and the picture may
+/// stay away.
+#[must_use]
+pub const fn doubt(wish: Wish, answers: &Answers) -> Option<&'static str> {
+    match wish {
+        Wish::Fixed(Method::Kitty) if !answers.kitty => Some("kitty graphics"),
+        Wish::Fixed(Method::Sixel) if !answers.sixel => Some("sixels"),
+        Wish::Auto | Wish::Fixed(_) => None,
+    }
+}
+
 /// Decides which colours are used.
 #[must_use]
 pub fn colours(environment: &Environment, answers: &Answers) -> Colours {

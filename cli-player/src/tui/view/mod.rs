@@ -13,6 +13,7 @@ mod words;
 
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
@@ -281,23 +282,41 @@ fn picture(frame: &mut Frame<'_>, room: Rect, state: &ViewState, theme: &Theme) 
         }
         (Some(_), Some(_)) => {} // pixels follow the characters
         _ => {
-            let text = match &state.playback.picture_note {
-                Some(note) => note.as_str(),
-                None if state.screen.method == Method::None => "the picture is off",
-                None if state.help => "",
-                None => "no picture yet",
+            let playback = &state.playback;
+            let (text, style) = match (&playback.obstacle, &playback.picture_note) {
+                (Some(obstacle), _) => (obstacle.as_str(), obstacle_style(playback.phase, theme)),
+                (None, Some(note)) => (note.as_str(), theme.dim()),
+                (None, None) if state.screen.method == Method::None => {
+                    ("the picture is off", theme.dim())
+                }
+                (None, None) if state.help => ("", theme.dim()),
+                (None, None) => ("no picture yet", theme.dim()),
             };
             let full = Span::raw(text).width() / usize::from(room.width).max(1);
-            // Words do not fill lines: one more for what they leave over.
-            let lines = u16::try_from(if full > 0 { full + 2 } else { 1 }).unwrap_or(u16::MAX);
+            // Words do not fill lines: half as many more for what they leave over.
+            let lines = if full > 0 { full + full / 2 + 2 } else { 1 };
+            let lines = u16::try_from(lines).unwrap_or(u16::MAX);
             let lines = Constraint::Length(lines);
             let [_, middle, _] = Layout::vertical([REST, lines, REST]).areas(room);
             let text = Paragraph::new(text)
-                .style(theme.dim())
+                .style(style)
                 .alignment(Alignment::Center)
                 .wrap(Wrap { trim: true });
             frame.render_widget(text, middle);
         }
+    }
+}
+
+/// What may pass by itself is a warning.
+const fn obstacle_style(phase: Phase, theme: &Theme) -> Style {
+    match phase {
+        Phase::Failed => theme.bad(),
+        Phase::Starting
+        | Phase::Playing
+        | Phase::Paused
+        | Phase::Stalled
+        | Phase::Seeking
+        | Phase::Ended => theme.warning(),
     }
 }
 
@@ -307,14 +326,21 @@ fn notice(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
         let from = words::position(from, None);
         format!("taken up again at {from}, Home starts over")
     });
+    // Where there is no picture it stands in its place.
+    let has_picture = state.picture.is_some() && picture_area(frame.area(), state).is_some();
+    let obstacle = playback.obstacle.as_deref().filter(|_| has_picture);
     // An answer to a key is newest, trouble comes before what is merely good to know.
     let (text, style) = if let Some(answer) = &state.answer {
         (answer.clone(), theme.accent())
-    } else if let Some(trouble) = &playback.trouble {
+    } else if playback.trouble.is_some() || obstacle.is_some() {
         // What happens meanwhile is part of it.
-        let notice = playback.notice.as_deref();
-        let happens = notice.map_or_else(String::new, |notice| format!("  {notice}"));
-        (format!("{trouble}{happens}"), theme.bad())
+        let parts = [
+            playback.trouble.as_deref(),
+            obstacle,
+            playback.notice.as_deref(),
+        ];
+        let parts: Vec<&str> = parts.into_iter().flatten().collect();
+        (parts.join("  "), theme.bad())
     } else if let Some(notice) = &playback.notice {
         (notice.clone(), theme.warning())
     } else if let Some(resumed) = resumed {

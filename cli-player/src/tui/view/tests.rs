@@ -244,6 +244,38 @@ fn trouble_stays_whatever_else_there_is_to_say() {
 }
 
 #[test]
+fn what_is_in_the_way_is_read_whole_where_the_picture_will_be() {
+    let obstacle = "127.0.0.1:39755: the answer is not HTTP (http://127.0.0.1:39755/x.mpd); check that a web \
+                    server listens there; where it speaks TLS, write https://";
+    for phase in [Phase::Starting, Phase::Failed] {
+        let mut state = sample();
+        state.playback.phase = phase;
+        state.playback.obstacle = Some(obstacle.to_owned());
+        state.playback.notice = Some("edge 127.0.0.1:39755 rests".to_owned());
+        for (width, height) in [(80, 24), (120, 40), (60, 20), (40, 10)] {
+            let shown = text(&draw(width, height, &state));
+            let mut rest = shown.as_str();
+            for word in obstacle.split(' ') {
+                let at = rest.find(word);
+                assert!(at.is_some(), "{width}x{height} lacks {word}: {shown}");
+                rest = &rest[at.unwrap()..];
+            }
+            assert!(shown.contains("edge 127.0.0.1:39755 rests"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn what_is_in_the_way_under_a_picture_is_on_the_line_below() {
+    let mut state = shaded(stalled());
+    state.playback.obstacle = Some("isp-1: HTTP status 503".to_owned());
+    state.playback.notice = None;
+    let shown = text(&draw(80, 24, &state));
+    let line = shown.lines().find(|line| line.contains("HTTP status 503"));
+    assert!(line.unwrap().starts_with(" isp-1"), "{shown}");
+}
+
+#[test]
 fn no_size_panics() {
     let mut states = [sample(), subtitled(), stalled(), ViewState::default()];
     states[0].help = true;
