@@ -43,11 +43,11 @@ impl Driver {
                 track,
             } => self.hand_on(epoch, fetch, object, track),
             Action::HandOnPart {
-                epoch,
                 fetch,
                 object,
                 track,
-            } => self.hand_on_part(epoch, fetch, object, track),
+                ..
+            } => self.hand_on_part(fetch, object, track),
             Action::Release { fetch } => {
                 self.live.end_all_for(fetch);
                 self.arriving.remove(&fetch);
@@ -245,17 +245,12 @@ impl Driver {
     }
 
     /// From now on the sinks get what comes of a segment as it comes.
-    fn hand_on_part(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
+    fn hand_on_part(&mut self, fetch: FetchId, object: ObjectKey, track: TrackKind) {
         let Some(facts) = self.facts(object) else {
             return;
         };
         self.pump.hand_on_part(track, object, facts);
-        let arriving = Arriving {
-            epoch,
-            track,
-            handed: 0,
-        };
-        self.arriving.insert(fetch, arriving);
+        self.arriving.insert(fetch, Arriving { track, handed: 0 });
         self.hand_more(fetch);
     }
 
@@ -272,11 +267,7 @@ impl Driver {
 
     fn hand_on(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
         self.hand_more(fetch);
-        if self
-            .arriving
-            .remove(&fetch)
-            .is_some_and(|arriving| arriving.epoch == epoch)
-        {
+        if self.arriving.remove(&fetch).is_some() {
             return self.pump.hand_rest(track);
         }
         let (Some(bytes), Some(facts)) = (self.store.join(fetch), self.facts(object)) else {

@@ -81,7 +81,7 @@ pub(crate) struct Driver {
     manifest_name: Option<String>,
     manifest: Option<Manifest>,
     store: Store,
-    /// Segments that are handed on while they arrive.
+    /// Segments that are handed on while they arrive; only a flush of their track ends that before they are there.
     arriving: BTreeMap<FetchId, Arriving>,
     live: LiveAttempts,
     inbox: Inbox,
@@ -639,7 +639,6 @@ impl Driver {
 
 /// A segment that is handed on while it arrives.
 struct Arriving {
-    epoch: Epoch,
     track: TrackKind,
     /// So many bytes of it were passed on.
     handed: u64,

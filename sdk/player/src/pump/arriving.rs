@@ -20,6 +20,8 @@ pub(super) struct Arriving {
     demuxer: Option<SegmentDemuxer>,
     /// Bytes not taken apart yet, in order.
     pieces: VecDeque<Bytes>,
+    /// How many have come.
+    received: usize,
     /// No more bytes come.
     is_complete: bool,
     extent: Extent,
@@ -47,6 +49,7 @@ impl Arriving {
             facts,
             demuxer: None,
             pieces: VecDeque::new(),
+            received: 0,
             is_complete: false,
             extent: Extent::default(),
             until: None,
@@ -54,7 +57,14 @@ impl Arriving {
     }
 
     pub(super) fn push(&mut self, bytes: Bytes) {
+        self.received += bytes.len();
         self.pieces.push_back(bytes);
+    }
+
+    /// Takes what is missing out of the whole segment.
+    pub(super) fn complete_with(&mut self, whole: &Bytes) {
+        self.push(whole.slice(self.received.min(whole.len())..));
+        self.complete();
     }
 
     pub(super) const fn complete(&mut self) {

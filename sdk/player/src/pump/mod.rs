@@ -119,7 +119,13 @@ impl Pump {
         track.ended = false;
         track.end_told = false;
         track.used = true;
-        track.handed.push_back(handed);
+        match &mut track.arriving {
+            // What came of it in part is not shown twice.
+            Some(arriving) if arriving.object == handed.object => {
+                arriving.complete_with(&handed.bytes)
+            }
+            _ => track.handed.push_back(handed),
+        }
     }
 
     /// Takes the first bytes of a segment that is on its way, in its track's order; more come by

@@ -271,6 +271,29 @@ fn a_segment_is_handed_on_while_it_arrives_each_sample_once() {
 }
 
 #[test]
+fn what_arrives_goes_on_when_another_track_is_flushed_and_when_it_comes_whole() {
+    for whole in [false, true] {
+        let (mut pump, times) = pump();
+        pump.hand_on(TrackKind::Video, init());
+        let Handed { object, facts, .. } = segment(0);
+        pump.hand_on_part(TrackKind::Video, object, facts);
+        let halves = pieces(0, 2);
+        pump.hand_more(TrackKind::Video, halves[0].clone());
+        pump.advance(seconds(0));
+        pump.flush(Epoch(1), Some(TrackKind::Text), seconds(0));
+        if whole {
+            pump.hand_on(TrackKind::Video, segment(0));
+        } else {
+            pump.hand_more(TrackKind::Video, halves[1].clone());
+            pump.hand_rest(TrackKind::Video);
+        }
+        pump.hand_on(TrackKind::Video, segment(1));
+        pump.advance(seconds(0));
+        assert_eq!(times.take(), (0..20).collect::<Vec<_>>(), "{whole}");
+    }
+}
+
+#[test]
 fn what_arrives_broken_is_told_and_may_arrive_again() {
     let (mut pump, times) = pump();
     pump.hand_on(TrackKind::Video, init());

@@ -388,6 +388,30 @@ async fn subtitles_appear_and_go() {
 }
 
 #[tokio::test]
+async fn a_segment_that_arrives_is_shown_whole_although_another_track_changes() {
+    let slow = Edge::with(|seen, _| {
+        if seen.path.ends_with("/1-1.m4s") {
+            Serve::Slowly(100)
+        } else {
+            Serve::Well
+        }
+    })
+    .await;
+    let collector = Collector::default();
+    let player = on_edges(&[&slow])
+        .sample_sink(collector.clone())
+        .start()
+        .unwrap();
+    wait_until(|| !collector.samples(TrackKind::Video).is_empty()).await;
+    player.select_text(Some(0)).unwrap();
+    tokio::time::timeout(LIMIT, player.ended())
+        .await
+        .expect("it must end")
+        .unwrap();
+    assert_every_sample_once_in_order(&collector);
+}
+
+#[tokio::test]
 async fn headers_of_the_application_reach_the_edge() {
     let edge = Edge::start().await;
     let options = NetworkOptions {
