@@ -175,6 +175,7 @@ impl Driver {
         let bytes = self.store.join(fetch).unwrap_or_default();
         match (object, self.manifest.as_mut()) {
             (ObjectKey::Manifest, _) => {
+                self.is_playlist = is_playlist(&bytes);
                 // A large one takes tens of milliseconds.
                 let name = self.manifest_name.clone().unwrap_or_default();
                 self.inbox.spawn_work(Job::ParseCrashed, move || {
@@ -307,9 +308,16 @@ impl Driver {
             bitrate: representation.bitrate,
             container: representation.container,
             media_offset_us: representation.media_offset_us,
+            origin_unknown: self.is_playlist,
             place,
         })
     }
+}
+
+/// Whether a manifest that can be parsed is an HLS playlist.
+fn is_playlist(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    bytes.trim_ascii_start().starts_with(b"#EXTM3U")
 }
 
 fn parse_failed(object: ObjectKey, error: &ManifestError) -> Input {

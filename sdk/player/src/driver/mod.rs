@@ -80,6 +80,8 @@ pub(crate) struct Driver {
     fixed: Vec<EdgeOffer>,
     manifest_name: Option<String>,
     manifest: Option<Manifest>,
+    /// The manifest is one of HLS.
+    is_playlist: bool,
     store: Store,
     /// Segments that are handed on while they arrive; only a flush of their track ends that before they are there.
     arriving: BTreeMap<FetchId, Arriving>,
@@ -146,6 +148,7 @@ impl Driver {
             fixed: Vec::new(),
             manifest_name,
             manifest: None,
+            is_playlist: false,
             store: Store::new(object_max),
             arriving: BTreeMap::new(),
             live: LiveAttempts::default(),

@@ -9,7 +9,7 @@ use nearcast_player::{
 };
 use nearcast_protocol::report::FailoverReport;
 
-use crate::edge::{Edge, Serve};
+use crate::edge::{Edge, Serve, fixtures};
 use crate::sinks::{Collector, Got, Subtitles, samples_of, samples_of_file};
 
 /// Longer than any of these plays takes; a hang must not hang the tests.
@@ -84,6 +84,47 @@ async fn an_hls_title_plays_headless_to_the_end_with_every_sample_once() {
     assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
 }
 
+#[tokio::test]
+async fn an_hls_title_that_was_cut_out_of_a_live_stream_plays_from_its_beginning() {
+    // Media times begin 4000 seconds after zero, in ticks of each track.
+    let late = |path: &str| -> Option<&'static [u8]> {
+        let mut bytes = fixtures()[path].clone();
+        let tfdt = bytes.windows(4).position(|name| name == b"tfdt")?;
+        let ticks: &mut [u8; 8] = (&mut bytes[tfdt + 8..tfdt + 16]).try_into().unwrap();
+        let per_second = if path.contains("/2-") { 48_000 } else { 10_240 };
+        *ticks = (u64::from_be_bytes(*ticks) + 4000 * per_second).to_be_bytes();
+        Some(bytes.leak())
+    };
+    let edge =
+        Edge::with(move |seen, _| late(&seen.path).map_or(Serve::Well, Serve::Instead)).await;
+    let builder = Player::builder(Source::Url(edge.url("master.m3u8"))).lock_rung(1);
+    let (report, collector) = to_the_end(builder).await;
+    assert!((4.9..5.3).contains(&report.played_s), "{}", report.played_s);
+    // In step, whichever track told where the media begins: sound does so by its encoder's delay too early.
+    let offsets = |kind, representation, sample_kind| -> Vec<i64> {
+        let (got, expected) = (
+            collector.samples(kind),
+            samples_of(representation, sample_kind),
+        );
+        assert_eq!(got.len(), expected.len(), "{kind:?}");
+        let pairs = got.iter().zip(&expected);
+        pairs
+            .map(|(got, expected)| got.pts.as_micros() - expected.pts.as_micros())
+            .collect()
+    };
+    let mut offsets = [
+        offsets(TrackKind::Video, 1, SampleKind::Video),
+        offsets(TrackKind::Audio, 2, SampleKind::Audio),
+    ]
+    .concat();
+    offsets.sort_unstable();
+    let (least, most) = (offsets[0], offsets[offsets.len() - 1]);
+    assert!(
+        most - least <= 1 && (0..=21_334).contains(&most),
+        "{least} to {most}"
+    );
+}
+
 /// The one failover of the pictures. A piece of sound that was just asked for may have had one of its own.
 fn failover_of_pictures(report: &SessionReport) -> &FailoverReport {
     let pictures = |failover: &&FailoverReport| failover.track.as_deref() == Some("video");
@@ -125,7 +166,7 @@ async fn when_an_edge_dies_in_mid_segment_the_rest_comes_from_another() {
         .find(|seen| seen.path.ends_with("/1-3.m4s"))
         .unwrap();
     assert_eq!(continued.range.as_deref(), Some("bytes=4904-"));
-    let size = crate::edge::fixtures()["/title/1-3.m4s"].len() as u64;
+    let size = fixtures()["/title/1-3.m4s"].len() as u64;
     assert!(
         report.bytes.wasted * 4 < size,
         "{:?} of {size}",
