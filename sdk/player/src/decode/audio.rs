@@ -9,8 +9,9 @@ use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{Instant, MediaTime};
 use tokio::sync::mpsc;
 
-use super::thread::{DecoderThread, Go, Station};
-use super::{DecoderNote, Feed, Flush, Source, refusal};
+use super::flush::{Flush, Flushes};
+use super::thread::{DecoderThread, Go, Station, Work};
+use super::{DecoderNote, Feed, Source, refusal};
 use crate::clock::Clock;
 use crate::playhead::Playhead;
 use crate::sink::{AudioFormat, AudioSink};
@@ -28,31 +29,14 @@ const GAP_MIN: Duration = Duration::from_millis(5);
 
 /// The driver's side.
 pub(crate) struct AudioTrack {
-    thread: DecoderThread<Work, Steering>,
-    generation: u32,
+    thread: DecoderThread<Steering>,
 }
 
-enum Work {
-    Format(Source),
-    Sample {
-        generation: u32,
-        epoch: Epoch,
-        object: ObjectKey,
-        sample: Sample,
-    },
-    End {
-        generation: u32,
-    },
-}
-
-/// What holds at once, past everything that waits in the channel.
+/// What holds at once, beside the course.
 #[derive(Debug, Default)]
 struct Steering {
     playing: bool,
     epoch: Epoch,
-    generation: u32,
-    flush: Option<Flush>,
-    begin: Option<MediaTime>,
     /// Where playback was started.
     start: Option<MediaTime>,
 }
@@ -70,15 +54,12 @@ impl AudioTrack {
         let thread = DecoderThread::spawn(TrackKind::Audio, notes, move |station| {
             Worker::new(sink, clock, playhead).run(&station);
         })?;
-        Ok(Self {
-            thread,
-            generation: 0,
-        })
+        Ok(Self { thread })
     }
 
     /// Sound before `from` is not to be heard.
     pub(crate) fn begin(&mut self, from: MediaTime) {
-        self.thread.steer(|steering| steering.begin = Some(from));
+        self.thread.begin(from);
     }
 
     /// What the sink says from now on belongs to this epoch, whoever was flushed.
@@ -87,12 +68,12 @@ impl AudioTrack {
     }
 
     pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
-        self.generation = self.generation.wrapping_add(1);
-        let (generation, flush) = (self.generation, Flush { from, everything });
-        self.thread.steer(|steering| {
-            steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
-            steering.generation = generation;
-        });
+        self.thread.flush(from, everything);
+    }
+
+    /// Playback has ended: what is not due now never will be.
+    pub(crate) fn finish(&mut self) {
+        self.thread.finish();
     }
 
     pub(crate) fn start(&mut self, epoch: Epoch, at: MediaTime) {
@@ -115,22 +96,15 @@ impl AudioTrack {
 
 impl Feed for AudioTrack {
     fn format(&mut self, source: Source) -> bool {
-        self.thread.send(Work::Format(source))
+        self.thread.format(source)
     }
 
     fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool {
-        self.thread.send(Work::Sample {
-            generation: self.generation,
-            epoch,
-            object,
-            sample: sample.clone(),
-        })
+        self.thread.sample(epoch, object, sample)
     }
 
     fn end(&mut self) -> bool {
-        self.thread.send(Work::End {
-            generation: self.generation,
-        })
+        self.thread.end()
     }
 }
 
@@ -154,11 +128,13 @@ struct Worker {
     epoch: Epoch,
     generation: u32,
     /// What samples of earlier generations are measured by.
-    flushed: Option<Flush>,
+    flushed: Flushes,
     reported_bad: Option<ObjectKey>,
     playing: bool,
     dry: bool,
     ended: bool,
+    /// Nothing more is to be heard.
+    is_over: bool,
     anchored_at: Instant,
     placed_at: Instant,
 }
@@ -177,25 +153,30 @@ impl Worker {
             begin: None,
             epoch: Epoch::default(),
             generation: 0,
-            flushed: None,
+            flushed: Flushes::default(),
             reported_bad: None,
             playing: false,
             dry: false,
             ended: false,
+            is_over: false,
             anchored_at: Instant::ZERO,
             placed_at: Instant::ZERO,
         }
     }
 
-    fn run(mut self, station: &Station<Work, Steering>) {
+    fn run(mut self, station: &Station<Steering>) {
         while self.turn(station) == Go::On {}
     }
 
-    fn turn(&mut self, station: &Station<Work, Steering>) -> Go {
+    fn turn(&mut self, station: &Station<Steering>) -> Go {
         if self.steer(station) == Go::Out {
             return Go::Out;
         }
         self.write();
+        if self.is_over {
+            // A sink that is held and full would never take it.
+            self.forget_pending();
+        }
         if let Some(note) = self.tell_place() {
             // What finds no room is made up for by the next.
             station.try_note(note);
@@ -203,7 +184,7 @@ impl Worker {
         // While the sink is held it takes nothing and stays where it is.
         let heard = self.playing && self.sink.is_some();
         if self.pending_frames() > 0 {
-            Station::<Work, Steering>::wait(heard.then_some(ROOM_EVERY));
+            Station::<Steering>::wait(heard.then_some(ROOM_EVERY));
             return Go::On;
         }
         match station.next_work(heard.then_some(PLACE_EVERY)) {
@@ -218,21 +199,20 @@ impl Worker {
     }
 
     /// Does what holds at once.
-    fn steer(&mut self, station: &Station<Work, Steering>) -> Go {
-        let Some(now) = station.look(|steering| Steering {
-            flush: steering.flush.take(),
-            begin: steering.begin.take(),
+    fn steer(&mut self, station: &Station<Steering>) -> Go {
+        let Some((course, now)) = station.look(|steering| Steering {
             start: steering.start.take(),
             ..*steering
         }) else {
             return Go::Out;
         };
         self.epoch = now.epoch;
-        self.generation = now.generation;
-        if let Some(begin) = now.begin {
+        self.generation = course.generation;
+        self.is_over = course.is_over;
+        if let Some(begin) = course.begin {
             self.begin = Some(begin);
         }
-        if let Some(flush) = now.flush {
+        for flush in course.flushes.iter() {
             self.flush(flush);
         }
         if let Some(at) = now.start {
@@ -263,12 +243,11 @@ impl Worker {
     }
 
     fn flush(&mut self, flush: Flush) {
-        self.flushed = Some(flush);
+        self.flushed.add(flush);
         self.ended = false;
         self.reported_bad = None;
         if flush.everything {
-            self.pending.clear();
-            self.taken = 0;
+            self.forget_pending();
             self.queue_end = None;
             self.begin = Some(flush.from);
             if let Some((_, decoder)) = &mut self.decoder {
@@ -310,10 +289,8 @@ impl Worker {
                 object,
                 sample,
             } => {
-                let stale = generation != self.generation
-                    && self
-                        .flushed
-                        .is_some_and(|flush| flush.everything || sample.pts >= flush.from);
+                self.flushed.reached(generation);
+                let stale = self.flushed.forget(generation, sample.pts);
                 let (_, decoder) = self.decoder.as_mut().filter(|_| !stale)?;
                 match decoder.decode(&sample) {
                     Ok(frame) => self.queue(frame),
@@ -404,9 +381,7 @@ impl Worker {
 
     fn write(&mut self) {
         let (Some(sink), Some(format)) = (&mut self.sink, self.format) else {
-            self.pending.clear();
-            self.taken = 0;
-            return;
+            return self.forget_pending();
         };
         let channels = usize::from(format.channels);
         while let Some(rest) = self
@@ -421,6 +396,10 @@ impl Worker {
             self.dry = false;
             self.taken += took * channels;
         }
+        self.forget_pending();
+    }
+
+    fn forget_pending(&mut self) {
         self.pending.clear();
         self.taken = 0;
     }
@@ -486,7 +465,7 @@ fn span_of(frames: usize, sample_rate: u32) -> Duration {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use nearcast_media::{InitSegment, SampleKind};
+    use nearcast_media::{InitSegment, SampleKind, SegmentDemuxer};
     use nearcast_protocol::manifest::RepresentationKey;
     use nearcast_units::BitRate;
 
@@ -587,26 +566,33 @@ mod tests {
         assert_eq!(device.given.lock().unwrap().len(), 500 + 300);
     }
 
-    #[tokio::test]
-    async fn a_decoder_is_kept_for_the_same_configuration_only() {
-        let (mut worker, ..) = worker();
-        let init = include_bytes!("../../tests/data/init-2.mp4");
-        let init = InitSegment::parse(init).unwrap();
-        let key = RepresentationKey {
-            period: 0,
-            track: 1,
-            representation: 0,
-        };
-        let source = Source {
+    const KEY: RepresentationKey = RepresentationKey {
+        period: 0,
+        track: 1,
+        representation: 0,
+    };
+
+    fn init() -> InitSegment {
+        InitSegment::parse(include_bytes!("../../tests/data/init-2.mp4")).unwrap()
+    }
+
+    fn source() -> Source {
+        Source {
             format: TrackFormat {
                 kind: TrackKind::Audio,
                 representation: "2".to_owned(),
                 bitrate: BitRate::from_kbps(64),
-                info: init.track(SampleKind::Audio).unwrap().clone(),
+                info: init().track(SampleKind::Audio).unwrap().clone(),
             },
             epoch: Epoch::default(),
-            object: ObjectKey::Init(key),
-        };
+            object: ObjectKey::Init(KEY),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decoder_is_kept_for_the_same_configuration_only() {
+        let (mut worker, ..) = worker();
+        let source = source();
         let place = |worker: &Worker| {
             let (_, decoder) = worker.decoder.as_ref().unwrap();
             std::ptr::from_ref(decoder.as_ref()).cast::<()>()
@@ -628,5 +614,46 @@ mod tests {
             })
         ));
         assert!(worker.decoder.is_none());
+    }
+
+    /// Is held, and has no room.
+    struct Full;
+
+    impl AudioSink for Full {
+        fn configure(&mut self, _: AudioFormat) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn write(&mut self, _: &[f32]) -> usize {
+            0
+        }
+
+        fn queued(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn set_playing(&mut self, _: bool) {}
+
+        fn flush(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn sound_behind_the_end_holds_nobody_up() {
+        let clock = Clock::start();
+        let (notes, mut heard) = mpsc::channel(4);
+        let playhead = Playhead::new(clock, MediaTime::ZERO);
+        let mut track = AudioTrack::spawn(Box::new(Full), clock, playhead, notes).unwrap();
+        assert!(track.format(source()));
+        let mut demuxer = SegmentDemuxer::new(&init(), 0);
+        demuxer.push(include_bytes!("../../tests/data/2-1.m4s").as_slice().into());
+        let object = ObjectKey::Media(KEY, 0);
+        while let Some(sample) = demuxer.poll_sample().unwrap() {
+            assert!(track.sample(Epoch::default(), object, &sample));
+        }
+        assert!(track.end());
+        track.finish();
+        let told = tokio::time::timeout(Duration::from_secs(30), heard.recv()).await;
+        let track = TrackKind::Audio;
+        assert_eq!(told.unwrap(), Some(DecoderNote::Drained { track }));
     }
 }

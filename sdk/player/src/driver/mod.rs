@@ -589,6 +589,7 @@ impl Driver {
     /// After the end: last frames, last words, the report.
     async fn finish(&mut self) {
         if *self.qoe.state() == PlayState::Ended {
+            self.pump.wind_up();
             let until = crate::clock::after(DRAIN_MAX);
             while self.is_draining() {
                 self.wake = self.pump.finish();

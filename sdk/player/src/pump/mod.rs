@@ -229,6 +229,16 @@ impl Pump {
         wake
     }
 
+    /// Playback has ended: decoders wait for no time to come.
+    pub(crate) fn wind_up(&mut self) {
+        if let Some(audio) = &mut self.outputs.audio {
+            audio.finish();
+        }
+        if let Some(video) = &mut self.outputs.video {
+            video.finish();
+        }
+    }
+
     /// Hands everything that is left on, whatever the time: playback has ended.
     pub(crate) fn finish(&mut self) -> Wake {
         self.advance(MediaTime::from_micros(i64::MAX))
