@@ -154,7 +154,7 @@ impl Driver {
         );
     }
 
-    fn cannot_fetch(&mut self, attempt: AttemptId) {
+    pub(super) fn cannot_fetch(&mut self, attempt: AttemptId) {
         let event = TransportEvent::Failed(Failure::Internal);
         self.pending.push_back(Input::Transport { attempt, event });
     }

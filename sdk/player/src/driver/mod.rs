@@ -252,6 +252,12 @@ impl Driver {
             }
             Happened::Job(job) => self.job(job),
             Happened::Reaped => {}
+            Happened::Crashed(task) => {
+                if let Some(attempt) = self.live.of_task(task) {
+                    self.live.end(attempt);
+                    self.cannot_fetch(attempt);
+                }
+            }
             Happened::Due => self.due(),
         }
     }
