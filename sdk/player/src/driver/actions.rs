@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use nearcast_core::{
     Action, AttemptId, AttemptSpec, ClockOrder, Epoch, Failure, FetchId, Input, TransportEvent,
 };
-use nearcast_manifest::{Manifest, ManifestError, parse};
-use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
+use nearcast_manifest::{Index, Manifest, ManifestError, parse};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, SegmentIndex, TrackKind};
 use nearcast_units::Instant;
 use ring::digest::{SHA256, digest};
 
@@ -178,27 +178,21 @@ impl Driver {
                 self.is_playlist = is_playlist(&bytes);
                 // A large one takes tens of milliseconds.
                 let name = self.manifest_name.clone().unwrap_or_default();
-                self.inbox.spawn_work(Job::ParseCrashed, move || {
+                self.inbox.spawn_work(Job::ParseCrashed(object), move || {
                     Job::Parsed(Box::new(parse(&bytes, &name)))
                 });
             }
-            (ObjectKey::Index(key), Some(manifest)) => {
-                let input = match manifest.load_index(key, &bytes) {
-                    Ok(segments) => {
-                        let init = manifest
-                            .outline
-                            .representation(key)
-                            .is_some_and(|one| one.init);
-                        Input::IndexParsed {
+            (ObjectKey::Index(key), Some(manifest)) => match manifest.index_reader(key) {
+                Ok(reader) if bytes.len() > AT_ONCE_MAX => {
+                    self.inbox
+                        .spawn_work(Job::ParseCrashed(object), move || Job::IndexRead {
                             key,
-                            segments,
-                            init,
-                        }
-                    }
-                    Err(error) => parse_failed(object, &error),
-                };
-                self.pending.push_back(input);
-            }
+                            read: reader.read(&bytes).map(Box::new),
+                        });
+                }
+                Ok(reader) => self.index_read(key, reader.read(&bytes).map(Box::new)),
+                Err(error) => self.pending.push_back(parse_failed(object, &error)),
+            },
             (
                 ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Media(..) | ObjectKey::Probe,
                 _,
@@ -211,6 +205,28 @@ impl Driver {
                 });
             }
         }
+    }
+
+    pub(super) fn index_read(
+        &mut self,
+        key: RepresentationKey,
+        read: Result<Box<Index>, ManifestError>,
+    ) {
+        let Some(manifest) = &mut self.manifest else {
+            return;
+        };
+        let input = match read.and_then(|index| manifest.take_index(*index)) {
+            Ok(segments) => {
+                let representation = manifest.outline.representation(key);
+                Input::IndexParsed {
+                    key,
+                    segments,
+                    init: representation.is_some_and(|one| one.init),
+                }
+            }
+            Err(error) => parse_failed(ObjectKey::Index(key), &error),
+        };
+        self.pending.push_back(input);
     }
 
     pub(super) fn manifest_parsed(&mut self, parsed: Result<Manifest, ManifestError>) {
@@ -313,6 +329,9 @@ impl Driver {
         })
     }
 }
+
+/// A playlist or index so short is read in less time than handing it to another thread takes.
+const AT_ONCE_MAX: usize = 64 << 10;
 
 /// Whether a manifest that can be parsed is an HLS playlist.
 fn is_playlist(bytes: &[u8]) -> bool {

@@ -1,7 +1,8 @@
 //! Everything the driver waits for, in one place.
 
 use nearcast_core::{AttemptId, Command, FetchId};
-use nearcast_manifest::{Manifest, ManifestError};
+use nearcast_manifest::{Index, Manifest, ManifestError};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_protocol::report::SessionReport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -23,7 +24,11 @@ pub(crate) enum Order {
 pub(super) enum Job {
     Granted(Granted),
     Parsed(Box<Result<Manifest, ManifestError>>),
-    ParseCrashed,
+    IndexRead {
+        key: RepresentationKey,
+        read: Result<Box<Index>, ManifestError>,
+    },
+    ParseCrashed(ObjectKey),
     Verified {
         fetch: FetchId,
         intact: bool,
@@ -228,10 +233,11 @@ mod tests {
         let mut crashed = Vec::new();
         for _ in 0..2 {
             let at = crate::clock::after(std::time::Duration::from_secs(3600));
-            match inbox.next(at).await {
-                Happened::Reaped => {}
-                Happened::Crashed(task) => crashed.extend(attempts.of_task(task)),
-                other => panic!("{other:?}"),
+            let happened = inbox.next(at).await;
+            if let Happened::Crashed(task) = happened {
+                crashed.extend(attempts.of_task(task));
+            } else {
+                assert!(matches!(happened, Happened::Reaped), "{happened:?}");
             }
         }
         assert_eq!(crashed, [AttemptId(2)]);

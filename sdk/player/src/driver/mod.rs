@@ -13,7 +13,7 @@ use nearcast_core::{
     Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, PlayState, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
-use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_protocol::manifest::TrackKind;
 use nearcast_protocol::play::HistoryUpdate;
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{Instant, MediaTime};
@@ -438,10 +438,11 @@ impl Driver {
                 self.pending.push_back(input);
             }
             Job::Parsed(parsed) => self.manifest_parsed(*parsed),
-            Job::ParseCrashed => self.pending.push_back(Input::ParseFailed {
-                object: ObjectKey::Manifest,
+            Job::IndexRead { key, read } => self.index_read(key, read),
+            Job::ParseCrashed(object) => self.pending.push_back(Input::ParseFailed {
+                object,
                 code: "player.internal".to_owned(),
-                message: "the manifest cannot be parsed: the parser panicked".to_owned(),
+                message: "what came cannot be parsed: the parser panicked".to_owned(),
             }),
             Job::Verified { fetch, intact } => {
                 self.pending.push_back(Input::Verified { fetch, intact })

@@ -82,6 +82,26 @@ async fn an_hls_title_plays_headless_to_the_end_with_every_sample_once() {
 }
 
 #[tokio::test]
+async fn a_playlist_that_takes_its_time_to_be_read_plays() {
+    let long = |path: &str| -> &'static [u8] {
+        let mut text = fixtures()[path].clone();
+        text.extend("# nothing to see here\n".repeat(10_000).bytes());
+        text.leak()
+    };
+    let edge = Edge::with(move |seen, _| {
+        if seen.path.contains("/media_") {
+            Serve::Instead(long(&seen.path))
+        } else {
+            Serve::Well
+        }
+    })
+    .await;
+    let builder = Player::builder(Source::Url(edge.url("master.m3u8"))).lock_rung(1);
+    let (_, collector) = to_the_end(builder).await;
+    assert_every_sample_once_in_order(&collector);
+}
+
+#[tokio::test]
 async fn an_hls_title_that_was_cut_out_of_a_live_stream_plays_from_its_beginning() {
     // Media times begin 4000 seconds after zero, in ticks of each track.
     let late = |path: &str| -> Option<&'static [u8]> {
