@@ -2,6 +2,7 @@
 //! the session asks. Decides nothing.
 
 mod actions;
+mod end;
 mod inbox;
 mod tell;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{
-    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, PlayState, Session, TransportEvent,
+    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
 use nearcast_protocol::manifest::TrackKind;
@@ -43,8 +44,6 @@ use inbox::{Happened, Inbox, Job, LiveAttempts};
 const TICK: Duration = Duration::from_millis(250);
 /// How long telemetry may hold the end up.
 pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(2);
-/// How long decoders may take to give their last frames at the end.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often the backend is told how far the viewer is.
 const HISTORY_EVERY: Duration = Duration::from_secs(30);
 
@@ -584,67 +583,6 @@ impl Driver {
             title: self.title.as_ref().map(|(_, name)| name.clone()),
         };
         self.snapshot.send_replace(snapshot);
-    }
-
-    /// Whether a decoder has frames left to give.
-    fn is_draining(&self) -> bool {
-        let done = |kind| self.drained.contains(&kind) || self.failed.contains(&kind);
-        let left = |kind| self.pump.decodes(kind) && !done(kind);
-        left(TrackKind::Video) || left(TrackKind::Audio)
-    }
-
-    /// After the end: last frames, last words, the report.
-    async fn finish(&mut self) {
-        if *self.qoe.state() == PlayState::Ended {
-            self.pump.wind_up();
-            let until = crate::clock::after(DRAIN_MAX);
-            while self.is_draining() {
-                self.wake = self.pump.finish();
-                let retry = crate::clock::after(self.wake.after.unwrap_or(TICK)).min(until);
-                let happened = self.inbox.next(retry).await;
-                let timed_out = matches!(happened, Happened::Due) && retry == until;
-                self.happened(happened);
-                self.pending.clear();
-                if timed_out {
-                    tracing::debug!("a decoder did not give its last frames in time");
-                    break;
-                }
-            }
-            if self.pump.outputs().samples.is_some() {
-                self.pump.finish();
-            }
-        }
-        if let Err(error) = self.recorder.finish() {
-            self.tell(EventKind::RecordingFailed {
-                message: error.to_string(),
-            });
-        }
-        self.publish();
-        let report = self.report();
-        self.finished.send_replace(Some(Arc::new(report)));
-        // The application hears that there are no more events before the backend hears the last of them.
-        self.events = broadcast::channel(1).0;
-        let history = self.history();
-        let farewell = async {
-            if let Some(history) = history {
-                history.await;
-            }
-        };
-        let sender = self.sender.take();
-        let flush = async {
-            if let Some(sender) = sender {
-                sender.close(FLUSH_MAX).await;
-            }
-        };
-        if tokio::time::timeout(FLUSH_MAX, async { tokio::join!(farewell, flush) })
-            .await
-            .is_err()
-        {
-            tracing::debug!("the backend did not hear of the end in time");
-        }
-        // A decoder that waits to be heard goes out instead.
-        self.inbox.close_decoders();
-        self.pump.shut_down().await;
     }
 }
 
