@@ -49,7 +49,7 @@ pub use address::{ByteRange, Location, Target};
 pub use error::ManifestError;
 pub use limits::{MANIFEST_BYTES_MAX, SEGMENTS_MAX, SEGMENTS_TOTAL_MAX};
 pub use locations::Locations;
-pub use manifest::{Manifest, Pathway, Refused, parse};
+pub use manifest::{Index, IndexReader, Manifest, Pathway, Refused, parse};
 
 #[cfg(doc)]
 use nearcast_protocol::manifest::Outline;

@@ -96,33 +96,42 @@ impl Manifest {
         key: RepresentationKey,
         bytes: &[u8],
     ) -> Result<Vec<Segment>, ManifestError> {
-        limits::check_size(bytes)?;
+        let index = self.index_reader(key)?.read(bytes)?;
+        self.take_index(index)
+    }
+
+    /// Returns what reads an index as [`load_index`](Self::load_index) does, apart from the manifest: a large one
+    /// takes tens of milliseconds. What it reads is then [taken in](Self::take_index).
+    ///
+    /// # Errors
+    /// When there is no such representation or it needs no index.
+    pub fn index_reader(&self, key: RepresentationKey) -> Result<IndexReader, ManifestError> {
         let (Some(place), Some(track)) = (self.locations.place(key), self.outline.track(key))
         else {
             return Err(ManifestError::UnexpectedIndex);
         };
-        let alone = track.representations.len() == 1;
-        let mut budget = Budget::new(self.segments_known());
-        let index = place.index.clone();
-        let loaded = match index.as_ref().ok_or(ManifestError::UnexpectedIndex)? {
-            IndexPlace::Playlist(base) => hls::load(bytes, base, track.kind, &mut budget)?,
-            IndexPlace::Sidx { file, range, clock } => {
-                let (segments, media) = sidx::load(bytes, file, range.first, *clock, &mut budget)?;
-                Loaded {
-                    segments,
-                    place: Place {
-                        media,
-                        ..place.clone()
-                    },
-                    playlist: None,
-                }
-            }
-        };
+        Ok(IndexReader {
+            key,
+            kind: track.kind,
+            index: place.index.clone().ok_or(ManifestError::UnexpectedIndex)?,
+            place: place.clone(),
+            budget: Budget::new(self.segments_known()),
+        })
+    }
+
+    /// Takes in what a reader of this manifest has read; the other half of [`load_index`](Self::load_index).
+    ///
+    /// # Errors
+    /// When others that were taken in meanwhile leave no room for so many segments.
+    pub fn take_index(&mut self, index: Index) -> Result<Vec<Segment>, ManifestError> {
+        let Index { key, index, loaded } = index;
         let Loaded {
             segments,
             place,
             playlist,
         } = loaded;
+        Budget::new(self.segments_known()).take_segments(0, segments.len() as u64)?;
+        let alone = (self.outline.track(key)).is_some_and(|track| track.representations.len() == 1);
         let Some(representation) = self.representation_mut(key) else {
             return Err(ManifestError::UnexpectedIndex);
         };
@@ -132,6 +141,7 @@ impl Manifest {
             facts.settle(representation, alone);
             self.extend_to(&segments, key);
         }
+        let index = Some(index);
         self.locations.insert(key, Place { index, ..place });
         Ok(segments)
     }
@@ -192,6 +202,53 @@ impl Manifest {
         for period in &mut self.outline.periods {
             period.duration = duration;
         }
+    }
+}
+
+/// Reads the index of one representation, apart from its manifest.
+#[derive(Debug)]
+pub struct IndexReader {
+    key: RepresentationKey,
+    kind: TrackKind,
+    index: IndexPlace,
+    place: Place,
+    budget: Budget,
+}
+
+/// An index that was read.
+#[derive(Debug)]
+pub struct Index {
+    key: RepresentationKey,
+    index: IndexPlace,
+    loaded: Loaded,
+}
+
+impl IndexReader {
+    /// Reads an HLS media playlist or the bytes of a `sidx`.
+    ///
+    /// # Errors
+    /// As [`parse`] does.
+    pub fn read(self, bytes: &[u8]) -> Result<Index, ManifestError> {
+        limits::check_size(bytes)?;
+        let Self {
+            key,
+            kind,
+            index,
+            place,
+            mut budget,
+        } = self;
+        let loaded = match &index {
+            IndexPlace::Playlist(base) => hls::load(bytes, base, kind, &mut budget)?,
+            IndexPlace::Sidx { file, range, clock } => {
+                let (segments, media) = sidx::load(bytes, file, range.first, *clock, &mut budget)?;
+                Loaded {
+                    segments,
+                    place: Place { media, ..place },
+                    playlist: None,
+                }
+            }
+        };
+        Ok(Index { key, index, loaded })
     }
 }
 

@@ -39,7 +39,7 @@ mod libav;
 pub mod video;
 
 pub use audio::{AudioDecoder, AudioFrame, audio_decoder};
-pub use cues::{Cue, CueAlign, CueError, CueLine, parse_webvtt, parse_wvtt};
+pub use cues::{Cue, CueAlign, CueError, CueLine, has_timestamp_map, parse_webvtt, parse_wvtt};
 pub use decode::DecodeError;
 pub use fmp4::{
     Codec, CodecConfig, DemuxError, FourCc, InitSegment, Resolution, Sample, SampleKind,

@@ -28,8 +28,8 @@ struct Object {
     total: Option<u64>,
 }
 
-/// Bytes in one piece. They are copied once, as they arrive: that frees the buffers of their connection, and
-/// nothing is left to do when the whole is wanted.
+/// Bytes in one piece. They are copied as they arrive: that frees the buffers of their connection, and nothing is
+/// left to do when the whole is wanted. Only what is shown while it arrives is copied once more.
 #[derive(Debug)]
 enum Head {
     Growing(BytesMut),
@@ -46,9 +46,9 @@ impl Default for Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
-/// Room made for an object whose size is known before anything of it came. Larger ones get theirs as they grow:
-/// a header must not size an allocation.
-const ROOM_MAX: u64 = 16 << 20;
+/// Room made for an object whose size is known before anything of it came. Larger ones, four seconds at more than
+/// 4 Mbit/s, get theirs as they grow: a header must not size an allocation.
+const ROOM_MAX: u64 = 2 << 20;
 
 /// How given bytes compare with the stored ones of the same range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,6 +332,17 @@ mod tests {
         let joined = store.join(FETCH).unwrap();
         assert_eq!((&joined[..], joined.as_ptr()), (&b"abcdef"[..], place));
         assert_eq!(store.join(FETCH).unwrap().as_ptr(), place);
+    }
+
+    #[test]
+    fn a_header_makes_little_room() {
+        let mut store = Store::new(u64::MAX);
+        store.expect(FETCH, 16 << 20);
+        store.write(FETCH, 0, &bytes("x")).unwrap();
+        let Head::Growing(head) = &store.objects[&FETCH].head else {
+            panic!("it grows")
+        };
+        assert!(head.capacity() as u64 <= ROOM_MAX, "{}", head.capacity());
     }
 
     #[test]

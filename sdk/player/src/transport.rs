@@ -38,7 +38,8 @@ pub(crate) enum What {
     },
 }
 
-/// Notes on their way to the driver. With 64 KiB each at most 2 MiB wait; then the sockets do.
+/// Notes on their way to the driver. One has up to 192 KiB, a slice that is nearly long enough and the largest piece
+/// that `net` reads at once: at most 6 MiB wait, and mostly a third of it; then the sockets do.
 pub(crate) const NOTES_MAX: usize = 32;
 
 /// A slice of the body is told of when it is this long...
@@ -208,10 +209,12 @@ impl Attempt {
                 Some(NetEvent::Body(pieces)) => {
                     for piece in pieces {
                         self.take(piece)?;
-                    }
-                    // The first byte is told of at once: it ends the wait that the session measures.
-                    if std::mem::take(&mut first) || self.slice.bytes >= SLICE_BYTES {
-                        self.tell_slice().await?;
+                        // The first byte is told of at once: it ends the wait that the session measures.
+                        let enough = if first { 1 } else { SLICE_BYTES };
+                        if self.slice.bytes >= enough {
+                            first = false;
+                            self.tell_slice().await?;
+                        }
                     }
                     if self.has_more_than_enough() {
                         return Ok(());

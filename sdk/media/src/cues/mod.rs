@@ -9,7 +9,7 @@ mod wvtt;
 use nearcast_units::{MediaTime, Ratio};
 use thiserror::Error;
 
-pub use webvtt::parse_webvtt;
+pub use webvtt::{has_timestamp_map, parse_webvtt};
 pub use wvtt::parse_wvtt;
 
 /// A text and when it is shown.

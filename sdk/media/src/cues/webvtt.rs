@@ -29,7 +29,7 @@ pub fn parse_webvtt(bytes: &[u8], offset_us: i64) -> Result<Vec<Cue>, CueError> 
     let mut lines = text.lines();
     let mut offset_us = offset_us;
     for line in lines.by_ref().take_while(|line| !line.is_empty()) {
-        if let Some(map) = line.strip_prefix("X-TIMESTAMP-MAP=") {
+        if let Some(map) = line.strip_prefix(MAP) {
             let shift = timestamp_map(map).ok_or(CueError::TimestampMap)?;
             offset_us = offset_us.checked_add(shift).ok_or(CueError::TimestampMap)?;
         }
@@ -43,6 +43,23 @@ pub fn parse_webvtt(bytes: &[u8], offset_us: i64) -> Result<Vec<Cue>, CueError> 
     }
     Ok(cues)
 }
+
+const MAP: &str = "X-TIMESTAMP-MAP=";
+
+/// Returns whether the cues of a WebVTT file count on the timeline of the media: otherwise they count from the start
+/// of the title, whatever the times of the media are.
+#[must_use]
+pub fn has_timestamp_map(bytes: &[u8]) -> bool {
+    let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);
+    let head = String::from_utf8_lossy(head)
+        .replace("\r\n", "\n")
+        .replace('\r', "\n");
+    let mut lines = head.lines().take_while(|line| !line.is_empty());
+    lines.any(|line| line.starts_with(MAP))
+}
+
+/// The map is on the first lines.
+const HEAD_MAX: usize = 1024;
 
 /// Returns the lines up to the next blank one; `None` at the end of the file.
 fn next_block<'a>(lines: &mut core::str::Lines<'a>) -> Option<Vec<&'a str>> {
@@ -184,6 +201,10 @@ mod tests {
         let file = "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:10.000,MPEGTS:1800000\n\n00:11.000 --> 00:12.000\nx\n";
         let cues = parse_webvtt(file.as_bytes(), 1).unwrap();
         assert_eq!(spans(&cues), [(21_000_001, 22_000_001, "x")]);
+        assert!(has_timestamp_map(file.as_bytes()));
+        assert!(!has_timestamp_map(
+            b"WEBVTT\n\nX-TIMESTAMP-MAP=LOCAL:00:00.000,MPEGTS:0\n"
+        ));
         for broken in [
             "MPEGTS:1",
             "LOCAL:0,MPEGTS:0",

@@ -9,8 +9,9 @@ use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{Instant, MediaTime};
 use tokio::sync::mpsc;
 
-use super::thread::{DecoderThread, Go, Station};
-use super::{DecoderNote, Feed, Flush, Source, refusal};
+use super::flush::{Flush, Flushes};
+use super::thread::{DecoderThread, Go, Station, Work};
+use super::{DecoderNote, Feed, Source, refusal};
 use crate::clock::Clock;
 use crate::playhead::Playhead;
 use crate::sink::{AudioFormat, AudioSink};
@@ -28,31 +29,14 @@ const GAP_MIN: Duration = Duration::from_millis(5);
 
 /// The driver's side.
 pub(crate) struct AudioTrack {
-    thread: DecoderThread<Work, Steering>,
-    generation: u32,
+    thread: DecoderThread<Steering>,
 }
 
-enum Work {
-    Format(Source),
-    Sample {
-        generation: u32,
-        epoch: Epoch,
-        object: ObjectKey,
-        sample: Sample,
-    },
-    End {
-        generation: u32,
-    },
-}
-
-/// What holds at once, past everything that waits in the channel.
+/// What holds at once, beside the course.
 #[derive(Debug, Default)]
 struct Steering {
     playing: bool,
     epoch: Epoch,
-    generation: u32,
-    flush: Option<Flush>,
-    begin: Option<MediaTime>,
     /// Where playback was started.
     start: Option<MediaTime>,
 }
@@ -70,15 +54,12 @@ impl AudioTrack {
         let thread = DecoderThread::spawn(TrackKind::Audio, notes, move |station| {
             Worker::new(sink, clock, playhead).run(&station);
         })?;
-        Ok(Self {
-            thread,
-            generation: 0,
-        })
+        Ok(Self { thread })
     }
 
     /// Sound before `from` is not to be heard.
     pub(crate) fn begin(&mut self, from: MediaTime) {
-        self.thread.steer(|steering| steering.begin = Some(from));
+        self.thread.begin(from);
     }
 
     /// What the sink says from now on belongs to this epoch, whoever was flushed.
@@ -87,12 +68,12 @@ impl AudioTrack {
     }
 
     pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
-        self.generation = self.generation.wrapping_add(1);
-        let (generation, flush) = (self.generation, Flush { from, everything });
-        self.thread.steer(|steering| {
-            steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
-            steering.generation = generation;
-        });
+        self.thread.flush(from, everything);
+    }
+
+    /// Playback has ended: what is not due now never will be.
+    pub(crate) fn finish(&mut self) {
+        self.thread.finish();
     }
 
     pub(crate) fn start(&mut self, epoch: Epoch, at: MediaTime) {
@@ -115,22 +96,15 @@ impl AudioTrack {
 
 impl Feed for AudioTrack {
     fn format(&mut self, source: Source) -> bool {
-        self.thread.send(Work::Format(source))
+        self.thread.format(source)
     }
 
     fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool {
-        self.thread.send(Work::Sample {
-            generation: self.generation,
-            epoch,
-            object,
-            sample: sample.clone(),
-        })
+        self.thread.sample(epoch, object, sample)
     }
 
     fn end(&mut self) -> bool {
-        self.thread.send(Work::End {
-            generation: self.generation,
-        })
+        self.thread.end()
     }
 }
 
@@ -154,11 +128,13 @@ struct Worker {
     epoch: Epoch,
     generation: u32,
     /// What samples of earlier generations are measured by.
-    flushed: Option<Flush>,
+    flushed: Flushes,
     reported_bad: Option<ObjectKey>,
     playing: bool,
     dry: bool,
     ended: bool,
+    /// Nothing more is to be heard.
+    is_over: bool,
     anchored_at: Instant,
     placed_at: Instant,
 }
@@ -177,25 +153,30 @@ impl Worker {
             begin: None,
             epoch: Epoch::default(),
             generation: 0,
-            flushed: None,
+            flushed: Flushes::default(),
             reported_bad: None,
             playing: false,
             dry: false,
             ended: false,
+            is_over: false,
             anchored_at: Instant::ZERO,
             placed_at: Instant::ZERO,
         }
     }
 
-    fn run(mut self, station: &Station<Work, Steering>) {
+    fn run(mut self, station: &Station<Steering>) {
         while self.turn(station) == Go::On {}
     }
 
-    fn turn(&mut self, station: &Station<Work, Steering>) -> Go {
+    fn turn(&mut self, station: &Station<Steering>) -> Go {
         if self.steer(station) == Go::Out {
             return Go::Out;
         }
         self.write();
+        if self.is_over {
+            // A sink that is held and full would never take it.
+            self.forget_pending();
+        }
         if let Some(note) = self.tell_place() {
             // What finds no room is made up for by the next.
             station.try_note(note);
@@ -203,7 +184,7 @@ impl Worker {
         // While the sink is held it takes nothing and stays where it is.
         let heard = self.playing && self.sink.is_some();
         if self.pending_frames() > 0 {
-            Station::<Work, Steering>::wait(heard.then_some(ROOM_EVERY));
+            Station::<Steering>::wait(heard.then_some(ROOM_EVERY));
             return Go::On;
         }
         match station.next_work(heard.then_some(PLACE_EVERY)) {
@@ -218,21 +199,20 @@ impl Worker {
     }
 
     /// Does what holds at once.
-    fn steer(&mut self, station: &Station<Work, Steering>) -> Go {
-        let Some(now) = station.look(|steering| Steering {
-            flush: steering.flush.take(),
-            begin: steering.begin.take(),
+    fn steer(&mut self, station: &Station<Steering>) -> Go {
+        let Some((course, now)) = station.look(|steering| Steering {
             start: steering.start.take(),
             ..*steering
         }) else {
             return Go::Out;
         };
         self.epoch = now.epoch;
-        self.generation = now.generation;
-        if let Some(begin) = now.begin {
+        self.generation = course.generation;
+        self.is_over = course.is_over;
+        if let Some(begin) = course.begin {
             self.begin = Some(begin);
         }
-        if let Some(flush) = now.flush {
+        for flush in course.flushes.iter() {
             self.flush(flush);
         }
         if let Some(at) = now.start {
@@ -263,12 +243,11 @@ impl Worker {
     }
 
     fn flush(&mut self, flush: Flush) {
-        self.flushed = Some(flush);
+        self.flushed.add(flush);
         self.ended = false;
         self.reported_bad = None;
         if flush.everything {
-            self.pending.clear();
-            self.taken = 0;
+            self.forget_pending();
             self.queue_end = None;
             self.begin = Some(flush.from);
             if let Some((_, decoder)) = &mut self.decoder {
@@ -310,10 +289,8 @@ impl Worker {
                 object,
                 sample,
             } => {
-                let stale = generation != self.generation
-                    && self
-                        .flushed
-                        .is_some_and(|flush| flush.everything || sample.pts >= flush.from);
+                self.flushed.reached(generation);
+                let stale = self.flushed.forget(generation, sample.pts);
                 let (_, decoder) = self.decoder.as_mut().filter(|_| !stale)?;
                 match decoder.decode(&sample) {
                     Ok(frame) => self.queue(frame),
@@ -404,9 +381,7 @@ impl Worker {
 
     fn write(&mut self) {
         let (Some(sink), Some(format)) = (&mut self.sink, self.format) else {
-            self.pending.clear();
-            self.taken = 0;
-            return;
+            return self.forget_pending();
         };
         let channels = usize::from(format.channels);
         while let Some(rest) = self
@@ -421,6 +396,10 @@ impl Worker {
             self.dry = false;
             self.taken += took * channels;
         }
+        self.forget_pending();
+    }
+
+    fn forget_pending(&mut self) {
         self.pending.clear();
         self.taken = 0;
     }
@@ -483,150 +462,4 @@ fn span_of(frames: usize, sample_rate: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use nearcast_media::{InitSegment, SampleKind};
-    use nearcast_protocol::manifest::RepresentationKey;
-    use nearcast_units::BitRate;
-
-    use super::*;
-    use crate::sink::TrackFormat;
-
-    /// Plays in its own time what it is given, a sample each millisecond.
-    #[derive(Clone)]
-    struct Device {
-        clock: Clock,
-        until: Arc<Mutex<Instant>>,
-        given: Arc<Mutex<Vec<f32>>>,
-    }
-
-    impl AudioSink for Device {
-        fn configure(&mut self, _: AudioFormat) -> Result<(), String> {
-            Ok(())
-        }
-
-        fn write(&mut self, interleaved: &[f32]) -> usize {
-            let mut until = self.until.lock().unwrap();
-            *until = (*until).max(self.clock.now()) + span_of(interleaved.len(), 1000);
-            self.given.lock().unwrap().extend(interleaved);
-            interleaved.len()
-        }
-
-        fn queued(&self) -> Duration {
-            self.until.lock().unwrap().since(self.clock.now())
-        }
-
-        fn set_playing(&mut self, _: bool) {}
-
-        fn flush(&mut self) {}
-    }
-
-    fn worker() -> (Worker, Device, Playhead) {
-        let clock = Clock::start();
-        let playhead = Playhead::new(clock, MediaTime::ZERO);
-        let device = Device {
-            clock,
-            until: Arc::new(Mutex::new(Instant::ZERO)),
-            given: Arc::default(),
-        };
-        let worker = Worker::new(Box::new(device.clone()), clock, playhead.clone());
-        (worker, device, playhead)
-    }
-
-    fn at_ms(ms: i64) -> MediaTime {
-        MediaTime::from_micros(ms * 1000)
-    }
-
-    fn sound(from_ms: i64, length_ms: usize) -> AudioFrame {
-        AudioFrame {
-            pts: at_ms(from_ms),
-            sample_rate: 1000,
-            channels: 1,
-            samples: vec![1.0; length_ms],
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn time_goes_on_through_a_hole_in_the_sound_and_sound_comes_back_in_its_place() {
-        let (mut worker, device, playhead) = worker();
-        playhead.start(worker.clock.now(), Epoch::default(), at_ms(0), 1.0);
-        worker.playing = true;
-        assert_eq!(worker.queue(sound(0, 500)), None);
-        worker.write();
-        let mut notes = Vec::new();
-        for _ in 0..400 {
-            tokio::time::advance(PLACE_EVERY).await;
-            notes.extend(worker.tell_place());
-        }
-        assert_eq!(playhead.position(), at_ms(4000));
-        let dry = DecoderNote::Underrun {
-            epoch: Epoch::default(),
-        };
-        assert_eq!(notes.iter().filter(|note| **note == dry).count(), 1);
-        // A second before it is due.
-        assert_eq!(worker.queue(sound(5000, 500)), None);
-        worker.write();
-        tokio::time::advance(PLACE_EVERY).await;
-        worker.tell_place();
-        assert_eq!(playhead.position(), at_ms(4010));
-        let given = device.given.lock().unwrap();
-        assert_eq!(given.len(), 500 + 1000 + 500);
-        assert!(given[500..1500].iter().all(|value| *value == 0.0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_start_further_on_the_sound_from_there_is_heard() {
-        let (mut worker, device, _) = worker();
-        assert_eq!(worker.queue(sound(0, 500)), None);
-        worker.write();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        worker.start(at_ms(3000));
-        assert_eq!(worker.queue(sound(2800, 500)), None);
-        worker.write();
-        assert_eq!(device.given.lock().unwrap().len(), 500 + 300);
-    }
-
-    #[tokio::test]
-    async fn a_decoder_is_kept_for_the_same_configuration_only() {
-        let (mut worker, ..) = worker();
-        let init = include_bytes!("../../tests/data/init-2.mp4");
-        let init = InitSegment::parse(init).unwrap();
-        let key = RepresentationKey {
-            period: 0,
-            track: 1,
-            representation: 0,
-        };
-        let source = Source {
-            format: TrackFormat {
-                kind: TrackKind::Audio,
-                representation: "2".to_owned(),
-                bitrate: BitRate::from_kbps(64),
-                info: init.track(SampleKind::Audio).unwrap().clone(),
-            },
-            epoch: Epoch::default(),
-            object: ObjectKey::Init(key),
-        };
-        let place = |worker: &Worker| {
-            let (_, decoder) = worker.decoder.as_ref().unwrap();
-            std::ptr::from_ref(decoder.as_ref()).cast::<()>()
-        };
-        assert_eq!(worker.open(&source), None);
-        let first = place(&worker);
-        let mut other_rung = source.clone();
-        other_rung.format.representation = "3".to_owned();
-        assert_eq!(worker.open(&other_rung), None);
-        assert_eq!(place(&worker), first);
-        let mut text = source;
-        text.format.info.codec.codec = nearcast_media::Codec::Other;
-        assert!(matches!(
-            worker.open(&text),
-            Some(DecoderNote::Unsupported {
-                track: TrackKind::Audio,
-                code: "unsupported.codec",
-                ..
-            })
-        ));
-        assert!(worker.decoder.is_none());
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! waits for the driver except to say that something cannot be decoded.
 
 mod audio;
+mod flush;
 mod thread;
 #[cfg(feature = "video")]
 mod video;
@@ -98,27 +99,6 @@ fn refusal(track: TrackKind, source: &Source, error: &DecodeError) -> DecoderNot
     }
 }
 
-/// What was flushed since a thread last looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Flush {
-    from: MediaTime,
-    everything: bool,
-}
-
-impl Flush {
-    /// Two flushes in a row forget what either forgets.
-    fn and(self, later: Self) -> Self {
-        Self {
-            from: if later.everything {
-                later.from
-            } else {
-                self.from.min(later.from)
-            },
-            everything: self.everything || later.everything,
-        }
-    }
-}
-
 /// Every critical section here leaves the state whole, so one that panicked left it whole too.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -135,6 +115,10 @@ impl VideoTrack {
     }
 
     pub(crate) fn flush(&mut self, _: MediaTime, _: bool) {
+        match *self {}
+    }
+
+    pub(crate) fn finish(&mut self) {
         match *self {}
     }
 

@@ -6,15 +6,47 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nearcast_protocol::manifest::TrackKind;
+use nearcast_core::Epoch;
+use nearcast_media::Sample;
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_units::MediaTime;
 use tokio::sync::mpsc;
 
-use super::{DecoderNote, WORK_MAX, locked};
+use super::flush::{Flush, Flushes};
+use super::{DecoderNote, Feed, Source, WORK_MAX, locked};
 
-/// The driver's side: `W` waits in a channel, `S` holds at once, past everything that waits.
-pub(super) struct DecoderThread<W, S> {
-    work: SyncSender<W>,
+/// What waits for a thread.
+pub(super) enum Work {
+    Format(Source),
+    Sample {
+        generation: u32,
+        epoch: Epoch,
+        object: ObjectKey,
+        sample: Sample,
+    },
+    End {
+        generation: u32,
+    },
+}
+
+/// What holds at once for either track, past everything that waits.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Counts flushes.
+    pub(super) generation: u32,
+    /// Since the thread last looked.
+    pub(super) flushes: Flushes,
+    /// What is presented before is only for decoding.
+    pub(super) begin: Option<MediaTime>,
+    /// Playback has ended: nothing more becomes due.
+    pub(super) is_over: bool,
+}
+
+/// The driver's side: work waits in a channel, the course and `S` hold at once.
+pub(super) struct DecoderThread<S> {
+    work: SyncSender<Work>,
     steering: Arc<Mutex<Steering<S>>>,
+    generation: u32,
     /// `None` when it was given away.
     joining: Option<JoinHandle<()>>,
 }
@@ -22,10 +54,11 @@ pub(super) struct DecoderThread<W, S> {
 #[derive(Default)]
 struct Steering<S> {
     stop: bool,
+    course: Course,
     holds: S,
 }
 
-impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
+impl<S: Default + Send + 'static> DecoderThread<S> {
     /// Runs `worker` on a thread; when it panics, its track counts as failed.
     ///
     /// # Errors
@@ -34,7 +67,7 @@ impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
     pub(super) fn spawn(
         track: TrackKind,
         notes: mpsc::Sender<DecoderNote>,
-        worker: impl FnOnce(Station<W, S>) + Send + 'static,
+        worker: impl FnOnce(Station<S>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (work, receiver) = sync_channel(WORK_MAX);
         let steering = Arc::new(Mutex::new(Steering::default()));
@@ -61,6 +94,7 @@ impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
         Ok(Self {
             work,
             steering,
+            generation: 0,
             joining: Some(joining),
         })
     }
@@ -68,6 +102,31 @@ impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
     /// Changes what holds.
     pub(super) fn steer(&self, change: impl FnOnce(&mut S)) {
         change(&mut locked(&self.steering).holds);
+        self.wake();
+    }
+
+    /// What is presented before `from` is only for decoding.
+    pub(super) fn begin(&self, from: MediaTime) {
+        locked(&self.steering).course.begin = Some(from);
+        self.wake();
+    }
+
+    /// Forgets what is presented from `from` on, or everything.
+    pub(super) fn flush(&mut self, from: MediaTime, everything: bool) {
+        self.generation = self.generation.wrapping_add(1);
+        let course = &mut locked(&self.steering).course;
+        course.generation = self.generation;
+        course.flushes.add(Flush {
+            generation: self.generation,
+            from,
+            everything,
+        });
+        self.wake();
+    }
+
+    /// Playback has ended: what is not due now never will be.
+    pub(super) fn finish(&self) {
+        locked(&self.steering).course.is_over = true;
         self.wake();
     }
 
@@ -79,7 +138,7 @@ impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
     }
 
     /// Returns whether there was room.
-    pub(super) fn send(&self, work: W) -> bool {
+    fn send(&self, work: Work) -> bool {
         match self.work.try_send(work) {
             Ok(()) => {
                 self.wake();
@@ -92,7 +151,33 @@ impl<W: Send + 'static, S: Default + Send + 'static> DecoderThread<W, S> {
     }
 }
 
-impl<W, S> DecoderThread<W, S> {
+impl<S: Default + Send + 'static> Feed for DecoderThread<S> {
+    fn format(&mut self, source: Source) -> bool {
+        self.send(Work::Format(source))
+    }
+
+    fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool {
+        self.send(Work::Sample {
+            generation: self.generation,
+            epoch,
+            object,
+            sample: sample.clone(),
+        })
+    }
+
+    fn end(&mut self) -> bool {
+        self.send(Work::End {
+            generation: self.generation,
+        })
+    }
+}
+
+impl<S> DecoderThread<S> {
+    #[cfg(feature = "video")]
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
     #[cfg(feature = "video")]
     pub(super) fn has_ended(&self) -> bool {
         self.joining.as_ref().is_none_or(JoinHandle::is_finished)
@@ -112,7 +197,7 @@ impl<W, S> DecoderThread<W, S> {
     }
 }
 
-impl<W, S> Drop for DecoderThread<W, S> {
+impl<S> Drop for DecoderThread<S> {
     fn drop(&mut self) {
         self.stop();
     }
@@ -138,8 +223,8 @@ impl Drop for Alarm {
 }
 
 /// The thread's side.
-pub(super) struct Station<W, S> {
-    work: Receiver<W>,
+pub(super) struct Station<S> {
+    work: Receiver<Work>,
     steering: Arc<Mutex<Steering<S>>>,
     notes: mpsc::Sender<DecoderNote>,
 }
@@ -151,16 +236,21 @@ pub(super) enum Go {
     Out,
 }
 
-impl<W, S> Station<W, S> {
+impl<S> Station<S> {
     /// Reads what holds; `None` when the thread is to end.
-    pub(super) fn look<T>(&self, read: impl FnOnce(&mut S) -> T) -> Option<T> {
+    pub(super) fn look<T>(&self, read: impl FnOnce(&mut S) -> T) -> Option<(Course, T)> {
         let mut steering = locked(&self.steering);
-        (!steering.stop).then(|| read(&mut steering.holds))
+        let course = Course {
+            flushes: std::mem::take(&mut steering.course.flushes),
+            begin: steering.course.begin.take(),
+            ..steering.course
+        };
+        (!steering.stop).then(|| (course, read(&mut steering.holds)))
     }
 
     /// Returns what waits; if nothing does, returns after `wait` at the latest (`None`: whenever it may be), and
     /// sooner for no reason at all: look around, then call again.
-    pub(super) fn next_work(&self, wait: Option<Duration>) -> Result<Option<W>, Go> {
+    pub(super) fn next_work(&self, wait: Option<Duration>) -> Result<Option<Work>, Go> {
         match self.work.try_recv() {
             Ok(work) => Ok(Some(work)),
             Err(TryRecvError::Disconnected) => Err(Go::Out),

@@ -13,8 +13,9 @@ use nearcast_protocol::report::FrameReport;
 use nearcast_units::{BitRate, Instant, MediaTime};
 use tokio::sync::mpsc;
 
-use super::thread::{DecoderThread, Go, Station};
-use super::{DecoderNote, Feed, Flush, Source, locked, refusal};
+use super::flush::{Flush, Flushes};
+use super::thread::{DecoderThread, Go, Station, Work};
+use super::{DecoderNote, Feed, Source, locked, refusal};
 use crate::clock::Clock;
 use crate::playhead::Playhead;
 use crate::sink::{FrameDelivery, FrameInfo, FrameSink};
@@ -32,38 +33,16 @@ const SHOW_AT_LEAST: Duration = Duration::from_millis(250);
 
 /// The driver's side.
 pub(crate) struct VideoTrack {
-    thread: DecoderThread<Work, Steering>,
+    thread: DecoderThread<()>,
     counts: Arc<FrameCounts>,
     /// The generation that a picture waits for, plus one.
     ready: Arc<AtomicU64>,
-    generation: u32,
-}
-
-enum Work {
-    Format(Source),
-    Sample {
-        generation: u32,
-        epoch: Epoch,
-        object: ObjectKey,
-        sample: Sample,
-    },
-    End {
-        generation: u32,
-    },
 }
 
 /// The representation that frames come from.
 struct Origin {
     representation: String,
     bitrate: BitRate,
-}
-
-/// What holds at once, past everything that waits in the channel.
-#[derive(Debug, Default)]
-struct Steering {
-    generation: u32,
-    flush: Option<Flush>,
-    begin: Option<MediaTime>,
 }
 
 impl VideoTrack {
@@ -84,22 +63,21 @@ impl VideoTrack {
             thread,
             counts,
             ready,
-            generation: 0,
         })
     }
 
     /// Pictures before `from` are not to be seen.
     pub(crate) fn begin(&mut self, from: MediaTime) {
-        self.thread.steer(|steering| steering.begin = Some(from));
+        self.thread.begin(from);
     }
 
     pub(crate) fn flush(&mut self, from: MediaTime, everything: bool) {
-        self.generation = self.generation.wrapping_add(1);
-        let (generation, flush) = (self.generation, Flush { from, everything });
-        self.thread.steer(|steering| {
-            steering.flush = Some(steering.flush.map_or(flush, |earlier| earlier.and(flush)));
-            steering.generation = generation;
-        });
+        self.thread.flush(from, everything);
+    }
+
+    /// Playback has ended: what is not due now never will be.
+    pub(crate) fn finish(&mut self) {
+        self.thread.finish();
     }
 
     /// The playhead was started, held or moved.
@@ -109,7 +87,7 @@ impl VideoTrack {
 
     /// Whether a picture waits to be shown (or was given to a sink that wants every one), or none will come.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) == u64::from(self.generation) + 1
+        self.ready.load(Ordering::Acquire) == u64::from(self.thread.generation()) + 1
             || self.thread.has_ended()
     }
 
@@ -125,22 +103,15 @@ impl VideoTrack {
 
 impl Feed for VideoTrack {
     fn format(&mut self, source: Source) -> bool {
-        self.thread.send(Work::Format(source))
+        self.thread.format(source)
     }
 
     fn sample(&mut self, epoch: Epoch, object: ObjectKey, sample: &Sample) -> bool {
-        self.thread.send(Work::Sample {
-            generation: self.generation,
-            epoch,
-            object,
-            sample: sample.clone(),
-        })
+        self.thread.sample(epoch, object, sample)
     }
 
     fn end(&mut self) -> bool {
-        self.thread.send(Work::End {
-            generation: self.generation,
-        })
+        self.thread.end()
     }
 }
 
@@ -187,10 +158,12 @@ struct Worker {
     shown_at: Option<Instant>,
     generation: u32,
     /// What samples of earlier generations are measured by.
-    flushed: Option<Flush>,
+    flushed: Flushes,
     reported_bad: Option<ObjectKey>,
     ending: bool,
     ended: bool,
+    /// What is not due now never will be.
+    is_over: bool,
 }
 
 impl Worker {
@@ -217,18 +190,19 @@ impl Worker {
             given: None,
             shown_at: None,
             generation: 0,
-            flushed: None,
+            flushed: Flushes::default(),
             reported_bad: None,
             ending: false,
             ended: false,
+            is_over: false,
         }
     }
 
-    fn run(mut self, station: &Station<Work, Steering>) {
+    fn run(mut self, station: &Station<()>) {
         while self.turn(station) == Go::On {}
     }
 
-    fn turn(&mut self, station: &Station<Work, Steering>) -> Go {
+    fn turn(&mut self, station: &Station<()>) -> Go {
         if self.steer(station) == Go::Out {
             return Go::Out;
         }
@@ -239,7 +213,7 @@ impl Worker {
             return station.note(DecoderNote::Drained { track });
         }
         if self.frames.len() >= FRAMES_MAX {
-            Station::<Work, Steering>::wait(wait);
+            Station::<()>::wait(wait);
             return Go::On;
         }
         match station.next_work(wait) {
@@ -254,26 +228,23 @@ impl Worker {
     }
 
     /// Does what holds at once.
-    fn steer(&mut self, station: &Station<Work, Steering>) -> Go {
-        let Some(now) = station.look(|steering| Steering {
-            flush: steering.flush.take(),
-            begin: steering.begin.take(),
-            ..*steering
-        }) else {
+    fn steer(&mut self, station: &Station<()>) -> Go {
+        let Some((course, ())) = station.look(|()| ()) else {
             return Go::Out;
         };
-        self.generation = now.generation;
-        if let Some(begin) = now.begin {
+        self.generation = course.generation;
+        self.is_over = course.is_over;
+        if let Some(begin) = course.begin {
             self.show_from = begin;
         }
-        if let Some(flush) = now.flush {
+        for flush in course.flushes.iter() {
             self.flush(flush);
         }
         Go::On
     }
 
     fn flush(&mut self, flush: Flush) {
-        self.flushed = Some(flush);
+        self.flushed.add(flush);
         self.ending = false;
         self.ended = false;
         self.reported_bad = None;
@@ -323,10 +294,8 @@ impl Worker {
                 object,
                 sample,
             } => {
-                let stale = generation != self.generation
-                    && self
-                        .flushed
-                        .is_some_and(|flush| flush.everything || sample.pts >= flush.from);
+                self.flushed.reached(generation);
+                let stale = self.flushed.forget(generation, sample.pts);
                 let (decoder, origin) = self.decoder.as_mut().filter(|_| !stale)?;
                 self.fed_until = self.fed_until.max(sample.pts);
                 if !sample.duration.is_zero() {
@@ -423,6 +392,11 @@ impl Worker {
             let position = self.playhead.position();
             let first = self.shown_at.is_none();
             if pts > position + EARLY && !first {
+                if self.is_over {
+                    // It lies behind the end.
+                    self.frames.pop_front();
+                    continue;
+                }
                 // Anchors move a playhead that runs.
                 let due = self.playhead.time_until(pts)?.saturating_sub(EARLY);
                 return Some(due.clamp(Duration::from_millis(1), LOOK_AROUND));
@@ -481,132 +455,4 @@ fn missing_between(step: Duration, duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use nearcast_media::{InitSegment, SampleKind, SegmentDemuxer};
-    use nearcast_protocol::manifest::RepresentationKey;
-
-    use super::*;
-    use crate::sink::TrackFormat;
-
-    const KEY: RepresentationKey = RepresentationKey {
-        period: 0,
-        track: 0,
-        representation: 1,
-    };
-
-    /// Times of the pictures that were given, in tenths of a second.
-    #[derive(Clone, Default)]
-    struct Tape(Arc<Mutex<Vec<i64>>>);
-
-    impl FrameSink for Tape {
-        fn frame(&mut self, info: &FrameInfo, _: VideoFrame) {
-            self.0.lock().unwrap().push(info.pts.as_micros() / 100_000);
-        }
-    }
-
-    fn init() -> InitSegment {
-        InitSegment::parse(include_bytes!("../../tests/data/init-1.mp4")).unwrap()
-    }
-
-    fn source() -> Source {
-        Source {
-            format: TrackFormat {
-                kind: TrackKind::Video,
-                representation: "1".to_owned(),
-                bitrate: BitRate::from_kbps(160),
-                info: init().track(SampleKind::Video).unwrap().clone(),
-            },
-            epoch: Epoch::default(),
-            object: ObjectKey::Init(KEY),
-        }
-    }
-
-    /// The samples of the first second.
-    fn samples(generation: u32) -> Vec<Work> {
-        let mut demuxer = SegmentDemuxer::new(&init(), 0);
-        demuxer.push(include_bytes!("../../tests/data/1-1.m4s").as_slice().into());
-        let mut samples = Vec::new();
-        while let Some(sample) = demuxer.poll_sample().unwrap() {
-            samples.push(Work::Sample {
-                generation,
-                epoch: Epoch::default(),
-                object: ObjectKey::Media(KEY, 0),
-                sample,
-            });
-        }
-        samples
-    }
-
-    #[tokio::test]
-    async fn what_is_decoded_again_after_damage_is_given_once() {
-        let clock = Clock::start();
-        let tape = Tape::default();
-        let playhead = Playhead::new(clock, MediaTime::ZERO);
-        let sink = Box::new(tape.clone());
-        let mut worker = Worker::new(sink, FrameDelivery::Every, clock, playhead);
-        let ready = |worker: &Worker| {
-            worker.tell_ready();
-            worker.ready.load(Ordering::Acquire)
-        };
-        assert_eq!(worker.take(Work::Format(source())), None);
-        assert_eq!(ready(&worker), 0, "nothing is decoded yet");
-        for work in samples(0).into_iter().take(7) {
-            assert_eq!(worker.take(work), None);
-        }
-        assert_eq!(ready(&worker), 1);
-        assert!(!tape.0.lock().unwrap().is_empty());
-        // The segment is fetched elsewhere and comes again from its start.
-        worker.generation = 1;
-        worker.flush(Flush {
-            from: MediaTime::ZERO,
-            everything: false,
-        });
-        worker.take(Work::Format(source()));
-        for work in samples(1) {
-            assert_eq!(worker.take(work), None);
-        }
-        worker.take(Work::End { generation: 1 });
-        assert_eq!(*tape.0.lock().unwrap(), (0..10).collect::<Vec<_>>());
-        let counts = worker.counts.report();
-        assert_eq!(
-            (counts.decoded, counts.repeated, counts.missing),
-            (10, 0, 0)
-        );
-    }
-
-    #[tokio::test]
-    async fn a_broken_configuration_is_the_edges_fault_and_an_unknown_codec_nobodys() {
-        let clock = Clock::start();
-        let (notes, mut heard) = mpsc::channel(4);
-        let mut track = VideoTrack::spawn(
-            Box::new(Tape::default()),
-            FrameDelivery::Every,
-            clock,
-            Playhead::new(clock, MediaTime::ZERO),
-            notes,
-        )
-        .unwrap();
-        let mut broken = source();
-        broken.format.info.codec.config = vec![1, 2, 3];
-        assert!(track.format(broken));
-        assert_eq!(
-            heard.recv().await,
-            Some(DecoderNote::Undecodable {
-                epoch: Epoch::default(),
-                object: ObjectKey::Init(KEY),
-                code: "media.decoder_config",
-            })
-        );
-        let mut unknown = source();
-        unknown.format.info.codec.codec = nearcast_media::Codec::Other;
-        assert!(track.format(unknown));
-        assert!(matches!(
-            heard.recv().await,
-            Some(DecoderNote::Unsupported {
-                track: TrackKind::Video,
-                code: "unsupported.codec",
-                ..
-            })
-        ));
-    }
-}
+mod tests;

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use nearcast_core::{
     Action, AttemptId, AttemptSpec, ClockOrder, Epoch, Failure, FetchId, Input, TransportEvent,
 };
-use nearcast_manifest::{Manifest, ManifestError, parse};
-use nearcast_protocol::manifest::{ObjectKey, SegmentIndex, TrackKind};
+use nearcast_manifest::{Index, Manifest, ManifestError, parse};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, SegmentIndex, TrackKind};
 use nearcast_units::Instant;
 use ring::digest::{SHA256, digest};
 
@@ -43,11 +43,11 @@ impl Driver {
                 track,
             } => self.hand_on(epoch, fetch, object, track),
             Action::HandOnPart {
-                epoch,
                 fetch,
                 object,
                 track,
-            } => self.hand_on_part(epoch, fetch, object, track),
+                ..
+            } => self.hand_on_part(fetch, object, track),
             Action::Release { fetch } => {
                 self.live.end_all_for(fetch);
                 self.arriving.remove(&fetch);
@@ -154,7 +154,7 @@ impl Driver {
         );
     }
 
-    fn cannot_fetch(&mut self, attempt: AttemptId) {
+    pub(super) fn cannot_fetch(&mut self, attempt: AttemptId) {
         let event = TransportEvent::Failed(Failure::Internal);
         self.pending.push_back(Input::Transport { attempt, event });
     }
@@ -175,29 +175,24 @@ impl Driver {
         let bytes = self.store.join(fetch).unwrap_or_default();
         match (object, self.manifest.as_mut()) {
             (ObjectKey::Manifest, _) => {
+                self.is_playlist = is_playlist(&bytes);
                 // A large one takes tens of milliseconds.
                 let name = self.manifest_name.clone().unwrap_or_default();
-                self.inbox.spawn_work(Job::ParseCrashed, move || {
+                self.inbox.spawn_work(Job::ParseCrashed(object), move || {
                     Job::Parsed(Box::new(parse(&bytes, &name)))
                 });
             }
-            (ObjectKey::Index(key), Some(manifest)) => {
-                let input = match manifest.load_index(key, &bytes) {
-                    Ok(segments) => {
-                        let init = manifest
-                            .outline
-                            .representation(key)
-                            .is_some_and(|one| one.init);
-                        Input::IndexParsed {
+            (ObjectKey::Index(key), Some(manifest)) => match manifest.index_reader(key) {
+                Ok(reader) if bytes.len() > AT_ONCE_MAX => {
+                    self.inbox
+                        .spawn_work(Job::ParseCrashed(object), move || Job::IndexRead {
                             key,
-                            segments,
-                            init,
-                        }
-                    }
-                    Err(error) => parse_failed(object, &error),
-                };
-                self.pending.push_back(input);
-            }
+                            read: reader.read(&bytes).map(Box::new),
+                        });
+                }
+                Ok(reader) => self.index_read(key, reader.read(&bytes).map(Box::new)),
+                Err(error) => self.pending.push_back(parse_failed(object, &error)),
+            },
             (
                 ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Media(..) | ObjectKey::Probe,
                 _,
@@ -210,6 +205,28 @@ impl Driver {
                 });
             }
         }
+    }
+
+    pub(super) fn index_read(
+        &mut self,
+        key: RepresentationKey,
+        read: Result<Box<Index>, ManifestError>,
+    ) {
+        let Some(manifest) = &mut self.manifest else {
+            return;
+        };
+        let input = match read.and_then(|index| manifest.take_index(*index)) {
+            Ok(segments) => {
+                let representation = manifest.outline.representation(key);
+                Input::IndexParsed {
+                    key,
+                    segments,
+                    init: representation.is_some_and(|one| one.init),
+                }
+            }
+            Err(error) => parse_failed(ObjectKey::Index(key), &error),
+        };
+        self.pending.push_back(input);
     }
 
     pub(super) fn manifest_parsed(&mut self, parsed: Result<Manifest, ManifestError>) {
@@ -245,17 +262,12 @@ impl Driver {
     }
 
     /// From now on the sinks get what comes of a segment as it comes.
-    fn hand_on_part(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
+    fn hand_on_part(&mut self, fetch: FetchId, object: ObjectKey, track: TrackKind) {
         let Some(facts) = self.facts(object) else {
             return;
         };
         self.pump.hand_on_part(track, object, facts);
-        let arriving = Arriving {
-            epoch,
-            track,
-            handed: 0,
-        };
-        self.arriving.insert(fetch, arriving);
+        self.arriving.insert(fetch, Arriving { track, handed: 0 });
         self.hand_more(fetch);
     }
 
@@ -272,11 +284,7 @@ impl Driver {
 
     fn hand_on(&mut self, epoch: Epoch, fetch: FetchId, object: ObjectKey, track: TrackKind) {
         self.hand_more(fetch);
-        if self
-            .arriving
-            .remove(&fetch)
-            .is_some_and(|arriving| arriving.epoch == epoch)
-        {
+        if self.arriving.remove(&fetch).is_some() {
             return self.pump.hand_rest(track);
         }
         let (Some(bytes), Some(facts)) = (self.store.join(fetch), self.facts(object)) else {
@@ -316,9 +324,19 @@ impl Driver {
             bitrate: representation.bitrate,
             container: representation.container,
             media_offset_us: representation.media_offset_us,
+            origin_unknown: self.is_playlist,
             place,
         })
     }
+}
+
+/// A playlist or index so short is read in less time than handing it to another thread takes.
+const AT_ONCE_MAX: usize = 64 << 10;
+
+/// Whether a manifest that can be parsed is an HLS playlist.
+fn is_playlist(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    bytes.trim_ascii_start().starts_with(b"#EXTM3U")
 }
 
 fn parse_failed(object: ObjectKey, error: &ManifestError) -> Input {

@@ -1,7 +1,8 @@
 //! Everything the driver waits for, in one place.
 
 use nearcast_core::{AttemptId, Command, FetchId};
-use nearcast_manifest::{Manifest, ManifestError};
+use nearcast_manifest::{Index, Manifest, ManifestError};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_protocol::report::SessionReport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -23,7 +24,11 @@ pub(crate) enum Order {
 pub(super) enum Job {
     Granted(Granted),
     Parsed(Box<Result<Manifest, ManifestError>>),
-    ParseCrashed,
+    IndexRead {
+        key: RepresentationKey,
+        read: Result<Box<Index>, ManifestError>,
+    },
+    ParseCrashed(ObjectKey),
     Verified {
         fetch: FetchId,
         intact: bool,
@@ -39,8 +44,10 @@ pub(super) enum Happened {
     Decoder(DecoderNote),
     Order(Order),
     Job(Job),
-    /// An attempt's task ended; `Some` when it did so without a last word.
+    /// An attempt's task ended, with its last word before it.
     Reaped,
+    /// An attempt's task panicked and says nothing more.
+    Crashed(Id),
     /// The time has come.
     Due,
 }
@@ -85,7 +92,7 @@ impl Inbox {
             Some(note) = self.decoders.recv() => Happened::Decoder(note),
             Some(order) = self.orders.recv() => Happened::Order(order),
             Some(ended) = self.jobs.join_next_with_id() => Happened::Job(self.ended(ended)),
-            Some(_) = self.attempts.join_next() => Happened::Reaped,
+            Some(ended) = self.attempts.join_next() => reaped(ended),
             () = tokio::time::sleep_until(at) => Happened::Due,
         }
     }
@@ -142,6 +149,16 @@ impl Inbox {
     }
 }
 
+fn reaped(ended: Result<(), JoinError>) -> Happened {
+    match ended {
+        Err(error) if error.is_panic() => {
+            tracing::error!(%error, "an attempt panicked");
+            Happened::Crashed(error.id())
+        }
+        Ok(()) | Err(_) => Happened::Reaped,
+    }
+}
+
 /// An attempt that runs.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -162,6 +179,12 @@ impl LiveAttempts {
 
     pub(super) fn get(&self, id: AttemptId) -> Option<&Live> {
         self.0.get(&id)
+    }
+
+    /// Returns the attempt that is carried out by a task, if it still runs.
+    pub(super) fn of_task(&self, task: Id) -> Option<AttemptId> {
+        let mut all = self.0.iter();
+        all.find_map(|(id, live)| (live.task.id() == task).then_some(*id))
     }
 
     /// Ends an attempt; what it still says is not heard.
@@ -186,6 +209,39 @@ impl LiveAttempts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_panics_is_known_by_its_task() {
+        let mut inbox = Inbox::new(mpsc::channel(1).1, mpsc::channel(1).1);
+        let mut attempts = LiveAttempts::default();
+        for id in [1, 2, 3] {
+            let task = inbox.spawn_attempt(async move {
+                match id {
+                    1 => {}
+                    2 => panic!("on purpose"),
+                    _ => std::future::pending().await,
+                }
+            });
+            let live = Live {
+                fetch: FetchId(id),
+                probe: false,
+                edge: nearcast_core::EdgeId(0),
+                task,
+            };
+            attempts.insert(AttemptId(id), live);
+        }
+        let mut crashed = Vec::new();
+        for _ in 0..2 {
+            let at = crate::clock::after(std::time::Duration::from_secs(3600));
+            let happened = inbox.next(at).await;
+            if let Happened::Crashed(task) = happened {
+                crashed.extend(attempts.of_task(task));
+            } else {
+                assert!(matches!(happened, Happened::Reaped), "{happened:?}");
+            }
+        }
+        assert_eq!(crashed, [AttemptId(2)]);
+    }
 
     #[tokio::test]
     async fn a_job_that_panics_ends_as_what_it_was() {

@@ -2,6 +2,7 @@
 //! the session asks. Decides nothing.
 
 mod actions;
+mod end;
 mod inbox;
 mod tell;
 
@@ -10,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{
-    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, PlayState, Session, TransportEvent,
+    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
-use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_protocol::manifest::TrackKind;
 use nearcast_protocol::play::HistoryUpdate;
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{Instant, MediaTime};
@@ -43,8 +44,6 @@ use inbox::{Happened, Inbox, Job, LiveAttempts};
 const TICK: Duration = Duration::from_millis(250);
 /// How long telemetry may hold the end up.
 pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(2);
-/// How long decoders may take to give their last frames at the end.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often the backend is told how far the viewer is.
 const HISTORY_EVERY: Duration = Duration::from_secs(30);
 
@@ -80,8 +79,10 @@ pub(crate) struct Driver {
     fixed: Vec<EdgeOffer>,
     manifest_name: Option<String>,
     manifest: Option<Manifest>,
+    /// The manifest is one of HLS.
+    is_playlist: bool,
     store: Store,
-    /// Segments that are handed on while they arrive.
+    /// Segments that are handed on while they arrive; only a flush of their track ends that before they are there.
     arriving: BTreeMap<FetchId, Arriving>,
     live: LiveAttempts,
     inbox: Inbox,
@@ -146,6 +147,7 @@ impl Driver {
             fixed: Vec::new(),
             manifest_name,
             manifest: None,
+            is_playlist: false,
             store: Store::new(object_max),
             arriving: BTreeMap::new(),
             live: LiveAttempts::default(),
@@ -249,6 +251,12 @@ impl Driver {
             }
             Happened::Job(job) => self.job(job),
             Happened::Reaped => {}
+            Happened::Crashed(task) => {
+                if let Some(attempt) = self.live.of_task(task) {
+                    self.live.end(attempt);
+                    self.cannot_fetch(attempt);
+                }
+            }
             Happened::Due => self.due(),
         }
     }
@@ -429,10 +437,11 @@ impl Driver {
                 self.pending.push_back(input);
             }
             Job::Parsed(parsed) => self.manifest_parsed(*parsed),
-            Job::ParseCrashed => self.pending.push_back(Input::ParseFailed {
-                object: ObjectKey::Manifest,
+            Job::IndexRead { key, read } => self.index_read(key, read),
+            Job::ParseCrashed(object) => self.pending.push_back(Input::ParseFailed {
+                object,
                 code: "player.internal".to_owned(),
-                message: "the manifest cannot be parsed: the parser panicked".to_owned(),
+                message: "what came cannot be parsed: the parser panicked".to_owned(),
             }),
             Job::Verified { fetch, intact } => {
                 self.pending.push_back(Input::Verified { fetch, intact })
@@ -575,71 +584,10 @@ impl Driver {
         };
         self.snapshot.send_replace(snapshot);
     }
-
-    /// Whether a decoder has frames left to give.
-    fn is_draining(&self) -> bool {
-        let done = |kind| self.drained.contains(&kind) || self.failed.contains(&kind);
-        let left = |kind| self.pump.decodes(kind) && !done(kind);
-        left(TrackKind::Video) || left(TrackKind::Audio)
-    }
-
-    /// After the end: last frames, last words, the report.
-    async fn finish(&mut self) {
-        if *self.qoe.state() == PlayState::Ended {
-            let until = crate::clock::after(DRAIN_MAX);
-            while self.is_draining() {
-                self.wake = self.pump.finish();
-                let retry = crate::clock::after(self.wake.after.unwrap_or(TICK)).min(until);
-                let happened = self.inbox.next(retry).await;
-                let timed_out = matches!(happened, Happened::Due) && retry == until;
-                self.happened(happened);
-                self.pending.clear();
-                if timed_out {
-                    tracing::debug!("a decoder did not give its last frames in time");
-                    break;
-                }
-            }
-            if self.pump.outputs().samples.is_some() {
-                self.pump.finish();
-            }
-        }
-        if let Err(error) = self.recorder.finish() {
-            self.tell(EventKind::RecordingFailed {
-                message: error.to_string(),
-            });
-        }
-        self.publish();
-        let report = self.report();
-        self.finished.send_replace(Some(Arc::new(report)));
-        // The application hears that there are no more events before the backend hears the last of them.
-        self.events = broadcast::channel(1).0;
-        let history = self.history();
-        let farewell = async {
-            if let Some(history) = history {
-                history.await;
-            }
-        };
-        let sender = self.sender.take();
-        let flush = async {
-            if let Some(sender) = sender {
-                sender.close(FLUSH_MAX).await;
-            }
-        };
-        if tokio::time::timeout(FLUSH_MAX, async { tokio::join!(farewell, flush) })
-            .await
-            .is_err()
-        {
-            tracing::debug!("the backend did not hear of the end in time");
-        }
-        // A decoder that waits to be heard goes out instead.
-        self.inbox.close_decoders();
-        self.pump.shut_down().await;
-    }
 }
 
 /// A segment that is handed on while it arrives.
 struct Arriving {
-    epoch: Epoch,
     track: TrackKind,
     /// So many bytes of it were passed on.
     handed: u64,

@@ -9,6 +9,7 @@ use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::MediaTime;
 
 use super::Facts;
+use super::origin::{Origin, shift};
 use super::place::Extent;
 
 /// A media segment on its way.
@@ -17,9 +18,13 @@ pub(super) struct Arriving {
     /// So much of what was handed on comes before it.
     pub(super) behind: usize,
     facts: Facts,
+    /// Taken off the times of its samples.
+    shift_us: Option<i64>,
     demuxer: Option<SegmentDemuxer>,
     /// Bytes not taken apart yet, in order.
     pieces: VecDeque<Bytes>,
+    /// How many have come.
+    received: usize,
     /// No more bytes come.
     is_complete: bool,
     extent: Extent,
@@ -45,8 +50,10 @@ impl Arriving {
             object,
             behind,
             facts,
+            shift_us: None,
             demuxer: None,
             pieces: VecDeque::new(),
+            received: 0,
             is_complete: false,
             extent: Extent::default(),
             until: None,
@@ -54,7 +61,14 @@ impl Arriving {
     }
 
     pub(super) fn push(&mut self, bytes: Bytes) {
+        self.received += bytes.len();
         self.pieces.push_back(bytes);
+    }
+
+    /// Takes what is missing out of the whole segment.
+    pub(super) fn complete_with(&mut self, whole: &Bytes) {
+        self.push(whole.slice(self.received.min(whole.len())..));
+        self.complete();
     }
 
     pub(super) const fn complete(&mut self) {
@@ -74,6 +88,7 @@ impl Arriving {
         &mut self,
         init: &InitSegment,
         wanted: SampleKind,
+        origin: &mut Origin,
         samples: &mut VecDeque<Sample>,
     ) -> Result<Came, &'static str> {
         let offset_us = self.facts.media_offset_us;
@@ -82,10 +97,13 @@ impl Arriving {
             .get_or_insert_with(|| SegmentDemuxer::new(init, offset_us));
         while let Some(piece) = self.pieces.pop_front() {
             demuxer.push(piece);
-            while let Some(sample) = demuxer.poll_sample().map_err(|error| error.code())? {
+            while let Some(mut sample) = demuxer.poll_sample().map_err(|error| error.code())? {
                 if sample.kind != wanted {
                     continue;
                 }
+                let of_segment = || origin.of_segment(self.object, &self.facts, &sample);
+                let shift_us = *self.shift_us.get_or_insert_with(of_segment);
+                shift(&mut sample, shift_us);
                 self.extent.add(&sample);
                 let end = sample.dts + sample.duration;
                 self.until = Some(self.until.map_or(end, |until| until.max(end)));
@@ -94,7 +112,9 @@ impl Arriving {
         }
         if self.is_complete {
             demuxer.finish().map_err(|error| error.code())?;
-            self.extent.check(self.facts.place)?;
+            let checked = self.extent.check(self.facts.place);
+            origin.settle(self.object, checked.is_ok());
+            checked?;
             return Ok(Came::All);
         }
         let until = self.until.map(|until| until - REORDERED);

@@ -5,6 +5,7 @@
 //! while the current one is shown, so that a broken one is noticed while there is time to ask elsewhere.
 
 mod arriving;
+mod origin;
 mod place;
 mod track;
 
@@ -22,6 +23,7 @@ use crate::decode::{AudioTrack, Feed, Source, VideoTrack};
 use crate::sink::{CueSink, SampleSink, TrackFormat};
 
 use arriving::Arriving;
+use origin::Origin;
 pub(crate) use place::Place;
 use track::Track;
 
@@ -62,6 +64,8 @@ pub(crate) struct Facts {
     pub(crate) bitrate: BitRate,
     pub(crate) container: Container,
     pub(crate) media_offset_us: i64,
+    /// The manifest does not say at which media time the title begins (HLS).
+    pub(crate) origin_unknown: bool,
     /// Where a media segment lies on the timeline.
     pub(crate) place: Option<Place>,
 }
@@ -71,6 +75,7 @@ pub(crate) struct Pump {
     outputs: Outputs,
     epoch: Epoch,
     tracks: [Track; 3],
+    origin: Origin,
     cues: CueBook,
     inputs: VecDeque<Input>,
     refused: VecDeque<NotDecoded>,
@@ -94,6 +99,7 @@ impl Pump {
                 Track::new(TrackKind::Audio),
                 Track::new(TrackKind::Text),
             ],
+            origin: Origin::default(),
             cues: CueBook::default(),
             inputs: VecDeque::new(),
             refused: VecDeque::new(),
@@ -119,7 +125,13 @@ impl Pump {
         track.ended = false;
         track.end_told = false;
         track.used = true;
-        track.handed.push_back(handed);
+        match &mut track.arriving {
+            // What came of it in part is not shown twice.
+            Some(arriving) if arriving.object == handed.object => {
+                arriving.complete_with(&handed.bytes)
+            }
+            _ => track.handed.push_back(handed),
+        }
     }
 
     /// Takes the first bytes of a segment that is on its way, in its track's order; more come by
@@ -217,6 +229,16 @@ impl Pump {
         wake
     }
 
+    /// Playback has ended: decoders wait for no time to come.
+    pub(crate) fn wind_up(&mut self) {
+        if let Some(audio) = &mut self.outputs.audio {
+            audio.finish();
+        }
+        if let Some(video) = &mut self.outputs.video {
+            video.finish();
+        }
+    }
+
     /// Hands everything that is left on, whatever the time: playback has ended.
     pub(crate) fn finish(&mut self) -> Wake {
         self.advance(MediaTime::from_micros(i64::MAX))
@@ -291,6 +313,7 @@ impl Pump {
             outputs,
             epoch,
             tracks,
+            origin,
             cues,
             inputs,
             refused,
@@ -301,11 +324,11 @@ impl Pump {
         let due = playhead + LEAD;
         let kept = outputs.take_samples(track.kind);
         loop {
-            if let Some(trouble) = track.open_next(cues, kept) {
+            if let Some(trouble) = track.open_next(origin, cues, kept) {
                 trouble.tell(track.kind, *epoch, inputs, refused);
             }
             if track.arriving.is_some() {
-                match track.open_arriving(kept) {
+                match track.open_arriving(origin, kept) {
                     Ok(Some((object, until))) => inputs.push_back(Input::Playable {
                         epoch: *epoch,
                         object,

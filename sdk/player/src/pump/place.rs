@@ -21,7 +21,7 @@ pub(crate) struct Place {
 }
 
 /// In very short segments encoder delay and rounding are a large part.
-const SLACK_MIN: Duration = Duration::from_millis(250);
+pub(super) const SLACK_MIN: Duration = Duration::from_millis(250);
 
 impl Place {
     /// Returns the place of the segment at `index`.

@@ -59,6 +59,7 @@ fn handed(object: ObjectKey, bytes: &'static [u8], place: Option<Place>) -> Hand
         bitrate: BitRate::from_kbps(160),
         container: Container::Fmp4,
         media_offset_us: 0,
+        origin_unknown: false,
         place,
     };
     Handed {
@@ -271,6 +272,29 @@ fn a_segment_is_handed_on_while_it_arrives_each_sample_once() {
 }
 
 #[test]
+fn what_arrives_goes_on_when_another_track_is_flushed_and_when_it_comes_whole() {
+    for whole in [false, true] {
+        let (mut pump, times) = pump();
+        pump.hand_on(TrackKind::Video, init());
+        let Handed { object, facts, .. } = segment(0);
+        pump.hand_on_part(TrackKind::Video, object, facts);
+        let halves = pieces(0, 2);
+        pump.hand_more(TrackKind::Video, halves[0].clone());
+        pump.advance(seconds(0));
+        pump.flush(Epoch(1), Some(TrackKind::Text), seconds(0));
+        if whole {
+            pump.hand_on(TrackKind::Video, segment(0));
+        } else {
+            pump.hand_more(TrackKind::Video, halves[1].clone());
+            pump.hand_rest(TrackKind::Video);
+        }
+        pump.hand_on(TrackKind::Video, segment(1));
+        pump.advance(seconds(0));
+        assert_eq!(times.take(), (0..20).collect::<Vec<_>>(), "{whole}");
+    }
+}
+
+#[test]
 fn what_arrives_broken_is_told_and_may_arrive_again() {
     let (mut pump, times) = pump();
     pump.hand_on(TrackKind::Video, init());
@@ -297,4 +321,90 @@ fn what_arrives_broken_is_told_and_may_arrive_again() {
     pump.hand_rest(TrackKind::Video);
     pump.advance(seconds(0));
     assert_eq!(times.take().len(), 10);
+}
+
+/// A segment of an HLS title, the media times of which begin at so many seconds.
+fn late(index: u32, begins_s: i64) -> Handed {
+    let mut late = segment(index);
+    let mut bytes = late.bytes.to_vec();
+    let tfdt = bytes.windows(4).position(|name| name == b"tfdt").unwrap();
+    let ticks: &mut [u8; 8] = (&mut bytes[tfdt + 8..tfdt + 16]).try_into().unwrap();
+    *ticks = (i64::from_be_bytes(*ticks) + begins_s * 10_240).to_be_bytes();
+    late.bytes = bytes.into();
+    late.facts.origin_unknown = true;
+    late
+}
+
+#[test]
+fn the_first_segment_of_a_playlist_says_where_its_media_begins() {
+    for in_part in [false, true] {
+        let (mut pump, times) = pump();
+        pump.hand_on(TrackKind::Video, init());
+        // Playback begins in the middle.
+        if in_part {
+            let first = late(1, 4000);
+            pump.hand_on_part(TrackKind::Video, first.object, first.facts);
+            pump.hand_more(TrackKind::Video, first.bytes);
+            pump.hand_rest(TrackKind::Video);
+        } else {
+            pump.hand_on(TrackKind::Video, late(1, 4000));
+        }
+        pump.hand_on(TrackKind::Video, late(2, 4000));
+        pump.advance(seconds(1));
+        assert_eq!(times.take(), (10..30).collect::<Vec<_>>(), "{in_part}");
+        // Now that two agree, one that lies elsewhere is wrong, and the next is not.
+        pump.hand_on(TrackKind::Video, late(3, 0));
+        pump.finish();
+        assert!(matches!(
+            inputs(&mut pump).as_slice(),
+            [Input::Undecodable { code, .. }] if code == "media.misplaced"
+        ));
+        pump.hand_on(TrackKind::Video, late(3, 4000));
+        pump.finish();
+        assert_eq!(times.take(), (30..40).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_one_wrong_segment_says_of_the_beginning_is_forgotten() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    pump.hand_on(TrackKind::Video, late(0, 9));
+    for _ in 0..2 {
+        pump.hand_on(TrackKind::Video, late(1, 4000));
+        pump.finish();
+    }
+    assert_eq!(inputs(&mut pump).len(), 1, "either may be the wrong one");
+    pump.hand_on(TrackKind::Video, late(2, 4000));
+    pump.finish();
+    assert_eq!(inputs(&mut pump), []);
+    assert_eq!(times.take(), (0..30).collect::<Vec<_>>());
+}
+
+#[test]
+fn subtitles_that_count_with_the_media_wait_to_hear_where_it_begins() {
+    for (map, late_s) in [
+        ("X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", 4000),
+        ("", 0),
+    ] {
+        let (mut pump, _) = pump();
+        let hours = format!(
+            "{:02}:{:02}:{:02}",
+            late_s / 3600,
+            late_s / 60 % 60,
+            late_s % 60
+        );
+        let text = format!("WEBVTT\n{map}\n{hours}.000 --> {hours}.900\nhello\n");
+        let mut vtt = handed(ObjectKey::Media(VIDEO, 0), b"", place(0));
+        vtt.bytes = text.into();
+        vtt.facts.container = Container::WebVtt;
+        vtt.facts.origin_unknown = true;
+        pump.hand_on(TrackKind::Text, vtt);
+        pump.hand_on(TrackKind::Video, init());
+        pump.advance(seconds(0));
+        assert!(pump.cues().shown().is_empty());
+        pump.hand_on(TrackKind::Video, late(0, 4000));
+        pump.advance(seconds(0));
+        assert_eq!(pump.cues().shown().len(), 1, "{map}");
+    }
 }

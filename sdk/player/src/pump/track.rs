@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use nearcast_core::{Epoch, Input};
 use nearcast_media::{
-    Codec, InitSegment, Sample, SampleKind, SegmentDemuxer, parse_webvtt, parse_wvtt,
+    Codec, InitSegment, Sample, SampleKind, SegmentDemuxer, has_timestamp_map, parse_webvtt,
+    parse_wvtt,
 };
 use nearcast_protocol::manifest::{Container, ObjectKey, TrackKind};
 use nearcast_units::MediaTime;
 
 use super::arriving::{Arriving, Came};
+use super::origin::{Origin, shift};
 use super::place::Extent;
 use super::{Handed, NotDecoded};
 use crate::cues::CueBook;
@@ -91,15 +93,22 @@ impl Track {
 
     /// Takes segments apart until enough are open. Samples that nobody takes are looked at and forgotten, so that
     /// such a track is never stepped through.
-    pub(super) fn open_next(&mut self, cues: &mut CueBook, kept: bool) -> Option<Trouble> {
+    pub(super) fn open_next(
+        &mut self,
+        origin: &mut Origin,
+        cues: &mut CueBook,
+        kept: bool,
+    ) -> Option<Trouble> {
         while self.opened.len() < OPENED_MAX {
             if let Some(arriving) = &mut self.arriving {
                 // What was handed on after it waits for it.
                 arriving.behind = arriving.behind.checked_sub(1)?;
             }
-            let handed = self.handed.pop_front()?;
+            let handed = self.handed.pop_front_if(|handed| {
+                self.kind != TrackKind::Text || origin.known(&handed.facts).is_some()
+            })?;
             let object = handed.object;
-            if let Err(code) = self.open(handed, cues, kept) {
+            if let Err(code) = self.open(handed, origin, cues, kept) {
                 if self.kind != TrackKind::Text {
                     // The session flushes the track and hands this one and what follows on again.
                     self.handed.clear();
@@ -114,6 +123,7 @@ impl Track {
     /// further than before.
     pub(super) fn open_arriving(
         &mut self,
+        origin: &mut Origin,
         kept: bool,
     ) -> Result<Option<(ObjectKey, MediaTime)>, Trouble> {
         let Some(arriving) = &mut self.arriving else {
@@ -125,7 +135,7 @@ impl Track {
         }
         let mut samples = VecDeque::new();
         let came = match &self.init {
-            Some(init) => arriving.take_apart(init, sample_kind(self.kind), &mut samples),
+            Some(init) => arriving.take_apart(init, sample_kind(self.kind), origin, &mut samples),
             None => Err("media.track_missing"),
         };
         let came = match came {
@@ -159,14 +169,25 @@ impl Track {
         })
     }
 
-    fn open(&mut self, handed: Handed, cues: &mut CueBook, kept: bool) -> Result<(), &'static str> {
+    fn open(
+        &mut self,
+        handed: Handed,
+        origin: &mut Origin,
+        cues: &mut CueBook,
+        kept: bool,
+    ) -> Result<(), &'static str> {
         let Handed {
             object,
             bytes,
             facts,
         } = handed;
         if facts.container == Container::WebVtt {
-            cues.add(parse_webvtt(&bytes, facts.media_offset_us).map_err(|error| error.code())?);
+            let mut offset_us = facts.media_offset_us;
+            // Only such files count on the media's own timeline.
+            if has_timestamp_map(&bytes) {
+                offset_us = offset_us.saturating_sub(origin.known(&facts).unwrap_or(0));
+            }
+            cues.add(parse_webvtt(&bytes, offset_us).map_err(|error| error.code())?);
             return Ok(());
         }
         let wanted = sample_kind(self.kind);
@@ -177,7 +198,7 @@ impl Track {
             let info = init.track(wanted).ok_or("media.track_missing")?.clone();
             let format = TrackFormat {
                 kind: self.kind,
-                representation: facts.id,
+                representation: facts.id.clone(),
                 bitrate: facts.bitrate,
                 info,
             };
@@ -191,10 +212,17 @@ impl Track {
         demuxer.push(bytes);
         let kept = kept || self.kind == TrackKind::Text;
         let (mut samples, mut extent) = (VecDeque::new(), Extent::default());
-        while let Some(sample) = demuxer.poll_sample().map_err(|error| error.code())? {
+        // Nobody checks the place of subtitles.
+        let mut shift_us = origin
+            .known(&facts)
+            .filter(|_| self.kind == TrackKind::Text);
+        while let Some(mut sample) = demuxer.poll_sample().map_err(|error| error.code())? {
             if sample.kind != wanted {
                 continue;
             }
+            let of_segment = || origin.of_segment(object, &facts, &sample);
+            let shift_us = *shift_us.get_or_insert_with(of_segment);
+            shift(&mut sample, shift_us);
             extent.add(&sample);
             if kept {
                 samples.push_back(sample);
@@ -218,7 +246,9 @@ impl Track {
             cues.add(all);
             return Ok(());
         }
-        extent.check(facts.place)?;
+        let checked = extent.check(facts.place);
+        origin.settle(object, checked.is_ok());
+        checked?;
         if kept {
             self.opened.push_back(Opened {
                 object,

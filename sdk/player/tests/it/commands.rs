@@ -161,25 +161,28 @@ async fn options_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn after_a_change_of_network_nothing_goes_over_old_connections() {
     let edge = Edge::start().await;
-    // Segments are fetched one after the other, as they are played.
+    // Once the buffer is full, nothing is asked for before it plays.
+    let goal = Duration::from_millis(1500);
     let player = on_edge(&edge)
         .lock_rung(1)
-        .buffer_goal(Duration::from_millis(1500))
+        .buffer_goal(goal)
+        .paused(true)
         .start()
         .unwrap();
     until(&player, |snapshot| {
-        is_playing(snapshot) && snapshot.session.transfers.is_empty()
+        let session = &snapshot.session;
+        session.video_level >= goal && session.audio_level >= goal && session.transfers.is_empty()
     })
     .await;
     let before = player.report().await.unwrap().fetches.len();
     player.network_changed().unwrap();
+    player.play().unwrap();
     to_the_end(&player).await;
     let report = player.close().await.unwrap();
     let next = report.fetches[before..]
         .iter()
         .flat_map(|fetch| &fetch.attempts);
     assert_eq!(next.map(|attempt| attempt.cold).next(), Some(true));
-    assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
 }
 
 #[tokio::test]
@@ -331,7 +334,7 @@ async fn without_a_proxy_that_answers_the_start_fails_by_its_name() {
     };
     let player = on_edge(&edge)
         .network_options(options)
-        .start_timeout(Duration::from_millis(1200))
+        .start_timeout(Duration::from_secs(3))
         .start()
         .unwrap();
     let mut events = player.events();
@@ -344,6 +347,6 @@ async fn without_a_proxy_that_answers_the_start_fails_by_its_name() {
         panic!("it cannot play")
     };
     let code = tokio::time::timeout(LIMIT, failed).await.unwrap();
-    assert!(code.starts_with("net."), "{code}");
+    assert_eq!(code, "net.proxy");
     assert!(edge.seen().is_empty());
 }
