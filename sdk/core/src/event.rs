@@ -147,6 +147,8 @@ pub enum DecisionKind {
     Race,
     /// Which representation comes next.
     Rung,
+    /// Which language, or which subtitles.
+    Track,
     /// Which edge is used from now on.
     Edge,
     /// What to do after a failure.
@@ -172,6 +174,7 @@ impl DecisionKind {
         match self {
             Self::Race => "race",
             Self::Rung => "rung",
+            Self::Track => "track",
             Self::Edge => "edge",
             Self::Failover => "failover",
             Self::Hedge => "hedge",

@@ -47,6 +47,8 @@ const BUFFER_ROWS_MAX: usize = 15_000;
 const BUFFER_EVERY_S: f64 = 0.5;
 /// Far more than a film needs; keeps a session of days within memory.
 const RECORDS_MAX: usize = 50_000;
+/// An object that no edge gives for hours is tried every few seconds.
+const ATTEMPTS_MAX: usize = 200;
 /// Rate term, stall weight and switch term of the linear QoE (see `SessionReport::qoe_lin`).
 const STALL_WEIGHT: f64 = 4.3;
 
@@ -131,6 +133,9 @@ impl Recorder {
     }
 
     pub(crate) fn grant_asked(&mut self, now: Instant) {
+        if self.fetches.len() >= RECORDS_MAX {
+            return;
+        }
         let id = u64::try_from(self.fetches.len())
             .unwrap_or(u64::MAX)
             .saturating_add(1);
@@ -169,12 +174,24 @@ impl Recorder {
             (ObjectKey::Media(..), _) => "media",
             (ObjectKey::Probe, _) => "probe",
         };
-        self.push_fetch(fetch.id, kind, fetch.track, representation, segment(fetch));
+        self.push_fetch(
+            fetch.id,
+            kind,
+            fetch.track,
+            representation,
+            segment(fetch, timeline),
+        );
     }
 
     pub(crate) fn probe_begins(&mut self, fetch: &Fetch, timeline: Option<&Timeline>) {
         let representation = representation_id(fetch, timeline);
-        self.push_fetch(fetch.id, "probe", None, representation, segment(fetch));
+        self.push_fetch(
+            fetch.id,
+            "probe",
+            None,
+            representation,
+            segment(fetch, timeline),
+        );
     }
 
     fn push_fetch(
@@ -247,6 +264,7 @@ impl Recorder {
             .fetch_ids
             .get(&fetch.id)
             .and_then(|index| self.fetches.get_mut(*index))
+            && fetch.attempts.len() < ATTEMPTS_MAX
         {
             fetch.attempts.push(report);
         }
@@ -371,6 +389,9 @@ impl Recorder {
         let bitrate = timeline
             .and_then(|timeline| timeline.representation(key))
             .map(|one| one.bitrate.as_f64());
+        if self.shown.len() >= RECORDS_MAX {
+            return;
+        }
         if let (true, Some(bitrate)) = (counts, bitrate) {
             self.shown.push((bitrate, duration));
         }
@@ -415,9 +436,9 @@ fn representation_id(fetch: &Fetch, timeline: Option<&Timeline>) -> Option<Strin
     Some(timeline?.representation(key)?.id.clone())
 }
 
-fn segment(fetch: &Fetch) -> Option<u64> {
+fn segment(fetch: &Fetch, timeline: Option<&Timeline>) -> Option<u64> {
     match fetch.object {
-        ObjectKey::Media(_, index) => Some(u64::from(index)),
+        ObjectKey::Media(key, index) => Some(timeline?.ordinal(key, index)),
         ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => None,
     }
 }

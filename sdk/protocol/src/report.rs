@@ -139,7 +139,7 @@ pub struct FetchReport {
     pub track: Option<String>,
     /// Identifier in the manifest.
     pub representation: Option<String>,
-    /// Index in the track.
+    /// Place in the track, counted over all periods.
     pub segment: Option<u64>,
     /// In the order they began.
     pub attempts: Vec<AttemptReport>,

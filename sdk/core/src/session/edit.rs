@@ -259,7 +259,7 @@ impl Session {
         track.last = None;
         let inputs = [("from_s", boundary.as_secs_f64())];
         self.decide(
-            DecisionKind::Rung,
+            DecisionKind::Track,
             name,
             "the viewer chose another track",
             &inputs,

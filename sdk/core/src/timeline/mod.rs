@@ -202,10 +202,14 @@ impl Timeline {
         let segments = |period: &Period| {
             let mut tracks = period.tracks.iter();
             let track = tracks.find(|track| Some(track.kind) == kind)?;
-            match &track.representations.first()?.index {
-                SegmentIndex::Known(segments) => u64::try_from(segments.len()).ok(),
-                SegmentIndex::Deferred => None,
-            }
+            // Rungs of a track are cut alike; those that were never played may have no index.
+            track
+                .representations
+                .iter()
+                .find_map(|one| match &one.index {
+                    SegmentIndex::Known(segments) => u64::try_from(segments.len()).ok(),
+                    SegmentIndex::Deferred => None,
+                })
         };
         before.filter_map(segments).sum::<u64>() + u64::from(index)
     }
