@@ -95,7 +95,7 @@ impl Played {
             (End::Quit, _) if !has_started => {
                 let cause = last_failure("nothing had failed; give it longer");
                 Some(with_cause(Failure::new(
-                    "player.quit",
+                    "cli.quit",
                     format_args!("the viewer quit before the first frame; {cause}"),
                 )))
             }
@@ -172,19 +172,19 @@ mod tests {
         assert_eq!(judged(stalled(), Some(0.4), End::Quit), (0, None));
         assert_eq!(
             judged(PlayState::Starting, None, End::Quit),
-            told("player.quit")
+            told("cli.quit")
         );
     }
 
     #[test]
     fn playback_itself_comes_before_what_failed_around_it() {
         let mut it = played(PlayState::Playing, Some(0.4), End::Done);
-        let frames = || Some(Failure::new("player.frames", "the disk is full"));
+        let frames = || Some(Failure::new("cli.frames", "the disk is full"));
         assert_eq!(
             it.judge(frames()).unwrap().in_report().code,
-            "player.frames"
+            "cli.frames"
         );
-        assert_eq!(it.report.error.unwrap().code, "player.frames");
+        assert_eq!(it.report.error.unwrap().code, "cli.frames");
         let mut it = played(PlayState::Stalled(StallCause::Sink), Some(0.4), End::TimeUp);
         assert_eq!(
             it.judge(frames()).unwrap().in_report().code,

@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn what_failed_first_is_told_first_and_decides() {
-        let report = Failure::io("player.report", "cannot write r", "free some space");
+        let report = Failure::io("cli.report", "cannot write r", "free some space");
         let report = report(std::io::ErrorKind::StorageFull.into());
         let both = Failure::new("playback.stalled", "it stood still").and(&report);
         assert_eq!(both.status(), 1);
@@ -361,7 +361,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            second.starts_with("player.report: cannot write r: ")
+            second.starts_with("cli.report: cannot write r: ")
                 && second.ends_with("; free some space"),
             "{line}"
         );
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn what_is_no_playback_stays_as_it_is() {
-        let failure = Failure::new("player.ca", "cannot read it").at(&at("http://a"));
-        assert_eq!(failure.to_string(), "nearcast: player.ca: cannot read it");
+        let failure = Failure::new("cli.ca", "cannot read it").at(&at("http://a"));
+        assert_eq!(failure.to_string(), "nearcast: cli.ca: cannot read it");
     }
 }

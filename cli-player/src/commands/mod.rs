@@ -108,7 +108,7 @@ pub fn run() -> ExitCode {
 fn end(done: Result<(), Failure>) -> ExitCode {
     let unprinted = UNPRINTED.get().map(|error| {
         Failure::new(
-            "player.output",
+            "cli.output",
             format_args!(
                 "cannot write to standard output: {error}; look where it goes, and free some space there"
             ),
@@ -135,13 +135,13 @@ fn execute(arguments: Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::io(
-            "player.runtime",
+            "cli.runtime",
             "cannot start the runtime",
             "close other programs, or raise the limit of processes (ulimit -u)",
         ))?;
     let done = runtime.block_on(async {
         let signals = Signals::listen().map_err(Failure::io(
-            "player.signals",
+            "cli.signals",
             "cannot listen for signals",
             "close other programs, or raise the limit of open files (ulimit -n)",
         ))?;
@@ -182,7 +182,7 @@ const PLAYER_WORKERS: usize = 2;
 fn open_log(path: &PathBuf) -> Result<File, Failure> {
     let failed = |error| {
         Failure::io(
-            "player.log",
+            "cli.log",
             format_args!("cannot write the log {}", path.display()),
             "give a file that can be written",
         )(error)
@@ -264,7 +264,7 @@ pub(crate) fn one_line(text: &str) -> String {
 pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Failure::new(
-            "player.output",
+            "cli.output",
             format_args!("{error}; report this as a defect"),
         )
     })?;

@@ -219,7 +219,7 @@ impl Files {
 
 fn frames_failed(path: &Path, error: impl fmt::Display) -> Failure {
     Failure::new(
-        "player.frames",
+        "cli.frames",
         format_args!(
             "cannot write the frames {}: {error}; give a file that can be written and has room",
             path.display()
@@ -229,7 +229,7 @@ fn frames_failed(path: &Path, error: impl fmt::Display) -> Failure {
 
 fn record_failed(path: &Path, error: impl fmt::Display) -> Failure {
     Failure::new(
-        "player.record",
+        "cli.record",
         format_args!(
             "cannot write the recording {}: {error}; give a file that can be written and has room",
             path.display()
@@ -259,7 +259,7 @@ impl PlayingArguments {
         let opened = async {
             opening
                 .await
-                .map_err(|error| Failure::new("player.files", error))?
+                .map_err(|error| Failure::new("cli.files", error))?
         };
         context.signals.unless(opened).await
     }

@@ -61,7 +61,7 @@ impl Settings {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => {
                 return Err(Failure::io(
-                    "player.config",
+                    "cli.config",
                     format_args!("cannot read {}", path.display()),
                     "mend it, or let NEARCAST_CONFIG name another",
                 )(error));
@@ -70,7 +70,7 @@ impl Settings {
         Self::parse(&text).map_err(|message| {
             let message = message.trim().replace('\n', " ");
             Failure::new(
-                "player.config",
+                "cli.config",
                 format_args!(
                     "{}: {message}; mend it, or let NEARCAST_CONFIG name another",
                     path.display()

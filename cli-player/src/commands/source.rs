@@ -166,7 +166,7 @@ impl BackendArguments {
 fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     let remedy = "give a file with its certificate as PEM text";
     let pem = std::fs::read(path).map_err(Failure::io(
-        "player.ca",
+        "cli.ca",
         format_args!("cannot read the certificate authority {}", path.display()),
         remedy,
     ))?;

@@ -87,7 +87,7 @@ pub(crate) fn write_report(report: &SessionReport, to: Output, path: &Path) -> R
 /// Says that a report cannot be written.
 pub(crate) fn cannot_write(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
     Failure::io(
-        "player.report",
+        "cli.report",
         format!("cannot write the report {}", path.display()),
         "give a place that can be written and has room, or - for standard output",
     )

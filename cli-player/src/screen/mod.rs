@@ -123,7 +123,7 @@ fn end(
 ) -> End {
     match (shown, driven) {
         (Ok(tui::End::Panicked), _) | (_, Err(_)) => End::Broken(Failure::new(
-            "player.screen",
+            "cli.screen",
             "the screen ended by a defect; report it with the message above",
         )),
         (Ok(tui::End::Signal(number)), _) => End::Signal(number),
@@ -133,7 +133,7 @@ fn end(
         (Err(error), _) => signal.map_or_else(
             || {
                 End::Broken(Failure::new(
-                    "player.screen",
+                    "cli.screen",
                     format_args!("{error}; try another terminal, or --headless"),
                 ))
             },

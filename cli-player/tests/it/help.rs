@@ -33,7 +33,7 @@ fn what_cannot_be_printed_is_a_failure() {
         let output = command(arguments).stdout(full.unwrap()).output().unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
-        assert!(error.starts_with("nearcast: player.output: "), "{error}");
+        assert!(error.starts_with("nearcast: cli.output: "), "{error}");
     }
 }
 

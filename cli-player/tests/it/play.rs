@@ -239,9 +239,9 @@ fn what_cannot_be_written_is_told_before_anything_is_played() {
     let home = Home::new();
     std::fs::write(home.path("file"), "").unwrap();
     for (option, code) in [
-        ("--report", "player.report"),
-        ("--frames", "player.frames"),
-        ("--record", "player.record"),
+        ("--report", "cli.report"),
+        ("--frames", "cli.frames"),
+        ("--record", "cli.record"),
     ] {
         let arguments = ["play", &url, "--headless", option, "file/below"];
         let output = home.nearcast(&arguments).output().unwrap();
@@ -256,7 +256,7 @@ fn what_cannot_be_written_is_told_before_anything_is_played() {
 #[test]
 fn a_full_disk_is_told_at_the_end_and_stands_in_the_report() {
     let url = serve() + "/stream.mpd";
-    for (option, code) in [("--frames", "player.frames"), ("--record", "player.record")] {
+    for (option, code) in [("--frames", "cli.frames"), ("--record", "cli.record")] {
         if option == "--frames" && cfg!(not(feature = "video")) {
             continue;
         }
@@ -291,7 +291,7 @@ fn a_report_goes_through_what_is_no_regular_file() {
             .output()
             .unwrap();
         let error = assert_failed(&output, "edge.not_found");
-        assert!(!error.contains("player.report"), "{error}");
+        assert!(!error.contains("cli.report"), "{error}");
         let out = text(&output.stdout);
         assert_eq!(
             out.contains("nearcast.report/1"),
@@ -309,7 +309,7 @@ fn the_cause_of_a_failed_play_comes_before_a_report_that_cannot_be_written() {
         .output()
         .unwrap();
     let error = assert_failed(&output, "edge.not_found");
-    assert!(error.contains("besides, player.report: "), "{error}");
+    assert!(error.contains("besides, cli.report: "), "{error}");
 }
 
 #[test]

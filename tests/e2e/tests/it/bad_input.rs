@@ -383,10 +383,10 @@ async fn files_that_cannot_be_used_are_named() {
     let below = room.file("file", "x").join("below");
     let below = below.to_str().unwrap();
     for (name, arguments, code) in [
-        ("ca", ["--ca", below], "player.ca"),
-        ("frames", ["--frames", below], "player.frames"),
-        ("record", ["--record", below], "player.record"),
-        ("log", ["--log", below], "player.log"),
+        ("ca", ["--ca", below], "cli.ca"),
+        ("frames", ["--frames", below], "cli.frames"),
+        ("record", ["--record", below], "cli.record"),
+        ("log", ["--log", below], "cli.log"),
     ] {
         let mut command = nearcast(&room);
         command.args(["play", &url, "--headless"]).args(arguments);
@@ -398,7 +398,7 @@ async fn files_that_cannot_be_used_are_named() {
     let good = nginx.url("cut.mpd");
     command.args(["play", &good, "--headless", "--report", below]);
     let ended = Program::start(&room, "report", command).ended(SOON).await;
-    assert_one_line(&ended, "nearcast", "player.report", &[below]);
+    assert_one_line(&ended, "nearcast", "cli.report", &[below]);
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn a_slip_in_the_file_is_told_with_its_place() {
     assert_eq!(ended.status, Some(1), "{}", ended.err);
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     for text in [
-        "player.config",
+        "cli.config",
         config.to_str().unwrap(),
         "line 1",
         "backnd",
