@@ -180,10 +180,7 @@ mod tests {
     fn playback_itself_comes_before_what_failed_around_it() {
         let mut it = played(PlayState::Playing, Some(0.4), End::Done);
         let frames = || Some(Failure::new("cli.frames", "the disk is full"));
-        assert_eq!(
-            it.judge(frames()).unwrap().in_report().code,
-            "cli.frames"
-        );
+        assert_eq!(it.judge(frames()).unwrap().in_report().code, "cli.frames");
         assert_eq!(it.report.error.unwrap().code, "cli.frames");
         let mut it = played(PlayState::Stalled(StallCause::Sink), Some(0.4), End::TimeUp);
         assert_eq!(

@@ -91,7 +91,7 @@ pub enum EventKind {
     },
     /// No edge answers; they are tried again with back-off.
     AllEdgesDown {
-        /// What was told last; `None` where all were silent.
+        /// What was wrong last, as far as something was told.
         last: Option<SessionError>,
     },
     /// An edge answers again.

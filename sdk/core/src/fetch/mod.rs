@@ -40,9 +40,9 @@ pub(crate) struct Fetch {
     pub(crate) rejected: Vec<EdgeId>,
     /// Attempts that failed.
     pub(crate) failures: u32,
-    pub(crate) mismatches: u32,
     /// Of these, those that the player itself was to blame for.
     pub(crate) internals: u32,
+    pub(crate) mismatches: u32,
     /// Edges that answered with a server error.
     pub(crate) refused_by: Vec<EdgeId>,
     /// When the first of them did.
@@ -51,6 +51,8 @@ pub(crate) struct Fetch {
     pub(crate) failed_on: Vec<EdgeId>,
     pub(crate) digest: Option<alloc::string::String>,
     etag: Option<alloc::string::String>,
+    /// Who told first what object it is.
+    pub(crate) identified_by: Option<EdgeId>,
     /// A hand-over whose first byte is awaited.
     pub(crate) handover: Option<Handover>,
 }
@@ -136,6 +138,7 @@ impl Fetch {
             failed_on: Vec::new(),
             digest: None,
             etag: None,
+            identified_by: None,
             handover: None,
         }
     }
@@ -189,7 +192,11 @@ impl Fetch {
     /// # Errors
     ///
     /// Returns what is wrong when it is another object than before.
-    pub(crate) fn identify(&mut self, validators: &Validators) -> Result<(), Failure> {
+    pub(crate) fn identify(
+        &mut self,
+        edge: EdgeId,
+        validators: &Validators,
+    ) -> Result<(), Failure> {
         if let (Some(known), Some(said)) = (self.total, validators.total)
             && known != said
         {
@@ -203,6 +210,7 @@ impl Fetch {
         {
             return Err(Failure::Mismatch);
         }
+        self.identified_by = self.identified_by.or(Some(edge));
         self.total = self.total.or(validators.total);
         if self.digest.is_none() {
             self.digest.clone_from(&validators.digest);
@@ -579,17 +587,23 @@ mod tests {
     fn another_size_is_another_object() {
         let mut fetch = fetch();
         assert_eq!(
-            fetch.identify(&Validators {
-                total: Some(999),
-                ..Validators::default()
-            }),
+            fetch.identify(
+                EdgeId(0),
+                &Validators {
+                    total: Some(999),
+                    ..Validators::default()
+                }
+            ),
             Err(Failure::SizeChanged)
         );
         assert_eq!(
-            fetch.identify(&Validators {
-                total: None,
-                ..Validators::default()
-            }),
+            fetch.identify(
+                EdgeId(0),
+                &Validators {
+                    total: None,
+                    ..Validators::default()
+                }
+            ),
             Ok(())
         );
     }

@@ -43,6 +43,8 @@ pub(crate) struct Buffered {
     pub(crate) end: MediaTime,
     pub(crate) bytes: ByteCount,
     pub(crate) handed_on: bool,
+    /// When it was handed on first: what is heard of it from before means another.
+    pub(crate) since: Epoch,
 }
 
 /// A segment on its way.
@@ -155,23 +157,30 @@ impl TrackState {
     }
 
     /// Takes a segment out of the middle; it is fetched again, after what comes before it.
-    pub(crate) fn take_out(&mut self, key: RepresentationKey, index: u32) -> Option<Buffered> {
+    pub(crate) fn take_out(
+        &mut self,
+        epoch: Epoch,
+        key: RepresentationKey,
+        index: u32,
+    ) -> Option<Buffered> {
         let place = self
             .buffered
             .iter()
-            .position(|one| one.key == key && one.index == index)?;
+            .position(|one| one.key == key && one.index == index && epoch >= one.since)?;
         let taken = self.buffered.remove(place)?;
         self.go_back_to(taken.start, key);
         Some(taken)
     }
 
-    /// What begins here is fetched next, unless something before it is.
+    /// What begins here is fetched next, unless something before it is; within its period the viewer's choice stays.
     pub(crate) fn go_back_to(&mut self, start: MediaTime, key: RepresentationKey) {
         if start < self.next {
             self.next = start;
-            self.period = key.period;
-            self.chosen = Some(key.track);
             self.over = false;
+            if self.period != key.period {
+                self.period = key.period;
+                self.chosen = Some(key.track);
+            }
         }
     }
 
@@ -235,6 +244,7 @@ mod tests {
                 end: seconds(end),
                 bytes: ByteCount::new(100),
                 handed_on: true,
+                since: Epoch(0),
             });
         }
         track

@@ -22,6 +22,7 @@ impl Session {
             let Some(segment) = self.track(kind).buffered.get(next).copied() else {
                 return;
             };
+            let since = self.epoch;
             if !self.track(kind).is_next_in_line(&segment) {
                 return;
             }
@@ -37,6 +38,7 @@ impl Session {
             });
             if let Some(segment) = self.track_mut(kind).buffered.get_mut(next) {
                 segment.handed_on = true;
+                segment.since = segment.since.max(since);
             }
         }
         self.hand_on_part(kind);

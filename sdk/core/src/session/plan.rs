@@ -91,7 +91,8 @@ impl Session {
             }
             let period = self.track(kind).period;
             let Some((key, why)) = self.choose_representation(kind, period, chosen) else {
-                if kind == TrackKind::Text && self.skip_missing_cues() {
+                if kind == TrackKind::Text {
+                    self.step_over_missing_cues();
                     continue;
                 }
                 return;

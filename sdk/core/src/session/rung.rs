@@ -312,7 +312,7 @@ impl Session {
         self.abandon(fetching.fetch, CancelReason::LowerRung);
         let track = self.track_mut(TrackKind::Video);
         track.fetching = None;
-        track.next = fetching.start;
+        track.go_back_to(fetching.start, fetching.key);
         self.given_up_for = u16::try_from(target)
             .ok()
             .map(|representation| RepresentationKey {

@@ -261,6 +261,14 @@ impl Chance {
                 }
             }
             7 | 8 => match self.parse.pop() {
+                Some(object) if self.rng.below(8) == 0 => {
+                    let code = ["manifest.malformed", "player.internal"][self.pick(2)].into();
+                    self.tell(Input::ParseFailed {
+                        object,
+                        code,
+                        message: "no".into(),
+                    });
+                }
                 Some(ObjectKey::Manifest) => self.tell(Input::ManifestParsed(outline())),
                 Some(ObjectKey::Index(key)) => {
                     let segments = segments(8, Duration::from_secs(4));

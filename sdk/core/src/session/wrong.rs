@@ -23,8 +23,6 @@ use crate::timeline::Place;
 pub(super) struct Wrongs {
     /// Who gave wrong bytes of an object, for when it is fetched again.
     suspects: BTreeMap<ObjectKey, Suspects>,
-    /// How often an object was wrong, in halves: one that several edges gave together proves little.
-    halves: BTreeMap<ObjectKey, u32>,
     /// Objects that no edge has, or nobody can read.
     missing: Vec<ObjectKey>,
     /// Objects that may still turn out to be wrong, newest last.
@@ -40,6 +38,8 @@ struct Suspects {
     all: Vec<EdgeId>,
     /// Alone, so that nobody else was at fault.
     alone: Vec<EdgeId>,
+    /// How often the object was wrong, in halves: what several edges gave together proves little.
+    halves: u32,
 }
 
 impl Suspects {
@@ -127,16 +127,25 @@ impl Wrongs {
         self.missing.iter().filter(of).count()
     }
 
-    /// Counts that the object was wrong once more; returns whether that is too often.
-    fn count(&mut self, object: ObjectKey, halves: u32) -> bool {
+    fn suspects_mut(&mut self, object: ObjectKey) -> &mut Suspects {
         // A title that is wrong everywhere must not fill memory.
-        if self.halves.len() >= GIVEN_MAX {
-            self.halves.pop_first();
+        if self.suspects.len() >= GIVEN_MAX && !self.suspects.contains_key(&object) {
             self.suspects.pop_first();
         }
-        let so_far = self.halves.entry(object).or_default();
-        *so_far += halves;
-        *so_far >= WRONG_MAX
+        self.suspects.entry(object).or_default()
+    }
+
+    /// Counts that the object was wrong once more; returns whether that is too often.
+    fn count(&mut self, object: ObjectKey, halves: u32) -> bool {
+        let suspects = self.suspects_mut(object);
+        suspects.halves += halves;
+        suspects.halves >= WRONG_MAX
+    }
+
+    /// Whether an edge gave the object wrong, and nobody else was at fault.
+    pub(super) fn is_convicted(&self, object: ObjectKey, edge: EdgeId) -> bool {
+        let suspects = self.suspects.get(&object);
+        suspects.is_some_and(|suspects| suspects.alone.contains(&edge))
     }
 }
 
@@ -162,7 +171,7 @@ impl Session {
     /// Suspects who gave wrong bytes; one that alone gave them, and is not the only one left, also rests. Returns
     /// whether the object is wrong so often that it is so at its source.
     fn blame(&mut self, given: &Given, reason: &'static str) -> bool {
-        let suspects = self.wrongs.suspects.entry(given.object).or_default();
+        let suspects = self.wrongs.suspects_mut(given.object);
         let known = given.edges.iter().all(|edge| suspects.alone.contains(edge));
         suspects.add(&given.edges);
         let suspects = suspects.clone();
@@ -207,8 +216,13 @@ impl Session {
     /// What came is wrong: forgets it, and begins again elsewhere.
     pub(super) fn fetch_again(&mut self, fetch: &mut Fetch, failure: &Failure) {
         self.cancel_all(fetch, CancelReason::Superseded);
-        self.note_failure(failure, fetch.contributors.first().copied());
-        if self.blame(&Given::of(fetch, self.now), failure.code()) {
+        let mut given = Given::of(fetch, self.now);
+        if given.edges.is_empty() {
+            // Others say that it is another object than the one who told about it first does.
+            given.edges.extend(fetch.identified_by);
+        }
+        self.note_failure(failure, given.edges.first().copied());
+        if self.blame(&given, failure.code()) {
             self.acquit(fetch.object);
             let what = object_name(fetch.object);
             let message = alloc::format!(
@@ -245,16 +259,17 @@ impl Session {
     /// A manifest or index that one edge gives and nobody can read may be good on another edge.
     pub(super) fn parse_failed(&mut self, object: ObjectKey, error: SessionError) {
         self.parsing.retain(|one| one.object != object);
-        // What the player itself lost, or cannot do, says nothing about the edge.
-        let theirs = error.code != Failure::Internal.code();
-        let everywhere = match self.giver(object).filter(|_| theirs) {
-            Some(given) => self.blame(&given, Failure::Corrupt.code()),
-            None => self.wrongs.count(object, 2),
-        };
+        let giver = self.giver(object);
+        let everywhere = self.blame_unless_ours(object, giver, &error.code);
         let suspects = self.wrongs.suspects.get(&object);
         let suspects = suspects.map_or(&[][..], |suspects| &suspects.all);
-        // Those that rest are waited for.
-        let nobody_left = !self.edges.others(object, suspects);
+        // Those that rest are waited for, where nothing can take its place.
+        let nobody_left = if self.is_replaceable(object) {
+            let mut usable = self.edges.usable(self.now, object, suspects);
+            usable.next().is_none()
+        } else {
+            !self.edges.others(object, suspects)
+        };
         let tried = suspects.len() >= PARSE_TRIES;
         if everywhere || nobody_left || tried {
             self.acquit(object);
@@ -276,14 +291,10 @@ impl Session {
             return;
         };
         let giver = self.giver(object);
-        if epoch > self.epoch || !self.take_out(kind, object) {
+        if epoch > self.epoch || !self.take_out(kind, epoch, object) {
             return;
         }
-        let everywhere = match giver {
-            Some(given) => self.blame(&given, Failure::Corrupt.code()),
-            None => self.wrongs.count(object, 2),
-        };
-        if everywhere {
+        if self.blame_unless_ours(object, giver, code) {
             self.acquit(object);
             let message = "the same piece of media is broken wherever it is fetched from; the title must be packaged again";
             let error = SessionError {
@@ -300,8 +311,17 @@ impl Session {
         );
     }
 
-    /// Takes a broken object out of what was handed on; returns whether it was there.
-    fn take_out(&mut self, kind: TrackKind, object: ObjectKey) -> bool {
+    /// What the player itself lost, or cannot do, says nothing about the edge.
+    fn blame_unless_ours(&mut self, object: ObjectKey, giver: Option<Given>, code: &str) -> bool {
+        match giver.filter(|_| code != Failure::Internal.code()) {
+            Some(given) => self.blame(&given, Failure::Corrupt.code()),
+            None => self.wrongs.count(object, 2),
+        }
+    }
+
+    /// Takes a broken object out of what was handed on; returns whether it was there. What came in its place since is
+    /// not what was broken.
+    fn take_out(&mut self, kind: TrackKind, epoch: Epoch, object: ObjectKey) -> bool {
         match object {
             ObjectKey::Init(key) => {
                 // One that is on its way again already is not the one that was broken.
@@ -325,17 +345,17 @@ impl Session {
                 true
             }
             ObjectKey::Media(key, index) => {
-                if let Some(arriving) = self
-                    .track_mut(kind)
-                    .fetching
-                    .take_if(|one| (one.key, one.index) == (key, index) && one.part.is_some())
-                {
+                if let Some(arriving) = self.track_mut(kind).fetching.take_if(|one| {
+                    let part = one.part.filter(|part| epoch >= part.since);
+                    (one.key, one.index) == (key, index) && part.is_some()
+                }) {
                     self.abandon(arriving.fetch, CancelReason::Superseded);
-                    self.track_mut(kind).next = arriving.start;
+                    self.track_mut(kind)
+                        .go_back_to(arriving.start, arriving.key);
                     self.flush(Some(kind), arriving.start);
                     return true;
                 }
-                let Some(broken) = self.track_mut(kind).take_out(key, index) else {
+                let Some(broken) = self.track_mut(kind).take_out(epoch, key, index) else {
                     return false;
                 };
                 self.recorder.wasted_fetch(broken.fetch);
@@ -398,7 +418,7 @@ impl Session {
         self.actions.push_back(Action::Release { fetch: fetch.id });
         for track in &mut self.tracks {
             if let Some(fetching) = track.fetching.take_if(|one| one.fetch == fetch.id) {
-                track.next = fetching.start;
+                track.go_back_to(fetching.start, fetching.key);
             }
         }
         let code = failure.code().into();
@@ -420,8 +440,9 @@ impl Session {
             && fetching.key == key
         {
             self.take_back(fetching.fetch);
-            self.track_mut(kind).fetching = None;
-            self.track_mut(kind).next = fetching.start;
+            let track = self.track_mut(kind);
+            track.fetching = None;
+            track.go_back_to(fetching.start, fetching.key);
             self.abandon(fetching.fetch, CancelReason::Superseded);
         }
         if let ObjectKey::Init(_) = object {
@@ -431,7 +452,7 @@ impl Session {
         if kind == TrackKind::Text {
             return self.go_on_without_cues(object, &error);
         }
-        if !self.has_other_rung(key, self.track(kind).next) {
+        if !self.has_other_rung(key, self.needed_at(kind, object)) {
             return self.fail(error);
         }
         let why = "nobody has it, or nobody can read it: another representation is taken";
@@ -450,7 +471,7 @@ impl Session {
             && self.wrongs.pieces_missing(key) <= TEXT_HOLES_MAX
         {
             let chosen = alloc::format!("without a piece of the subtitles ({})", error.code);
-            let why = "it cannot be had: the next one is fetched";
+            let why = "it cannot be had";
             return self.decide(DecisionKind::Failover, chosen, why, &[]);
         }
         if let Some(fetching) = self.track_mut(TrackKind::Text).fetching.take() {
@@ -472,22 +493,26 @@ impl Session {
         );
     }
 
-    /// Steps over a piece of the subtitles that nobody has; returns whether there was one.
-    pub(super) fn skip_missing_cues(&mut self) -> bool {
+    /// Steps over a piece of the subtitles that nobody has, or leaves the track where nothing of it can be read.
+    pub(super) fn step_over_missing_cues(&mut self) {
         let track = self.track(TrackKind::Text);
         let (Some(timeline), Some(chosen)) = (&self.timeline, track.chosen) else {
-            return false;
+            return;
         };
         let key = RepresentationKey {
             period: track.period,
             track: chosen,
             representation: 0,
         };
-        let Place::Segment { segment, .. } = timeline.place(key, track.next) else {
-            return false;
-        };
-        self.track_mut(TrackKind::Text).next = segment.start + segment.duration;
-        true
+        if let Place::Segment { index, segment } = timeline.place(key, track.next)
+            && self.wrongs.missing.contains(&ObjectKey::Media(key, index))
+        {
+            self.track_mut(TrackKind::Text).next = segment.start + segment.duration;
+            return;
+        }
+        self.track_mut(TrackKind::Text).chosen = None;
+        let why = "they could not be had before: playback goes on without them";
+        self.decide(DecisionKind::Failover, "no subtitles".into(), why, &[]);
     }
 
     /// Without its init nothing of a representation can be shown: what waits for it is fetched again elsewhere.
@@ -525,18 +550,28 @@ impl Session {
     }
 
     /// Whether something can take an object's place: another rung, or nothing where it is subtitles.
-    pub(super) fn is_replaceable(&self, fetch: &Fetch) -> bool {
-        let Some(key) = fetch.object.representation() else {
+    pub(super) fn is_replaceable(&self, object: ObjectKey) -> bool {
+        let Some(key) = object.representation() else {
             return false;
         };
         let Some(kind) = self.kind_of(key) else {
             return false;
         };
-        let fetching = self.track(kind).fetching;
-        let at = fetching
-            .filter(|one| one.fetch == fetch.id)
-            .map_or(self.track(kind).next, |one| one.start);
-        kind == TrackKind::Text || self.has_other_rung(key, at)
+        kind == TrackKind::Text || self.has_other_rung(key, self.needed_at(kind, object))
+    }
+
+    /// Returns from when on an object is needed: a segment from its start, what is about a whole rung from what comes next.
+    fn needed_at(&self, kind: TrackKind, object: ObjectKey) -> MediaTime {
+        let segment = match object {
+            ObjectKey::Media(key, index) => {
+                let timeline = self.timeline.as_ref();
+                timeline.and_then(|timeline| timeline.segment(key, index))
+            }
+            ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => {
+                None
+            }
+        };
+        segment.map_or(self.track(kind).next, |segment| segment.start)
     }
 
     /// Whether another representation of the track can give what is needed at a time.

@@ -188,7 +188,7 @@ impl Timeline {
         *held += (ratio - *held) * RATIO_GAIN;
     }
 
-    fn segment(&self, key: RepresentationKey, index: u32) -> Option<Segment> {
+    pub(crate) fn segment(&self, key: RepresentationKey, index: u32) -> Option<Segment> {
         let SegmentIndex::Known(segments) = &self.representation(key)?.index else {
             return None;
         };

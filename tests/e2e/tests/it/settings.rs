@@ -107,12 +107,7 @@ async fn a_slip_in_the_file_is_told_with_its_place() {
     let ended = Program::start(&room, "play", command).ended(SOON).await;
     assert_eq!(ended.status, Some(1), "{}", ended.err);
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
-    for text in [
-        "cli.config",
-        config.to_str().unwrap(),
-        "line 1",
-        "backnd",
-    ] {
+    for text in ["cli.config", config.to_str().unwrap(), "line 1", "backnd"] {
         assert!(ended.err.contains(text), "no {text:?} in {}", ended.err);
     }
 }

@@ -16,6 +16,8 @@ use crate::session::transfer::fail::REJECTED_MAX;
 /// Between two tries when no edge can be asked.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(100);
+/// Who gave something wrong will do so again, most of the time.
+const WAIT_SUSPECT: Duration = Duration::from_millis(700);
 /// The longest rest while no edge can be asked.
 const REST_ALL_DOWN: Duration = Duration::from_secs(4);
 
@@ -108,11 +110,17 @@ impl Session {
             // Those that are left are suspect. Others that rest are waited for while playback can do without the
             // object; then suspicion against everybody is of no use.
             let rested = self.edges.rested_at(fetch.object, &fetch.avoid);
-            let wait = rested.map_or(WAIT_MIN, |at| at.since(self.now));
-            if rested.is_none() || wait > self.spare(fetch).max(WAIT_MAX) {
-                fetch.avoid.clear();
+            match rested.map(|at| at.since(self.now)) {
+                Some(wait) if wait <= self.spare(fetch) / 2 => wait,
+                others => {
+                    fetch.avoid.clear();
+                    if others.is_some() {
+                        WAIT_SUSPECT
+                    } else {
+                        WAIT_MIN
+                    }
+                }
             }
-            wait
         } else {
             // New tokens are on their way, and end the wait.
             fetch.avoid.clear();

@@ -3,8 +3,10 @@
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
+use nearcast_protocol::manifest::TrackKind;
+
 use crate::action::CancelReason;
-use crate::edge::{BreakerState, Remedy, remedy};
+use crate::edge::{Edge, Remedy, remedy};
 use crate::event::{Event, SessionError};
 use crate::fetch::{Attempt, Fetch, FetchState, Role};
 use crate::input::{AttemptId, CertificateProblem, EdgeId, Failure};
@@ -15,6 +17,10 @@ use crate::session::control::Token;
 const INTERNAL_MAX: u32 = 3;
 /// What the player lacks for a moment may be there after this.
 const INTERNAL_WAIT: Duration = Duration::from_millis(500);
+/// An edge that rests for longer than this is taken for dead where subtitles are concerned.
+const CUES_WAIT: Duration = Duration::from_secs(12);
+/// The same where another rung can take the object's place.
+const REPLACE_WAIT: Duration = Duration::from_secs(2);
 /// Two edges that differ are one wrong edge; more are a title that differs everywhere.
 const MISMATCHES_MAX: u32 = 2;
 /// So many edges do not accept a token before the fetch waits for a new one.
@@ -78,7 +84,7 @@ impl Session {
                 }
             }
             Remedy::Tell => {
-                // Out of files for a moment is no reason to end; a few times in a row is.
+                // Out of files for a moment is no reason to end; again and again is.
                 fetch.internals += 1;
                 if fetch.internals >= INTERNAL_MAX {
                     let what = crate::session::control::object_name(fetch.object);
@@ -175,19 +181,38 @@ impl Session {
         }
     }
 
-    /// Whether no edge gives the object, as far as one can know: all that can be asked lack it or refuse it, and what
-    /// is left is down. Where nothing can take the object's place, those that are down are waited for.
+    /// Whether no edge gives the object, as far as one can know: all that answer lack it or give it wrong, and those
+    /// that rest do so for longer than it can be done without. Where nothing can take the object's place, they are
+    /// waited for.
     pub(super) fn given_by_nobody(&self, fetch: &Fetch) -> bool {
-        if self.edges.all_lack(fetch.object) {
+        let object = fetch.object;
+        if self.edges.all_lack(object) {
             return true;
         }
-        let offered = || self.edges.iter().filter(|(_, edge)| edge.offered);
-        offered().any(|(_, edge)| edge.is_without(fetch.object))
-            && offered().all(|(id, edge)| {
-                edge.is_without(fetch.object)
-                    || edge.state(self.now) == BreakerState::Open && fetch.failed_on.contains(&id)
-            })
-            && self.is_replaceable(fetch)
+        let bad = |id: EdgeId, edge: &Edge| {
+            edge.is_without(object) || self.wrongs.is_convicted(object, id)
+        };
+        let bad: alloc::vec::Vec<EdgeId> = self
+            .edges
+            .iter()
+            .filter(|(id, edge)| edge.offered && bad(*id, edge))
+            .map(|(id, _)| id)
+            .collect();
+        if bad.is_empty()
+            || self.edges.usable(self.now, object, &bad).next().is_some()
+            || !self.is_replaceable(object)
+        {
+            return false;
+        }
+        // Nothing waits for subtitles; a picture that waits for its edge sinks lower than it would elsewhere.
+        let patience = match fetch.track {
+            Some(TrackKind::Text) => CUES_WAIT,
+            Some(TrackKind::Video | TrackKind::Audio) | None => {
+                (self.spare(fetch) / 2).min(REPLACE_WAIT)
+            }
+        };
+        let rested = self.edges.rested_at(object, &bad);
+        rested.is_none_or(|at| at.since(self.now) > patience)
     }
 
     /// Every edge answered with an error for this object, and one of them has served another since: the object is

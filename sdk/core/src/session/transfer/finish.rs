@@ -7,7 +7,7 @@ use nearcast_units::ByteCount;
 
 use crate::action::{Action, CancelReason};
 use crate::fetch::{Fetch, FetchState, Role};
-use crate::input::{AttemptId, Failure, FetchId};
+use crate::input::{AttemptId, Epoch, Failure, FetchId};
 use crate::schedule::Buffered;
 use crate::session::{Init, Parsing, Session, WORK_LOST};
 
@@ -50,6 +50,13 @@ impl Session {
             .iter()
             .position(|one| one.id == id && matches!(one.state, FetchState::Verifying { .. }))
         else {
+            // It took so long that it was taken as it is.
+            let mut buffered = self.tracks.iter().flat_map(|track| &track.buffered);
+            let late = buffered.find(|one| one.fetch == id && !intact).copied();
+            if let Some(late) = late {
+                let object = ObjectKey::Media(late.key, late.index);
+                self.undecodable(self.epoch, object, Failure::Corrupt.code());
+            }
             return;
         };
         let mut fetch = self.fetches.swap_remove(index);
@@ -118,6 +125,7 @@ impl Session {
                     end: fetching.end,
                     bytes: ByteCount::new(fetch.received),
                     handed_on: fetching.part.is_some(),
+                    since: fetching.part.map_or(Epoch(0), |part| part.since),
                 });
                 if fetching.part.is_some() {
                     self.actions.push_back(Action::HandOn {

@@ -89,7 +89,7 @@ impl Session {
                     attempt.next = from;
                 }
                 let probe = fetch.is_probe();
-                if !probe && let Err(other) = fetch.identify(&validators) {
+                if !probe && let Err(other) = fetch.identify(edge_id, &validators) {
                     self.cancel_connection(id, false);
                     return self.attempt_failed(fetch, id, &other);
                 }
@@ -169,7 +169,10 @@ impl Session {
             return self.rival_finished(fetch, edge);
         }
         self.close_attempt(fetch, id, "ok", None);
-        self.edge_served(edge);
+        if self.edge_served(edge) {
+            // It may have what nobody had while it was away.
+            self.wrongs.look_again();
+        }
         if fetch.object == ObjectKey::Manifest && role == Role::Racer {
             self.edges.use_from_now(self.now, edge);
             let name = self.edges.name(edge).to_string();
@@ -178,15 +181,17 @@ impl Session {
         self.finish_transfer(fetch)
     }
 
-    /// An edge gave what it was asked for: it is in use again if it was not.
-    pub(in crate::session) fn edge_served(&mut self, id: EdgeId) {
+    /// An edge gave what it was asked for: it is in use again if it was not, which is returned.
+    pub(in crate::session) fn edge_served(&mut self, id: EdgeId) -> bool {
         let Some(edge) = self.edges.get_mut(id) else {
-            return;
+            return false;
         };
         let was = edge.state(self.now);
         edge.served(self.now);
-        if was != crate::edge::BreakerState::Closed {
+        let back = was != crate::edge::BreakerState::Closed;
+        if back {
             self.edge_state_changed(id, None);
         }
+        back
     }
 }

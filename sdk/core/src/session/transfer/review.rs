@@ -43,7 +43,7 @@ impl Session {
         if let FetchState::Verifying { until } = fetch.state
             && self.now >= until
         {
-            // The player lost the answer: no edge is at fault, and a decoder would notice.
+            // The player lost the answer, or is very slow: no edge is at fault.
             let what = object_name(fetch.object).to_string();
             let why = "the comparison with its digest never ended: it is taken as it is";
             self.decide(DecisionKind::Watchdog, what, why, &[]);
