@@ -247,6 +247,7 @@ fn usage_mistakes_end_with_2() {
     for (wrong, expected) in [
         (&["--rate", "fast"][..], "give a rate with its unit"),
         (&["--prefix", "here"], "give an address and a length"),
+        (&["--host", "no name"], "give a host name or an address"),
         (&["--position", "1"], "give latitude and longitude"),
         (&["--backend", "http://x"], "--secret"),
         (&["--backend", "http://x", "--secret", ""], "--secret"),
