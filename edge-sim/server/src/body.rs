@@ -278,6 +278,7 @@ impl LogLine {
         request: &http::request::Parts,
     ) -> Self {
         let Moment { at, unix_ms } = edge.now();
+        control.begins();
         let entry = AccessEntry {
             unix_ms,
             at_ms: millis(at.since(Instant::ZERO)),
@@ -352,6 +353,7 @@ impl Drop for LogLine {
         self.edge
             .count(self.protocol, status, name_of(end), outcome);
         self.edge.log.add(self.entry.clone());
+        self.control.ends();
     }
 }
 

@@ -25,8 +25,9 @@ pub(crate) struct Control {
     blocked: AtomicBool,
     /// Who waits for a frozen connection: the reading and the writing side.
     frozen: Mutex<[Option<Waker>; 2]>,
-    /// A request has come.
-    asked: AtomicBool,
+    /// Requests that have come, and those of them that are over.
+    begun: AtomicU64,
+    ended: AtomicU64,
     /// The bodies under way. Those that are done are swept out.
     bodies: Mutex<Vec<Weak<HandOver>>>,
 }
@@ -48,6 +49,9 @@ impl HandOver {
 
 /// A client that takes nothing of a body for this long is not waited for, as other servers do.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// A connection without a request is not kept longer than this.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 impl Control {
     /// Has the connection's task reset it.
@@ -78,12 +82,30 @@ impl Control {
         }
     }
 
-    pub(crate) fn mark_asked(&self) {
-        self.asked.store(true, Ordering::SeqCst);
+    /// A request has come.
+    pub(crate) fn begins(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::SeqCst)
+        self.begun.load(Ordering::SeqCst) > 0
+    }
+
+    /// A request is over: its answer was handed over, or it is gone.
+    pub(crate) fn ends(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until there has been no request for [`IDLE_MAX`], or some more.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let begun = self.begun.load(Ordering::SeqCst);
+            tokio::time::sleep(IDLE_MAX).await;
+            let ended = self.ended.load(Ordering::SeqCst);
+            if ended == begun && self.begun.load(Ordering::SeqCst) == begun {
+                return;
+            }
+        }
     }
 
     /// Begins to watch over a body.
@@ -264,5 +286,30 @@ mod tests {
         drop(body);
         assert!(!control.has_stalled(at(6000), true), "it was served");
         drop(idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_after_a_minute_without_a_request() {
+        let control = Control::default();
+        let began = tokio::time::Instant::now();
+        control.idle().await;
+        assert_eq!(began.elapsed(), IDLE_MAX);
+        // However long a request takes, it is none.
+        control.begins();
+        let idle = tokio::time::timeout(10 * IDLE_MAX, control.idle());
+        assert!(idle.await.is_err());
+        control.ends();
+        let began = tokio::time::Instant::now();
+        control.idle().await;
+        assert!(began.elapsed() <= 2 * IDLE_MAX);
+        // One that came and went within a minute counts too.
+        let began = tokio::time::Instant::now();
+        let busy = async {
+            tokio::time::sleep(IDLE_MAX / 2).await;
+            control.begins();
+            control.ends();
+        };
+        tokio::join!(control.idle(), busy);
+        assert!(began.elapsed() >= IDLE_MAX * 3 / 2);
     }
 }
