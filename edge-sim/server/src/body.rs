@@ -182,6 +182,7 @@ impl AnswerBody {
     /// Bytes are handed to the transport.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.log.entry.bytes += bytes;
+        self.log.control.hands_on(bytes);
         self.log.last_at = self.log.edge.clock.now();
         self.log.edge.counters().bytes += bytes;
         self.log

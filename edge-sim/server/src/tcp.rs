@@ -194,7 +194,8 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 /// Serves one connection until it ends, is reset, or the appliance dies or ends.
 async fn connection(serving: Serving, stream: TcpStream, alive: &Alive) {
     let Serving { edge, tls, .. } = serving;
-    let control = Arc::new(Control::default());
+    let stream = Arc::new(stream);
+    let control = Arc::new(Control::of(&stream));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
