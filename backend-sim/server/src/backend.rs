@@ -290,7 +290,8 @@ impl BackendHandle {
         &self.ca_pem
     }
 
-    /// Stops: lets requests that are being answered end, and writes everything to the state file.
+    /// Stops: lets requests that are being answered end, and writes everything to the state file. A disk that hangs is
+    /// waited for half a minute.
     ///
     /// # Cancel safety
     /// When dropped, the backend stops without waiting.

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -153,17 +155,72 @@ async fn http2(
     };
     let (reading, writing) = tokio::io::split(stream);
     let stream = tokio::io::join(io::Cursor::new(preface).chain(reading), writing);
+    let requests = Arc::new(Requests::default());
+    let service = service(router, peer);
+    let counted = Arc::clone(&requests);
+    let service = service_fn(move |request| {
+        let under_way = UnderWay::begin(&counted);
+        let answer = service.call(request);
+        async move {
+            let answer = answer.await;
+            drop(under_way);
+            answer
+        }
+    });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .max_concurrent_streams(100)
-        .serve_connection(TokioIo::new(stream), service(router, peer));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    // A client that answers pings would keep its place forever.
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => {}
+        () = requests.idle() => {}
     }
-    connection.await.map_err(|error| error.to_string())
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => ended.map_err(|error| error.to_string()),
+        () = requests.idle() => Err("it was told that it ends and did not".to_owned()),
+    }
+}
+
+/// Requests on one connection.
+#[derive(Debug, Default)]
+struct Requests {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Requests {
+    /// Waits until there has been no request for [`HEADER_DEADLINE`], or some more.
+    async fn idle(&self) {
+        loop {
+            let begun = self.begun.load(Ordering::SeqCst);
+            tokio::time::sleep(HEADER_DEADLINE).await;
+            let ended = self.ended.load(Ordering::SeqCst);
+            if ended == begun && self.begun.load(Ordering::SeqCst) == begun {
+                return;
+            }
+        }
+    }
+}
+
+/// A request that has no answer yet.
+struct UnderWay(Arc<Requests>);
+
+impl UnderWay {
+    fn begin(requests: &Arc<Requests>) -> Self {
+        requests.begun.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(requests))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// `PRI * HTTP/2.0`, two empty lines and `SM` between them (RFC 9113 §3.4).
@@ -231,5 +288,30 @@ mod tests {
             assert!(end.is_ok(), "{said:?}");
             reading.await.unwrap().unwrap();
         }
+    }
+
+    /// One that is there and asks for nothing does not keep its place either; one whose request takes long does.
+    #[tokio::test(start_paused = true)]
+    async fn an_http_2_connection_that_asks_for_nothing_more_is_closed() {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let slow = async || tokio::time::sleep(HEADER_DEADLINE * 5).await;
+        let router = Router::new().route("/slow", axum::routing::get(slow));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let served = tokio::spawn(http2(server, peer, router, CancellationToken::new()));
+        let handshake = hyper::client::conn::http2::handshake::<_, _, http_body_util::Empty<_>>(
+            TokioExecutor::new(),
+            TokioIo::new(client),
+        );
+        let (mut sender, connection) = handshake.await.unwrap();
+        let client = tokio::spawn(connection);
+        let request =
+            http::Request::get("http://a/slow").body(http_body_util::Empty::<&[u8]>::new());
+        let answer = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let served = tokio::time::timeout(HEADER_DEADLINE * 4, served).await;
+        assert!(served.is_ok(), "it keeps its place");
+        // It was told, not cut off.
+        assert!(client.await.unwrap().is_ok());
+        drop(sender);
     }
 }

@@ -1,7 +1,7 @@
 //! `nearcast-backend`: the backend in a process of its own.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ struct Options {
     #[arg(long)]
     plain: bool,
     /// Name or address that clients reach this backend by
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = host)]
     public_host: Option<String>,
     /// Catalogue file, or a folder with a catalogue.toml [default: one title, "demo"]
     #[arg(long, value_name = "PATH")]
@@ -48,6 +48,32 @@ struct Options {
     /// Play requests let through each second; the rest is refused as overloaded (0 refuses all)
     #[arg(long, value_name = "N")]
     plays_per_second: Option<u32>,
+}
+
+/// A name or an address as URLs have it.
+fn host(text: &str) -> Result<String, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    match bare.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => {}
+        Ok(IpAddr::V6(ip)) => return Ok(format!("[{ip}]")),
+        Ok(IpAddr::V4(ip)) if bare.is_none() => return Ok(ip.to_string()),
+        Ok(IpAddr::V4(_)) => {}
+        Err(_) if is_name(text) => return Ok(text.to_owned()),
+        Err(_) => {}
+    }
+    Err("give a host name or an address, without a port".to_owned())
+}
+
+/// Whether it is a name that DNS can hold. One that ends in a number is taken for an address.
+fn is_name(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| matches!(label.len(), 1..=63) && label.bytes().all(good);
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A catalogue is written for a title; without one, the title that `make demo` makes is meant.
@@ -161,4 +187,42 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         drop(tokio::signal::ctrl_c().await);
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_one_that_a_url_can_hold() {
+        for (good, in_url) in [
+            ("localhost", "localhost"),
+            ("backend-1.Example.test", "backend-1.Example.test"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "[2001:db8::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+        ] {
+            assert_eq!(host(good).as_deref(), Ok(in_url));
+        }
+        for bad in [
+            "",
+            "no name",
+            "a:80",
+            "https://a",
+            "a/b",
+            "me@a",
+            "a..b",
+            "a.",
+            "ä.test",
+            "1.2.3",
+            "0.0.0.0",
+            "::",
+            "[::1",
+            "[192.0.2.1]",
+            "[a]",
+            "*",
+        ] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -71,11 +71,11 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
         ),
     };
     let path = path.unwrap_or_default();
-    let head_only = request.method == Method::HEAD || draft.status == StatusCode::NOT_MODIFIED;
+    let is_head = request.method == Method::HEAD;
     let target = Target {
         path: &path,
         first: draft.first,
-        length: if head_only || !draft.of_file {
+        length: if is_head || !draft.of_file {
             0
         } else {
             draft.length
@@ -118,7 +118,7 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
     open_to_browsers(&mut headers);
     describe(&mut headers, door, work);
     log.entry.status = Some(status.as_u16());
-    let sent = if head_only { 0 } else { length };
+    let sent = if is_head { 0 } else { length };
     if of_file && sent > 0 {
         log.entry.first = Some(first);
         log.entry.last = Some(first + sent - 1);

@@ -1,6 +1,6 @@
 //! The command line of `nearcast-edge`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0")]
     admin: SocketAddr,
     /// Host name or address that clients use, if not the one of --listen
-    #[arg(long)]
+    #[arg(long, value_parser = host)]
     host: Option<String>,
     /// URL of the backend to report to; without it no token is asked for
     #[arg(long, requires = "secret")]
@@ -109,6 +109,29 @@ fn id(text: &str) -> Result<String, EdgeError> {
     EdgeConfig::check_id(text).map(|()| text.to_owned())
 }
 
+/// A name or an address, the latter with or without the brackets of a URL.
+fn host(text: &str) -> Result<String, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let good = match bare.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) => !ip.is_unspecified() && (ip.is_ipv6() || bare.is_none()),
+        Err(_) => is_name(text),
+    };
+    good.then(|| text.to_owned())
+        .ok_or_else(|| String::from("give a host name or an address, without a port"))
+}
+
+/// Whether it is a name that DNS can hold. One that ends in a number is taken for an address.
+fn is_name(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| matches!(label.len(), 1..=63) && label.bytes().all(good);
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253
+        && text.split('.').all(is_label)
+        && !last.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 fn site_kind(text: &str) -> Result<SiteKind, String> {
     match text {
         "isp" => Ok(SiteKind::Isp),
@@ -183,6 +206,39 @@ mod tests {
         assert!(position("91,0").is_err() && position("1").is_err() && position("nan,0").is_err());
         assert!(prefix("10.0.0.0/8").is_ok() && prefix("2001:db8::/32").is_ok());
         assert!(prefix("10.0.0.0/33").is_err() && prefix("10.0.0.0").is_err());
+    }
+
+    #[test]
+    fn a_host_is_one_that_a_url_can_hold() {
+        for good in [
+            "localhost",
+            "edge-1.Example.test",
+            "192.0.2.1",
+            "2001:db8::1",
+            "[2001:db8::1]",
+        ] {
+            assert_eq!(host(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "no name",
+            "a:80",
+            "https://a",
+            "a/b",
+            "me@a",
+            "a..b",
+            "a.",
+            "ä.test",
+            "1.2.3",
+            "0.0.0.0",
+            "::",
+            "[::1",
+            "[192.0.2.1]",
+            "[a]",
+            "*",
+        ] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

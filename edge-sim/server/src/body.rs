@@ -182,6 +182,7 @@ impl AnswerBody {
     /// Bytes are handed to the transport.
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.log.entry.bytes += bytes;
+        self.log.control.hands_on(bytes);
         self.log.last_at = self.log.edge.clock.now();
         self.log.edge.counters().bytes += bytes;
         self.log
@@ -278,6 +279,7 @@ impl LogLine {
         request: &http::request::Parts,
     ) -> Self {
         let Moment { at, unix_ms } = edge.now();
+        control.begins();
         let entry = AccessEntry {
             unix_ms,
             at_ms: millis(at.since(Instant::ZERO)),
@@ -352,6 +354,7 @@ impl Drop for LogLine {
         self.edge
             .count(self.protocol, status, name_of(end), outcome);
         self.edge.log.add(self.entry.clone());
+        self.control.ends();
     }
 }
 

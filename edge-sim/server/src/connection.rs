@@ -1,6 +1,7 @@
 //! One TCP connection behind the link: it can be frozen, and torn down with a reset.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,6 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nearcast_units::Instant;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -23,10 +27,15 @@ pub(crate) struct Control {
     /// Bytes written to the socket, and whether it took the last ones.
     written: AtomicU64,
     blocked: AtomicBool,
+    /// What `written` reaches once the bytes that were handed to HTTP last are among them.
+    due: AtomicU64,
+    /// The socket, as long as it is open; none over QUIC.
+    socket: Weak<TcpStream>,
     /// Who waits for a frozen connection: the reading and the writing side.
     frozen: Mutex<[Option<Waker>; 2]>,
-    /// A request has come.
-    asked: AtomicBool,
+    /// Requests that have come, and those of them that are over.
+    begun: AtomicU64,
+    ended: AtomicU64,
     /// The bodies under way. Those that are done are swept out.
     bodies: Mutex<Vec<Weak<HandOver>>>,
 }
@@ -49,7 +58,18 @@ impl HandOver {
 /// A client that takes nothing of a body for this long is not waited for, as other servers do.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(60);
 
+/// A connection without a request is not kept longer than this.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
+
 impl Control {
+    /// The control of a connection over TCP.
+    pub(crate) fn of(socket: &Arc<TcpStream>) -> Self {
+        Self {
+            socket: Arc::downgrade(socket),
+            ..Self::default()
+        }
+    }
+
     /// Has the connection's task reset it.
     pub(crate) fn request_reset(&self) {
         self.mark_reset();
@@ -78,12 +98,30 @@ impl Control {
         }
     }
 
-    pub(crate) fn mark_asked(&self) {
-        self.asked.store(true, Ordering::SeqCst);
+    /// A request has come.
+    pub(crate) fn begins(&self) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::SeqCst)
+        self.begun.load(Ordering::SeqCst) > 0
+    }
+
+    /// A request is over: its answer was handed over, or it is gone.
+    pub(crate) fn ends(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until there has been no request for [`IDLE_MAX`], or some more.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let begun = self.begun.load(Ordering::SeqCst);
+            tokio::time::sleep(IDLE_MAX).await;
+            let ended = self.ended.load(Ordering::SeqCst);
+            if ended == begun && self.begun.load(Ordering::SeqCst) == begun {
+                return;
+            }
+        }
     }
 
     /// Begins to watch over a body.
@@ -111,21 +149,28 @@ impl Control {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes are handed to HTTP.
+    pub(crate) fn hands_on(&self, bytes: u64) {
+        let due = self.written.load(Ordering::SeqCst) + bytes;
+        self.due.fetch_max(due, Ordering::SeqCst);
+    }
+
     /// Waits until what was handed to HTTP has reached the socket: nothing more was written for some
-    /// milliseconds. Neither hyper nor h2 says so itself. Bounded, for clients that do not read.
+    /// milliseconds. Neither hyper nor h2 says so itself. Then it has to leave the socket, because a reset throws
+    /// away what is still in there. Bounded, for clients that do not read.
     pub(crate) async fn settle(&self) {
         let mut calm = 0;
         let mut seen = self.written.load(Ordering::SeqCst);
-        for _ in 0..100 {
-            tokio::time::sleep(Duration::from_millis(4)).await;
+        for _ in 0..SETTLE_LOOKS {
+            tokio::time::sleep(SETTLE_LOOK).await;
             let written = self.written.load(Ordering::SeqCst);
-            calm = if written == seen && !self.blocked.load(Ordering::SeqCst) {
-                calm + 1
-            } else {
-                0
-            };
+            let still = written == seen && !self.blocked.load(Ordering::SeqCst);
+            let socket = self.socket.upgrade();
+            let has_left = socket.as_deref().is_none_or(all_has_left);
+            calm = if still && has_left { calm + 1 } else { 0 };
             seen = written;
-            if calm == 2 {
+            let has_come = socket.is_none() || written >= self.due.load(Ordering::SeqCst);
+            if calm >= if has_come { CALM } else { CALM_LATE } {
                 return;
             }
         }
@@ -136,10 +181,39 @@ impl Control {
     }
 }
 
+/// Two seconds: longer than a client that reads is kept from it on a busy machine.
+const SETTLE_LOOKS: u32 = 500;
+const SETTLE_LOOK: Duration = Duration::from_millis(4);
+/// Looks that must see no change.
+const CALM: u32 = 2;
+/// The same while bytes have not come to the socket: its task had no turn yet, or the client's window is shut.
+const CALM_LATE: u32 = 25;
+
+/// Whether the system has sent all that was written.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn all_has_left(socket: &TcpStream) -> bool {
+    let options = SockRef::from(socket);
+    // With this mark a socket with a single byte to send is not writable. Zero is the mark it had.
+    if options.set_tcp_notsent_lowat(1).is_err() {
+        return true;
+    }
+    let mut look = [PollFd::new(socket, PollFlags::OUT)];
+    let writable = rustix::event::poll(&mut look, Some(&Timespec::default()));
+    let restored = options.set_tcp_notsent_lowat(0);
+    restored.is_err() || writable != Ok(0)
+}
+
+/// Not every system says.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const fn all_has_left(_: &TcpStream) -> bool {
+    true
+}
+
 /// A socket behind the link.
 #[derive(Debug)]
 pub(crate) struct GatedStream {
-    pub(crate) stream: TcpStream,
+    /// Nobody else keeps it open.
+    pub(crate) stream: Arc<TcpStream>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) control: Arc<Control>,
 }
@@ -160,13 +234,35 @@ impl GatedStream {
         Poll::Pending
     }
 
-    fn note(&self, written: &Poll<io::Result<usize>>) {
+    /// Writes when link and socket let it, and notes how that went.
+    fn poll_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.poll_unnoted(cx, write);
         self.control
             .blocked
             .store(written.is_pending(), Ordering::SeqCst);
-        if let Poll::Ready(Ok(bytes)) = written {
+        if let Poll::Ready(Ok(bytes)) = &written {
             let bytes = u64::try_from(*bytes).unwrap_or(u64::MAX);
             self.control.written.fetch_add(bytes, Ordering::SeqCst);
+        }
+        written
+    }
+
+    fn poll_unnoted(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.poll_open(WRITE, cx));
+        loop {
+            std::task::ready!(self.stream.poll_write_ready(cx))?;
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
         }
     }
 }
@@ -184,62 +280,56 @@ impl Drop for GatedStream {
 
 impl AsyncRead for GatedStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         std::task::ready!(self.poll_open(READ, cx));
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        loop {
+            std::task::ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|_| ())),
+            }
+        }
     }
 }
 
 impl AsyncWrite for GatedStream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.poll_open(WRITE, cx).is_pending() {
-            self.control.blocked.store(true, Ordering::SeqCst);
-            return Poll::Pending;
-        }
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(&written);
-        written
+        self.poll_with(cx, |stream| stream.try_write(buf))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.poll_open(WRITE, cx).is_pending() {
-            self.control.blocked.store(true, Ordering::SeqCst);
-            return Poll::Pending;
-        }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(&written);
-        written
+        self.poll_with(cx, |stream| stream.try_write_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.poll_open(WRITE, cx));
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_open(WRITE, cx).map(Ok)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         std::task::ready!(self.poll_open(WRITE, cx));
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     #[test]
     fn a_client_that_takes_nothing_has_stalled_unless_nothing_could_reach_it() {
@@ -264,5 +354,63 @@ mod tests {
         drop(body);
         assert!(!control.has_stalled(at(6000), true), "it was served");
         drop(idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_after_a_minute_without_a_request() {
+        let control = Control::default();
+        let began = tokio::time::Instant::now();
+        control.idle().await;
+        assert_eq!(began.elapsed(), IDLE_MAX);
+        // However long a request takes, it is none.
+        control.begins();
+        let idle = tokio::time::timeout(10 * IDLE_MAX, control.idle());
+        assert!(idle.await.is_err());
+        control.ends();
+        let began = tokio::time::Instant::now();
+        control.idle().await;
+        assert!(began.elapsed() <= 2 * IDLE_MAX);
+        // One that came and went within a minute counts too.
+        let began = tokio::time::Instant::now();
+        let busy = async {
+            tokio::time::sleep(IDLE_MAX / 2).await;
+            control.begins();
+            control.ends();
+        };
+        tokio::join!(control.idle(), busy);
+        assert!(began.elapsed() >= IDLE_MAX * 3 / 2);
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_reset_throws_away_nothing_that_a_slow_client_still_reads() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (mut client, stream) = (client.unwrap(), Arc::new(accepted.unwrap().0));
+        let control = Arc::new(Control::of(&stream));
+        let mut server = GatedStream {
+            stream,
+            gate: Arc::new(Gate::new(Clock::start(), None, Duration::ZERO)),
+            control: Arc::clone(&control),
+        };
+        let mut written = 0;
+        while all_has_left(&server.stream) {
+            written += server.write(&[7; 16 * 1024]).await.unwrap();
+        }
+        // Long after the last byte was written, soon for a client.
+        let reading = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let mut read = Vec::new();
+            let end = client.read_to_end(&mut read).await;
+            (read.len(), end.map_err(|error| error.kind()))
+        });
+        control.settle().await;
+        control.mark_reset();
+        drop(server);
+        let expected = (written, Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(reading.await.unwrap(), expected);
     }
 }

@@ -161,17 +161,21 @@ impl Gate {
     /// pacer beside the link's, both allow it.
     ///
     /// # Cancel safety
-    /// Nothing is taken before it returns.
+    /// When dropped before it returns, nothing is taken.
     pub(crate) async fn allowance(&self, want: u64, private: Option<&mut Pacer>) -> u64 {
-        let want = ByteCount::new(want);
-        let want = match private {
-            Some(pacer) => {
-                self.paced(want, |now, want| pacer.next_send(now, want))
-                    .await
-            }
-            None => want,
+        let mut want = ByteCount::new(want);
+        let mut taken = Taken {
+            pacer: private,
+            unsent: ByteCount::ZERO,
         };
+        if let Some(pacer) = &mut taken.pacer {
+            want = self
+                .paced(want, |now, want| pacer.next_send(now, want))
+                .await;
+            taken.unsent = want;
+        }
         if self.rate().is_none() && self.is_up() {
+            taken.are_sent(want);
             return want.get();
         }
         // The semaphore is never closed; without a turn it would be less fair, not wrong.
@@ -180,6 +184,7 @@ impl Gate {
             .paced(want, |now, want| self.pacer().next_send(now, want))
             .await;
         drop(turn);
+        taken.are_sent(allowed);
         allowed.get()
     }
 
@@ -216,5 +221,55 @@ impl Gate {
 
     fn pacer(&self) -> MutexGuard<'_, Pacer> {
         self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a private pacer has allowed and the link has not: it is given back.
+struct Taken<'a> {
+    pacer: Option<&'a mut Pacer>,
+    unsent: ByteCount,
+}
+
+impl Taken<'_> {
+    fn are_sent(mut self, bytes: ByteCount) {
+        self.unsent = self.unsent.saturating_sub(bytes);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.give_back(self.unsent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// Time stands still, or it would fill the pacer again.
+    #[tokio::test(start_paused = true)]
+    async fn what_the_link_does_not_allow_stays_with_the_private_pacer() {
+        let clock = Clock::start();
+        // 10,000 bytes at once, where the link allows 256.
+        let fast = Some(BitRate::from_kbps(8000));
+        let slow = Some(BitRate::from_bps(800));
+        for is_up in [true, false] {
+            let gate = Gate::new(clock, slow, Duration::ZERO);
+            if !is_up {
+                gate.change(LinkChange::Stop);
+            }
+            let mut pacer = Pacer::new(clock.now(), fast);
+            let allowance = gate.allowance(1000, Some(&mut pacer));
+            // A link that is down lets nothing pass; whoever waits for it turns away.
+            let allowed = allowance.now_or_never();
+            assert_eq!(allowed, is_up.then_some(256));
+            let left = ByteCount::new(10_000 - allowed.unwrap_or(0));
+            let more = ByteCount::new(20_000);
+            assert_eq!(pacer.next_send(clock.now(), more), Ok(left));
+        }
     }
 }

@@ -4,9 +4,11 @@ mod arguments;
 
 use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use nearcast_edge_server::{EdgeError, EdgeServer};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Arguments;
@@ -24,21 +26,31 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    match run(arguments) {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure("system.no_runtime", &error),
+    };
+    let ended = runtime.block_on(run(arguments));
+    // What still waits for a disk then may wait forever.
+    runtime.shutdown_timeout(DISK_REST);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing more can be done when standard error is closed.
-            drop(writeln!(
-                std::io::stderr(),
-                "nearcast-edge: {}: {error}",
-                error.code()
-            ));
-            ExitCode::FAILURE
-        }
+        Err(error) => failure(error.code(), &error),
     }
 }
 
-#[tokio::main]
+/// For files that are read or written as it ends; the access log has had its time before.
+const DISK_REST: Duration = Duration::from_secs(1);
+
+fn failure(code: &str, error: &dyn std::error::Error) -> ExitCode {
+    // Nothing more can be done when standard error is closed.
+    drop(writeln!(
+        std::io::stderr(),
+        "nearcast-edge: {code}: {error}"
+    ));
+    ExitCode::FAILURE
+}
+
 async fn run(arguments: Arguments) -> Result<(), EdgeError> {
     let (config, ca) = arguments.into_config()?;
     let is_offered_to_nobody = config.backend.is_some() && config.prefixes.is_empty();

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{Door, answer};
-use crate::connection::{Control, GatedStream};
+use crate::connection::{Control, GatedStream, IDLE_MAX};
 use crate::edge::Edge;
 use crate::gate::Alive;
 use crate::tasks::Tasks;
@@ -48,7 +48,6 @@ const PING_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked whether a client still reads.
 const STALL_LOOK: Duration = Duration::from_secs(5);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
-const HEADERS_MAX: Duration = Duration::from_secs(60);
 /// What hyper may hold of a body before the socket takes it.
 const HTTP_BUFFER: usize = 64 * 1024;
 const STREAMS_MAX: u32 = 128;
@@ -195,7 +194,8 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 /// Serves one connection until it ends, is reset, or the appliance dies or ends.
 async fn connection(serving: Serving, stream: TcpStream, alive: &Alive) {
     let Serving { edge, tls, .. } = serving;
-    let control = Arc::new(Control::default());
+    let stream = Arc::new(stream);
+    let control = Arc::new(Control::of(&stream));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
@@ -262,22 +262,9 @@ async fn serve(
         Err(_) => return,
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        let serve = http2(door(&edge, HttpProtocol::H2, &control, true), stream, tasks);
-        tokio::select! {
-            () = serve => {}
-            () = never_asked(&control) => {}
-        }
+        http2(door(&edge, HttpProtocol::H2, &control, true), stream, tasks).await;
     } else {
         http1(door(&edge, HttpProtocol::Http1, &control, true), stream).await;
-    }
-}
-
-/// Returns when a connection has asked for nothing for as long as HTTP/1.1 waits. hyper asks an HTTP/2 connection
-/// whether it is there only once it has begun.
-async fn never_asked(control: &Control) {
-    tokio::time::sleep(HEADERS_MAX).await;
-    if control.is_asked() {
-        std::future::pending::<()>().await;
     }
 }
 
@@ -296,7 +283,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(door: Door, s
     let service = service_fn(move |request| respond(door.clone(), request));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_MAX)
+        .header_read_timeout(IDLE_MAX)
         .max_buf_size(HTTP_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -310,16 +297,30 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     tasks: Tasks,
 ) {
+    let control = Arc::clone(&door.control);
     let service = service_fn(move |request| respond(door.clone(), request));
-    let served = hyper::server::conn::http2::Builder::new(tasks)
+    let connection = hyper::server::conn::http2::Builder::new(tasks)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_MAX)
         .max_send_buf_size(HTTP_BUFFER)
         .max_concurrent_streams(STREAMS_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // A client that answers pings would stay forever.
+    let mut served = tokio::select! {
+        served = connection.as_mut() => Some(served),
+        () = control.idle() => None,
+    };
+    // One that has not even begun does not hear a goodbye. One that is gone does not either: it has a minute for it.
+    if served.is_none() && control.is_asked() {
+        connection.as_mut().graceful_shutdown();
+        served = tokio::select! {
+            served = connection => Some(served),
+            () = control.idle() => None,
+        };
+    }
+    if let Some(Err(error)) = served {
         tracing::debug!(%error, "an HTTP/2 connection ended");
     }
 }
@@ -333,7 +334,6 @@ async fn respond(
 > {
     let (head, body) = request.into_parts();
     drop(body);
-    door.control.mark_asked();
     let response = answer(&door, head).await;
     Ok(response.map(|body| {
         if body.length() == 0 {

@@ -14,7 +14,6 @@ mod events;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nearcast_backend_model::{Action, Record};
@@ -56,6 +55,17 @@ enum Work {
     },
 }
 
+impl Work {
+    /// Returns how many records and keys it would write or forget.
+    fn records(&self) -> u64 {
+        match self {
+            Self::Actions(actions) => u64::try_from(actions.len()).unwrap_or(u64::MAX),
+            Self::Keys { .. } => 1,
+            Self::Events(_) | Self::Count { .. } => 0,
+        }
+    }
+}
+
 /// The queue to the store's thread.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -93,18 +103,23 @@ impl StoreState {
 /// The store's thread. It ends when all [`Store`]s are gone and all work is done.
 #[derive(Debug)]
 pub(crate) struct StoreThread {
-    thread: JoinHandle<()>,
+    /// Told when the file is closed.
+    ended: oneshot::Receiver<()>,
 }
 
 impl StoreThread {
-    /// Waits until all work is done and the file is closed. All [`Store`]s must be gone.
+    /// Waits until all work is done and the file is closed; no longer than [`JOIN_MAX`]. All [`Store`]s must be gone.
     pub(crate) async fn join(self) {
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!("the store's thread did not end well");
+        match tokio::time::timeout(JOIN_MAX, self.ended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("the store's thread did not end well"),
+            Err(_) => tracing::error!("the store hangs; what it has not written is lost"),
         }
     }
 }
+
+/// A disk that takes this long for the last work does not do it any more: a full queue takes a second or two.
+const JOIN_MAX: Duration = Duration::from_secs(30);
 
 /// The queue was full; the work is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,12 +195,18 @@ fn start(
         bounds,
         state: Arc::clone(&state),
     };
-    let thread = std::thread::Builder::new()
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new()
         .name("nearcast-store".to_owned())
-        .spawn(move || writer.run(queue))
+        .spawn(move || {
+            writer.run(queue);
+            if end.send(()).is_err() {
+                tracing::trace!("nobody waits for the store's end");
+            }
+        })
         .map_err(|error| error.to_string())?;
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    Ok((Store { work, room, state }, StoreThread { thread }, kept))
+    Ok((Store { work, room, state }, StoreThread { ended }, kept))
 }
 
 /// Makes the file, readable by its owner alone: it holds keys and access tokens.
@@ -334,12 +355,11 @@ impl<F: Fn() -> Result<Database, Failed>> Writer<F> {
                         tracing::error!(%error, "the store cannot be written; it is tried again");
                     }
                     work.retain(|work| self.is_kept(work));
-                    if queue.is_closed() && queue.is_empty() {
+                    // What waits behind does not count: while work is kept, not all of it is taken.
+                    if queue.is_closed() {
                         tries_left -= 1;
                         if tries_left == 0 {
-                            let lost = u64::try_from(work.len()).unwrap_or(u64::MAX);
-                            self.state.records_lost.fetch_add(lost, Ordering::Relaxed);
-                            tracing::error!(lost, "records of the backend are lost");
+                            self.give_up(work, queue);
                             return;
                         }
                     }
@@ -347,6 +367,18 @@ impl<F: Fn() -> Result<Database, Failed>> Writer<F> {
                 }
             }
         }
+    }
+
+    /// Counts what will not be written any more.
+    fn give_up(&self, mut work: Vec<Work>, mut queue: mpsc::Receiver<Work>) {
+        while let Ok(next) = queue.try_recv() {
+            if self.is_kept(&next) {
+                work.push(next);
+            }
+        }
+        let lost = work.iter().map(Work::records).sum();
+        self.state.records_lost.fetch_add(lost, Ordering::Relaxed);
+        tracing::error!(lost, "records of the backend are lost");
     }
 
     /// Whether work that failed is to be tried again; counts what is not.

@@ -219,10 +219,27 @@ async fn a_disk_that_stays_full_does_not_keep_the_backend_from_ending() {
     let (store, thread, _) = start_on(&disk);
     disk.full.store(true, Ordering::SeqCst);
     store.keys("k", &vec![7]).unwrap();
+    let forget = |number: usize| Action::Forget {
+        key: format!("session/{number}"),
+    };
+    // More than one transaction takes, each more than one record.
+    for number in 0..TRANSACTION_MAX + 44 {
+        store.actions(vec![forget(number), forget(number)]).unwrap();
+    }
+    // Behind all that is kept, where no transaction comes to it.
+    store.events(&batch("p", 0, 3)).unwrap();
     let state = Arc::clone(&store.state);
     drop(store);
     thread.join().await;
-    assert_eq!(state.records_lost(), 1);
+    assert_eq!(state.records_lost(), 601);
+    assert_eq!(state.events_lost(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_does_not_keep_the_backend_from_ending() {
+    let (end, ended) = oneshot::channel();
+    StoreThread { ended }.join().await;
+    assert!(end.is_closed());
 }
 
 #[test]

@@ -145,6 +145,7 @@ async fn usage_mistakes_end_with_2() {
         &["--what"],
         &["--listen", "0.0.0.0:0"],
         &["--secret", ""],
+        &["--public-host", "no name"],
     ] {
         let (status, stderr) = fails(program(folder.path()).args(arguments)).await;
         assert_eq!(status, Some(2), "{stderr}");

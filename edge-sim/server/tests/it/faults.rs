@@ -26,6 +26,16 @@ fn was_reset(protocol: Protocol, answer: &Whole) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_status_comes_instead_with_retry_after() {
     let edge = edge().await;
+    let mut client = edge.connect(Protocol::H2).await;
+    let etag = soon(client.get(SEGMENT)).await.unwrap();
+    let known = [("if-none-match", etag.header("etag"))];
+    assert_eq!(
+        soon(client.fetch("GET", SEGMENT, &known))
+            .await
+            .unwrap()
+            .status,
+        304
+    );
     edge.fault(Fault::Status {
         status: 503,
         retry_after_s: Some(7),
@@ -39,11 +49,18 @@ async fn a_status_comes_instead_with_retry_after() {
         assert_eq!(answer.code(), "fault");
         // A request for nothing is answered so as well.
         assert_eq!(soon(client.get("/nothing")).await.unwrap().status, 503);
+        // So is one for what the client has.
+        let answer = soon(client.fetch("GET", SEGMENT, &known)).await.unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), answer.code()),
+            (503, "fault".to_owned())
+        );
+        assert!(answer.fail.is_none(), "{protocol:?}: {:?}", answer.fail);
     }
     edge.clear().await;
     let mut client = edge.connect(Protocol::H2).await;
     assert_eq!(soon(client.get(SEGMENT)).await.unwrap().status, 200);
-    assert_eq!(edge.edge.receipts().len(), 6);
+    assert_eq!(edge.edge.receipts().len(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

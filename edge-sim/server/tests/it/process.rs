@@ -80,17 +80,47 @@ async fn it_says_when_it_is_ready_serves_and_ends_on_sigterm() {
         };
         assert_eq!(soon(client.get(path)).await.unwrap().status, 200);
     }
-    let killed = Command::new("kill")
-        .arg(child.id().to_string())
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    terminate(&child);
     let status = tokio::task::spawn_blocking(move || child.wait())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 3);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_hangs_does_not_keep_it_from_ending() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    // Nobody reads it.
+    let mut both = std::fs::OpenOptions::new();
+    let reader = both.read(true).write(true).open(&pipe).unwrap();
+    let mut command = command(folder.path());
+    command.args(["--plain", "127.0.0.1:0"]);
+    let (mut child, line) = start(command.arg("--access-log").arg(&pipe));
+    let url = field(&line, "plain_url");
+    let mut client = soon(Client::connect(Protocol::Http1, url, ""))
+        .await
+        .unwrap();
+    // More than a pipe holds: 64 KiB on Linux.
+    let path = format!("/{}", "x".repeat(1000));
+    for _ in 0..100 {
+        assert_eq!(soon(client.get(&path)).await.unwrap().status, 404);
+    }
+    terminate(&child);
+    let ended = tokio::task::spawn_blocking(move || child.wait());
+    assert_eq!(soon(ended).await.unwrap().unwrap().code(), Some(0));
+    drop(reader);
+}
+
+#[cfg(unix)]
+fn terminate(child: &Child) {
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.unwrap().success());
 }
 
 /// What an edge that cannot report says first: its warning, and nothing of the verifier of certificates before.
@@ -247,6 +277,7 @@ fn usage_mistakes_end_with_2() {
     for (wrong, expected) in [
         (&["--rate", "fast"][..], "give a rate with its unit"),
         (&["--prefix", "here"], "give an address and a length"),
+        (&["--host", "no name"], "give a host name or an address"),
         (&["--position", "1"], "give latitude and longitude"),
         (&["--backend", "http://x"], "--secret"),
         (&["--backend", "http://x", "--secret", ""], "--secret"),
