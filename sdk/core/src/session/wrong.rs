@@ -560,18 +560,22 @@ impl Session {
         kind == TrackKind::Text || self.has_other_rung(key, self.needed_at(kind, object))
     }
 
-    /// Returns from when on an object is needed: a segment from its start, what is about a whole rung from what comes next.
+    /// Returns from when on an object is needed: a segment from its start, what is about a whole rung from the first
+    /// segment that waits for it.
     fn needed_at(&self, kind: TrackKind, object: ObjectKey) -> MediaTime {
-        let segment = match object {
-            ObjectKey::Media(key, index) => {
-                let timeline = self.timeline.as_ref();
-                timeline.and_then(|timeline| timeline.segment(key, index))
-            }
-            ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => {
-                None
-            }
-        };
-        segment.map_or(self.track(kind).next, |segment| segment.start)
+        if let (ObjectKey::Media(key, index), Some(timeline)) = (object, &self.timeline)
+            && let Some(segment) = timeline.segment(key, index)
+        {
+            return segment.start;
+        }
+        let track = self.track(kind);
+        let waiting = track
+            .buffered
+            .iter()
+            .filter(|one| Some(one.key) == object.representation() && !one.handed_on)
+            .map(|one| one.start);
+        let fetching = track.fetching.map(|one| one.start);
+        waiting.chain(fetching).fold(track.next, MediaTime::min)
     }
 
     /// Whether another representation of the track can give what is needed at a time.
