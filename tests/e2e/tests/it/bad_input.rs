@@ -56,7 +56,7 @@ async fn broken_titles(room: &Room) -> Nginx {
 
 #[tokio::test]
 async fn what_is_no_title_is_told_apart() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = broken_titles(&room).await;
     let host = nginx.edge();
     for (name, path, code, texts) in [
@@ -127,7 +127,7 @@ async fn what_is_no_title_is_told_apart() {
 /// Nobody there, or nobody who may be trusted: it is tried for 15 s, then told.
 #[tokio::test]
 async fn nobody_to_play_from_is_told_after_a_while() {
-    let room = Room::new();
+    let room = Room::new().await;
     let edge = Edge::start(&room, "edge", None, &[]).await;
     let backend = Backend::start(&room, &title().join("catalogue.toml"), &[]).await;
     // Taken by a listener that accepts and says nothing, or by nobody.
@@ -223,7 +223,7 @@ async fn nobody_to_play_from_is_told_after_a_while() {
 /// A certificate that is not accepted, whatever is wrong with it, is told at once, with the code and the remedy.
 #[tokio::test]
 async fn certificates_that_are_not_accepted_are_told() {
-    let room = Room::new();
+    let room = Room::new().await;
     let root = room.folder("root");
     std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
     for (name, host, expires, text) in [
@@ -289,7 +289,7 @@ impl Certificates {
 /// A title may be damaged far behind its start, when the viewer has seen some of it already.
 #[tokio::test]
 async fn a_segment_damaged_later_is_told_and_nothing_of_it_is_seen() {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = linked_title(&room, "root/title");
     for rung in rungs() {
         let path = folder.join(rung).join("00003.m4s");
@@ -319,7 +319,7 @@ async fn a_segment_damaged_later_is_told_and_nothing_of_it_is_seen() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_with_status_two() {
-    let room = Room::new();
+    let room = Room::new().await;
     let not_pem = room.file("not.pem", "nothing");
     for (name, arguments, texts) in [
         (
@@ -376,7 +376,7 @@ async fn wrong_arguments_are_told_with_status_two() {
 
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = broken_titles(&room).await;
     let url = nginx.url("zeros/master.m3u8");
     // No folder can be made below a file.
@@ -403,7 +403,7 @@ async fn files_that_cannot_be_used_are_named() {
 
 #[tokio::test]
 async fn a_failed_play_leaves_a_whole_report_or_none() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = broken_titles(&room).await;
     let url = nginx.url("cut.mpd");
     let folder = room.folder("reports");
@@ -423,7 +423,7 @@ async fn a_failed_play_leaves_a_whole_report_or_none() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
-    let room = Room::new();
+    let room = Room::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -465,7 +465,7 @@ async fn a_port_in_use_is_named() {
 
 #[tokio::test]
 async fn a_title_cannot_be_made_without_ffmpeg() {
-    let room = Room::new();
+    let room = Room::new().await;
     let empty = room.folder("empty");
     let media = room.folder("media");
     let mut command = nearcast(&room);

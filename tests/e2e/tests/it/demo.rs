@@ -18,7 +18,7 @@ const ORDER_S: f64 = 0.5;
 
 #[tokio::test]
 async fn an_edge_dies_and_the_viewer_notices_nothing() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let (played, entries) = play(&room, &[]).await;
     assert_killed_in_mid_segment(&played, &entries);
 }
@@ -26,7 +26,7 @@ async fn an_edge_dies_and_the_viewer_notices_nothing() {
 /// Over TCP the death is heard at once: the connection is reset, and nobody listens any more.
 #[tokio::test]
 async fn over_tcp_a_dead_edge_resets_and_then_refuses() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let (played, entries) = play(&room, &["--http", "h2"]).await;
     let failover = assert_killed_in_mid_segment(&played, &entries);
     assert_eq!(played.media_protocols(), ["h2"]);

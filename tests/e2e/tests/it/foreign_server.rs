@@ -22,7 +22,7 @@ fn root(room: &Room) -> PathBuf {
 
 #[tokio::test]
 async fn dash_and_hls_play_from_a_plain_web_server() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = Nginx::start(&room, "nginx", &root(&room), None).await;
     let start = |name: &str, manifest: &str| {
         let url = nginx.url(manifest);
@@ -161,7 +161,7 @@ fn started_at(range: Option<&str>) -> u64 {
 
 #[tokio::test]
 async fn a_server_killed_in_mid_segment_is_not_noticed() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let (_, video) = play_through(&room, Blow::Kill).await;
     assert!(video.detected_s < 1.0, "a reset is seen at once: {video:?}");
     assert!(
@@ -172,7 +172,7 @@ async fn a_server_killed_in_mid_segment_is_not_noticed() {
 
 #[tokio::test]
 async fn a_server_stopped_in_mid_segment_is_not_noticed() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let (played, video) = play_through(&room, Blow::Stop).await;
     // `limit_rate` lets nothing through for a second at a time, so that silence says little before. The aim is
     // 2 s; a busy machine may need some more.

@@ -59,7 +59,7 @@ const REST_MAX_S: f64 = 4.0;
 
 #[tokio::test]
 async fn playback_resumes_when_edges_come_back() {
-    let room = Room::new();
+    let room = Room::new().await;
     let mut nginx = slow(&room, "nginx").await;
     let base = nginx.url("");
     let arguments = [
@@ -107,7 +107,7 @@ async fn playback_resumes_when_edges_come_back() {
 
 #[tokio::test]
 async fn several_edges_go_and_come_back() {
-    let room = Room::new();
+    let room = Room::new().await;
     let mut servers = [slow(&room, "a").await, slow(&room, "b").await];
     let bases = servers.each_ref().map(|server| server.url(""));
     let mut arguments = vec!["play", "title/stream.mpd", "--duration", "45s"];
@@ -151,7 +151,7 @@ async fn several_edges_go_and_come_back() {
 
 #[tokio::test]
 async fn a_player_that_may_give_up_says_so() {
-    let room = Room::new();
+    let room = Room::new().await;
     let mut nginx = slow(&room, "nginx").await;
     let base = nginx.url("");
     let arguments = [
@@ -189,7 +189,7 @@ async fn a_player_that_may_give_up_says_so() {
 
 #[tokio::test]
 async fn a_stall_at_the_end_of_the_time_is_a_failure() {
-    let room = Room::new();
+    let room = Room::new().await;
     let mut nginx = slow(&room, "nginx").await;
     let base = nginx.url("");
     let arguments = [
@@ -217,7 +217,7 @@ async fn a_stall_at_the_end_of_the_time_is_a_failure() {
 #[tokio::test]
 async fn an_interrupted_play_writes_its_report() {
     for (name, signal) in [("int", Signal::INT), ("term", Signal::TERM)] {
-        let room = Room::new();
+        let room = Room::new().await;
         let nginx = slow(&room, "nginx").await;
         let url = nginx.url("title/stream.mpd");
         let mut play = Play::start(&room, name, &["play", &url]);

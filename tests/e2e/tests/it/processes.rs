@@ -16,7 +16,7 @@ const EDGE: &[&str] = &["--rate", "8mbps", "--delay", "5ms"];
 
 #[tokio::test]
 async fn an_edge_process_dies_in_mid_segment() {
-    let room = Room::new();
+    let room = Room::new().await;
     let mut system = System::start(&room, &[("a", EDGE), ("b", EDGE), ("c", EDGE)]).await;
     let arguments = [system.play(), vec!["--duration", "22s"]].concat();
     let mut play = Play::start(&room, "play", &arguments);
@@ -57,7 +57,7 @@ async fn an_edge_process_dies_in_mid_segment() {
 /// The first two edges lie about every media segment, each in its own way; the third one is honest.
 #[tokio::test]
 async fn edges_that_give_wrong_bytes_are_played_around() {
-    let room = Room::new();
+    let room = Room::new().await;
     let mut edges = Vec::new();
     for id in ["corrupt", "short", "good"] {
         edges.push(Edge::start(&room, id, None, EDGE).await);

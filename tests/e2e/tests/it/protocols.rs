@@ -25,7 +25,7 @@ async fn assert_plays_over(
 }
 
 async fn assert_asked_for(protocol: &str) {
-    let room = Room::new();
+    let room = Room::new().await;
     let system = System::start(&room, &[("a", &["--rate", "20mbps"])]).await;
     assert_plays_over(
         system,
@@ -53,7 +53,7 @@ async fn http1_plays_when_asked_for() {
 
 #[tokio::test]
 async fn http3_is_taken_where_it_works() {
-    let room = Room::new();
+    let room = Room::new().await;
     let system = System::start(&room, &[("a", &[]), ("b", &[])]).await;
     assert_plays_over(system, &room, "h3", &["--duration", "6s"]).await;
 }
@@ -65,7 +65,7 @@ async fn playlists_and_subtitles_are_joined_too() {
         ("stream.mpd", ["manifest", "subtitle"].as_slice()),
         ("master.m3u8", ["manifest", "index", "subtitle"].as_slice()),
     ] {
-        let room = Room::new();
+        let room = Room::new().await;
         let mut edge = Edge::start(&room, "a", None, &["--rate", "20mbps"]).await;
         let ca = room.path().join("ca/ca.pem");
         let path = format!("title/{manifest}");
@@ -92,7 +92,7 @@ const HEAD_START_S: f64 = 0.3;
 #[tokio::test]
 async fn a_network_that_blocks_udp_costs_little() {
     const BLOCKED: &[&str] = &["--block-udp"];
-    let room = Room::new();
+    let room = Room::alone().await;
     let edges = ["a", "b", "c", "d", "e"].map(|id| (id, BLOCKED));
     let system = System::start(&room, &edges).await;
     let played = assert_plays_over(system, &room, "h2", &["--duration", "20s"]).await;

@@ -56,7 +56,7 @@ fn frames_between(first: &Shot, second: &Shot) -> std::ops::RangeInclusive<f64> 
 
 #[tokio::test]
 async fn the_demo_shows_picture_edges_and_decisions_and_survives_a_kill() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "demo", LARGE, &[]);
     terminal
         .wait_for_frame("the first second", |frame| frame >= 24)
@@ -107,7 +107,7 @@ async fn the_demo_shows_picture_edges_and_decisions_and_survives_a_kill() {
 
 #[tokio::test]
 async fn keys_do_what_the_help_says() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "keys", SMALL, &["--no-sound"]);
     terminal
         .wait_for_frame("the first second", |frame| frame >= 24)
@@ -172,7 +172,7 @@ async fn keys_do_what_the_help_says() {
 
 #[tokio::test]
 async fn the_picture_outlives_a_change_of_size() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "resize", LARGE, &["--no-sound"]);
     let mut last = terminal
         .wait_for_frame("the first second", |frame| frame >= 24)
@@ -212,7 +212,7 @@ fn assert_summary(text: &str) {
 
 #[tokio::test]
 async fn however_it_ends_the_terminal_is_as_before_and_the_place_is_kept() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "quit", SMALL, &[]);
     terminal.shot().await;
     terminal.press(&["5"]);

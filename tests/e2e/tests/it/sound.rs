@@ -101,7 +101,7 @@ fn offsets(tones: &[Instant], shown: &Shown) -> Vec<f64> {
 
 #[tokio::test]
 async fn each_second_is_heard_when_it_is_seen() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let server = SoundServer::start(&room).await;
     let recording = server.record();
     let fifo = room.path().join("screen");
@@ -153,7 +153,7 @@ async fn each_second_is_heard_when_it_is_seen() {
 
 #[tokio::test]
 async fn without_a_terminal_there_is_a_line_for_each_event_and_sound_too() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let server = SoundServer::start(&room).await;
     let recording = server.record();
     let mut command = nearcast(&room);
