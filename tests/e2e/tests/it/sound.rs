@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::play::nearcast;
-use crate::program::{Program, eventually};
+use crate::program::{Program, eventually_every};
 use crate::room::Room;
 use crate::screen::cells::Cells;
 use crate::screen::tmux::Terminal;
@@ -27,6 +27,8 @@ const FAR: Duration = Duration::from_millis(250);
 /// What is measured, at least.
 const SECONDS: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often what was heard is looked at: what is judged needs the processors.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The end of each frame that the player writes.
 const FRAME_END: &[u8] = b"\x1b[?2026l";
@@ -117,7 +119,7 @@ async fn each_second_is_heard_when_it_is_seen() {
     );
     terminal.copy_output(&fifo);
 
-    let measured = eventually("seconds are heard and seen", PATIENCE, || {
+    let measured = eventually_every(LOOK_EVERY, "seconds are heard and seen", PATIENCE, || {
         let offsets = offsets(&recording.tones(), &shown);
         (offsets.len() >= SECONDS).then_some(offsets)
     })
@@ -163,7 +165,7 @@ async fn without_a_terminal_there_is_a_line_for_each_event_and_sound_too() {
         .env("PULSE_SERVER", server.address());
     let mut program = Program::start(&room, "lines", command);
     program.line("playing", PATIENCE).await;
-    let tones = eventually("three tones", PATIENCE, || {
+    let tones = eventually_every(LOOK_EVERY, "three tones", PATIENCE, || {
         Some(recording.tones()).filter(|tones| tones.len() >= 3)
     })
     .await;
