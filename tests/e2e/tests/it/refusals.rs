@@ -94,8 +94,7 @@ async fn a_refusal_is_final_and_says_what_to_do() {
     }
 
     // One stream is what the plan allows.
-    let arguments = [system.play(), vec!["--duration", "30s"]].concat();
-    let mut first = Play::start(&room, "first", &arguments);
+    let mut first = Play::start(&room, "first", &system.play());
     first.program.line("playing", Duration::from_secs(20)).await;
     // Another home is another device: the same one would take the stream over.
     let elsewhere = room.another();
