@@ -1,5 +1,6 @@
 //! The title from plain nginx: no backend, no edge of ours, nothing that knows us.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::play::{Play, Played};
 use crate::program::eventually;
 use crate::room::Room;
 use crate::title::title;
-use crate::web::{Line, Nginx, in_mid_segment};
+use crate::web::{Nginx, in_mid_segment};
 
 const START_MAX: Duration = Duration::from_secs(30);
 
@@ -82,15 +83,19 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
     ];
     let mut play = Play::start(room, "play", &arguments);
     play.program.line("playing", START_MAX).await;
-    let segments = |server: &Nginx| {
-        let is_video =
-            |line: &Line| line.path.starts_with("/title/v") && line.path.ends_with(".m4s");
-        server.lines().iter().filter(|line| is_video(line)).count()
+    let videos = |server: &Nginx| -> Vec<String> {
+        let paths = server.lines().into_iter().map(|line| line.path);
+        paths
+            .filter(|path| path.starts_with("/title/v") && path.ends_with(".m4s"))
+            .collect()
     };
-    // Some segments first, so that there is a buffer to live from.
+    // Some segments first, so that there is a buffer to live from. One may have come in several answers.
     eventually("four video segments came", START_MAX, || {
-        let came: usize = servers.iter().map(segments).sum();
-        (came >= 4).then_some(())
+        let paths = servers.iter().flat_map(videos);
+        let names: BTreeSet<String> = paths
+            .filter_map(|path| Some(path.rsplit_once('/')?.1.to_owned()))
+            .collect();
+        (names.len() >= 4).then_some(())
     })
     .await;
     let hit = in_mid_segment(&servers, 400_000).await;
@@ -106,9 +111,9 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
         (hand_overs(&play) > before).then_some(())
     })
     .await;
-    let known = segments(&servers[1 - hit]);
+    let known = videos(&servers[1 - hit]).len();
     eventually("two more segments came", START_MAX, || {
-        (segments(&servers[1 - hit]) >= known + 2).then_some(())
+        (videos(&servers[1 - hit]).len() >= known + 2).then_some(())
     })
     .await;
     play.program.signal(Signal::INT);
