@@ -10,7 +10,7 @@ use nearcast_player::{
 };
 use nearcast_units::Ratio;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub(super) struct Feed {
     player: Player,
     speaker: Arc<Mutex<Sound>>,
     edges: Option<Arc<dyn Edges>>,
+    /// Edges that are being killed, which may take seconds; each gives what to say of it.
+    kills: JoinSet<String>,
     size: watch::Sender<Option<PixelSize>>,
     playback: Playback,
     requests: Requests,
@@ -69,6 +71,8 @@ const HISTORY_MAX: usize = 120;
 const HISTORY_EVERY: Duration = Duration::from_secs(1);
 /// More decisions than a tall terminal shows.
 const DECISIONS_MAX: usize = 60;
+/// As many edges as the demo has.
+const KILLS_MAX: usize = 10;
 /// The position on the seek bar moves a few times a second.
 const REFRESH: Duration = Duration::from_millis(125);
 /// After the end the last picture stays this long.
@@ -93,6 +97,7 @@ impl Feed {
             player,
             speaker,
             edges: screen.edges.clone(),
+            kills: JoinSet::new(),
             size,
             playback,
             requests: Requests::default(),
@@ -155,7 +160,13 @@ impl Feed {
                         None => true,
                     },
                     Some(command) = commands.recv() => {
-                        self.command(command).await;
+                        self.command(command);
+                        false
+                    }
+                    Some(killed) = self.kills.join_next() => {
+                        if let Ok(text) = killed {
+                            self.notice(text);
+                        }
                         false
                     }
                 };
@@ -171,7 +182,7 @@ impl Feed {
         (playback, task)
     }
 
-    async fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command) {
         self.playback.commands_heard += 1;
         let index = |index: usize| u16::try_from(index).unwrap_or(u16::MAX);
         let now = Instant::now();
@@ -209,7 +220,7 @@ impl Feed {
                 done.map(|()| requests.rung(RungChoice::Auto, now))
             }
             Command::KillEdge(id) => {
-                self.kill(id).await;
+                self.kill(id);
                 Ok(())
             }
             Command::PictureSize(size) => {
@@ -225,12 +236,19 @@ impl Feed {
         }
     }
 
-    async fn kill(&mut self, id: String) {
-        let Some(edges) = &self.edges else { return };
-        match edges.kill(id.clone()).await {
-            Ok(()) => self.notice(format!("{id} was killed")),
-            Err(error) => self.notice(error),
+    fn kill(&mut self, id: String) {
+        let Some(edges) = self.edges.clone() else {
+            return;
+        };
+        if self.kills.len() == KILLS_MAX {
+            return self.notice(format!("{id} was not killed: too many others are"));
         }
+        self.kills.spawn(async move {
+            match edges.kill(id.clone()).await {
+                Ok(()) => format!("{id} was killed"),
+                Err(error) => error,
+            }
+        });
     }
 
     fn volume(&self) {
@@ -434,5 +452,87 @@ fn label(track: &TrackSnapshot) -> Track {
     let label = track.label.clone().or_else(|| track.language.clone());
     Track {
         label: label.unwrap_or_else(|| "unnamed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use nearcast_player::Source;
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::tui::graphics::Wish;
+
+    /// Less than the player waits for its first frame.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// One edge, which is killed when the test says so.
+    struct Reluctant(Mutex<Option<oneshot::Receiver<()>>>);
+
+    impl Edges for Reluctant {
+        fn kill(
+            &self,
+            _id: String,
+        ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+            let dead = self.0.lock().unwrap().take().unwrap();
+            Box::pin(async move { dead.await.map_err(|error| error.to_string()) })
+        }
+
+        fn is_killed(&self, _id: &str) -> bool {
+            false
+        }
+
+        fn site(&self, _id: &str) -> Option<String> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_an_edge_that_takes_long_to_die() {
+        let (dies, dead) = oneshot::channel();
+        // Takes a connection and says nothing, so that nothing else is told meanwhile.
+        let silence = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x.mpd", silence.local_addr().unwrap());
+        let source = Source::Url(url);
+        let screen = Screen {
+            picture: Wish::Auto,
+            log: None,
+            title: String::new(),
+            tells_place: false,
+            duration: None,
+            silent: true,
+            edges: Some(Arc::new(Reluctant(Mutex::new(Some(dead))))),
+            place: Place::default(),
+            wishes: Wishes::default(),
+        };
+        let speaker = super::super::sound::open(true, None).await;
+        let player = Player::builder(source).start().unwrap();
+        let (size, _size) = watch::channel(None);
+        let feed = Feed::new(player, speaker, &screen, size);
+        let (commands, inbox) = mpsc::channel(4);
+        let stop = CancellationToken::new();
+        let limits = Limits {
+            duration: None,
+            signals: Signals::none(),
+            stop: stop.clone(),
+        };
+        let (mut playback, task) = feed.start(inbox, limits);
+
+        commands
+            .send(Command::KillEdge("a".to_owned()))
+            .await
+            .unwrap();
+        commands.send(Command::SetMuted(true)).await.unwrap();
+        let muted = timeout(PATIENCE, playback.wait_for(|playback| playback.muted)).await;
+        assert_eq!(muted.unwrap().unwrap().notice, None);
+        dies.send(()).unwrap();
+        let told = |playback: &Playback| playback.notice.as_deref() == Some("a was killed");
+        let told = timeout(PATIENCE, playback.wait_for(told)).await;
+        drop(told.unwrap().unwrap());
+        stop.cancel();
+        assert_eq!(task.await.unwrap(), FeedEnd::Done);
     }
 }

@@ -94,6 +94,7 @@ pub(crate) async fn show(
     let (playback, driving) = feed.start(commands_rx, limits);
     let options = tui::Options {
         picture: screen.picture,
+        answers_within: tui::graphics::detect::TIMEOUT,
         stderr_to: screen.log,
     };
     let feeds = Feeds {

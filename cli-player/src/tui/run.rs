@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::graphics::detect::{Answers, QUERY, TIMEOUT, read_answers};
+use super::graphics::detect::{Answers, QUERY, read_answers};
 use super::graphics::{
     CellSize, Environment, Method, Painter, Wish, choose, colours, doubt, useful_size,
 };
@@ -29,10 +29,12 @@ use super::view::{picture_area, view};
 use super::writer::FrameWriter;
 
 /// How the screen is set up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// How pictures are shown.
     pub picture: Wish,
+    /// How long the terminal's answers may take; see [`detect::TIMEOUT`](super::graphics::detect::TIMEOUT).
+    pub answers_within: Duration,
     /// Where standard error goes meanwhile; see [`Session::enter`].
     pub stderr_to: Option<File>,
 }
@@ -87,7 +89,9 @@ pub async fn run(options: Options, mut feeds: Feeds) -> Result<End, TuiError> {
     let mut signals = Signals::listen().map_err(failed("listening for signals"))?;
     let session = Session::enter(options.stderr_to).map_err(failed("setting it up"))?;
     let environment = Environment::read();
-    let answers = ask(&environment).await.map_err(failed("asking it"))?;
+    let answers = ask(&environment, options.answers_within)
+        .await
+        .map_err(failed("asking it"))?;
     let screen = Screen {
         method: choose(options.picture, &environment, &answers),
         colours: colours(&environment, &answers),
@@ -151,12 +155,12 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> TuiError {
 }
 
 /// Asks the terminal and waits for the answers, away from the runtime's threads.
-async fn ask(environment: &Environment) -> io::Result<Answers> {
+async fn ask(environment: &Environment, within: Duration) -> io::Result<Answers> {
     if !environment.is_worth_asking() {
         return Ok(Answers::default());
     }
     terminal::write_frame(QUERY)?;
-    let reading = tokio::task::spawn_blocking(|| read_answers(rustix::stdio::stdin(), TIMEOUT));
+    let reading = tokio::task::spawn_blocking(move || read_answers(rustix::stdio::stdin(), within));
     reading.await.map_err(io::Error::other)?
 }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -205,7 +206,7 @@ fn a_signal_while_it_waits_to_begin_is_heard() {
         .unwrap();
     while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("opening the files")) {
         assert_eq!(play.try_wait().unwrap(), None);
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(10));
     }
     signal(&play, Signal::TERM);
     let ended = play.wait_with_output().unwrap();
@@ -261,15 +262,7 @@ fn a_full_disk_is_told_at_the_end_and_stands_in_the_report() {
             continue;
         }
         let home = Home::new();
-        let arguments = [
-            "play",
-            &url,
-            "--headless",
-            "--duration",
-            "3s",
-            option,
-            "/dev/full",
-        ];
+        let arguments = ["play", &url, "--headless", option, "/dev/full"];
         let output = home
             .nearcast(&arguments)
             .args(["--report", "report.json"])
@@ -331,16 +324,14 @@ fn an_authority_that_is_none_is_named() {
 #[test]
 fn one_edge_that_cannot_be_measured_is_a_failure() {
     let alive = serve() + "/stream.mpd";
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = format!("http://{}/x", listener.local_addr().unwrap());
-    drop(listener);
+    let dead = "http://127.0.0.1:9/x";
     let output = Home::new()
-        .nearcast(&["probe", &alive, &dead])
+        .nearcast(&["probe", &alive, dead])
         .output()
         .unwrap();
     let error = assert_failed(&output, "net.connect_refused");
     assert!(
-        error.contains("1 of 2 edges") && error.contains(&dead),
+        error.contains("1 of 2 edges") && error.contains(dead),
         "{error}"
     );
     assert!(text(&output.stdout).contains("connected after"));
@@ -397,7 +388,7 @@ fn an_edge_that_wants_a_token_is_not_said_to_get_one_from_nowhere() {
     let url = refuse("401 Unauthorized");
     for command in [
         &["probe", &url][..],
-        &["play", &url, "--headless", "--duration", "500ms"],
+        &["play", &url, "--headless", "--duration", "3s"],
     ] {
         let output = Home::new().nearcast(command).output().unwrap();
         let error = text(&output.stderr);
@@ -412,9 +403,16 @@ fn an_edge_that_wants_a_token_is_not_said_to_get_one_from_nowhere() {
 fn what_the_title_does_not_have_is_told_with_what_there_is() {
     let url = serve() + "/stream.mpd";
     let says = |wish: &[&str]| {
-        let play = ["play", &url, "--headless", "--duration", "1s"];
-        let output = Home::new().nearcast(&[&play[..], wish].concat()).output();
-        let output = output.unwrap();
+        let home = Home::new();
+        let mut play = home
+            .nearcast(&[&["play", &url, "--headless"], wish].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _out = wait_for_line(&mut play, "playing");
+        signal(&play, Signal::INT);
+        let output = play.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         text(&output.stderr)
     };

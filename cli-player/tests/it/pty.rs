@@ -3,11 +3,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,6 +41,14 @@ impl Answer {
             Self::Plain => b"\x1b[?62;22c",
             Self::Silence => b"",
             Self::PlainAfterQ => b"q\x1b[?62;22c",
+        }
+    }
+
+    /// How long it is waited for: on a busy machine an answer takes longer than a viewer would wait.
+    fn within(self) -> Duration {
+        match self {
+            Self::Kitty | Self::Sixel | Self::Plain | Self::PlainAfterQ => PATIENCE,
+            Self::Silence => Duration::from_millis(300),
         }
     }
 }
@@ -96,6 +104,7 @@ impl Setup {
         let end = || terminal.try_clone().unwrap();
         let shell = Command::new(fixture())
             .args([self.shell, self.wish])
+            .arg(self.answer.within().as_millis().to_string())
             .env("TERM", self.term)
             .env("COLORTERM", "truecolor")
             .env_remove("TMUX")
@@ -140,35 +149,21 @@ fn resize(terminal: &OwnedFd, (columns, rows): (u16, u16), cell: (u16, u16)) {
     rustix::termios::tcsetwinsize(terminal, size).unwrap();
 }
 
-/// Returns the fixture. Cargo builds examples together with all tests of a package, but not with
-/// `--test it` alone: one that is missing, or older than these tests, is built here.
-fn fixture() -> &'static Path {
-    static FIXTURE: OnceLock<PathBuf> = OnceLock::new();
-    FIXTURE.get_or_init(|| {
-        let tests = std::env::current_exe().unwrap();
-        let folder = tests.parent().and_then(Path::parent).unwrap();
-        let path = folder.join("examples").join("tui_fixture");
-        let made = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-        if made(&path) < made(&tests) {
-            let mut build = Command::new(env!("CARGO"));
-            build.args([
-                "build",
-                "-q",
-                "-p",
-                "nearcast-cli",
-                "--example",
-                "tui_fixture",
-            ]);
-            if folder.ends_with("release") {
-                build.arg("--release");
-            }
-            assert!(
-                build.status().unwrap().success(),
-                "the fixture does not build"
-            );
-        }
-        path
-    })
+/// Returns the fixture. Cargo builds examples together with all tests of a package, but not with `--test it` alone.
+fn fixture() -> PathBuf {
+    // The test itself is target/<profile>/deps/it-<hash>.
+    let test = std::env::current_exe().unwrap();
+    let path = test
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/tui_fixture");
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build -p nearcast-cli --example tui_fixture` first (`cargo test` does)",
+        path.display()
+    );
+    path
 }
 
 fn read_and_answer(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustix::process::Signal;
 use tokio::process::Command;
 
 use crate::edges::{Backend, Edge};
@@ -56,7 +57,7 @@ async fn broken_titles(room: &Room) -> Nginx {
 
 #[tokio::test]
 async fn what_is_no_title_is_told_apart() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = broken_titles(&room).await;
     let host = nginx.edge();
     for (name, path, code, texts) in [
@@ -127,7 +128,7 @@ async fn what_is_no_title_is_told_apart() {
 /// Nobody there, or nobody who may be trusted: it is tried for 15 s, then told.
 #[tokio::test]
 async fn nobody_to_play_from_is_told_after_a_while() {
-    let room = Room::new();
+    let room = Room::new().await;
     let edge = Edge::start(&room, "edge", None, &[]).await;
     let backend = Backend::start(&room, &title().join("catalogue.toml"), &[]).await;
     // Taken by a listener that accepts and says nothing, or by nobody.
@@ -223,7 +224,7 @@ async fn nobody_to_play_from_is_told_after_a_while() {
 /// A certificate that is not accepted, whatever is wrong with it, is told at once, with the code and the remedy.
 #[tokio::test]
 async fn certificates_that_are_not_accepted_are_told() {
-    let room = Room::new();
+    let room = Room::new().await;
     let root = room.folder("root");
     std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
     for (name, host, expires, text) in [
@@ -238,20 +239,17 @@ async fn certificates_that_are_not_accepted_are_told() {
         let failed = Failing::start(&room, &format!("{name}-play"), &arguments)
             .failed(20)
             .await;
-        failed.assert_says(
-            "net.tls_certificate",
-            &[&nginx.edge(), text, "--ca", "--insecure"],
-        );
+        failed.assert_says("net.tls_certificate", &[&nginx.edge(), text, "--ca"]);
         assert_eq!(nginx.lines(), [], "it was asked for something");
 
         // It is nothing else that is wrong.
         let arguments = ["play", "title/stream.mpd", "--edge", &base, "--insecure"];
-        let arguments = [arguments.as_slice(), &["--headless", "--duration", "2s"]].concat();
         let mut command = nearcast(&room);
-        command.args(arguments);
-        let ended = Program::start(&room, &format!("{name}-insecure"), command)
-            .ended(SOON)
-            .await;
+        command.args(arguments).arg("--headless");
+        let mut play = Program::start(&room, &format!("{name}-insecure"), command);
+        play.line("playing", SOON).await;
+        play.signal(Signal::INT);
+        let ended = play.ended(SOON).await;
         assert_eq!(ended.status, Some(0), "{}", ended.err);
         assert!(ended.err.contains("WARNING: --insecure"), "{}", ended.err);
     }
@@ -289,7 +287,7 @@ impl Certificates {
 /// A title may be damaged far behind its start, when the viewer has seen some of it already.
 #[tokio::test]
 async fn a_segment_damaged_later_is_told_and_nothing_of_it_is_seen() {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = linked_title(&room, "root/title");
     for rung in rungs() {
         let path = folder.join(rung).join("00003.m4s");
@@ -319,7 +317,7 @@ async fn a_segment_damaged_later_is_told_and_nothing_of_it_is_seen() {
 
 #[tokio::test]
 async fn wrong_arguments_are_told_with_status_two() {
-    let room = Room::new();
+    let room = Room::new().await;
     let not_pem = room.file("not.pem", "nothing");
     for (name, arguments, texts) in [
         (
@@ -376,7 +374,7 @@ async fn wrong_arguments_are_told_with_status_two() {
 
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = broken_titles(&room).await;
     let url = nginx.url("zeros/master.m3u8");
     // No folder can be made below a file.
@@ -403,7 +401,7 @@ async fn files_that_cannot_be_used_are_named() {
 
 #[tokio::test]
 async fn a_failed_play_leaves_a_whole_report_or_none() {
-    let room = Room::new();
+    let room = Room::new().await;
     let nginx = broken_titles(&room).await;
     let url = nginx.url("cut.mpd");
     let folder = room.folder("reports");
@@ -423,7 +421,7 @@ async fn a_failed_play_leaves_a_whole_report_or_none() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
-    let room = Room::new();
+    let room = Room::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -465,7 +463,7 @@ async fn a_port_in_use_is_named() {
 
 #[tokio::test]
 async fn a_title_cannot_be_made_without_ffmpeg() {
-    let room = Room::new();
+    let room = Room::new().await;
     let empty = room.folder("empty");
     let media = room.folder("media");
     let mut command = nearcast(&room);

@@ -18,7 +18,7 @@ const ORDER_S: f64 = 0.5;
 
 #[tokio::test]
 async fn an_edge_dies_and_the_viewer_notices_nothing() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let (played, entries) = play(&room, &[]).await;
     assert_killed_in_mid_segment(&played, &entries);
 }
@@ -26,7 +26,7 @@ async fn an_edge_dies_and_the_viewer_notices_nothing() {
 /// Over TCP the death is heard at once: the connection is reset, and nobody listens any more.
 #[tokio::test]
 async fn over_tcp_a_dead_edge_resets_and_then_refuses() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let (played, entries) = play(&room, &["--http", "h2"]).await;
     let failover = assert_killed_in_mid_segment(&played, &entries);
     assert_eq!(played.media_protocols(), ["h2"]);
@@ -67,7 +67,7 @@ async fn play(room: &Room, more: &[&str]) -> (Played, Vec<Entry>) {
         .unwrap()
         .flat_map(|file| read_entries(&file.unwrap().path()))
         .collect();
-    assert!(played.report.played_s > 35.0, "{}", played.report.played_s);
+    assert!(played.report.played_s > 30.0, "{}", played.report.played_s);
     assert_eq!(played.report.edges.len(), 10);
     assert_report_is_what_edges_logged(&played.report, &entries);
     (played, entries)
@@ -149,15 +149,18 @@ fn assert_killed_in_mid_segment(played: &Played, entries: &[Entry]) -> FailoverR
 /// What the end of the play cut off never came twice, and what races, helpers and lower rungs leave behind has a
 /// budget of its own, of which a busy machine takes more.
 fn assert_little_was_wasted(report: &SessionReport) {
-    let attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
     let (mut wasted, mut budgeted, mut all) = (0, 0, 0);
-    for attempt in attempts {
-        all += attempt.bytes;
-        match attempt.code.as_deref() {
-            Some("stopped" | "lower_rung") => {}
-            _ if attempt.hedge => budgeted += attempt.wasted_bytes,
-            Some("edge_slow") => budgeted += attempt.wasted_bytes,
-            _ => wasted += attempt.wasted_bytes,
+    for fetch in &report.fetches {
+        // Of two that run side by side either may be the one whose bytes come second.
+        let was_helped = fetch.attempts.iter().any(|attempt| attempt.hedge);
+        for attempt in &fetch.attempts {
+            all += attempt.bytes;
+            match attempt.code.as_deref() {
+                Some("stopped" | "lower_rung") => {}
+                _ if was_helped => budgeted += attempt.wasted_bytes,
+                Some("edge_slow") => budgeted += attempt.wasted_bytes,
+                _ => wasted += attempt.wasted_bytes,
+            }
         }
     }
     let segment = top_segment();

@@ -23,7 +23,7 @@ const SOUND: &str =
 
 /// Serves the title with this manifest beside its own, and plays that to its end.
 async fn assert_plays_to_the_end(mpd: &str) {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = linked_title(&room, "root/title");
     fs::write(folder.join("other.mpd"), mpd).unwrap();
     let nginx = Nginx::start(&room, "nginx", Path::new(&room.path().join("root")), None).await;

@@ -141,10 +141,20 @@ pub(crate) fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
 pub(crate) async fn eventually<T>(
     what: &str,
     within: Duration,
+    check: impl FnMut() -> Option<T>,
+) -> T {
+    eventually_every(Duration::from_millis(10), what, within, check).await
+}
+
+/// The same for what takes some time to look at, and is looked at every `span`.
+pub(crate) async fn eventually_every<T>(
+    span: Duration,
+    what: &str,
+    within: Duration,
     mut check: impl FnMut() -> Option<T>,
 ) -> T {
     let found = async {
-        let mut soon = interval(Duration::from_millis(10));
+        let mut soon = interval(span);
         loop {
             soon.tick().await;
             if let Some(found) = check() {

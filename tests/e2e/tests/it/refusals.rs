@@ -49,7 +49,7 @@ dash = "title/stream.mpd"
 /// Each that is final is told at once, in one line, with what was wrong with which title.
 #[tokio::test]
 async fn a_refusal_is_final_and_says_what_to_do() {
-    let room = Room::new();
+    let room = Room::new().await;
     let system = System::start_with(&room, &catalogue(&room), &[("a", &[])]).await;
     for (title, refusal, texts) in [
         (
@@ -94,11 +94,10 @@ async fn a_refusal_is_final_and_says_what_to_do() {
     }
 
     // One stream is what the plan allows.
-    let arguments = [system.play(), vec!["--duration", "30s"]].concat();
-    let mut first = Play::start(&room, "first", &arguments);
+    let mut first = Play::start(&room, "first", &system.play());
     first.program.line("playing", Duration::from_secs(20)).await;
     // Another home is another device: the same one would take the stream over.
-    let elsewhere = Room::new();
+    let elsewhere = room.another();
     let second = Failing::start(&elsewhere, "second", &system.play())
         .failed(5)
         .await;
@@ -112,7 +111,7 @@ async fn a_refusal_is_final_and_says_what_to_do() {
 /// A busy backend is asked again until it is time to give up.
 #[tokio::test]
 async fn an_overloaded_backend_is_waited_for_and_then_told() {
-    let room = Room::new();
+    let room = Room::new().await;
     let backend = Backend::start(&room, &catalogue(&room), &["--plays-per-second", "0"]).await;
     let failed = Failing::start(&room, "play", &backend.play("demo"))
         .failed(20)
@@ -136,7 +135,7 @@ async fn an_overloaded_backend_is_waited_for_and_then_told() {
 /// A session that ends at once, again and again, does not keep the player asking.
 #[tokio::test]
 async fn a_session_that_does_not_last_is_told() {
-    let room = Room::new();
+    let room = Room::new().await;
     let config = BackendConfig {
         model: ModelConfig {
             session_ttl: Duration::ZERO,

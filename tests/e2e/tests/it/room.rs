@@ -1,4 +1,4 @@
-//! A temporary folder for each test, and where the built programs are.
+//! A temporary folder and a share of the machine for each test, and where the built programs are.
 
 use std::env;
 use std::fs;
@@ -8,18 +8,43 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// A folder that goes when the test ends, and stays when it fails.
+/// A folder that goes when the test ends, and stays when it fails. With it comes a share of the machine until then.
 #[derive(Debug)]
 pub(crate) struct Room {
     folder: Option<TempDir>,
+    _share: Option<SemaphorePermit<'static>>,
 }
 
+/// The whole machine. More tests at once than it has shares wait for each other.
+const WHOLE: u32 = 64;
+static MACHINE: Semaphore = Semaphore::const_new(WHOLE as usize);
+
 impl Room {
-    pub(crate) fn new() -> Self {
+    /// Waits while a test has the machine to itself.
+    pub(crate) async fn new() -> Self {
+        Self::with(Some(MACHINE.acquire().await.unwrap()))
+    }
+
+    /// Waits until no other test runs, and keeps others waiting until this one ends: for tests that judge how long
+    /// something took, or that need all processors to keep up with real time.
+    pub(crate) async fn alone() -> Self {
+        Self::with(Some(MACHINE.acquire_many(WHOLE).await.unwrap()))
+    }
+
+    /// Makes another room within the share of the first, which must outlive it.
+    ///
+    /// A test that waited for a second share would wait for ever for one that waits to be alone.
+    pub(crate) fn another(&self) -> Self {
+        Self::with(None)
+    }
+
+    fn with(share: Option<SemaphorePermit<'static>>) -> Self {
         let folder = tempfile::Builder::new().prefix("nearcast-e2e-").tempdir();
         Self {
             folder: Some(folder.unwrap()),
+            _share: share,
         }
     }
 

@@ -48,6 +48,20 @@ fn edge_in_use(cells: &Cells) -> Option<&'static str> {
     EDGES.into_iter().find(|id| is_marked(id))
 }
 
+/// Waits until nothing more is on its way to the screen, and returns which frame stands there.
+async fn still_frame(terminal: &Terminal) -> u32 {
+    let mut last = terminal.shot().await.code.frame;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let frame = terminal.shot().await.code.frame;
+        if frame == last {
+            return frame;
+        }
+        last = frame;
+    }
+    panic!("the picture goes on")
+}
+
 /// Returns in which frames the picture must be at a second shot, after a first one.
 fn frames_between(first: &Shot, second: &Shot) -> std::ops::RangeInclusive<f64> {
     let frames = |from: Instant, to: Instant| (to - from).as_secs_f64() * FRAMES_PER_SECOND;
@@ -56,7 +70,7 @@ fn frames_between(first: &Shot, second: &Shot) -> std::ops::RangeInclusive<f64> 
 
 #[tokio::test]
 async fn the_demo_shows_picture_edges_and_decisions_and_survives_a_kill() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "demo", LARGE, &[]);
     terminal
         .wait_for_frame("the first second", |frame| frame >= 24)
@@ -107,7 +121,7 @@ async fn the_demo_shows_picture_edges_and_decisions_and_survives_a_kill() {
 
 #[tokio::test]
 async fn keys_do_what_the_help_says() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "keys", SMALL, &["--no-sound"]);
     terminal
         .wait_for_frame("the first second", |frame| frame >= 24)
@@ -115,9 +129,7 @@ async fn keys_do_what_the_help_says() {
 
     terminal.press(&["Space"]);
     terminal.wait_for_text("paused").await;
-    // What was on its way to the screen is on it by then.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let stands = terminal.shot().await.code.frame;
+    let stands = still_frame(&terminal).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(terminal.shot().await.code.frame, stands);
 
@@ -172,7 +184,7 @@ async fn keys_do_what_the_help_says() {
 
 #[tokio::test]
 async fn the_picture_outlives_a_change_of_size() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "resize", LARGE, &["--no-sound"]);
     let mut last = terminal
         .wait_for_frame("the first second", |frame| frame >= 24)
@@ -212,11 +224,17 @@ fn assert_summary(text: &str) {
 
 #[tokio::test]
 async fn however_it_ends_the_terminal_is_as_before_and_the_place_is_kept() {
-    let room = Room::new();
+    let room = Room::alone().await;
     let terminal = demo(&room, "quit", SMALL, &[]);
     terminal.shot().await;
+    // A place that stands still is there to be seen, however slowly it is looked at.
+    terminal.press(&["Space"]);
+    terminal.wait_for_text("paused").await;
     terminal.press(&["5"]);
     terminal.wait_for_text("1:03 ━").await;
+    terminal
+        .wait_for_frame("the middle", |frame| frame.abs_diff(126 * 24 / 2) <= 6)
+        .await;
     terminal.press(&["q"]);
     let left = terminal.left().await;
     assert_eq!(left.status, 0, "{}", left.text);

@@ -105,7 +105,7 @@ fn whole(track: &str) -> String {
 
 #[tokio::test]
 async fn dash_with_segment_base_plays() {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = room.folder("packaged");
     package(&room, &folder, whole, &["--mpd_output", "stream.mpd"]).await;
     let mpd = fs::read_to_string(folder.join("stream.mpd")).unwrap();
@@ -119,7 +119,7 @@ fn templated(track: &str) -> String {
 
 #[tokio::test]
 async fn dash_with_segment_template_plays() {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = room.folder("packaged");
     let more = ["--generate_static_live_mpd", "--mpd_output", "stream.mpd"];
     package(&room, &folder, templated, &more).await;
@@ -130,7 +130,7 @@ async fn dash_with_segment_template_plays() {
 
 #[tokio::test]
 async fn hls_with_byte_ranges_plays() {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = room.folder("packaged");
     let more = ["--hls_master_playlist_output", "master.m3u8"];
     package(&room, &folder, whole, &more).await;
@@ -149,7 +149,7 @@ async fn hls_with_byte_ranges_plays() {
 
 #[tokio::test]
 async fn hls_plays() {
-    let room = Room::new();
+    let room = Room::new().await;
     let folder = room.folder("packaged");
     package(
         &room,

@@ -106,18 +106,40 @@ pub(crate) struct Recording {
 
 #[derive(Debug, Default)]
 struct Heard {
-    bytes: Vec<u8>,
+    /// How many samples came, and the half of one that did.
+    samples: usize,
+    half: Option<u8>,
     /// The moment of the first sample, by that piece that came with the least delay.
     began: Option<Instant>,
+    /// The samples with which tones began, and the last one that was loud.
+    tones: Vec<usize>,
+    last_loud: Option<usize>,
 }
 
 impl Heard {
     fn take(&mut self, piece: &[u8], now: Instant) {
-        self.bytes.extend_from_slice(piece);
-        let Some(began) = now.checked_sub(span(self.bytes.len() / 2)) else {
+        for &byte in piece {
+            match self.half.take() {
+                None => self.half = Some(byte),
+                Some(half) => self.sample(i16::from_le_bytes([half, byte])),
+            }
+        }
+        let Some(began) = now.checked_sub(span(self.samples)) else {
             return;
         };
         self.began = Some(self.began.map_or(began, |known| known.min(began)));
+    }
+
+    fn sample(&mut self, sample: i16) {
+        let index = self.samples;
+        self.samples += 1;
+        if sample.unsigned_abs() < LOUD {
+            return;
+        }
+        if self.last_loud.is_none_or(|last| index > last + QUIET) {
+            self.tones.push(index);
+        }
+        self.last_loud = Some(index);
     }
 }
 
@@ -137,18 +159,8 @@ impl Recording {
         let Some(began) = heard.began else {
             return Vec::new();
         };
-        let mut tones = Vec::new();
-        let mut last_loud: Option<usize> = None;
-        for (index, sample) in heard.bytes.chunks_exact(2).enumerate() {
-            if i16::from_le_bytes([sample[0], sample[1]]).unsigned_abs() < LOUD {
-                continue;
-            }
-            if last_loud.is_none_or(|last| index > last + QUIET) {
-                tones.push(began + span(index));
-            }
-            last_loud = Some(index);
-        }
-        tones
+        let tones = heard.tones.iter();
+        tones.map(|index| began + span(*index)).collect()
     }
 }
 
@@ -162,4 +174,26 @@ impl Drop for Recording {
 /// Makes a named pipe.
 pub(crate) fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// However the bytes are cut into pieces.
+#[test]
+fn tones_are_heard_where_they_begin() {
+    let second = RATE as usize;
+    let mut samples = vec![0_i16; 3 * second];
+    for start in [second / 2, 2 * second] {
+        // A tone passes through zero.
+        for pair in samples[start..start + second / 10].chunks_exact_mut(2) {
+            pair.copy_from_slice(&[-20_000, 0]);
+        }
+    }
+    let bytes: Vec<u8> = samples.into_iter().flat_map(i16::to_le_bytes).collect();
+    for size in [1, 999, bytes.len()] {
+        let mut heard = Heard::default();
+        for piece in bytes.chunks(size) {
+            heard.take(piece, Instant::now());
+        }
+        assert_eq!(heard.tones, [second / 2, 2 * second], "pieces of {size}");
+        assert_eq!(heard.samples, 3 * second);
+    }
 }
