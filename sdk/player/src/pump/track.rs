@@ -247,7 +247,7 @@ impl Track {
             return Ok(());
         }
         let checked = extent.check(facts.place);
-        origin.settle(object, checked.is_ok());
+        origin.settle(object, checked);
         checked?;
         if kept {
             self.opened.push_back(Opened {
