@@ -5,7 +5,6 @@ mod arguments;
 use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use nearcast_edge_server::{EdgeError, EdgeServer};
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +15,7 @@ use crate::arguments::Arguments;
 const LOG: &str = "warn,nearcast_edge_server::reporting=info,rustls_platform_verifier=off";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new(LOG)),
