@@ -68,13 +68,8 @@ impl Played {
             None => failure,
         };
         if let Some(error) = &self.report.error {
-            let failure = Failure::new(error.code.clone(), &error.message);
-            let is_late = error.code.starts_with("playback.");
-            return Some(if is_late {
-                with_cause(failure)
-            } else {
-                failure
-            });
+            let trouble = self.trouble.as_ref();
+            return Some(Failure::of_playback(&error.code, &error.message, trouble));
         }
         let last_failure = |otherwise: &str| match &self.trouble {
             Some(error) => format!("the last failure was {}: {}", error.code, error.message),
@@ -180,10 +175,7 @@ mod tests {
     fn playback_itself_comes_before_what_failed_around_it() {
         let mut it = played(PlayState::Playing, Some(0.4), End::Done);
         let frames = || Some(Failure::new("cli.frames", "the disk is full"));
-        assert_eq!(
-            it.judge(frames()).unwrap().in_report().code,
-            "cli.frames"
-        );
+        assert_eq!(it.judge(frames()).unwrap().in_report().code, "cli.frames");
         assert_eq!(it.report.error.unwrap().code, "cli.frames");
         let mut it = played(PlayState::Stalled(StallCause::Sink), Some(0.4), End::TimeUp);
         assert_eq!(
