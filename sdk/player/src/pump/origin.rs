@@ -115,6 +115,7 @@ pub(super) fn shift(sample: &mut Sample, shift_us: i64) {
     sample.dts = shifted(sample.dts, shift_us);
 }
 
-const fn shifted(time: MediaTime, shift_us: i64) -> MediaTime {
+/// Takes `shift_us` off a time.
+pub(super) const fn shifted(time: MediaTime, shift_us: i64) -> MediaTime {
     MediaTime::from_micros(time.as_micros().saturating_sub(shift_us))
 }

@@ -458,9 +458,16 @@ fn what_one_wrong_segment_says_of_the_beginning_is_forgotten() {
 
 #[test]
 fn subtitles_that_count_with_the_media_wait_to_hear_where_it_begins() {
-    for (map, late_s) in [
-        ("X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", 4000),
-        ("", 0),
+    // The times of the file, and where the media begins.
+    for (map, late_s, begins_s) in [
+        ("X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", 4000, 4000),
+        // The 33 bits of that clock began anew meanwhile.
+        (
+            "X-TIMESTAMP-MAP=MPEGTS:410065408,LOCAL:00:00:00.000\n",
+            0,
+            100_000,
+        ),
+        ("", 0, 4000),
     ] {
         let (mut pump, _) = pump();
         let hours = format!(
@@ -478,7 +485,7 @@ fn subtitles_that_count_with_the_media_wait_to_hear_where_it_begins() {
         pump.hand_on(TrackKind::Video, init());
         pump.advance(seconds(0));
         assert!(pump.cues().shown().is_empty());
-        pump.hand_on(TrackKind::Video, late(0, 4000));
+        pump.hand_on(TrackKind::Video, late(0, begins_s));
         pump.advance(seconds(0));
         assert_eq!(pump.cues().shown().len(), 1, "{map}");
     }
