@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, builder::NonEmptyStringValueParser, error::ErrorKind};
+use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use nearcast_backend_server::{
     Backend, BackendConfig, BackendError, CA_CERTIFICATE_FILE, Catalogue, CatalogueFileError,
     LOOPBACK_SECRET, PlayRate, read_catalogue,
@@ -50,6 +52,21 @@ struct Options {
     plays_per_second: Option<u32>,
 }
 
+impl Options {
+    /// Reads the command line. An environment variable that is set to nothing is how scripts unset one.
+    fn read() -> Self {
+        let command = Self::command().mut_args(|argument| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                argument.env(Resettable::Reset)
+            } else {
+                argument
+            }
+        });
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// A name or an address as URLs have it.
 fn host(text: &str) -> Result<String, String> {
     let bare = text
@@ -80,7 +97,7 @@ fn is_name(text: &str) -> bool {
 const DEMO_DURATION_MS: u64 = 120_000;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::read();
     let secret = match &options.secret {
         Some(secret) => secret.clone(),
         None if options.listen.ip().is_loopback() => LOOPBACK_SECRET.to_owned(),

@@ -68,13 +68,8 @@ impl Played {
             None => failure,
         };
         if let Some(error) = &self.report.error {
-            let failure = Failure::new(error.code.clone(), &error.message);
-            let is_late = error.code.starts_with("playback.");
-            return Some(if is_late {
-                with_cause(failure)
-            } else {
-                failure
-            });
+            let trouble = self.trouble.as_ref();
+            return Some(Failure::of_playback(&error.code, &error.message, trouble));
         }
         let last_failure = |otherwise: &str| match &self.trouble {
             Some(error) => format!("the last failure was {}: {}", error.code, error.message),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nearcast_player::{BackendError, PlayerError, explain};
+use nearcast_player::{BackendError, PlayerError, SessionError, explain};
 use nearcast_protocol::report::ErrorReport;
 
 use super::one_line;
@@ -86,6 +86,15 @@ impl Failure {
     pub(crate) fn caused_by(mut self, code: &str, message: &str) -> Self {
         self.cause = Some(Box::new((code.to_owned(), message.to_owned())));
         self
+    }
+
+    /// Makes a failure of what playback ended with: one that only says that it took too long came from `trouble`.
+    pub(crate) fn of_playback(code: &str, message: &str, trouble: Option<&SessionError>) -> Self {
+        let failure = Self::new(code, message);
+        match trouble.filter(|_| code.starts_with("playback.")) {
+            Some(cause) => failure.caused_by(&cause.code, &cause.message),
+            None => failure,
+        }
     }
 
     /// Returns code and message that advice is for.
@@ -339,11 +348,13 @@ mod tests {
             assert!(!direct.contains("secret"), "{direct}");
             let blames_backend = place.is_backend && direct.contains("http://a");
             assert!(!blames_backend, "{direct}");
-            let late = Failure::new(
-                "playback.start_timeout",
-                format_args!("late; it was {message}"),
-            );
-            let late = late.caused_by(code, message).at(&place).to_string();
+            let trouble = SessionError {
+                code: code.to_owned(),
+                message: message.to_owned(),
+            };
+            let late = format!("late; it was {message}");
+            let late = Failure::of_playback("playback.start_timeout", &late, Some(&trouble));
+            let late = late.at(&place).to_string();
             assert!(late.contains(says), "{late}");
         }
     }

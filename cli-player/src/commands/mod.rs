@@ -26,7 +26,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{LazyLock, OnceLock};
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub(crate) use ending::{End, Played};
 pub(crate) use failure::{Failure, Place};
 pub(crate) use headless::text as event_text;
@@ -88,7 +89,8 @@ pub(crate) struct Context {
 /// Runs the program: reads the arguments, does what they say, tells how it ended.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let matches = without_empty_variables(Arguments::command()).try_get_matches();
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
             if error.use_stderr() {
@@ -102,6 +104,19 @@ pub fn run() -> ExitCode {
         }
     };
     end(execute(arguments))
+}
+
+/// An environment variable that is set to nothing is how scripts unset one.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) {
+            argument.env(Resettable::Reset)
+        } else {
+            argument
+        }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Tells how a command ended, and what could not be printed meanwhile.

@@ -358,8 +358,9 @@ impl Feed {
         let playhead = self.player.playhead();
         playback.phase = phase(&session.state);
         playback.obstacle = obstacle(session).map(|error| {
-            let failure = Failure::new(error.code.clone(), &error.message).at(&self.place);
-            failure.message().to_owned()
+            let trouble = session.trouble.as_ref();
+            let failure = Failure::of_playback(&error.code, &error.message, trouble);
+            failure.at(&self.place).message().to_owned()
         });
         playback.position = playhead.position();
         playback.is_held = !playhead.is_running();

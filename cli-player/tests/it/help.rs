@@ -160,6 +160,22 @@ fn the_doctor_looks_at_this_machine_without_noise() {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_none() {
+    for name in ["NEARCAST_BACKEND", "NEARCAST_ACCOUNT", "NEARCAST_CA"] {
+        let output = command(&["doctor"]).env(name, "").output().unwrap();
+        let error = text(&output.stderr);
+        assert_ne!(output.status.code(), Some(2), "{name}: {error}");
+        assert_eq!(
+            text(&output.stdout),
+            text(&nearcast(&["doctor"]).stdout),
+            "{name}"
+        );
+    }
+    let output = nearcast(&["doctor", "--backend", ""]);
+    assert_eq!(output.status.code(), Some(2), "said is said");
+}
+
+#[test]
 fn the_doctor_tells_what_is_broken_and_goes_on() {
     let config = std::env::temp_dir().join(format!("nearcast-broken-{}.toml", std::process::id()));
     std::fs::write(&config, "backnd = 'x'").unwrap();

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use nearcast_edge_server::{Authority, Backend, EdgeConfig, EdgeError};
 use nearcast_protocol::play::SiteKind;
 use nearcast_units::BitRate;
@@ -76,6 +76,19 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Reads the command line. An environment variable that is set to nothing is how scripts unset one.
+    pub(crate) fn read() -> Self {
+        let command = Self::command().mut_args(|argument| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                argument.env(Resettable::Reset)
+            } else {
+                argument
+            }
+        });
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Makes the configuration and the path of the certificate that clients must trust.
     pub(crate) fn into_config(self) -> Result<(EdgeConfig, PathBuf), EdgeError> {
         let authority = Authority::load_or_create(&self.ca_dir)?;

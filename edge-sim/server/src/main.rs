@@ -6,7 +6,6 @@ use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use nearcast_edge_server::{EdgeError, EdgeServer};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
@@ -18,7 +17,7 @@ use crate::arguments::Arguments;
 const LOG: &str = "warn,nearcast_edge_server::reporting=info,rustls_platform_verifier=off";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_env("NEARCAST_LOG").unwrap_or_else(|_| EnvFilter::new(LOG)),

@@ -65,14 +65,18 @@ pub(crate) async fn run(edge: Arc<Edge>, backend: Option<(Backend, reqwest::Clie
 #[derive(Debug, Default)]
 struct Outage {
     reports: u64,
-    told: Option<Check>,
+    told: Vec<Check>,
 }
 
 impl Outage {
     /// Counts one more report that failed; whether it did for something that has not been told.
     fn is_news(&mut self, check: Check) -> bool {
         self.reports += 1;
-        self.told.replace(check) != Some(check)
+        let is_news = !self.told.contains(&check);
+        if is_news {
+            self.told.push(check);
+        }
+        is_news
     }
 
     /// A report was taken; returns how many were not before it.
@@ -220,13 +224,16 @@ async fn report(
     let mut response = request.send().await.map_err(Lost::on_the_way)?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Lost::on_the_way)? {
-        if body.len() + chunk.len() > RECEIPT_MAX {
-            return Err(Lost::unreadable("it is too long"));
-        }
         body.extend_from_slice(&chunk);
+        if body.len() > RECEIPT_MAX {
+            break;
+        }
     }
     if !response.status().is_success() {
         return Err(Lost::refused(response.status(), &body));
+    }
+    if body.len() > RECEIPT_MAX {
+        return Err(Lost::unreadable("it is too long"));
     }
     serde_json::from_slice(&body).map_err(Lost::unreadable)
 }
@@ -239,7 +246,12 @@ mod tests {
     fn an_outage_is_told_once_for_each_reason_and_counted_when_it_ends() {
         let mut outage = Outage::default();
         assert_eq!(outage.ends(), None);
-        let failures = [Check::Address, Check::Address, Check::Secret, Check::Secret];
+        let failures = [
+            Check::Address,
+            Check::Address,
+            Check::Secret,
+            Check::Address,
+        ];
         let told = failures.map(|check| outage.is_news(check));
         assert_eq!(told, [true, false, true, false]);
         assert_eq!(outage.ends(), Some(4));

@@ -393,7 +393,8 @@ impl Exchange<'_> {
         if let Some(value) = headers::list(&reply.headers, &header::ALT_SVC)
             && self.origin.scheme == Scheme::Https
         {
-            locked(&self.net.h3).announce(&self.origin, &value, Instant::now());
+            let network = reply.lease.connection.network;
+            locked(&self.net.h3).announce(&self.origin, &value, network, Instant::now());
         }
     }
 

@@ -138,8 +138,14 @@ impl H3Memory {
         self.blocked.insert(origin.clone(), now + BLOCKED_FOR);
     }
 
-    /// Takes in the value of an `Alt-Svc` header.
-    pub(crate) fn announce(&mut self, origin: &Origin, value: &str, now: Instant) {
+    /// Takes in the value of an `Alt-Svc` header. What was heard on another network holds here if it says so.
+    pub(crate) fn announce(
+        &mut self,
+        origin: &Origin,
+        value: &str,
+        network: Network,
+        now: Instant,
+    ) {
         match parse_alt_svc(origin, value) {
             AltSvc::Clear => {
                 self.announced.remove(origin);
@@ -148,7 +154,7 @@ impl H3Memory {
                 port,
                 max_age,
                 persists,
-            } => {
+            } if persists || network == self.network => {
                 make_room(&mut self.announced, origin, |it| it.until);
                 let announced = Announced {
                     port,
@@ -157,7 +163,7 @@ impl H3Memory {
                 };
                 self.announced.insert(origin.clone(), announced);
             }
-            AltSvc::Other => {}
+            AltSvc::Http3 { .. } | AltSvc::Other => {}
         }
     }
 
@@ -254,6 +260,10 @@ mod tests {
         memory.silent(&origin(port), memory.network(), now);
     }
 
+    fn announce(memory: &mut H3Memory, port: u16, value: &str, now: Instant) {
+        memory.announce(&origin(port), value, memory.network(), now);
+    }
+
     #[test]
     fn a_blocked_network_costs_one_head_start_and_is_tried_again_for_nothing() {
         let t0 = Instant::now();
@@ -333,8 +343,8 @@ mod tests {
         let t0 = Instant::now();
         let mut memory = H3Memory::default();
         silent(&mut memory, 1, t0);
-        memory.announce(&origin(3), "h3=\":443\"; ma=60; persist=0", t0);
-        memory.announce(&origin(4), "h3=\":444\"; persist=1; ma=60", t0);
+        announce(&mut memory, 3, "h3=\":443\"; ma=60; persist=0", t0);
+        announce(&mut memory, 4, "h3=\":444\"; persist=1; ma=60", t0);
         memory.network_changed();
         assert_eq!(
             memory.way(&origin(1), FIRST, t0),
@@ -348,18 +358,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_heard_on_the_old_network_is_said_of_the_new_one_only_if_it_persists() {
+        let t0 = Instant::now();
+        let mut memory = H3Memory::default();
+        let old = memory.network();
+        memory.network_changed();
+        memory.announce(&origin(3), "h3=\":443\"; ma=60", old, t0);
+        memory.announce(&origin(4), "h3=\":444\"; ma=60; persist=1", old, t0);
+        assert_eq!(memory.way(&origin(3), Protocols::ALL, t0), Some(Way::Tcp));
+        assert_eq!(
+            memory.way(&origin(4), Protocols::ALL, t0),
+            race(444, FIRST.h3_head_start)
+        );
+    }
+
+    #[test]
     fn without_a_grant_h3_waits_for_an_announcement() {
         let t0 = Instant::now();
         let mut memory = H3Memory::default();
         assert_eq!(memory.way(&origin(1), Protocols::ALL, t0), Some(Way::Tcp));
-        memory.announce(&origin(1), "h2=\":1\", h3=\":8443\"; ma=60", t0);
+        announce(&mut memory, 1, "h2=\":1\", h3=\":8443\"; ma=60", t0);
         assert_eq!(
             memory.way(&origin(1), Protocols::ALL, t0),
             race(8443, FIRST.h3_head_start)
         );
         let late = t0 + Duration::from_secs(60);
         assert_eq!(memory.way(&origin(1), Protocols::ALL, late), Some(Way::Tcp));
-        memory.announce(&origin(1), "clear", t0);
+        announce(&mut memory, 1, "clear", t0);
         assert_eq!(memory.way(&origin(1), Protocols::ALL, t0), Some(Way::Tcp));
     }
 

@@ -1,7 +1,7 @@
 //! The front door: shared state, the tasks of requests, and what is open.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     stop: CancellationToken,
     open_requests: Arc<AtomicUsize>,
     open_connections: Arc<AtomicUsize>,
+    openings: AtomicU64,
 }
 
 /// What is open now.
@@ -103,6 +104,7 @@ impl Net {
                 stop: CancellationToken::new(),
                 open_requests: Arc::default(),
                 open_connections: Arc::default(),
+                openings: AtomicU64::default(),
             }),
         })
     }
@@ -199,6 +201,10 @@ impl Net {
 impl Inner {
     pub(crate) fn count_connection(&self) -> Counted {
         Counted::new(&self.open_connections)
+    }
+
+    pub(crate) fn next_opening(&self) -> u64 {
+        self.openings.fetch_add(1, Ordering::Relaxed)
     }
 }
 

@@ -161,17 +161,19 @@ impl Pool {
     }
 
     /// Throws a dead connection away, and those that were kept beside it: what closed it has most likely closed
-    /// them. Where another request has done so already, what is kept is younger and stays; HTTP/1.1 does not
-    /// know, because it has a connection out of the pool while it is in use.
+    /// them. Where it is kept no longer, another request may have done so already: what is younger stays then.
+    /// HTTP/1.1 does not know, because it has a connection out of the pool while it is in use.
     pub(crate) fn died(&self, origin: &Origin, dead: &Connection) {
         let mut state = locked(&self.0);
         let mut removed = Vec::new();
-        if let Some(entry) = state.origins.get_mut(origin)
-            && (dead.protocol == Protocol::Http1
-                || entry.shared.iter().any(|(kept, _)| kept.is(dead)))
-        {
-            removed.append(&mut entry.idle_http1);
-            removed.append(&mut entry.shared);
+        if let Some(entry) = state.origins.get_mut(origin) {
+            let all = dead.protocol == Protocol::Http1
+                || entry.shared.iter().any(|(kept, _)| kept.is(dead));
+            for kept in [&mut entry.idle_http1, &mut entry.shared] {
+                removed.extend(take_out(kept, |(kept, _)| {
+                    all || kept.opening < dead.opening
+                }));
+            }
         }
         drop(state);
         drop(removed);
@@ -253,4 +255,44 @@ fn take_out(
     kept.extract_if(.., |kept| wanted(kept))
         .map(|(connection, _)| connection)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Scheme;
+
+    /// Which of the kept connections, numbers 1 and 3, are left when number 2 has died.
+    async fn left(dead_is_kept: bool) -> Vec<u64> {
+        let origin = Origin {
+            scheme: Scheme::Https,
+            host: "edge".to_owned(),
+            port: 1,
+        };
+        let (pool, now) = (Pool::default(), Instant::now());
+        let ticket = pool.ticket(&origin);
+        let dead = Connection::to_nobody(Protocol::Http2, 2).await;
+        if dead_is_kept {
+            pool.put(&origin, &ticket, dead.share().unwrap(), now);
+        }
+        for opening in [1, 3] {
+            let kept = Connection::to_nobody(Protocol::Http1, opening).await;
+            pool.put(&origin, &ticket, kept, now);
+        }
+        pool.died(&origin, &dead);
+        let wanted = Wanted {
+            origin: &origin,
+            protocols: Protocols::ALL,
+            h3_first: false,
+            addresses: &[],
+        };
+        let take = || pool.take(&wanted, now);
+        std::iter::from_fn(take).map(|kept| kept.opening).collect()
+    }
+
+    #[tokio::test]
+    async fn a_dead_connection_takes_what_is_older_along_though_it_is_kept_no_longer() {
+        assert_eq!(left(true).await, []);
+        assert_eq!(left(false).await, [3]);
+    }
 }

@@ -60,6 +60,8 @@ async fn it_says_when_it_is_ready_serves_and_ends_on_sigterm() {
         "--delay",
         "1ms",
     ]);
+    // One that is set to nothing is none.
+    command.env("NEARCAST_EDGE_SECRET", "");
     let (mut child, line) = start(command.arg("--access-log").arg(&log));
     assert!(
         line.starts_with("ready id=a base_url=https://127.0.0.1:"),
@@ -146,18 +148,30 @@ async fn refuse_all(listener: tokio::net::TcpListener) {
     axum::serve(listener, router).await.unwrap();
 }
 
+/// Answers like a proxy before a backend that is away, at more length than any backend.
+async fn apologise(listener: tokio::net::TcpListener) {
+    let page = format!("<html>{}</html>", "<!-- sorry -->".repeat(10_000));
+    let answer = (axum::http::StatusCode::BAD_GATEWAY, page);
+    let router = axum::Router::new().fallback(async move || answer.clone());
+    axum::serve(listener, router).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_cannot_report_is_told_why_and_what_to_check() {
     let folder = tempfile::tempdir().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refusing = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(refuse_all(listener));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let apologising = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(apologise(listener));
     let other = crate::fixture::edge().await;
     let other = other.edge.base_url().trim_end_matches('/').to_owned();
     for (backend, reason, check) in [
         // Nobody listens there.
         ("http://127.0.0.1:9", "Connection refused", "is --backend"),
         (&refusing, "401 \"secret_wrong\": \"The", "is --secret"),
+        (&apologising, "the answer is 502", "is --backend"),
         (&other, "invalid peer certificate", "is --ca-dir"),
     ] {
         let mut command = command(folder.path());

@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) alive: Arc<Alive>,
     /// The network it was opened on.
     pub(crate) network: Network,
+    /// Counts up: what was opened later has a higher one.
+    pub(crate) opening: u64,
 }
 
 /// How requests enter a connection.
@@ -85,6 +87,7 @@ impl Connection {
             sender,
             alive: self.alive.clone(),
             network: self.network,
+            opening: self.opening,
         })
     }
 
@@ -110,6 +113,38 @@ impl Connection {
     /// The round trip that QUIC measures all the time.
     pub(crate) fn current_rtt(&self) -> Option<Duration> {
         self.alive.quic.as_ref().map(quinn::Connection::rtt)
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    /// A connection to nobody who answers: of HTTP/1.1, or of HTTP/2.
+    pub(crate) async fn to_nobody(protocol: Protocol, opening: u64) -> Self {
+        use hyper_util::rt::{TokioExecutor, TokioIo};
+        let (io, peer) = tokio::io::duplex(1 << 16);
+        let io = TokioIo::new(io);
+        let (sender, driver) = if protocol == Protocol::Http1 {
+            let (sender, driver) = http1::handshake(io).await.unwrap();
+            (Sender::Http1(sender), tokio::spawn(driver).abort_handle())
+        } else {
+            let executor = TokioExecutor::new();
+            let (sender, driver) = http2::handshake(executor, io).await.unwrap();
+            (Sender::Http2(sender), tokio::spawn(driver).abort_handle())
+        };
+        // It stays open as long as the runtime is there.
+        tokio::spawn(async move {
+            let _open = peer;
+            std::future::pending::<()>().await;
+        });
+        Self {
+            protocol,
+            peer: SocketAddr::from(([127, 0, 0, 1], 9)),
+            rtt: None,
+            sender,
+            alive: Arc::new(Alive { driver, quic: None }),
+            network: Network::default(),
+            opening,
+        }
     }
 }
 

@@ -184,6 +184,7 @@ impl Inner {
             sender: Sender::Http3(sender),
             alive: Arc::new(alive),
             network: attempt.network,
+            opening: self.next_opening(),
         })
     }
 }

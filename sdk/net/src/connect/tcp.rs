@@ -78,6 +78,7 @@ impl Inner {
             sender,
             alive,
             network: attempt.network,
+            opening: self.next_opening(),
         })
     }
 

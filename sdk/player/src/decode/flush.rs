@@ -17,7 +17,7 @@ pub(super) struct Flush {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flushes(Vec<Flush>);
 
-/// Nobody chooses so often before a decoder looks; of more, the first are forgotten.
+/// Nobody chooses so often before a decoder looks; of more, the latest become one.
 const FLUSHES_MAX: usize = 16;
 
 impl Flushes {
@@ -25,10 +25,12 @@ impl Flushes {
         self.0.retain(|earlier| {
             !flush.everything && (earlier.everything || earlier.from < flush.from)
         });
-        if self.0.len() == FLUSHES_MAX {
-            self.0.remove(0);
+        let is_full = self.0.len() == FLUSHES_MAX;
+        match self.0.last_mut() {
+            // The place of the one before is the earlier: nothing that is to be forgotten is kept.
+            Some(last) if is_full => last.generation = flush.generation,
+            _ => self.0.push(flush),
         }
-        self.0.push(flush);
     }
 
     /// Returns whether what was sent with this number, to be presented at `pts`, is to be forgotten.
@@ -112,5 +114,22 @@ mod tests {
         kept.reached(99);
         assert_eq!(kept.iter().count(), 0);
         assert_eq!(flushes(&[9, 8, 7]).iter().count(), 1);
+    }
+
+    #[test]
+    fn what_was_to_be_forgotten_stays_so_however_many_there_are() {
+        let at = |second| MediaTime::from_micros(second * 1_000_000);
+        // A seek, then ever later places.
+        let mut all = vec![-1];
+        all.extend(100..100 + 3 * i64::try_from(FLUSHES_MAX).unwrap());
+        let kept = flushes(&all);
+        assert_eq!(kept.iter().count(), FLUSHES_MAX);
+        assert!(kept.forget(0, at(50)), "what came before the seek");
+        assert!(!kept.forget(1, at(50)), "what came after it");
+        for (generation, second) in (1..).zip(&all).skip(1) {
+            assert!(kept.forget(generation - 1, at(*second)), "{second}");
+        }
+        let latest = u32::try_from(all.len()).unwrap();
+        assert!(!kept.forget(latest, at(999)));
     }
 }

@@ -113,7 +113,7 @@ impl Arriving {
         if self.is_complete {
             demuxer.finish().map_err(|error| error.code())?;
             let checked = self.extent.check(self.facts.place);
-            origin.settle(self.object, checked.is_ok());
+            origin.settle(self.object, checked);
             checked?;
             return Ok(Came::All);
         }

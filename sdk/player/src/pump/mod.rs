@@ -24,6 +24,7 @@ use crate::sink::{CueSink, SampleSink, TrackFormat};
 
 use arriving::Arriving;
 use origin::Origin;
+use place::MISPLACED;
 pub(crate) use place::Place;
 use track::Track;
 
@@ -339,6 +340,13 @@ impl Pump {
                     Ok(None) => {}
                     Err(trouble) => trouble.tell(track.kind, *epoch, inputs, refused),
                 }
+            }
+            if let Some(object) = origin.take_wrong() {
+                inputs.push_back(Input::Undecodable {
+                    epoch: *epoch,
+                    object,
+                    code: MISPLACED.to_owned(),
+                });
             }
             let Some(opened) = track.opened.front_mut() else {
                 break;

@@ -6,17 +6,28 @@ use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::MediaTime;
 
 use super::Facts;
-use super::place::SLACK_MIN;
+use super::place::{MISPLACED, SLACK_MIN};
 
 /// How far media times lie behind the timeline's. An HLS title has one period: a discontinuity is refused.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    word: Word,
+    /// The segment whose word was the wrong one.
+    wrong: Option<ObjectKey>,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Origin {
+enum Word {
     #[default]
-    Unknown,
+    None,
     /// One segment says so. It may be the wrong one.
     Told { by: ObjectKey, shift_us: i64 },
     /// Another one lies where it should.
-    Agreed { shift_us: i64 },
+    Agreed {
+        shift_us: i64,
+        /// The latest one does not.
+        denied_by: Option<ObjectKey>,
+    },
 }
 
 impl Origin {
@@ -25,53 +36,86 @@ impl Origin {
         let Some(place) = facts.place.filter(|_| facts.origin_unknown) else {
             return 0;
         };
-        match *self {
-            Self::Agreed { shift_us } => shift_us,
-            Self::Told { by, shift_us } if by != object => shift_us,
-            Self::Unknown | Self::Told { .. } => {
-                let first = first.pts + first.trim_start;
-                let far = first.distance(place.start) > SLACK_MIN;
-                // Rounded times of a playlist and the delay of encoders are no such shift.
-                let shift_us = if far {
-                    first.as_micros().saturating_sub(place.start.as_micros())
-                } else {
-                    0
-                };
-                *self = Self::Told {
-                    by: object,
-                    shift_us,
-                };
-                shift_us
+        let first = first.pts + first.trim_start;
+        let shift_us = match self.word {
+            Word::Agreed { shift_us, .. } => return shift_us,
+            Word::Told { by, shift_us } if by != object => {
+                if place.may_begin(shifted(first, shift_us)) || !place.may_begin(first) {
+                    return shift_us;
+                }
+                // This one and the playlist agree without any shift.
+                self.wrong = Some(by);
+                0
             }
-        }
+            // Playlists tell only about where a segment begins, save the first one, and encoders delay: that is no
+            // shift.
+            Word::None | Word::Told { .. } => {
+                let is_home = if place.start == MediaTime::ZERO {
+                    first.distance(place.start) <= SLACK_MIN
+                } else {
+                    place.may_begin(first)
+                };
+                if is_home {
+                    0
+                } else {
+                    first.as_micros().saturating_sub(place.start.as_micros())
+                }
+            }
+        };
+        self.word = Word::Told {
+            by: object,
+            shift_us,
+        };
+        shift_us
     }
 
     /// A segment lies where it should, or does not. What only one says is forgotten when the next denies it: either
-    /// may be the wrong one, and the latter comes anew.
-    pub(super) fn settle(&mut self, object: ObjectKey, fits: bool) {
-        if let Self::Told { by, shift_us } = *self {
-            *self = match fits {
-                true if by != object => Self::Agreed { shift_us },
-                true => *self,
-                false => Self::Unknown,
-            };
+    /// may be the wrong one, and the latter comes anew. What two say is forgotten when two others in a row deny it.
+    pub(super) fn settle(&mut self, object: ObjectKey, checked: Result<(), &'static str>) {
+        let fits = match checked {
+            Ok(()) => true,
+            Err(MISPLACED) => false,
+            Err(_) => return,
+        };
+        match &mut self.word {
+            Word::None => {}
+            Word::Told { by, shift_us } if fits => {
+                if *by != object {
+                    self.word = Word::Agreed {
+                        shift_us: *shift_us,
+                        denied_by: None,
+                    };
+                }
+            }
+            Word::Agreed { denied_by, .. } if fits || denied_by.is_none_or(|by| by == object) => {
+                *denied_by = (!fits).then_some(object);
+            }
+            Word::Told { .. } | Word::Agreed { .. } => self.word = Word::None,
         }
     }
 
+    /// Returns the segment that told another beginning than there is, once.
+    pub(super) const fn take_wrong(&mut self) -> Option<ObjectKey> {
+        self.wrong.take()
+    }
+
     /// Returns what to take off times that no segment of their own vouches for; `None` when that is not known yet.
-    pub(super) const fn known(self, facts: &Facts) -> Option<i64> {
-        match self {
+    pub(super) const fn known(&self, facts: &Facts) -> Option<i64> {
+        match self.word {
             _ if !facts.origin_unknown => Some(0),
-            Self::Unknown => None,
-            Self::Told { shift_us, .. } | Self::Agreed { shift_us } => Some(shift_us),
+            Word::None => None,
+            Word::Told { shift_us, .. } | Word::Agreed { shift_us, .. } => Some(shift_us),
         }
     }
 }
 
 /// Takes `shift_us` off the times of a sample.
 pub(super) fn shift(sample: &mut Sample, shift_us: i64) {
-    let shifted =
-        |time: MediaTime| MediaTime::from_micros(time.as_micros().saturating_sub(shift_us));
-    sample.pts = shifted(sample.pts);
-    sample.dts = shifted(sample.dts);
+    sample.pts = shifted(sample.pts, shift_us);
+    sample.dts = shifted(sample.dts, shift_us);
+}
+
+/// Takes `shift_us` off a time.
+pub(super) const fn shifted(time: MediaTime, shift_us: i64) -> MediaTime {
+    MediaTime::from_micros(time.as_micros().saturating_sub(shift_us))
 }

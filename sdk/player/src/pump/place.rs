@@ -23,6 +23,9 @@ pub(crate) struct Place {
 /// In very short segments encoder delay and rounding are a large part.
 pub(super) const SLACK_MIN: Duration = Duration::from_millis(250);
 
+/// The code of samples of another place.
+pub(super) const MISPLACED: &str = "media.misplaced";
+
 impl Place {
     /// Returns the place of the segment at `index`.
     pub(crate) fn of(segments: &[Segment], index: usize) -> Option<Self> {
@@ -37,6 +40,11 @@ impl Place {
             slack: (usual * 3 / 4).max(SLACK_MIN),
             last: index + 1 == segments.len(),
         })
+    }
+
+    /// Returns whether the segment may begin there.
+    pub(super) fn may_begin(&self, at: MediaTime) -> bool {
+        at.distance(self.start) <= self.slack
     }
 }
 
@@ -79,13 +87,13 @@ impl Extent {
             return if last { Ok(()) } else { Err("media.empty") };
         };
         let Some(place) = place else { return Ok(()) };
-        let begins = times.first.distance(place.start) <= place.slack;
+        let begins = place.may_begin(times.first);
         let stays = times.latest <= place.end + place.slack;
         let goes_on = last || times.end + place.slack >= place.end;
         if begins && stays && goes_on {
             Ok(())
         } else {
-            Err("media.misplaced")
+            Err(MISPLACED)
         }
     }
 }

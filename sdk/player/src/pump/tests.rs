@@ -325,11 +325,15 @@ fn what_arrives_broken_is_told_and_may_arrive_again() {
 
 /// A segment of an HLS title, the media times of which begin at so many seconds.
 fn late(index: u32, begins_s: i64) -> Handed {
+    late_ms(index, begins_s * 1000)
+}
+
+fn late_ms(index: u32, begins_ms: i64) -> Handed {
     let mut late = segment(index);
     let mut bytes = late.bytes.to_vec();
     let tfdt = bytes.windows(4).position(|name| name == b"tfdt").unwrap();
     let ticks: &mut [u8; 8] = (&mut bytes[tfdt + 8..tfdt + 16]).try_into().unwrap();
-    *ticks = (i64::from_be_bytes(*ticks) + begins_s * 10_240).to_be_bytes();
+    *ticks = (i64::from_be_bytes(*ticks) + begins_ms * 10_240 / 1000).to_be_bytes();
     late.bytes = bytes.into();
     late.facts.origin_unknown = true;
     late
@@ -366,6 +370,77 @@ fn the_first_segment_of_a_playlist_says_where_its_media_begins() {
 }
 
 #[test]
+fn what_a_playlist_may_be_off_by_is_not_where_its_media_begins() {
+    // Where playback begins, how far off segments are, and when the first sample is shown.
+    for (from, off_ms, shown) in [(1, 500, 15), (1, -500, 5), (1, 4000, 10), (0, 500, 0)] {
+        let (mut pump, times) = pump();
+        pump.hand_on(TrackKind::Video, init());
+        for index in from..from + 2 {
+            pump.hand_on(TrackKind::Video, late_ms(index, off_ms));
+        }
+        pump.finish();
+        assert_eq!(inputs(&mut pump), []);
+        let all: Vec<_> = (shown..shown + 20).collect();
+        assert_eq!(times.take(), all, "{from} {off_ms}");
+    }
+}
+
+#[test]
+fn a_wrong_segment_is_told_where_the_next_lies_as_the_playlist_says() {
+    for in_part in [false, true] {
+        let (mut pump, times) = pump();
+        pump.hand_on(TrackKind::Video, init());
+        let wrong = late(0, 700);
+        let told = wrong.object;
+        pump.hand_on(TrackKind::Video, wrong);
+        let right = late(1, 0);
+        if in_part {
+            pump.hand_on_part(TrackKind::Video, right.object, right.facts);
+            pump.hand_more(TrackKind::Video, right.bytes);
+            pump.hand_rest(TrackKind::Video);
+        } else {
+            pump.hand_on(TrackKind::Video, right);
+        }
+        pump.finish();
+        assert!(
+            matches!(
+                inputs(&mut pump).as_slice(),
+                [Input::Undecodable { object, code, .. }]
+                    if *object == told && code == "media.misplaced"
+            ),
+            "{in_part}"
+        );
+        assert_eq!(times.take(), (0..20).collect::<Vec<_>>(), "{in_part}");
+        // From another edge.
+        pump.flush(Epoch(0), Some(TrackKind::Video), seconds(0));
+        pump.hand_on(TrackKind::Video, init());
+        for index in 0..3 {
+            pump.hand_on(TrackKind::Video, late(index, 0));
+        }
+        pump.finish();
+        assert_eq!(inputs(&mut pump), []);
+        assert_eq!(times.take(), (0..30).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_two_wrong_segments_say_is_forgotten_when_two_in_a_row_deny_it() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    let mut hand_on = |index, begins_s| {
+        pump.hand_on(TrackKind::Video, late(index, begins_s));
+        pump.finish();
+        inputs(&mut pump).is_empty()
+    };
+    assert!(hand_on(0, 9) && hand_on(1, 9));
+    assert!(!hand_on(2, 4000) && !hand_on(2, 4000), "one of its own");
+    assert!(hand_on(2, 9), "and not in a row");
+    assert!(!hand_on(3, 4000) && !hand_on(4, 4000));
+    assert!(hand_on(3, 4000) && hand_on(4, 4000));
+    assert_eq!(times.take(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_one_wrong_segment_says_of_the_beginning_is_forgotten() {
     let (mut pump, times) = pump();
     pump.hand_on(TrackKind::Video, init());
@@ -383,9 +458,16 @@ fn what_one_wrong_segment_says_of_the_beginning_is_forgotten() {
 
 #[test]
 fn subtitles_that_count_with_the_media_wait_to_hear_where_it_begins() {
-    for (map, late_s) in [
-        ("X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", 4000),
-        ("", 0),
+    // The times of the file, and where the media begins.
+    for (map, late_s, begins_s) in [
+        ("X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n", 4000, 4000),
+        // The 33 bits of that clock began anew meanwhile.
+        (
+            "X-TIMESTAMP-MAP=MPEGTS:410065408,LOCAL:00:00:00.000\n",
+            0,
+            100_000,
+        ),
+        ("", 0, 4000),
     ] {
         let (mut pump, _) = pump();
         let hours = format!(
@@ -403,7 +485,7 @@ fn subtitles_that_count_with_the_media_wait_to_hear_where_it_begins() {
         pump.hand_on(TrackKind::Video, init());
         pump.advance(seconds(0));
         assert!(pump.cues().shown().is_empty());
-        pump.hand_on(TrackKind::Video, late(0, 4000));
+        pump.hand_on(TrackKind::Video, late(0, begins_s));
         pump.advance(seconds(0));
         assert_eq!(pump.cues().shown().len(), 1, "{map}");
     }

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use nearcast_core::{Epoch, Input};
 use nearcast_media::{
-    Codec, InitSegment, Sample, SampleKind, SegmentDemuxer, has_timestamp_map, parse_webvtt,
+    Codec, Cue, InitSegment, Sample, SampleKind, SegmentDemuxer, has_timestamp_map, parse_webvtt,
     parse_wvtt,
 };
 use nearcast_protocol::manifest::{Container, ObjectKey, TrackKind};
 use nearcast_units::MediaTime;
 
 use super::arriving::{Arriving, Came};
-use super::origin::{Origin, shift};
+use super::origin::{Origin, shift, shifted};
 use super::place::Extent;
 use super::{Handed, NotDecoded};
 use crate::cues::CueBook;
@@ -184,10 +184,15 @@ impl Track {
         if facts.container == Container::WebVtt {
             let mut offset_us = facts.media_offset_us;
             // Only such files count on the media's own timeline.
-            if has_timestamp_map(&bytes) {
+            let has_map = has_timestamp_map(&bytes);
+            if has_map {
                 offset_us = offset_us.saturating_sub(origin.known(&facts).unwrap_or(0));
             }
-            cues.add(parse_webvtt(&bytes, offset_us).map_err(|error| error.code())?);
+            let mut read = parse_webvtt(&bytes, offset_us).map_err(|error| error.code())?;
+            if let Some(place) = facts.place.filter(|_| has_map) {
+                to_round_of(place.start, &mut read);
+            }
+            cues.add(read);
             return Ok(());
         }
         let wanted = sample_kind(self.kind);
@@ -247,7 +252,7 @@ impl Track {
             return Ok(());
         }
         let checked = extent.check(facts.place);
-        origin.settle(object, checked.is_ok());
+        origin.settle(object, checked);
         checked?;
         if kept {
             self.opened.push_back(Opened {
@@ -258,6 +263,24 @@ impl Track {
             });
         }
         Ok(())
+    }
+}
+
+/// The clock that timestamp maps refer to has 33 bits at 90 kHz: it begins anew after 26.5 hours.
+const CLOCK_ROUND_US: i64 = (1 << 33) * 100 / 9;
+
+/// Moves cues by whole rounds of that clock, so that they lie as near to `place` as can be.
+fn to_round_of(place: MediaTime, cues: &mut [Cue]) {
+    let Some(first) = cues.first() else {
+        return;
+    };
+    let ahead_us = first.start.as_micros().saturating_sub(place.as_micros());
+    let rounds = ahead_us
+        .saturating_add(CLOCK_ROUND_US / 2)
+        .div_euclid(CLOCK_ROUND_US);
+    for cue in cues {
+        cue.start = shifted(cue.start, rounds * CLOCK_ROUND_US);
+        cue.end = shifted(cue.end, rounds * CLOCK_ROUND_US);
     }
 }
 
