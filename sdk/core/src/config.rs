@@ -6,6 +6,8 @@ use core::time::Duration;
 use nearcast_units::{BitRate, ByteCount, MediaTime, Seed};
 use serde::{Deserialize, Serialize};
 
+use crate::abr::Objective;
+
 /// Settings of one session; the defaults suit a viewer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -20,6 +22,8 @@ pub struct Config {
     pub start_at: MediaTime,
     /// How the next representation is chosen.
     pub abr: AbrRule,
+    /// What playback is to be good at.
+    pub objective: Objective,
     /// No video representation above this rate.
     pub rung_cap: Option<BitRate>,
     /// Audio language wanted (BCP 47); `None` takes the manifest's default.
@@ -48,6 +52,7 @@ impl Default for Config {
             memory_cap: ByteCount::new(32 << 20),
             start_at: MediaTime::ZERO,
             abr: AbrRule::default(),
+            objective: Objective::default(),
             rung_cap: None,
             audio_language: None,
             text_language: None,
@@ -61,15 +66,21 @@ impl Default for Config {
     }
 }
 
-/// How the next representation is chosen.
+/// How the next representation is chosen: the policies that are built in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AbrRule {
+    /// A plan over the segments to come for several rates that the line may have.
+    Horizon,
     /// Throughput while the buffer is short, buffer level (BOLA) when it is long.
     #[default]
     Dynamic,
     /// Throughput only.
     Throughput,
-    /// Buffer level only.
+    /// Buffer level only (BOLA).
     Bola,
+    /// In proportion to the buffer (BB).
+    BufferBased,
+    /// A plan of five segments at a cautious rate (RobustMPC).
+    RobustMpc,
 }

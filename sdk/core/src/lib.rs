@@ -31,7 +31,7 @@ mod input;
 
 mod session;
 
-mod abr;
+pub mod abr;
 mod clock;
 mod edge;
 mod fetch;
@@ -49,3 +49,4 @@ pub use input::{
     Input, Protocol, TransportEvent, Validators,
 };
 pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot};
+pub use throughput::{Forecast, RateEstimate};

@@ -17,7 +17,7 @@ use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, ByteCount, Instant, Rng};
 
 use crate::input::{EdgeId, EdgeOffer, Protocol};
-use crate::throughput::{RateEstimate, Spans};
+use crate::throughput::{Forecast, RateEstimate, Spans};
 
 /// One edge as this session has come to know it.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Edge {
     lacks: VecDeque<ObjectKey>,
 }
 
+/// What an edge is taken to need until the first byte before it was asked.
+const USUAL_TTFB: Duration = Duration::from_millis(60);
 /// Several edges answering 404 for thousands of objects must not grow without bound.
 const LACKS_MAX: usize = 1024;
 
@@ -77,6 +79,16 @@ impl Edge {
 
     pub(crate) fn rate(&self) -> Option<BitRate> {
         self.rate.rate()
+    }
+
+    /// What is expected of it; `None` before it was measured.
+    pub(crate) fn forecast(&self) -> Option<Forecast> {
+        self.rate.forecast(self.ttfb(50).unwrap_or(USUAL_TTFB))
+    }
+
+    /// A segment came from it, all of it.
+    pub(crate) fn transferred(&mut self) {
+        self.rate.transferred();
     }
 
     pub(crate) fn ttfb(&self, percent: usize) -> Option<Duration> {
@@ -153,7 +165,7 @@ impl Edge {
             (None, Some(line)) => line,
             (None, None) => BitRate::from_kbps(2_000),
         };
-        let ttfb = self.ttfb.quantile(50).unwrap_or(Duration::from_millis(60));
+        let ttfb = self.ttfb.quantile(50).unwrap_or(USUAL_TTFB);
         // An unknown edge is as good as the line but for its place in the backend's order.
         let doubt = if self.measured_at.is_some() {
             Duration::ZERO
@@ -322,6 +334,15 @@ impl Edges {
             .filter_map(Edge::rate)
             .max()
             .or_else(|| newest().and_then(Edge::rate))
+    }
+
+    /// Returns the forecast of the edge whose rate [`Self::line_rate`] is.
+    pub(crate) fn line_forecast(&self, now: Instant) -> Option<Forecast> {
+        let rate = self.line_rate(now)?;
+        self.all
+            .iter()
+            .filter(|edge| edge.rate() == Some(rate))
+            .find_map(Edge::forecast)
     }
 
     /// Returns the edges that may be asked for an object now, by rank.

@@ -3,6 +3,7 @@
 //! (measuring with spare time), playback (clock, start, stalls) and edit (seeks, other tracks). Each of them is an `impl` of the one [`Session`]; decisions
 //! that need no session live in their own modules.
 
+mod ask;
 mod control;
 mod edit;
 mod hand_on;
@@ -21,6 +22,7 @@ use wrong::Wrongs;
 
 pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot, TransferSnapshot};
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,7 +32,7 @@ use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime, Rng};
 
-use crate::abr::Abr;
+use crate::abr::{AbrContext, AbrPolicy};
 use crate::action::{Action, CancelReason};
 use crate::clock::PlayClock;
 use crate::config::Config;
@@ -72,7 +74,9 @@ pub struct Session {
     /// The viewer asked for a pause, whatever the buffers say.
     paused: bool,
     hidden: bool,
-    abr: Abr,
+    abr: Box<dyn AbrPolicy>,
+    /// What the policy is told, filled anew each time.
+    told: AbrContext,
     lock: Option<u16>,
     /// A transfer was given up for this lower rung: it is taken next, whatever the rule would say.
     given_up_for: Option<RepresentationKey>,
@@ -197,7 +201,8 @@ impl Session {
             rate: 1.0,
             paused: config.paused,
             hidden: false,
-            abr: Abr::new(config.abr),
+            abr: config.abr.policy(),
+            told: AbrContext::default(),
             lock: None,
             given_up_for: None,
             cap: config.rung_cap,

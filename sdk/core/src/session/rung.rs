@@ -8,8 +8,7 @@ use nearcast_protocol::manifest::{Representation, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, MediaTime};
 
 use super::Session;
-use super::plan::SMALL;
-use crate::abr::AbrContext;
+use crate::abr::AbrDecision;
 use crate::action::CancelReason;
 use crate::event::{DecisionKind, PlayState, seconds};
 use crate::fetch::{FetchState, Phase, Role};
@@ -78,32 +77,15 @@ impl Session {
             .last_rung(kind, period, track)
             .filter(|_| !fresh)
             .map(|last| last.min(top));
-        let segment = self
-            .track(kind)
-            .buffered
-            .back()
-            .map_or(Duration::from_secs(4), |last| last.end.since(last.start));
-        let next = self.track(kind).next;
-        let size = |rung: usize| {
-            let place = key(rung).map(|key| (key, timeline.place(key, next)));
-            if let Some((key, Place::Segment { segment, .. })) = place {
-                return timeline.size(key, &segment);
-            }
-            ladder
-                .get(rung)
-                .map_or(SMALL, |one| one.bitrate.bytes_in(segment))
+        let mut context = core::mem::take(&mut self.told);
+        self.tell_policy(&mut context, kind, key(0)?, (top, last));
+        let choice = self.abr.decide(&context);
+        self.told = context;
+        // There is room, and nothing was offered to be replaced: the answer is a rung.
+        let AbrDecision::Next { rung } = choice.decision else {
+            return None;
         };
-        let context = AbrContext {
-            ladder: ladder.get(..=top)?,
-            buffer: self.track(kind).level(self.clock.position(self.now)),
-            goal: self.config.buffer_goal,
-            segment,
-            rate: self.rate_for_plan(),
-            last,
-            size: &size,
-        };
-        let choice = self.abr.choose(&context);
-        let rung = choice.rung.min(top);
+        let rung = rung.min(top);
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, key(rung)?, last, rung);
         // Above the cap only where nothing below it can be had.
@@ -115,7 +97,7 @@ impl Session {
     }
 
     /// The track whose rungs the rule chooses: the picture, or the sound where there is none.
-    fn leading(&self) -> TrackKind {
+    pub(super) fn leading(&self) -> TrackKind {
         let pictures = self.timeline.as_ref().is_some_and(|timeline| {
             (0..timeline.periods())
                 .any(|period| timeline.tracks(period, TrackKind::Video).next().is_some())

@@ -1,18 +1,26 @@
 //! How fast and how soon: rates and times measured on our own transfers.
 
+mod forecast;
+
+pub use forecast::Forecast;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use forecast::Averages;
 use nearcast_units::{BitRate, ByteCount, Instant};
 
-/// Rate of one edge, fed by slices inside transfers. Two exponential averages over transfer time, fast
-/// and slow, of which the lower one counts (half-lives 3 s and 8 s as in dash.js and Sabre; Spiteri et
-/// al., MMSys 2018); both corrected for their short past.
+/// Rate of one line, fed by slices inside transfers.
+///
+/// For the classical rules two exponential averages over transfer time, fast and slow, of which the lower one counts
+/// (half-lives 3 s and 8 s as in dash.js and Sabre; Spiteri et al., MMSys 2018); for the planner four more, and how far
+/// transfers strayed from what was expected of them. All are corrected for their short past.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RateEstimate {
+pub struct RateEstimate {
     fast: Average,
     slow: Average,
+    averages: Averages,
     slice: Option<Slice>,
 }
 
@@ -67,34 +75,54 @@ impl RateEstimate {
         }
     }
 
-    fn sample(&mut self, rate: BitRate, over: Duration) {
-        self.fast.add(rate.as_f64(), over, 3.0);
-        self.slow.add(rate.as_f64(), over, 8.0);
+    /// Takes a slice of a transfer: the rate that it had for so long.
+    pub fn sample(&mut self, rate: BitRate, over: Duration) {
+        self.fast.add(rate.as_f64(), keep_half(over, 3.0));
+        self.slow.add(rate.as_f64(), keep_half(over, 8.0));
+        self.averages.add(rate.as_f64(), over.as_secs_f64());
+    }
+
+    /// A media segment is here whose slices were taken: it is compared with what was expected.
+    pub fn transferred(&mut self) {
+        self.averages.compare();
     }
 
     /// Returns the estimate; `None` before the first sample.
-    pub(crate) fn rate(&self) -> Option<BitRate> {
+    #[must_use]
+    pub fn rate(&self) -> Option<BitRate> {
         let lower = self.fast.value()?.min(self.slow.value()?);
         Some(BitRate::from_bps(1).scaled(lower))
     }
+
+    /// Returns what is expected of the line, whose first bytes take so long; `None` before the first sample.
+    #[must_use]
+    pub fn forecast(&self, ttfb: Duration) -> Option<Forecast> {
+        self.averages.forecast(ttfb, self.rate())
+    }
 }
 
+/// An exponential average that is corrected for its short past.
 #[derive(Clone, Copy, Debug, Default)]
-struct Average {
+pub(super) struct Average {
     weighted: f64,
     weight: f64,
 }
 
 impl Average {
-    fn add(&mut self, value: f64, over: Duration, half_life_s: f64) {
-        let keep = libm::pow(0.5, over.as_secs_f64() / half_life_s);
+    /// Takes a value; what was there before keeps this share.
+    pub(super) fn add(&mut self, value: f64, keep: f64) {
         self.weighted = keep * self.weighted + (1.0 - keep) * value;
         self.weight = keep * self.weight + (1.0 - keep);
     }
 
-    fn value(&self) -> Option<f64> {
+    pub(super) fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.weighted / self.weight)
     }
+}
+
+/// The share that the past keeps after so long.
+fn keep_half(over: Duration, half_life_s: f64) -> f64 {
+    libm::pow(0.5, over.as_secs_f64() / half_life_s)
 }
 
 /// The newest samples of a span of time, with quantiles.

@@ -195,6 +195,15 @@ impl Timeline {
         segments.get(usize::try_from(index).ok()?).copied()
     }
 
+    /// Returns how many segments a representation has in its period from this one on; `None` without an index.
+    pub(crate) fn left(&self, key: RepresentationKey, index: u32) -> Option<u32> {
+        let SegmentIndex::Known(segments) = &self.representation(key)?.index else {
+            return None;
+        };
+        let all = u32::try_from(segments.len()).ok()?;
+        Some(all.saturating_sub(index))
+    }
+
     /// Returns a segment's place in its track, counted over all periods.
     pub(crate) fn ordinal(&self, key: RepresentationKey, index: u32) -> u64 {
         let kind = self.outline.track(key).map(|track| track.kind);

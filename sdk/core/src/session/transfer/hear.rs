@@ -5,6 +5,7 @@ use alloc::string::ToString;
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::ByteCount;
 
+use crate::abr::Transfer;
 use crate::event::{DecisionKind, Event};
 use crate::fetch::{Fetch, Phase, Role};
 use crate::input::{AttemptId, EdgeId, Failure, TransportEvent};
@@ -168,6 +169,7 @@ impl Session {
             self.close_attempt(fetch, id, "ok", None);
             return self.rival_finished(fetch, edge);
         }
+        self.measured(fetch, id);
         self.close_attempt(fetch, id, "ok", None);
         if self.edge_served(edge) {
             // It may have what nobody had while it was away.
@@ -179,6 +181,29 @@ impl Session {
             self.decide(DecisionKind::Race, name, "brought the manifest first", &[]);
         }
         self.finish_transfer(fetch)
+    }
+
+    /// A whole segment of the track whose rungs are chosen says what the edge and the line are like.
+    fn measured(&mut self, fetch: &Fetch, id: AttemptId) {
+        let leads =
+            fetch.track == Some(self.leading()) && matches!(fetch.object, ObjectKey::Media(..));
+        let attempt = fetch.attempts.iter().find(|one| one.id == id);
+        let Some((attempt, first)) = attempt.and_then(|one| Some((one, one.first_byte_at?))) else {
+            return;
+        };
+        if !leads {
+            return;
+        }
+        let transfer = Transfer {
+            bytes: attempt.bytes,
+            ttfb: first.since(attempt.started_at),
+            body: self.now.since(first),
+        };
+        let edge = attempt.edge;
+        self.abr.transferred(&transfer);
+        if let Some(edge) = self.edges.get_mut(edge) {
+            edge.transferred();
+        }
     }
 
     /// An edge gave what it was asked for: it is in use again if it was not, which is returned.

@@ -1,0 +1,242 @@
+//! Backward induction over (segment, buffer, last rung), once for each path of the rate: what the rest of playback is
+//! worth from each state on. The look-ahead of Yin et al. (SIGCOMM 2015) with true sizes, as a dynamic programme in
+//! place of its enumeration; several rates at once as in Fugu (Yan et al., NSDI 2020).
+
+use alloc::vec::Vec;
+
+use super::config::HorizonConfig;
+use super::grid::{Grid, LEVELS_MAX};
+use super::outlook::{Outlook, PATHS};
+use crate::abr::AbrContext;
+
+/// Segments planned: with more of them plans cost more and rest on less.
+pub(super) const STEPS: usize = 8;
+/// More rungs than this are beyond every ladder in use; those above are not planned with.
+pub(super) const RUNGS_MAX: usize = 16;
+
+type Row = [f32; RUNGS_MAX];
+
+/// The problem in the planner's units (values over the highest rung's, seconds, bits), and what came of it.
+#[derive(Clone, Debug)]
+pub(super) struct Planner {
+    rungs: usize,
+    /// Values of the rungs, the highest being 1.
+    worth: Row,
+    /// What a switch costs between a rung and the one below.
+    step: Row,
+    steps: usize,
+    bits: [Row; STEPS],
+    durations_s: [f32; STEPS],
+    /// What a second of stalling costs.
+    pub(super) stall: f32,
+    /// What a change of value costs, per unit.
+    pub(super) switch: f32,
+    pub(super) full_s: f32,
+    grid: Grid,
+    /// Worth of the rest of playback before the next decision, by level and last rung, for each path.
+    before: Vec<[Row; LEVELS_MAX]>,
+    /// The same once the next segment is there.
+    after: Vec<[Row; LEVELS_MAX]>,
+}
+
+impl Default for Planner {
+    fn default() -> Self {
+        Self {
+            rungs: 0,
+            worth: [0.0; RUNGS_MAX],
+            step: [0.0; RUNGS_MAX],
+            steps: 0,
+            bits: [[0.0; RUNGS_MAX]; STEPS],
+            durations_s: [0.0; STEPS],
+            stall: 0.0,
+            switch: 0.0,
+            full_s: 0.0,
+            grid: Grid::new(1.0),
+            before: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
+            after: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
+        }
+    }
+}
+
+impl Planner {
+    /// Plans from what is known; afterwards [`Self::before`] and [`Self::after`] may be asked.
+    pub(super) fn plan(&mut self, context: &AbrContext, outlook: &Outlook, config: &HorizonConfig) {
+        self.pose(context, outlook, config);
+        // Buffer that is left when the title ends is worth nothing.
+        let goes_on = context
+            .left
+            .is_none_or(|left| usize::try_from(left).is_ok_and(|left| left > self.steps));
+        let buffer_s = context.buffer.as_secs_f64() as f32;
+        for path in 0..PATHS {
+            let mut rest = [[0.0; RUNGS_MAX]; LEVELS_MAX];
+            if goes_on {
+                self.end(&mut rest, context, outlook.settles_at_bps(path), config);
+            }
+            for step in (1..self.steps).rev() {
+                rest = self.back(&rest, step, buffer_s, path, outlook);
+            }
+            self.before[path] = self.back(&rest, 0, buffer_s, path, outlook);
+            self.after[path] = rest;
+        }
+    }
+
+    fn pose(&mut self, context: &AbrContext, outlook: &Outlook, config: &HorizonConfig) {
+        let top = context
+            .ladder
+            .iter()
+            .map(|one| one.value)
+            .fold(0.0, f64::max);
+        let top = if top > 0.0 { top } else { 1.0 };
+        self.rungs = context.ladder.len().min(RUNGS_MAX);
+        self.stall = (context.weights.stall / top * config.stall) as f32;
+        self.switch = (context.weights.switch * config.switch * outlook.calm) as f32;
+        for (worth, rung) in self.worth.iter_mut().zip(&context.ladder) {
+            *worth = (rung.value / top) as f32;
+        }
+        for rung in 1..self.rungs {
+            self.step[rung] = self.switch * (self.worth[rung] - self.worth[rung - 1]).abs();
+        }
+        self.steps = context.ahead.len().min(STEPS);
+        for (step, segment) in context.ahead.iter().take(STEPS).enumerate() {
+            self.durations_s[step] = segment.duration.as_secs_f64() as f32;
+            for rung in 0..self.rungs {
+                self.bits[step][rung] = context.size_ahead(step, rung).get() as f32 * 8.0;
+            }
+        }
+        let full_s = context.buffer_max.as_secs_f64() as f32;
+        if full_s.to_bits() != self.full_s.to_bits() {
+            self.full_s = full_s;
+            self.grid = Grid::new(full_s);
+        }
+    }
+
+    /// What is left where the plan ends before the title does: buffer, each second of it worth less than the one
+    /// before, and being at the rung that the rate sustains.
+    fn end(
+        &self,
+        rest: &mut [Row; LEVELS_MAX],
+        context: &AbrContext,
+        rate_bps: f64,
+        config: &HorizonConfig,
+    ) {
+        let highest = context
+            .ladder
+            .last()
+            .map_or(1.0, |one| one.bitrate.as_f64().max(1.0));
+        let sustained = context
+            .ladder
+            .partition_point(|one| one.bitrate.as_f64() <= rate_bps)
+            .clamp(1, self.rungs.max(1))
+            - 1;
+        let duration_s = self.durations_s.first().map_or(4.0, |one| one.max(0.1));
+        let enough_s = (config.kept_until.as_secs_f64() as f32).min(self.full_s * 0.9);
+        let kept =
+            (config.kept * (rate_bps / highest).min(1.0)) as f32 * enough_s / duration_s / 4.0;
+        for (row, level_s) in rest.iter_mut().zip(self.grid.levels_s()) {
+            let filled = (level_s / enough_s).min(1.0);
+            let buffer = kept * filled * (2.0 - filled);
+            for (worth, of_rung) in row.iter_mut().zip(&self.worth).take(self.rungs) {
+                let off = (of_rung - self.worth[sustained]).abs();
+                *worth = buffer - config.level as f32 * off;
+            }
+        }
+    }
+
+    /// One segment earlier: for each level and last rung, the best rung's worth.
+    fn back(
+        &self,
+        rest: &[Row; LEVELS_MAX],
+        step: usize,
+        buffer_s: f32,
+        path: usize,
+        outlook: &Outlook,
+    ) -> [Row; LEVELS_MAX] {
+        let played_s: f32 = self.durations_s.iter().take(step).sum();
+        let mut table = [[0.0; RUNGS_MAX]; LEVELS_MAX];
+        for (row, &level_s) in table.iter_mut().zip(self.grid.levels_s()) {
+            // Without stalls and pauses, what is played since now and the level say how late it is.
+            let slowness = outlook.slowness(path, played_s + buffer_s - level_s);
+            for (rung, worth) in row.iter_mut().enumerate().take(self.rungs) {
+                let takes_s = outlook.ttfb_s + self.bits[step][rung] * slowness;
+                *worth = self.fetched(rest, step, rung, level_s, takes_s);
+            }
+            // The best over all rungs with the cost of the switch: two sweeps, as the cost adds up from rung to rung.
+            for rung in 1..self.rungs {
+                row[rung] = row[rung].max(row[rung - 1] - self.step[rung]);
+            }
+            for rung in (1..self.rungs).rev() {
+                row[rung - 1] = row[rung - 1].max(row[rung] - self.step[rung]);
+            }
+        }
+        table
+    }
+
+    /// Worth of fetching a segment at a rung from a level, what follows included, without the switch.
+    fn fetched(
+        &self,
+        rest: &[Row; LEVELS_MAX],
+        step: usize,
+        rung: usize,
+        level_s: f32,
+        takes_s: f32,
+    ) -> f32 {
+        let spare_s = level_s - takes_s;
+        let then_s = (spare_s.max(0.0) + self.durations_s[step]).min(self.full_s);
+        self.worth[rung] - self.stall * (-spare_s).max(0.0) + self.look_up(rest, then_s, rung)
+    }
+
+    fn look_up(&self, table: &[Row; LEVELS_MAX], buffer_s: f32, rung: usize) -> f32 {
+        let place = self.grid.place(buffer_s);
+        let below = table[place.level][rung];
+        below + (table[place.level + 1][rung] - below) * place.share
+    }
+
+    /// How many rungs are planned with.
+    pub(super) fn rungs(&self) -> usize {
+        self.rungs
+    }
+
+    /// What a rung is worth, the highest being 1.
+    pub(super) fn worth(&self, rung: usize) -> f32 {
+        self.worth.get(rung).copied().unwrap_or(0.0)
+    }
+
+    /// What it costs to go from one rung to another.
+    pub(super) fn switching(&self, from: usize, to: usize) -> f32 {
+        self.switch * (self.worth(to) - self.worth(from)).abs()
+    }
+
+    /// Worth of fetching the next segment at a rung, if it takes so long.
+    pub(super) fn next(&self, path: usize, rung: usize, buffer_s: f32, takes_s: f32) -> f32 {
+        self.after.get(path).map_or(0.0, |rest| {
+            self.fetched(
+                rest,
+                0,
+                rung.min(self.rungs.saturating_sub(1)),
+                buffer_s,
+                takes_s,
+            )
+        })
+    }
+
+    /// Worth of playback from the next decision on.
+    pub(super) fn before(&self, path: usize, buffer_s: f32, last: usize) -> f32 {
+        self.before.get(path).map_or(0.0, |table| {
+            self.look_up(
+                table,
+                buffer_s.max(0.0),
+                last.min(self.rungs.saturating_sub(1)),
+            )
+        })
+    }
+
+    /// Bits of the next segment at a rung.
+    pub(super) fn bits_next(&self, rung: usize) -> f32 {
+        self.bits[0].get(rung).copied().unwrap_or(0.0)
+    }
+
+    /// How long the next segment plays.
+    pub(super) fn duration_next_s(&self) -> f32 {
+        self.durations_s[0]
+    }
+}

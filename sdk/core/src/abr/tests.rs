@@ -1,0 +1,339 @@
+//! The promises that every policy keeps, and the rules of the classical ones.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, Instant};
+use proptest::prelude::*;
+
+use super::*;
+use crate::throughput::Forecast;
+
+const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
+const SEGMENT: Duration = Duration::from_secs(4);
+
+const RULES: [AbrRule; 6] = [
+    AbrRule::Horizon,
+    AbrRule::Dynamic,
+    AbrRule::Throughput,
+    AbrRule::Bola,
+    AbrRule::BufferBased,
+    AbrRule::RobustMpc,
+];
+
+/// A line that has carried the same rate all along.
+fn steady(bps: f64) -> Forecast {
+    Forecast {
+        averages_bps: [bps; 4],
+        spread: 0.1,
+        last_error: 0.0,
+        ttfb: Duration::from_millis(50),
+        sustained: Some(BitRate::from_bps(1).scaled(bps)),
+    }
+}
+
+fn context(ladder_kbps: &[u64], buffer: Duration, mbps: f64, last: Option<usize>) -> AbrContext {
+    let objective = Objective::default();
+    let rates: Vec<BitRate> = ladder_kbps
+        .iter()
+        .map(|kbps| BitRate::from_kbps(*kbps))
+        .collect();
+    let ladder: Vec<Rung> = rates
+        .iter()
+        .enumerate()
+        .map(|(rung, bitrate)| Rung {
+            bitrate: *bitrate,
+            value: objective.value(rung, *bitrate, rates[0]),
+        })
+        .collect();
+    let sizes = (0..8).flat_map(|_| rates.iter().map(|rate| rate.bytes_in(SEGMENT)));
+    AbrContext {
+        now: Instant::ZERO,
+        buffer,
+        buffer_max: Duration::from_secs(30),
+        playing: true,
+        last,
+        ahead: alloc::vec![SegmentAhead { duration: SEGMENT }; 8],
+        left: Some(100),
+        buffered: Vec::new(),
+        sizes: sizes.collect(),
+        forecast: steady(mbps * 1e6),
+        weights: objective.weights(ladder.last().map_or(0.0, |top| top.value)),
+        ladder,
+    }
+}
+
+fn at(buffer_s: u64, mbps: f64, last: usize) -> AbrContext {
+    context(
+        &LADDER_KBPS,
+        Duration::from_secs(buffer_s),
+        mbps,
+        Some(last),
+    )
+}
+
+fn rung(policy: &mut dyn AbrPolicy, context: &AbrContext) -> usize {
+    match policy.decide(context).decision {
+        AbrDecision::Next { rung } => rung,
+        other @ (AbrDecision::Wait { .. } | AbrDecision::Replace { .. }) => {
+            panic!("no rung but {other:?}")
+        }
+    }
+}
+
+#[test]
+fn classical_rules_begin_with_half_the_rate_or_with_one_that_nearly_every_line_carries() {
+    let mut unknown = context(&LADDER_KBPS, Duration::ZERO, 20.0, None);
+    assert_eq!(rung(&mut Dynamic::default(), &unknown), 5);
+    unknown.forecast = Forecast::default();
+    assert_eq!(rung(&mut Dynamic::default(), &unknown), 1);
+}
+
+#[test]
+fn a_short_buffer_follows_the_rate_with_a_margin() {
+    assert_eq!(rung(&mut Dynamic::default(), &at(5, 3.0, 3)), 3);
+    assert_eq!(rung(&mut Dynamic::default(), &at(5, 4.0, 3)), 4);
+}
+
+#[test]
+fn a_segment_that_is_larger_than_its_rung_declares_must_still_come_in_time() {
+    let mut large = at(5, 4.0, 3);
+    for size in &mut large.sizes {
+        *size = ByteCount::new(size.get() * 2);
+    }
+    assert_eq!(rung(&mut Dynamic::default(), &large), 3);
+}
+
+#[test]
+fn a_full_buffer_takes_the_top_and_never_more_than_the_rate_sustains_on_the_way_up() {
+    assert_eq!(rung(&mut Dynamic::default(), &at(25, 20.0, 4)), 5);
+    assert_eq!(rung(&mut Dynamic::default(), &at(25, 2.0, 3)), 3);
+}
+
+#[test]
+fn buffer_rules_fall_with_the_buffer() {
+    let policies: [Box<dyn AbrPolicy>; 2] = [Box::new(Bola), Box::new(BufferBased)];
+    for mut policy in policies {
+        let rungs: Vec<usize> = (1..26)
+            .map(|buffer_s| rung(policy.as_mut(), &at(buffer_s, 20.0, 3)))
+            .collect();
+        assert!(rungs.is_sorted(), "{} {rungs:?}", policy.name());
+        assert_eq!((rungs[0], rungs[24]), (0, 5), "{}", policy.name());
+    }
+}
+
+#[test]
+fn robust_mpc_trusts_its_prediction_less_after_it_was_wrong() {
+    let transfer = |mbps: u64| Transfer {
+        bytes: BitRate::from_kbps(mbps * 1000).bytes_in(Duration::from_secs(1)),
+        ttfb: Duration::ZERO,
+        body: Duration::from_secs(1),
+    };
+    let mut calm = RobustMpc::default();
+    let mut wild = RobustMpc::default();
+    for mbps in [4, 4, 4, 4] {
+        calm.transferred(&transfer(mbps));
+        calm.decide(&at(8, 4.0, 3));
+    }
+    for mbps in [12, 2, 12, 2] {
+        wild.transferred(&transfer(mbps));
+        wild.decide(&at(8, 4.0, 3));
+    }
+    assert!(rung(&mut calm, &at(8, 4.0, 3)) > rung(&mut wild, &at(8, 4.0, 3)));
+}
+
+#[test]
+fn horizon_takes_what_a_calm_line_carries_and_no_more() {
+    let mut horizon = Horizon::default();
+    let rungs: Vec<usize> = [0.1, 1.0, 2.0, 4.0, 20.0]
+        .map(|mbps| {
+            let buffer_s = 12;
+            rung(&mut horizon, &at(buffer_s, mbps, 3))
+        })
+        .into();
+    assert!(rungs.is_sorted(), "{rungs:?}");
+    assert_eq!((rungs[0], rungs[4]), (0, 5));
+    let carried = [0.1, 1.0, 2.0, 4.0].map(|mbps| {
+        LADDER_KBPS
+            .iter()
+            .filter(|kbps| **kbps as f64 <= mbps * 1000.0)
+            .count()
+    });
+    for (rung, below) in rungs.iter().zip(carried) {
+        assert!(*rung <= below, "{rungs:?}");
+    }
+}
+
+#[test]
+fn horizon_keeps_a_rung_at_rates_at_which_it_would_not_go_there() {
+    let mut horizon = Horizon::default();
+    let mut lowest_rate_for_rung_4 = |last: usize| {
+        let rates = (15..60).map(|tenths| f64::from(tenths) / 10.0);
+        rates
+            .into_iter()
+            .find(|mbps| rung(&mut horizon, &at(14, *mbps, last)) >= 4)
+    };
+    let (keeps, goes) = (lowest_rate_for_rung_4(4), lowest_rate_for_rung_4(3));
+    assert!(keeps < goes && goes.is_some(), "{keeps:?} {goes:?}");
+}
+
+#[test]
+fn horizon_sees_a_large_segment_coming() {
+    let mut large = at(6, 3.2, 4);
+    for size in &mut large.sizes[..6] {
+        *size = ByteCount::new(size.get() * 3);
+    }
+    let mut horizon = Horizon::default();
+    assert!(rung(&mut horizon, &large) < rung(&mut horizon, &at(6, 3.2, 4)));
+}
+
+#[test]
+fn horizon_is_more_careful_on_a_line_that_strays() {
+    let mut horizon = Horizon::default();
+    let mut wild = at(7, 3.5, 3);
+    wild.forecast.spread = 1.2;
+    assert!(rung(&mut horizon, &wild) < rung(&mut horizon, &at(7, 3.5, 3)));
+}
+
+/// Five buffered segments at the lowest rung, behind a full buffer.
+fn low_buffered(mbps: f64) -> AbrContext {
+    let mut full = at(28, mbps, 0);
+    full.buffered = (0..5)
+        .map(|place| SegmentBuffered {
+            rung: 0,
+            starts_in: SEGMENT * (place + 2),
+            duration: SEGMENT,
+        })
+        .collect();
+    let row: Vec<ByteCount> = full.sizes[..6].to_vec();
+    for _ in 0..5 {
+        full.sizes.extend(row.iter().copied());
+    }
+    full
+}
+
+#[test]
+fn horizon_replaces_what_is_poor_while_the_buffer_is_full() {
+    let choice = Horizon::default().decide(&low_buffered(30.0));
+    let AbrDecision::Replace { segment, rung } = choice.decision else {
+        panic!("{choice:?}");
+    };
+    assert!(segment < 5 && rung > 0);
+}
+
+#[test]
+fn horizon_waits_where_the_buffer_is_full_and_nothing_would_come_in_time() {
+    let mut slow = low_buffered(0.25);
+    for held in &mut slow.buffered {
+        held.starts_in = Duration::from_millis(1);
+    }
+    let choice = Horizon::default().decide(&slow);
+    assert!(
+        matches!(choice.decision, AbrDecision::Wait { span } if span > Duration::ZERO),
+        "{choice:?}"
+    );
+}
+
+#[test]
+fn horizon_gives_up_what_would_stall_for_long_and_only_that() {
+    let under_way = UnderWay {
+        rung: 5,
+        received: ByteCount::new(100_000),
+        total: BitRate::from_kbps(5800).bytes_in(SEGMENT),
+        elapsed: Duration::from_secs(2),
+    };
+    let mut horizon = Horizon::default();
+    let instead = horizon.review(&at(2, 0.4, 5), &under_way);
+    assert!(
+        matches!(
+            instead.map(|choice| choice.decision),
+            Some(AbrDecision::Next { rung: 0 | 1 })
+        ),
+        "{instead:?}"
+    );
+    assert_eq!(horizon.review(&at(20, 8.0, 5), &under_way), None);
+    let young = UnderWay {
+        elapsed: Duration::from_millis(300),
+        ..under_way
+    };
+    assert_eq!(horizon.review(&at(2, 0.4, 5), &young), None);
+}
+
+prop_compose! {
+    fn any_context()(
+        ladder in prop::collection::btree_set(50_u64..50_000, 1..20),
+        buffer_ms in 0_u64..120_000,
+        max_ms in 0_u64..120_000,
+        last in prop::option::of(0_usize..20),
+        rates in prop::array::uniform4(prop_oneof![Just(0.0), 1e3..1e9]),
+        spread in 0.0..5.0,
+        last_error in -20.0..20.0,
+        left in prop::option::of(0_u32..20),
+        held in prop::collection::vec((0_usize..20, 0_u64..60_000), 0..8),
+        stretch in 0.0..20.0,
+        stall in prop::option::of(0.0..1000.0),
+    ) -> AbrContext {
+        let ladder: Vec<u64> = ladder.into_iter().collect();
+        let top = ladder.len() - 1;
+        let mut context = context(&ladder, Duration::from_millis(buffer_ms), 1.0, last.map(|last| last.min(top)));
+        context.buffer_max = Duration::from_millis(max_ms);
+        context.forecast = Forecast { averages_bps: rates, spread, last_error, ..steady(rates[0]) };
+        context.left = left;
+        let ahead = left.map_or(8, |left| left.min(8) as usize);
+        context.ahead.truncate(ahead);
+        context.sizes.truncate(ahead * ladder.len());
+        let weights = Objective { stall, ..Objective::default() };
+        context.weights = weights.weights(context.ladder[top].value);
+        let mut starts_in = Duration::ZERO;
+        for (rung, after_ms) in held {
+            starts_in += Duration::from_millis(after_ms);
+            context.buffered.push(SegmentBuffered { rung: rung.min(top), starts_in, duration: SEGMENT });
+            context.sizes.extend(ladder.iter().map(|kbps| BitRate::from_kbps(*kbps).bytes_in(SEGMENT)));
+        }
+        for size in &mut context.sizes {
+            *size = ByteCount::new((size.get() as f64 * stretch) as u64);
+        }
+        context
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever a policy is told: its answer can be carried out, and is the same again.
+    #[test]
+    fn every_policy_keeps_its_promises(contexts in prop::collection::vec(any_context(), 1..6)) {
+        for rule in RULES {
+            let mut one = rule.policy();
+            let mut other = rule.policy();
+            for context in &contexts {
+                let choice = one.decide(context);
+                prop_assert_eq!(choice, other.decide(context));
+                prop_assert!(!choice.why.is_empty());
+                match choice.decision {
+                    AbrDecision::Next { rung } => prop_assert!(rung < context.ladder.len(), "{}", one.name()),
+                    AbrDecision::Wait { span } => prop_assert!(!span.is_zero(), "{}", one.name()),
+                    AbrDecision::Replace { segment, rung } => {
+                        let held = context.buffered.get(segment);
+                        prop_assert!(held.is_some_and(|held| rung > held.rung) && rung < context.ladder.len());
+                    }
+                }
+                prop_assert!(one.scores().iter().all(|score| score.is_finite()), "{} {:?}", one.name(), one.scores());
+                let under_way = UnderWay {
+                    rung: context.ladder.len() - 1,
+                    received: ByteCount::new(10),
+                    total: context.size_ahead(0, context.ladder.len() - 1),
+                    elapsed: Duration::from_secs(3),
+                };
+                if let Some(AbrChoice { decision, .. }) = one.review(context, &under_way) {
+                    let lower = matches!(decision, AbrDecision::Next { rung } if rung < under_way.rung);
+                    prop_assert!(lower, "{decision:?}");
+                }
+                let transfer = Transfer { bytes: ByteCount::new(1000), ttfb: Duration::ZERO, body: context.buffer };
+                one.transferred(&transfer);
+                other.transferred(&transfer);
+            }
+        }
+    }
+}
