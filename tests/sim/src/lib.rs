@@ -4,10 +4,13 @@
 //!
 //! The model: a connection costs two round trips (TCP and TLS 1.3), a warm one none; a request takes one
 //! way to the appliance and its answer comes over the link; objects have a size and no payload.
+//!
+//! [`trace`] is apart from that: sessions of one rule over one recorded network, as published simulators run them.
 
 mod driver;
 mod setup;
 mod title;
+pub mod trace;
 mod world;
 
 pub use driver::{Outcome, Simulation};

@@ -1,0 +1,21 @@
+//! One rule over one recorded network, by the semantics of two published simulators: what rung choices are
+//! worth, comparable with published results to the last digit that those print.
+//!
+//! Fluid and exact: a transfer is the integral of the recorded rate, and time jumps from one happening to the
+//! next. Nothing here knows edges, connections or the session of `nearcast-core`.
+//!
+//! Units are those of the recordings, as `f64`: milliseconds, kbit/s (which is bits per millisecond) and bits.
+//! Names end in them.
+
+mod cursor;
+mod movie;
+mod network;
+mod rule;
+pub mod rules;
+mod session;
+
+pub use cursor::{Cursor, Share};
+pub use movie::{Movie, MovieError};
+pub use network::{Network, NetworkError, Period};
+pub use rule::{Delivered, Pace, Progress, Rule, Slice, Step, Verdict, View};
+pub use session::{PENSIEVE_RATE, PENSIEVE_RTT_MS, Played, Profile, SessionError, Setup, run};
