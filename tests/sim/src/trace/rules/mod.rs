@@ -7,9 +7,14 @@ mod bola_e;
 mod dynamic;
 mod estimate;
 mod fixed;
+mod product;
 mod rmpc;
 mod sabre;
 mod throughput;
+
+use nearcast_core::AbrRule;
+
+pub use product::Product;
 
 use super::{Profile, Rule, Setup};
 
@@ -92,6 +97,11 @@ const RULES: &[Named] = &[
         name: "rmpc",
         profiles: BOTH,
         make: |_| Box::new(rmpc::Rmpc::default()),
+    },
+    Named {
+        name: "horizon",
+        profiles: BOTH,
+        make: |setup| Box::new(product::Product::new(setup, AbrRule::Horizon.policy())),
     },
     Named {
         name: "lowest",
