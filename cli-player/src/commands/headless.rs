@@ -1,5 +1,6 @@
 //! Plays without a screen: a line for each thing that happens, until the end, a duration or a signal.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nearcast_player::{
@@ -158,17 +159,23 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
         },
         EventKind::EdgesBack => "an edge answers again".to_owned(),
         EventKind::Decision(decision) => {
-            let inputs: Vec<String> = decision
-                .inputs
-                .iter()
-                .map(|(name, value)| format!("{name}={value:.3}"))
-                .collect();
+            let listed = |numbers: &BTreeMap<String, f64>| {
+                let each = numbers
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value:.3}"));
+                each.collect::<Vec<String>>().join(" ")
+            };
+            let scores = if decision.scores.is_empty() {
+                String::new()
+            } else {
+                format!(" of [{}]", listed(&decision.scores))
+            };
             format!(
-                "{}: {} because: {} [{}]",
+                "{}: {} because: {} [{}]{scores}",
                 decision.kind.name(),
                 decision.chosen,
                 decision.why,
-                inputs.join(" ")
+                listed(&decision.inputs)
             )
         }
         EventKind::NotDecoded {

@@ -137,6 +137,10 @@ pub struct Decision {
     pub why: String,
     /// The numbers it rests on, by name.
     pub inputs: BTreeMap<String, f64>,
+    /// What each candidate was held to be worth, by name; empty where nothing was compared. Of rungs in the unit of the
+    /// objective over the highest rung's value, of edges the seconds they are expected to take.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// What was decided about.

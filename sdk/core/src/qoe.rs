@@ -405,6 +405,7 @@ impl Recorder {
                 chosen: decision.chosen.clone(),
                 why: decision.why.clone(),
                 inputs: decision.inputs.clone(),
+                scores: decision.scores.clone(),
             });
         }
     }

@@ -236,6 +236,9 @@ pub struct DecisionReport {
     pub why: String,
     /// Numbers it was based on, by name.
     pub inputs: BTreeMap<String, f64>,
+    /// What each candidate was held to be worth, by name; left out where nothing was compared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scores: BTreeMap<String, f64>,
 }
 
 /// Decoded frames.

@@ -193,6 +193,9 @@ const FRESH: Duration = Duration::from_secs(15);
 /// An edge must promise to be this much sooner to be worth a change.
 const BETTER: f64 = 0.7;
 
+/// What an edge is expected to take, whether it is on trial, its rank, and which it is.
+type Candidate = (Duration, bool, u32, EdgeId);
+
 /// What a choice of edge rests on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EdgeChoice {
@@ -200,6 +203,8 @@ pub(crate) struct EdgeChoice {
     pub(crate) why: &'static str,
     pub(crate) changed: bool,
     pub(crate) expected: Duration,
+    /// All that were compared, with what each was expected to take.
+    pub(crate) candidates: Vec<(EdgeId, Duration)>,
 }
 
 impl Edges {
@@ -399,7 +404,7 @@ impl Edges {
         not: &[EdgeId],
     ) -> Option<EdgeChoice> {
         let line = self.line_rate(now);
-        let mut candidates: Vec<(Duration, bool, u32, EdgeId)> = self
+        let mut candidates: Vec<Candidate> = self
             .usable(now, object, not)
             .map(|(id, edge)| {
                 (
@@ -424,9 +429,11 @@ impl Edges {
                     why: "still the best, or not clearly worse",
                     changed: false,
                     expected: held,
+                    candidates: Vec::new(),
                 });
             }
-            return Some(self.change(now, best, expected, "promises to deliver clearly sooner"));
+            let why = "promises to deliver clearly sooner";
+            return Some(self.change(now, &candidates, best, why));
         }
         // The one in use stays so: what keeps it from this object says nothing about others.
         let in_use = self.current().and_then(|id| self.get(id));
@@ -436,6 +443,7 @@ impl Edges {
                 why: "the edge in use cannot give this object",
                 changed: false,
                 expected,
+                candidates: Vec::new(),
             });
         }
         // Nothing in use: of two nearly equal edges chance decides, so that many clients that lost the
@@ -448,19 +456,15 @@ impl Edges {
                 .is_some_and(|edge| edge.measured_at.is_some())
             && self.rng.below(2) == 1
         {
-            return Some(self.change(
-                now,
-                other,
-                second,
-                "as good as the best; chance spreads the load",
-            ));
+            let why = "as good as the best; chance spreads the load";
+            return Some(self.change(now, &candidates, other, why));
         }
         let why = if trial {
             "only edges on trial are left"
         } else {
             "expected to deliver first"
         };
-        Some(self.change(now, best, expected, why))
+        Some(self.change(now, &candidates, best, why))
     }
 
     /// Chooses a helper for one object without changing the edge in use.
@@ -493,16 +497,22 @@ impl Edges {
     fn change(
         &mut self,
         now: Instant,
+        candidates: &[Candidate],
         edge: EdgeId,
-        expected: Duration,
         why: &'static str,
     ) -> EdgeChoice {
         self.current = Some((edge, now));
+        let candidates: Vec<(EdgeId, Duration)> = candidates
+            .iter()
+            .map(|&(expected, _, _, id)| (id, expected))
+            .collect();
+        let expected = candidates.iter().find(|(id, _)| *id == edge);
         EdgeChoice {
             edge,
             why,
             changed: true,
-            expected,
+            expected: expected.map_or(Duration::ZERO, |(_, expected)| *expected),
+            candidates,
         }
     }
 }

@@ -398,6 +398,17 @@ impl Session {
     }
 
     fn decide(&mut self, kind: DecisionKind, chosen: String, why: &str, inputs: &[(&str, f64)]) {
+        self.decide_among(kind, chosen, why, inputs, BTreeMap::new());
+    }
+
+    fn decide_among(
+        &mut self,
+        kind: DecisionKind,
+        chosen: String,
+        why: &str,
+        inputs: &[(&str, f64)],
+        scores: BTreeMap<String, f64>,
+    ) {
         let inputs = inputs
             .iter()
             .map(|(name, value)| (String::from(*name), *value))
@@ -407,6 +418,7 @@ impl Session {
             chosen,
             why: why.into(),
             inputs,
+            scores,
         };
         self.recorder.decision(self.now, &decision);
         self.events.push_back(Event::Decision(decision));

@@ -1,5 +1,6 @@
 //! What comes next: which object of which track, init segments and indices in time.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::time::Duration;
 
@@ -188,7 +189,12 @@ impl Session {
             .and_then(|timeline| timeline.representation(key))
             .map_or_else(String::new, |one| one.id.clone());
         let bytes = f64::from(u32::try_from(size.get()).unwrap_or(u32::MAX));
-        self.decide(
+        let scores = if kind == self.leading() {
+            self.rung_scores(key)
+        } else {
+            BTreeMap::new()
+        };
+        self.decide_among(
             DecisionKind::Rung,
             name,
             why,
@@ -197,7 +203,18 @@ impl Session {
                 ("rate_bps", rate),
                 ("size_bytes", bytes),
             ],
+            scores,
         );
+    }
+
+    /// What the policy held of each rung of the ladder, by the names of the representations.
+    fn rung_scores(&self, key: RepresentationKey) -> BTreeMap<String, f64> {
+        let ladder = self
+            .timeline
+            .as_ref()
+            .map(|timeline| timeline.ladder(key.period, key.track));
+        let named = ladder.unwrap_or_default().iter().zip(self.abr.scores());
+        named.map(|(one, score)| (one.id.clone(), *score)).collect()
     }
 
     /// Whether sound would take the line from the picture that playback waits for.

@@ -82,10 +82,10 @@ impl Session {
         let choice = self.abr.decide(&context);
         self.told = context;
         // There is room, and nothing was offered to be replaced: the answer is a rung.
-        let AbrDecision::Next { rung } = choice.decision else {
-            return None;
+        let rung = match choice.decision {
+            AbrDecision::Next { rung } => rung.min(top),
+            AbrDecision::Wait { .. } | AbrDecision::Replace { .. } => last.unwrap_or(0),
         };
-        let rung = rung.min(top);
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, key(rung)?, last, rung);
         // Above the cap only where nothing below it can be had.

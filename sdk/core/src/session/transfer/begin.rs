@@ -83,7 +83,14 @@ impl Session {
             if choice.changed {
                 let name = self.edges.name(choice.edge).to_string();
                 let inputs = [("expected_s", seconds(choice.expected))];
-                self.decide(DecisionKind::Edge, name, choice.why, &inputs);
+                let scores = choice
+                    .candidates
+                    .iter()
+                    .map(|(edge, expected)| {
+                        (self.edges.name(*edge).to_string(), seconds(*expected))
+                    })
+                    .collect();
+                self.decide_among(DecisionKind::Edge, name, choice.why, &inputs, scores);
             }
             if let Some(handover) = fetch.handover {
                 self.announce_handover(fetch, handover, choice.edge);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use nearcast_core::RateEstimate;
 use nearcast_core::abr::{
     AbrChoice, AbrContext, AbrDecision, AbrPolicy, LOOK_AHEAD, Objective, Rung, SegmentAhead,
     SegmentBuffered, Transfer, UnderWay,
 };
-use nearcast_core::RateEstimate;
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::trace::{Delivered, Pace, Profile, Progress, Rule, Setup, Slice, Step, Verdict, View};
