@@ -1,9 +1,13 @@
 //! What a session asks its driver to do.
 
-use nearcast_protocol::manifest::{ObjectKey, TrackKind};
-use nearcast_units::MediaTime;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
-use crate::input::{AttemptId, EdgeId, Epoch, FetchId};
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_units::{Instant, MediaTime};
+
+use crate::abr::{AbrContext, Transfer};
+use crate::input::{AskId, AttemptId, EdgeId, Epoch, FetchId};
 
 /// Something the driver must do, in the order given.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +89,17 @@ pub enum Action {
     Prepare {
         /// The current epoch.
         epoch: Epoch,
+    },
+    /// Ask the application's policy; answer with `PolicyAnswered`. After `until` the session decides without it.
+    AskPolicy {
+        /// The question.
+        ask: AskId,
+        /// What it may look at.
+        context: Box<AbrContext>,
+        /// Segments that have arrived since the last question.
+        transfers: Vec<Transfer>,
+        /// When its answer comes too late.
+        until: Instant,
     },
     /// Start or hold the presentation clock.
     Clock(ClockOrder),

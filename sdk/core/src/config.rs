@@ -22,6 +22,9 @@ pub struct Config {
     pub start_at: MediaTime,
     /// How the next representation is chosen.
     pub abr: AbrRule,
+    /// Whether the application has a policy of its own: it is asked ([`crate::Action::AskPolicy`]), and `abr` answers
+    /// where it does not.
+    pub custom_policy: bool,
     /// What playback is to be good at.
     pub objective: Objective,
     /// No video representation above this rate.
@@ -52,6 +55,7 @@ impl Default for Config {
             memory_cap: ByteCount::new(32 << 20),
             start_at: MediaTime::ZERO,
             abr: AbrRule::default(),
+            custom_policy: false,
             objective: Objective::default(),
             rung_cap: None,
             audio_language: None,

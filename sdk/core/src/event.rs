@@ -151,6 +151,8 @@ pub enum DecisionKind {
     Race,
     /// Which representation comes next.
     Rung,
+    /// Who chooses the rung: the application's policy was late, or answered what cannot be done.
+    Policy,
     /// Which language, or which subtitles.
     Track,
     /// Which edge is used from now on.
@@ -178,6 +180,7 @@ impl DecisionKind {
         match self {
             Self::Race => "race",
             Self::Rung => "rung",
+            Self::Policy => "policy",
             Self::Track => "track",
             Self::Edge => "edge",
             Self::Failover => "failover",

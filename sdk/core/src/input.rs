@@ -8,6 +8,8 @@ use nearcast_protocol::manifest::{ObjectKey, Outline, RepresentationKey, Segment
 use nearcast_units::{BitRate, MediaTime};
 use serde::{Deserialize, Serialize};
 
+use crate::abr::AbrDecision;
+
 /// Names an edge within a session: its place in the order in which edges became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EdgeId(pub u16);
@@ -15,6 +17,10 @@ pub struct EdgeId(pub u16);
 /// Names a fetch within a session, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FetchId(pub u32);
+
+/// Names a question to the application's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AskId(pub u32);
 
 /// Names an attempt within a session, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,6 +70,13 @@ pub enum Input {
         code: String,
         /// One sentence for people.
         message: String,
+    },
+    /// The application's policy answers [`crate::Action::AskPolicy`].
+    PolicyAnswered {
+        /// Which question.
+        ask: AskId,
+        /// What it decides.
+        decision: AbrDecision,
     },
     /// Something happened to an attempt.
     Transport {

@@ -45,8 +45,8 @@ pub use config::{AbrRule, Config};
 pub use edge::{BreakerState, Remedy, remedy};
 pub use event::{Decision, DecisionKind, Event, PlayState, SessionError, StallCause};
 pub use input::{
-    AttemptId, CertificateProblem, Command, EdgeId, EdgeOffer, Epoch, Failure, FetchId, Grant,
-    Input, Protocol, TransportEvent, Validators,
+    AskId, AttemptId, CertificateProblem, Command, EdgeId, EdgeOffer, Epoch, Failure, FetchId,
+    Grant, Input, Protocol, TransportEvent, Validators,
 };
 pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot};
 pub use throughput::{Forecast, RateEstimate};

@@ -301,7 +301,8 @@ impl Simulation {
                 self.arriving.remove(&fetch);
                 self.received.remove(&fetch);
             }
-            Action::EndOfTrack { .. } | Action::Clock(_) => {}
+            // Sessions here have no policy but those built in.
+            Action::AskPolicy { .. } | Action::EndOfTrack { .. } | Action::Clock(_) => {}
         }
     }
 

@@ -9,6 +9,7 @@ mod edit;
 mod hand_on;
 mod plan;
 mod playback;
+mod policy;
 mod probe;
 mod rung;
 mod snapshot;
@@ -18,11 +19,11 @@ mod wrong;
 #[cfg(test)]
 mod tests;
 
+use policy::Policy;
 use wrong::Wrongs;
 
 pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot, TransferSnapshot};
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -32,7 +33,7 @@ use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime, Rng};
 
-use crate::abr::{AbrContext, AbrPolicy};
+use crate::abr::AbrContext;
 use crate::action::{Action, CancelReason};
 use crate::clock::PlayClock;
 use crate::config::Config;
@@ -74,7 +75,7 @@ pub struct Session {
     /// The viewer asked for a pause, whatever the buffers say.
     paused: bool,
     hidden: bool,
-    abr: Box<dyn AbrPolicy>,
+    policy: Policy,
     /// What the policy is told, filled anew each time.
     told: AbrContext,
     lock: Option<u16>,
@@ -201,7 +202,7 @@ impl Session {
             rate: 1.0,
             paused: config.paused,
             hidden: false,
-            abr: config.abr.policy(),
+            policy: Policy::new(config.abr, config.custom_policy),
             told: AbrContext::default(),
             lock: None,
             given_up_for: None,
@@ -260,6 +261,7 @@ impl Session {
                 message,
             } => self.parse_failed(object, SessionError { code, message }),
             Input::Transport { attempt, event } => self.transport(attempt, event),
+            Input::PolicyAnswered { ask, decision } => self.policy.answered(ask, decision),
             Input::Verified { fetch, intact } => self.verified(fetch, intact),
             Input::Playable {
                 epoch,

@@ -213,7 +213,7 @@ impl Session {
             .timeline
             .as_ref()
             .map(|timeline| timeline.ladder(key.period, key.track));
-        let named = ladder.unwrap_or_default().iter().zip(self.abr.scores());
+        let named = ladder.unwrap_or_default().iter().zip(self.policy.scores());
         named.map(|(one, score)| (one.id.clone(), *score)).collect()
     }
 
@@ -292,6 +292,9 @@ impl Session {
                     .reaches(self.now, track.next - goal + Duration::from_micros(1))
             });
         let probe = (self.state == PlayState::Playing && !self.hidden).then_some(self.probe_at);
-        refill.chain(probe).min()
+        refill
+            .chain(probe)
+            .chain(self.policy.deadline(self.now))
+            .min()
     }
 }

@@ -77,14 +77,23 @@ impl Session {
             .last_rung(kind, period, track)
             .filter(|_| !fresh)
             .map(|last| last.min(top));
+        if self.policy.waits(self.now) && !self.track(kind).level(self.playhead()).is_zero() {
+            return None;
+        }
         let mut context = core::mem::take(&mut self.told);
         self.tell_policy(&mut context, kind, key(0)?, (top, last));
-        let choice = self.abr.decide(&context);
+        let about = self.track(kind).next;
+        let choice = self.ask_policy(&context, about);
         self.told = context;
-        // There is room, and nothing was offered to be replaced: the answer is a rung.
+        let choice = choice?;
         let rung = match choice.decision {
             AbrDecision::Next { rung } => rung.min(top),
-            AbrDecision::Wait { .. } | AbrDecision::Replace { .. } => last.unwrap_or(0),
+            AbrDecision::Wait { span } => {
+                self.policy.wait(self.now + span);
+                return None;
+            }
+            // Nothing is offered to be replaced.
+            AbrDecision::Replace { .. } => last.unwrap_or(0),
         };
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, key(rung)?, last, rung);

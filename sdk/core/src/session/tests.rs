@@ -7,8 +7,10 @@ use nearcast_units::{Rng, Seed};
 use proptest::prelude::*;
 
 use super::*;
+use crate::abr::AbrDecision;
 use crate::action::AttemptSpec;
-use crate::input::{EdgeOffer, Failure, Grant, Protocol, TransportEvent, Validators};
+use crate::config::AbrRule;
+use crate::input::{AskId, EdgeOffer, Failure, Grant, Protocol, TransportEvent, Validators};
 use crate::timeline::tests::{representation, segments};
 
 fn outline() -> Outline {
@@ -70,14 +72,18 @@ struct Chance {
     parse: Vec<ObjectKey>,
     prepare: Vec<Epoch>,
     parts: Vec<(Epoch, ObjectKey)>,
+    asked: Vec<AskId>,
 }
 
 impl Chance {
-    fn new(seed: u64) -> Self {
-        let seed = Seed::new(seed);
+    fn new(number: u64) -> Self {
+        let seed = Seed::new(number);
+        let rules = [AbrRule::Horizon, AbrRule::Dynamic, AbrRule::RobustMpc];
         let config = Config {
             seed,
             race_width: 2,
+            abr: rules[usize::try_from(number % 3).unwrap()],
+            custom_policy: number.is_multiple_of(4),
             ..Config::default()
         };
         Self {
@@ -90,6 +96,7 @@ impl Chance {
             parse: Vec::new(),
             prepare: Vec::new(),
             parts: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -113,6 +120,7 @@ impl Chance {
                 Action::HandOn { epoch, object, .. } => self.handed.push((epoch, object)),
                 Action::HandOnPart { epoch, object, .. } => self.parts.push((epoch, object)),
                 Action::Prepare { epoch } => self.prepare.push(epoch),
+                Action::AskPolicy { ask, .. } => self.asked.push(ask),
                 Action::RequestGrant { .. }
                 | Action::Release { .. }
                 | Action::Flush { .. }
@@ -215,7 +223,7 @@ impl Chance {
     }
 
     fn step(&mut self) {
-        match self.rng.below(20) {
+        match self.rng.below(21) {
             0 => {
                 let edges = u32::try_from(self.rng.below(4)).unwrap() + 1;
                 self.tell(Input::Granted(grant(edges)));
@@ -285,6 +293,21 @@ impl Chance {
                     self.now = self.now.max(due);
                 }
                 self.tell(Input::Timeout);
+            }
+            12 => {
+                if let Some(ask) = self.asked.pop() {
+                    let decision = match self.rng.below(4) {
+                        0 => AbrDecision::Wait {
+                            span: Duration::from_millis(self.rng.below(20_000)),
+                        },
+                        1 => AbrDecision::Replace {
+                            segment: self.pick(3),
+                            rung: self.pick(4),
+                        },
+                        _ => AbrDecision::Next { rung: self.pick(4) },
+                    };
+                    self.tell(Input::PolicyAnswered { ask, decision });
+                }
             }
             _ => {
                 self.now = self.now + Duration::from_millis(self.rng.below(150));
@@ -374,6 +397,13 @@ struct Served {
     session: Session,
     now: Instant,
     prepare: Vec<Epoch>,
+    /// The application's policy; `None` never answers.
+    policy: fn(&AbrContext) -> Option<AbrDecision>,
+    asked: usize,
+    /// Decisions about who chooses the rung.
+    policy_said: Vec<String>,
+    /// Rungs of the pictures asked for.
+    rungs: Vec<u16>,
 }
 
 impl Served {
@@ -386,6 +416,10 @@ impl Served {
             session: Session::new(config),
             now: Instant::ZERO,
             prepare: Vec::new(),
+            policy: |_| None,
+            asked: 0,
+            policy_said: Vec::new(),
+            rungs: Vec::new(),
         };
         served.tell(Input::Load);
         served.tell(Input::Granted(grant(1)));
@@ -398,7 +432,21 @@ impl Served {
             self.session.handle(self.now, input);
             while let Some(action) = self.session.poll_action() {
                 match action {
-                    Action::StartAttempt(spec) => inputs.extend(answered(&spec)),
+                    Action::StartAttempt(spec) => {
+                        if let ObjectKey::Media(key, _) = spec.object
+                            && key.track == 0
+                        {
+                            self.rungs.push(key.representation);
+                        }
+                        inputs.extend(answered(&spec));
+                    }
+                    Action::AskPolicy { ask, context, .. } => {
+                        self.asked += 1;
+                        let decision = (self.policy)(&context);
+                        inputs.extend(
+                            decision.map(|decision| Input::PolicyAnswered { ask, decision }),
+                        );
+                    }
                     Action::Parse {
                         object: ObjectKey::Manifest,
                         ..
@@ -415,6 +463,13 @@ impl Served {
                     | Action::EndOfTrack { .. }
                     | Action::Clock(_)
                     | Action::ResetNetwork => {}
+                }
+            }
+            while let Some(event) = self.session.poll_event() {
+                if let Event::Decision(decision) = event
+                    && decision.kind == DecisionKind::Policy
+                {
+                    self.policy_said.push(decision.why);
                 }
             }
         }
@@ -555,4 +610,111 @@ fn a_refresh_that_is_refused_ends_playback_once_the_old_tokens_do_not_serve() {
         error.map(|error| error.code).as_deref(),
         Some("play.too_many_streams")
     );
+}
+
+/// A session whose rungs the application chooses.
+fn customised(policy: fn(&AbrContext) -> Option<AbrDecision>) -> Served {
+    let mut served = Served {
+        session: Session::new(Config {
+            custom_policy: true,
+            ..Config::default()
+        }),
+        now: Instant::ZERO,
+        prepare: Vec::new(),
+        policy,
+        asked: 0,
+        policy_said: Vec::new(),
+        rungs: Vec::new(),
+    };
+    served.tell(Input::Load);
+    served.tell(Input::Granted(grant(1)));
+    served
+}
+
+#[test]
+fn the_application_chooses_rungs_where_it_has_a_policy() {
+    let served = customised(|context| {
+        assert!(!context.ahead.is_empty() && context.sizes.len() >= context.ladder.len());
+        Some(AbrDecision::Next {
+            rung: context.ladder.len() - 1,
+        })
+    });
+    assert!(served.asked >= 3 && served.policy_said.is_empty());
+    let highest = served.rungs.iter().max().copied();
+    assert!(served.rungs.len() >= 3 && highest > Some(0));
+    assert!(
+        served.rungs.iter().all(|rung| Some(*rung) == highest),
+        "{:?}",
+        served.rungs
+    );
+}
+
+#[test]
+fn a_policy_that_does_not_answer_is_waited_for_a_moment_and_then_replaced() {
+    let mut served = customised(|_| None);
+    assert_eq!((served.asked, served.rungs.len()), (1, 0));
+    let due = served.session.next_deadline().unwrap();
+    assert!(due.since(served.now) <= Duration::from_millis(100));
+    served.wait(Duration::from_millis(100));
+    assert_eq!(served.rungs.len(), 1);
+    assert!(served.policy_said[0].contains("did not answer in time"));
+    for _ in 0..4 {
+        served.wait(Duration::from_millis(100));
+    }
+    // It is not asked for each segment, and playback does not wait for it any more.
+    assert_eq!(served.asked, 3);
+    assert!(served.rungs.len() > 4, "{:?}", served.rungs);
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_the_built_in_policy_decides() {
+    let nonsense: [fn(&AbrContext) -> Option<AbrDecision>; 4] = [
+        |context| {
+            Some(AbrDecision::Next {
+                rung: context.ladder.len(),
+            })
+        },
+        |_| {
+            Some(AbrDecision::Wait {
+                span: Duration::MAX,
+            })
+        },
+        |_| {
+            Some(AbrDecision::Wait {
+                span: Duration::ZERO,
+            })
+        },
+        |_| {
+            Some(AbrDecision::Replace {
+                segment: 7,
+                rung: 0,
+            })
+        },
+    ];
+    for policy in nonsense {
+        let served = customised(policy);
+        assert!(
+            served.policy_said[0].contains("cannot be done"),
+            "{:?}",
+            served.policy_said
+        );
+        assert_eq!(served.asked, 3);
+        assert!(served.rungs.len() > 3);
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_is_dropped() {
+    let mut served = customised(|_| None);
+    let decision = AbrDecision::Next { rung: 0 };
+    served.tell(Input::PolicyAnswered {
+        ask: AskId(99),
+        decision,
+    });
+    assert_eq!(served.rungs.len(), 0);
+    served.tell(Input::PolicyAnswered {
+        ask: AskId(0),
+        decision,
+    });
+    assert_eq!(served.rungs, [0]);
 }

@@ -200,7 +200,7 @@ impl Session {
             body: self.now.since(first),
         };
         let edge = attempt.edge;
-        self.abr.transferred(&transfer);
+        self.policy.transferred(&transfer);
         if let Some(edge) = self.edges.get_mut(edge) {
             edge.transferred();
         }
