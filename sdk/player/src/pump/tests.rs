@@ -138,6 +138,28 @@ fn a_flush_of_one_track_keeps_what_comes_before_it() {
 }
 
 #[test]
+fn a_flush_cuts_between_segments_wherever_their_samples_lie() {
+    // How far off the playlist is, and where playback is: a second of what is to be cut is not yet given.
+    for (off_ms, playhead) in [(500, 0), (-500, -1)] {
+        let (mut pump, times) = pump();
+        let hand_on = |pump: &mut Pump, indices: std::ops::Range<u32>| {
+            pump.hand_on(TrackKind::Video, init());
+            for index in indices {
+                pump.hand_on(TrackKind::Video, late_ms(index, off_ms));
+            }
+        };
+        hand_on(&mut pump, 1..3);
+        pump.advance(seconds(playhead));
+        pump.flush(Epoch(1), Some(TrackKind::Video), seconds(2));
+        hand_on(&mut pump, 2..3);
+        pump.finish();
+        let first = 10 + off_ms / 100;
+        let all: Vec<_> = (first..first + 20).collect();
+        assert_eq!(times.take(), all, "{off_ms}");
+    }
+}
+
+#[test]
 fn a_seek_forgets_everything_and_marks_what_is_only_for_decoding() {
     let (mut pump, times) = pump();
     hand_on_all(&mut pump, 0);

@@ -44,6 +44,8 @@ pub(super) struct Track {
 /// What a segment was taken apart into.
 pub(super) struct Opened {
     pub(super) object: ObjectKey,
+    /// Where the manifest says that it begins.
+    start: Option<MediaTime>,
     /// Told to sinks before the samples, with the object that it came from.
     pub(super) format: Option<(TrackFormat, ObjectKey)>,
     pub(super) samples: VecDeque<Sample>,
@@ -82,11 +84,12 @@ impl Track {
             self.format = None;
             self.show_from = from;
         }
+        // By what the manifest says, as above: the samples may lie about its times.
+        self.opened
+            .retain(|opened| opened.start.is_none_or(|start| start < from));
         for opened in &mut self.opened {
-            opened.samples.retain(|sample| sample.pts < from);
             opened.arrives = false;
         }
-        self.opened.retain(|opened| !opened.samples.is_empty());
         self.ended = false;
         self.end_told = false;
     }
@@ -129,7 +132,7 @@ impl Track {
         let Some(arriving) = &mut self.arriving else {
             return Ok(None);
         };
-        let object = arriving.object;
+        let (object, start) = (arriving.object, arriving.start());
         if arriving.behind > 0 || !arriving.has_news() {
             return Ok(None);
         }
@@ -154,6 +157,7 @@ impl Track {
                 }
                 None => self.opened.push_back(Opened {
                     object,
+                    start,
                     format: self.format.take(),
                     samples,
                     arrives,
@@ -257,6 +261,7 @@ impl Track {
         if kept {
             self.opened.push_back(Opened {
                 object,
+                start: facts.place.map(|place| place.start),
                 format: self.format.take(),
                 samples,
                 arrives: false,
