@@ -197,13 +197,17 @@ impl Requests {
     /// Waits until there has been no request for [`HEADER_DEADLINE`], or some more.
     async fn idle(&self) {
         loop {
-            let begun = self.begun.load(Ordering::SeqCst);
+            let (begun, ended) = self.counts();
             tokio::time::sleep(HEADER_DEADLINE).await;
-            let ended = self.ended.load(Ordering::SeqCst);
-            if ended == begun && self.begun.load(Ordering::SeqCst) == begun {
+            if begun == ended && self.counts() == (begun, ended) {
                 return;
             }
         }
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        let [begun, ended] = [&self.begun, &self.ended];
+        (begun.load(Ordering::SeqCst), ended.load(Ordering::SeqCst))
     }
 }
 
@@ -287,6 +291,30 @@ mod tests {
             let end = tokio::time::timeout(PING_INTERVAL * 4, end).await;
             assert!(end.is_ok(), "{said:?}");
             reading.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_a_minute_after_its_last_request() {
+        let second = Duration::from_secs(1);
+        // When a request begins and ends.
+        for (begins, ends) in [
+            (Duration::ZERO, HEADER_DEADLINE - second),
+            (second, second * 2),
+            (HEADER_DEADLINE - second, HEADER_DEADLINE + second),
+        ] {
+            let requests = Arc::new(Requests::default());
+            let began = tokio::time::Instant::now();
+            let busy = async {
+                tokio::time::sleep(begins).await;
+                let under_way = UnderWay::begin(&requests);
+                tokio::time::sleep(ends - begins).await;
+                drop(under_way);
+            };
+            tokio::join!(busy, requests.idle());
+            let idle = began.elapsed();
+            assert!(idle >= ends + HEADER_DEADLINE, "{ends:?}: {idle:?}");
+            assert!(idle <= ends + HEADER_DEADLINE * 2, "{ends:?}: {idle:?}");
         }
     }
 

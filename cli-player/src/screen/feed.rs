@@ -164,9 +164,8 @@ impl Feed {
                         false
                     }
                     Some(killed) = self.kills.join_next() => {
-                        if let Ok(text) = killed {
-                            self.notice(text);
-                        }
+                        let failed = "an edge was not killed: trying to went wrong; press K once more";
+                        self.notice(killed.unwrap_or_else(|_| failed.to_owned()));
                         false
                     }
                 };
@@ -241,7 +240,9 @@ impl Feed {
             return;
         };
         if self.kills.len() == KILLS_MAX {
-            return self.notice(format!("{id} was not killed: too many others are"));
+            let text =
+                format!("{id} was not killed: others are just now; press K when they are gone");
+            return self.notice(text);
         }
         self.kills.spawn(async move {
             match edges.kill(id.clone()).await {
@@ -531,6 +532,18 @@ mod tests {
         assert_eq!(muted.unwrap().unwrap().notice, None);
         dies.send(()).unwrap();
         let told = |playback: &Playback| playback.notice.as_deref() == Some("a was killed");
+        let told = timeout(PATIENCE, playback.wait_for(told)).await;
+        drop(told.unwrap().unwrap());
+
+        // It can die once: the second time is a fault of ours.
+        commands
+            .send(Command::KillEdge("a".to_owned()))
+            .await
+            .unwrap();
+        let told = |playback: &Playback| {
+            let notice = playback.notice.as_deref();
+            notice.is_some_and(|notice| notice.contains("was not killed"))
+        };
         let told = timeout(PATIENCE, playback.wait_for(told)).await;
         drop(told.unwrap().unwrap());
         stop.cancel();

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -117,9 +118,60 @@ fn assert_failed(output: &Output, code: &str) -> String {
     error
 }
 
+/// A play that does not outlive its test, nor [`PATIENCE`]: whoever reads from it does not wait for ever.
+struct Running {
+    /// `None` when it has ended.
+    child: Option<Child>,
+    /// Gone when nobody needs to watch any more.
+    _watched: mpsc::Sender<()>,
+}
+
+/// No play here takes longer, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Running {
+    fn spawn(command: &mut Command) -> Self {
+        let child = command.spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let (watched, gone) = mpsc::channel();
+        std::thread::spawn(move || {
+            if gone.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // Who waits for it says what was expected.
+                kill_process(pid, Signal::KILL).ok();
+            }
+        });
+        Self {
+            child: Some(child),
+            _watched: watched,
+        }
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().unwrap()
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        kill_process(Pid::from_child(self.child()), signal).unwrap();
+    }
+
+    /// Waits for its end; returns what was not read yet.
+    fn ended(mut self) -> Output {
+        self.child.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
 /// Waits for a line with these words.
-fn wait_for_line(child: &mut Child, words: &str) -> BufReader<std::process::ChildStdout> {
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+fn wait_for_line(play: &mut Running, words: &str) -> BufReader<std::process::ChildStdout> {
+    let mut out = BufReader::new(play.child().stdout.take().unwrap());
     let mut all = String::new();
     while !all.contains(words) {
         assert_ne!(out.read_line(&mut all).unwrap(), 0, "no {words} in {all}");
@@ -127,26 +179,21 @@ fn wait_for_line(child: &mut Child, words: &str) -> BufReader<std::process::Chil
     out
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
-
 #[test]
 fn a_signal_ends_a_play_as_asked_and_its_report_is_written() {
     let url = serve() + "/stream.mpd";
     for number in [Signal::INT, Signal::TERM, Signal::HUP] {
         let home = Home::new();
-        let mut play = home
-            .nearcast(&["play", &url, "--headless", "--report", "report.json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut play = Running::spawn(
+            home.nearcast(&["play", &url, "--headless", "--report", "report.json"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
         let mut out = wait_for_line(&mut play, "playing");
-        signal(&play, number);
+        play.signal(number);
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
-        let ended = play.wait_with_output().unwrap();
+        let ended = play.ended();
         assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
         assert!(rest.contains("stopped"), "the last lines are there: {rest}");
         let report = std::fs::read_to_string(home.path("report.json")).unwrap();
@@ -166,15 +213,14 @@ fn a_signal_before_anything_was_shown_is_told_by_the_status() {
     let (listener, url) = silence();
     for (number, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let home = Home::new();
-        let play = home
-            .nearcast(&["play", &url, "--headless", "--report", "report.json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut play = Running::spawn(
+            home.nearcast(&["play", &url, "--headless", "--report", "report.json"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
         let _asked = listener.accept().unwrap();
-        signal(&play, number);
-        let ended = play.wait_with_output().unwrap();
+        play.signal(number);
+        let ended = play.ended();
         assert_eq!(ended.status.code(), Some(status), "{}", text(&ended.stderr));
         assert!(home.path("report.json").exists());
     }
@@ -189,27 +235,27 @@ fn a_signal_while_it_waits_to_begin_is_heard() {
     // Nobody reads it, so that nothing begins.
     let url = serve() + "/stream.mpd";
     let log = home.path("log");
-    let mut play = home
-        .nearcast(&[
-            "play",
-            &url,
-            "--headless",
-            "--report",
-            "pipe",
-            "--log",
-            "log",
-        ])
-        .env("NEARCAST_LOG", "trace")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let arguments = [
+        "play",
+        &url,
+        "--headless",
+        "--report",
+        "pipe",
+        "--log",
+        "log",
+    ];
+    let mut play = Running::spawn(
+        home.nearcast(&arguments)
+            .env("NEARCAST_LOG", "trace")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped()),
+    );
     while !std::fs::read_to_string(&log).is_ok_and(|log| log.contains("opening the files")) {
-        assert_eq!(play.try_wait().unwrap(), None);
+        assert_eq!(play.child().try_wait().unwrap(), None);
         std::thread::park_timeout(Duration::from_millis(10));
     }
-    signal(&play, Signal::TERM);
-    let ended = play.wait_with_output().unwrap();
+    play.signal(Signal::TERM);
+    let ended = play.ended();
     assert_eq!(ended.status.code(), Some(143), "{}", text(&ended.stderr));
 }
 
@@ -423,8 +469,8 @@ fn what_the_title_does_not_have_is_told_with_what_there_is() {
             "--subtitles xx is not there; there is: en",
         ),
     ] {
-        let mut play = play(&wish).spawn().unwrap();
-        let mut notes = BufReader::new(play.stderr.take().unwrap());
+        let mut play = Running::spawn(&mut play(&wish));
+        let mut notes = BufReader::new(play.child().stderr.take().unwrap());
         let mut said = String::new();
         notes.read_line(&mut said).unwrap();
         assert!(
@@ -432,11 +478,11 @@ fn what_the_title_does_not_have_is_told_with_what_there_is() {
             "{said}"
         );
         let mut out = wait_for_line(&mut play, "playing");
-        signal(&play, Signal::TERM);
+        play.signal(Signal::TERM);
         out.read_to_string(&mut String::new()).unwrap();
         said.clear();
         notes.read_to_string(&mut said).unwrap();
-        assert_eq!(play.wait().unwrap().code(), Some(0), "{said}");
+        assert_eq!(play.ended().status.code(), Some(0), "{said}");
         assert_eq!(said, "", "once");
     }
     let ended = play(&["--start", "2s", "--cap", "5Mbps"]).output().unwrap();

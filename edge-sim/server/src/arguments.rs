@@ -127,12 +127,18 @@ fn host(text: &str) -> Result<String, String> {
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
-    let good = match bare.unwrap_or(text).parse::<IpAddr>() {
-        Ok(ip) => !ip.is_unspecified() && (ip.is_ipv6() || bare.is_none()),
-        Err(_) => is_name(text),
+    let why = match bare.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => {
+            "that is any address, which nobody can connect to; give the one that clients use, or a host name"
+        }
+        Ok(ip) if ip.is_ipv6() || bare.is_none() => return Ok(text.to_owned()),
+        Err(_) if is_name(text) => return Ok(text.to_owned()),
+        Err(_) if text.strip_suffix('.').is_some_and(is_name) => {
+            "give the host name without the dot at its end"
+        }
+        Ok(_) | Err(_) => "give a host name or an address, without a port",
     };
-    good.then(|| text.to_owned())
-        .ok_or_else(|| String::from("give a host name or an address, without a port"))
+    Err(why.to_owned())
 }
 
 /// Whether it is a name that DNS can hold. One that ends in a number is taken for an address.
@@ -240,17 +246,24 @@ mod tests {
             "a/b",
             "me@a",
             "a..b",
-            "a.",
             "ä.test",
             "1.2.3",
-            "0.0.0.0",
-            "::",
             "[::1",
             "[192.0.2.1]",
             "[a]",
             "*",
         ] {
-            assert!(host(bad).is_err(), "{bad}");
+            let why = host(bad).unwrap_err();
+            assert!(why.contains("without a port"), "{bad}: {why}");
+        }
+        for (bad, why) in [
+            ("0.0.0.0", "nobody can connect"),
+            ("::", "nobody can connect"),
+            ("[::]", "nobody can connect"),
+            ("a.", "without the dot"),
+        ] {
+            let told = host(bad).unwrap_err();
+            assert!(told.contains(why), "{bad}: {told}");
         }
     }
 

@@ -103,6 +103,7 @@ impl StoreState {
 /// The store's thread. It ends when all [`Store`]s are gone and all work is done.
 #[derive(Debug)]
 pub(crate) struct StoreThread {
+    file: PathBuf,
     /// Told when the file is closed.
     ended: oneshot::Receiver<()>,
 }
@@ -113,7 +114,10 @@ impl StoreThread {
         match tokio::time::timeout(JOIN_MAX, self.ended).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => tracing::error!("the store's thread did not end well"),
-            Err(_) => tracing::error!("the store hangs; what it has not written is lost"),
+            Err(_) => tracing::error!(
+                file = %self.file.display(),
+                "the state file takes no more, and what it has not taken is lost; look at its disk before the next start"
+            ),
         }
     }
 }
@@ -176,11 +180,12 @@ fn open_with(
             .create_with_backend(InMemoryBackend::new())
             .map_err(failed),
     };
-    start(open, bounds).map_err(|why| StoreError { path: place, why })
+    start(&place, open, bounds).map_err(|why| StoreError { path: place, why })
 }
 
 /// Starts the thread on a store that `open` opens, now and after a failure.
 fn start(
+    file: &Path,
     open: impl Fn() -> Result<Database, Failed> + Send + 'static,
     bounds: Bounds,
 ) -> Result<(Store, StoreThread, Kept), String> {
@@ -206,7 +211,9 @@ fn start(
         })
         .map_err(|error| error.to_string())?;
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    Ok((Store { work, room, state }, StoreThread { ended }, kept))
+    let file = file.to_owned();
+    let thread = StoreThread { file, ended };
+    Ok((Store { work, room, state }, thread, kept))
 }
 
 /// Makes the file, readable by its owner alone: it holds keys and access tokens.

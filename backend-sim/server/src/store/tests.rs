@@ -176,7 +176,7 @@ fn start_on(disk: &Disk) -> (Store, StoreThread, Kept) {
             .create_with_backend(disk.clone())
             .map_err(failed)
     };
-    start(open, BOUNDS).unwrap()
+    start(Path::new("(memory)"), open, BOUNDS).unwrap()
 }
 
 #[tokio::test]
@@ -238,7 +238,8 @@ async fn a_disk_that_stays_full_does_not_keep_the_backend_from_ending() {
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_hangs_does_not_keep_the_backend_from_ending() {
     let (end, ended) = oneshot::channel();
-    StoreThread { ended }.join().await;
+    let file = PathBuf::from("state");
+    StoreThread { file, ended }.join().await;
     assert!(end.is_closed());
 }
 

@@ -46,8 +46,8 @@ pub fn parse_webvtt(bytes: &[u8], offset_us: i64) -> Result<Vec<Cue>, CueError> 
 
 const MAP: &str = "X-TIMESTAMP-MAP=";
 
-/// Returns whether the cues of a WebVTT file count on the timeline of the media: otherwise they count from the start
-/// of the title, whatever the times of the media are.
+/// Returns whether a WebVTT file says that its cues count on the timeline of the media. Where it does not, they are to
+/// do so all the same in HLS (RFC 8216, section 3.5), but many count from the start of the title.
 #[must_use]
 pub fn has_timestamp_map(bytes: &[u8]) -> bool {
     let head = bytes.get(..HEAD_MAX).unwrap_or(bytes);

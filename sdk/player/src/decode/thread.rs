@@ -229,6 +229,9 @@ pub(super) struct Station<S> {
     notes: mpsc::Sender<DecoderNote>,
 }
 
+/// Rare enough to cost nothing, soon enough for a pause that ends late.
+const LOOK_AROUND_MAX: Duration = Duration::from_millis(250);
+
 /// Whether the thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Go {
@@ -262,12 +265,10 @@ impl<S> Station<S> {
     }
 
     /// Waits until woken. Whoever wakes the thread changes something first, so that nothing is missed as long as
-    /// everything is looked at before the next call.
+    /// everything is looked at before the next call, save what a sink that parks the thread itself, as channels do,
+    /// took for its own: that is seen after [`LOOK_AROUND_MAX`].
     pub(super) fn wait(span: Option<Duration>) {
-        match span {
-            Some(span) => std::thread::park_timeout(span),
-            None => std::thread::park(),
-        }
+        std::thread::park_timeout(span.unwrap_or(LOOK_AROUND_MAX));
     }
 
     /// Tells the driver, and waits until it has room to hear.

@@ -155,6 +155,8 @@ struct Worker {
     last_decoded: Option<MediaTime>,
     /// The last picture that is done with. Where a track is taken up again before it, the same pictures come again.
     given: Option<MediaTime>,
+    /// A picture has come out of the decoder that was not taken back since.
+    has_picture: bool,
     shown_at: Option<Instant>,
     generation: u32,
     /// What samples of earlier generations are measured by.
@@ -188,6 +190,7 @@ impl Worker {
             fed_until: MediaTime::from_micros(i64::MIN),
             last_decoded: None,
             given: None,
+            has_picture: false,
             shown_at: None,
             generation: 0,
             flushed: Flushes::default(),
@@ -253,6 +256,7 @@ impl Worker {
             self.frames.clear();
             self.last_decoded = None;
             self.given = None;
+            self.has_picture = false;
             self.shown_at = None;
             self.fed_until = MediaTime::from_micros(i64::MIN);
             if let Some((decoder, _)) = &mut self.decoder {
@@ -261,12 +265,15 @@ impl Worker {
             self.sink.flush();
             return;
         }
-        // Frames of what is forgotten may still be inside the decoder.
+        // Frames of what is forgotten may still be inside the decoder. A sink that wants every one would get them.
         if self.fed_until >= flush.from {
-            self.drain();
+            self.drain(Some(flush.from));
             self.fed_until = flush.from;
         }
         self.frames.retain(|(frame, _)| frame.pts() < flush.from);
+        // What was given may have been wrong: playback that was to begin with it waits for what comes instead.
+        let is_kept = self.given.is_some_and(|given| given < flush.from);
+        self.has_picture &= is_kept || !self.frames.is_empty();
         if self.last_decoded.is_some_and(|last| last >= flush.from) {
             let waiting = self.frames.back().map(|(frame, _)| frame.pts());
             self.last_decoded = waiting.or(self.given);
@@ -277,12 +284,12 @@ impl Worker {
     fn take(&mut self, work: Work) -> Option<DecoderNote> {
         match work {
             Work::Format(source) => {
-                self.drain();
+                self.drain(None);
                 self.open(&source)
             }
             Work::End { generation } => {
                 if generation == self.generation {
-                    self.drain();
+                    self.drain(None);
                     self.ending = true;
                     self.ended = true;
                 }
@@ -303,7 +310,7 @@ impl Worker {
                 }
                 let (origin, mut frames) = (origin.clone(), Vec::new());
                 let outcome = decoder.decode(&sample, &mut frames);
-                self.queue(frames, &origin);
+                self.queue(frames, &origin, None);
                 let error = outcome.err()?;
                 (self.reported_bad.replace(object) != Some(object)).then_some(
                     DecoderNote::Undecodable {
@@ -334,8 +341,8 @@ impl Worker {
         }
     }
 
-    /// Takes the last frames out of the decoder.
-    fn drain(&mut self) {
+    /// Takes the last frames out of the decoder, and forgets those from `until` on.
+    fn drain(&mut self, until: Option<MediaTime>) {
         let Some((decoder, origin)) = &mut self.decoder else {
             return;
         };
@@ -346,15 +353,18 @@ impl Worker {
                 "the last frames of a representation are damaged"
             );
         }
-        self.queue(frames, &origin);
+        self.queue(frames, &origin, until);
     }
 
-    fn queue(&mut self, frames: Vec<VideoFrame>, origin: &Arc<Origin>) {
+    fn queue(&mut self, frames: Vec<VideoFrame>, origin: &Arc<Origin>, until: Option<MediaTime>) {
         for frame in frames {
             let pts = frame.pts();
             // The picture that is to be seen at `show_from` began before.
-            if pts + self.duration <= self.show_from || self.given.is_some_and(|given| pts <= given)
-            {
+            if pts + self.duration <= self.show_from || until.is_some_and(|until| pts >= until) {
+                continue;
+            }
+            self.has_picture = true;
+            if self.given.is_some_and(|given| pts <= given) {
                 continue;
             }
             let (last, duration) = (self.last_decoded.replace(pts), self.duration);
@@ -375,9 +385,7 @@ impl Worker {
     }
 
     fn tell_ready(&self) {
-        let is_ready =
-            !self.frames.is_empty() || self.given.is_some() || self.ended || self.refused;
-        let ready = if is_ready {
+        let ready = if self.has_picture || self.ended || self.refused {
             u64::from(self.generation) + 1
         } else {
             0

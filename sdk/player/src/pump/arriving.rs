@@ -60,6 +60,11 @@ impl Arriving {
         }
     }
 
+    /// Returns where the manifest says that it begins.
+    pub(super) fn start(&self) -> Option<MediaTime> {
+        self.facts.place.map(|place| place.start)
+    }
+
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.received += bytes.len();
         self.pieces.push_back(bytes);

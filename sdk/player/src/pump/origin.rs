@@ -6,7 +6,7 @@ use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::MediaTime;
 
 use super::Facts;
-use super::place::{MISPLACED, SLACK_MIN};
+use super::place::{MISPLACED, Place, SLACK_MIN};
 
 /// How far media times lie behind the timeline's. An HLS title has one period: a discontinuity is refused.
 #[derive(Debug, Default)]
@@ -37,9 +37,17 @@ impl Origin {
             return 0;
         };
         let first = first.pts + first.trim_start;
+        let own_us = own_shift(place, first);
         let shift_us = match self.word {
+            // Those that agree that there is none may all be off by it: only where the title begins it shows.
+            Word::Agreed { shift_us: 0, .. }
+                if place.start == MediaTime::ZERO && own_us != 0 && place.may_begin(first) =>
+            {
+                own_us
+            }
             Word::Agreed { shift_us, .. } => return shift_us,
             Word::Told { by, shift_us } if by != object => {
+                // Where neither fits it is told to be misplaced, and comes anew.
                 if place.may_begin(shifted(first, shift_us)) || !place.may_begin(first) {
                     return shift_us;
                 }
@@ -47,20 +55,7 @@ impl Origin {
                 self.wrong = Some(by);
                 0
             }
-            // Playlists tell only about where a segment begins, save the first one, and encoders delay: that is no
-            // shift.
-            Word::None | Word::Told { .. } => {
-                let is_home = if place.start == MediaTime::ZERO {
-                    first.distance(place.start) <= SLACK_MIN
-                } else {
-                    place.may_begin(first)
-                };
-                if is_home {
-                    0
-                } else {
-                    first.as_micros().saturating_sub(place.start.as_micros())
-                }
-            }
+            Word::None | Word::Told { .. } => own_us,
         };
         self.word = Word::Told {
             by: object,
@@ -106,6 +101,21 @@ impl Origin {
             Word::None => None,
             Word::Told { shift_us, .. } | Word::Agreed { shift_us, .. } => Some(shift_us),
         }
+    }
+}
+
+/// Returns how far off a segment is that begins at `first`. Playlists tell only about where a segment begins, save the
+/// first one, and encoders delay: that is no shift.
+fn own_shift(place: Place, first: MediaTime) -> i64 {
+    let is_home = if place.start == MediaTime::ZERO {
+        first.distance(place.start) <= SLACK_MIN
+    } else {
+        place.may_begin(first)
+    };
+    if is_home {
+        0
+    } else {
+        first.as_micros().saturating_sub(place.start.as_micros())
     }
 }
 

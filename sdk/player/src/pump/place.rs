@@ -46,6 +46,11 @@ impl Place {
     pub(super) fn may_begin(&self, at: MediaTime) -> bool {
         at.distance(self.start) <= self.slack
     }
+
+    /// Returns whether something of the segment may lie there.
+    pub(super) fn may_hold(&self, at: MediaTime) -> bool {
+        self.start <= at + self.slack && at <= self.end + self.slack
+    }
 }
 
 /// What times the samples of a segment have.

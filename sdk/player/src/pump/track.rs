@@ -12,7 +12,7 @@ use nearcast_units::MediaTime;
 
 use super::arriving::{Arriving, Came};
 use super::origin::{Origin, shift, shifted};
-use super::place::Extent;
+use super::place::{Extent, Place};
 use super::{Handed, NotDecoded};
 use crate::cues::CueBook;
 use crate::sink::TrackFormat;
@@ -44,6 +44,8 @@ pub(super) struct Track {
 /// What a segment was taken apart into.
 pub(super) struct Opened {
     pub(super) object: ObjectKey,
+    /// Where the manifest says that it begins.
+    start: Option<MediaTime>,
     /// Told to sinks before the samples, with the object that it came from.
     pub(super) format: Option<(TrackFormat, ObjectKey)>,
     pub(super) samples: VecDeque<Sample>,
@@ -82,11 +84,12 @@ impl Track {
             self.format = None;
             self.show_from = from;
         }
+        // By what the manifest says, as above: the samples may lie about its times.
+        self.opened
+            .retain(|opened| opened.start.is_none_or(|start| start < from));
         for opened in &mut self.opened {
-            opened.samples.retain(|sample| sample.pts < from);
             opened.arrives = false;
         }
-        self.opened.retain(|opened| !opened.samples.is_empty());
         self.ended = false;
         self.end_told = false;
     }
@@ -129,7 +132,7 @@ impl Track {
         let Some(arriving) = &mut self.arriving else {
             return Ok(None);
         };
-        let object = arriving.object;
+        let (object, start) = (arriving.object, arriving.start());
         if arriving.behind > 0 || !arriving.has_news() {
             return Ok(None);
         }
@@ -154,6 +157,7 @@ impl Track {
                 }
                 None => self.opened.push_back(Opened {
                     object,
+                    start,
                     format: self.format.take(),
                     samples,
                     arrives,
@@ -182,15 +186,19 @@ impl Track {
             facts,
         } = handed;
         if facts.container == Container::WebVtt {
-            let mut offset_us = facts.media_offset_us;
-            // Only such files count on the media's own timeline.
-            let has_map = has_timestamp_map(&bytes);
-            if has_map {
-                offset_us = offset_us.saturating_sub(origin.known(&facts).unwrap_or(0));
-            }
-            let mut read = parse_webvtt(&bytes, offset_us).map_err(|error| error.code())?;
-            if let Some(place) = facts.place.filter(|_| has_map) {
-                to_round_of(place.start, &mut read);
+            let mut read =
+                parse_webvtt(&bytes, facts.media_offset_us).map_err(|error| error.code())?;
+            let shift_us = origin.known(&facts).unwrap_or(0);
+            if has_timestamp_map(&bytes) {
+                shift_all(&mut read, shift_us);
+                if let Some(place) = facts.place {
+                    to_round_of(place.start, &mut read);
+                }
+            } else if facts
+                .place
+                .is_some_and(|place| count_with_media(&read, &place, shift_us))
+            {
+                shift_all(&mut read, shift_us);
             }
             cues.add(read);
             return Ok(());
@@ -257,12 +265,29 @@ impl Track {
         if kept {
             self.opened.push_back(Opened {
                 object,
+                start: facts.place.map(|place| place.start),
                 format: self.format.take(),
                 samples,
                 arrives: false,
             });
         }
         Ok(())
+    }
+}
+
+/// Returns whether cues without a timestamp map lie in their segment once they are shifted as the media is. They are
+/// to count with the media (RFC 8216, section 3.5), but many packagers let them count from the start of the title.
+/// Where both may be so, the standard is followed.
+fn count_with_media(cues: &[Cue], place: &Place, shift_us: i64) -> bool {
+    cues.iter()
+        .any(|cue| place.may_hold(shifted(cue.start, shift_us)))
+}
+
+/// Takes `shift_us` off the times of cues.
+fn shift_all(cues: &mut [Cue], shift_us: i64) {
+    for cue in cues {
+        cue.start = shifted(cue.start, shift_us);
+        cue.end = shifted(cue.end, shift_us);
     }
 }
 
@@ -278,10 +303,7 @@ fn to_round_of(place: MediaTime, cues: &mut [Cue]) {
     let rounds = ahead_us
         .saturating_add(CLOCK_ROUND_US / 2)
         .div_euclid(CLOCK_ROUND_US);
-    for cue in cues {
-        cue.start = shifted(cue.start, rounds * CLOCK_ROUND_US);
-        cue.end = shifted(cue.end, rounds * CLOCK_ROUND_US);
-    }
+    shift_all(cues, rounds * CLOCK_ROUND_US);
 }
 
 /// A segment that cannot be taken apart.

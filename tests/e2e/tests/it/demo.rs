@@ -96,18 +96,16 @@ fn assert_killed_in_mid_segment(played: &Played, entries: &[Entry]) -> FailoverR
     let startup_s = report.startup_s.unwrap();
     assert!(after_s > KILL_AFTER_S - startup_s, "{after_s} {killed:?}");
 
-    // The report says that another one went on from there.
-    let failover = report
-        .failovers
+    // The report says that another one went on from there. Before its death it may have been left for being slow.
+    let failovers = &report.failovers;
+    let failover = failovers
         .iter()
         .find(|failover| {
-            failover.from == killed.appliance && failover.track.as_deref() == Some("video")
+            failover.from == killed.appliance
+                && failover.track.as_deref() == Some("video")
+                && failover.at_s + failover.detected_s > KILL_AFTER_S - startup_s
         })
-        .unwrap();
-    assert!(
-        failover.at_s + failover.detected_s > KILL_AFTER_S - startup_s,
-        "{failover:?}"
-    );
+        .unwrap_or_else(|| panic!("nobody took over from {killed:?}: {failovers:?}"));
     let share = |bytes: u64| -> f64 {
         f64::from(u32::try_from(bytes).unwrap()) / f64::from(u32::try_from(size).unwrap())
     };
@@ -129,13 +127,19 @@ fn assert_killed_in_mid_segment(played: &Played, entries: &[Entry]) -> FailoverR
     assert!(ended.out.contains(&told), "no {told:?} in {}", ended.out);
 
     // The rest was asked for, and 4 KiB of what was there to compare; not the whole. Whether that edge then brought
-    // it to its end is another story.
-    let rest = entries
+    // it to its end is another story, and so is what else it was asked for of this segment.
+    let asked: Vec<u64> = entries
         .iter()
-        .find(|entry| entry.appliance == failover.to && entry.path == killed.path)
-        .unwrap();
-    let overlap = failover.offset - rest.first.unwrap();
-    assert!(overlap <= 4096, "{overlap}: {rest:?} {failover:?}");
+        .filter(|entry| entry.appliance == failover.to && entry.path == killed.path)
+        .filter_map(|entry| entry.first)
+        .collect();
+    let mut overlaps = asked
+        .iter()
+        .filter_map(|first| failover.offset.checked_sub(*first));
+    assert!(
+        overlaps.any(|overlap| overlap <= 4096),
+        "asked for from {asked:?} on: {failover:?}"
+    );
     assert!(
         failover.wasted_bytes * 10 < size,
         "{failover:?} of {size} bytes"

@@ -8,7 +8,7 @@ use nearcast_protocol::report::{AttemptReport, FailoverReport, SessionReport};
 use rustix::process::Signal;
 
 use crate::play::{Play, Played};
-use crate::program::eventually;
+use crate::program::{eventually, whole_lines};
 use crate::room::Room;
 use crate::title::title;
 use crate::web::{Nginx, in_mid_segment};
@@ -100,15 +100,21 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
     .await;
     let hit = in_mid_segment(&servers, 400_000).await;
     let (from, to) = (servers[hit].edge(), servers[1 - hit].edge());
-    let told = format!("video goes on from {to} instead of {from} ");
-    let hand_overs = |play: &Play| play.program.out().matches(&told).count();
-    let before = hand_overs(&play);
+    let told = format!("video goes on from {to} instead of {from} at byte ");
+    let hand_overs = |play: &Play| -> Vec<u64> {
+        let out = play.program.out();
+        let offsets = whole_lines(&out).filter_map(|line| line.split_once(&told));
+        offsets
+            .map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap())
+            .collect()
+    };
+    let before = hand_overs(&play).len();
     match blow {
         Blow::Kill => servers[hit].sigkill().await,
         Blow::Stop => servers[hit].sigstop(),
     }
-    eventually("the other server takes over", START_MAX, || {
-        (hand_overs(&play) > before).then_some(())
+    let offset = eventually("the other server takes over", START_MAX, || {
+        hand_overs(&play).get(before).copied()
     })
     .await;
     let known = videos(&servers[1 - hit]).len();
@@ -118,12 +124,16 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
     .await;
     play.program.signal(Signal::INT);
     let played = play.played(5).await;
+    // The server may have been left before, for being slow.
     let failovers = &played.report.failovers;
     let video = failovers.iter().find(|failover| {
-        failover.from == from && failover.to == to && failover.track.as_deref() == Some("video")
+        failover.from == from
+            && failover.to == to
+            && failover.track.as_deref() == Some("video")
+            && failover.offset == offset
     });
     let video = video
-        .unwrap_or_else(|| panic!("from {from} to {to}: {failovers:?}"))
+        .unwrap_or_else(|| panic!("from {from} to {to} at byte {offset}: {failovers:?}"))
         .clone();
     assert!(video.first_byte_s.is_some(), "{video:?}");
     let (path, first) = taken_over(&played.report, &video);

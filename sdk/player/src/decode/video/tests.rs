@@ -59,40 +59,62 @@ fn samples(generation: u32) -> Vec<Work> {
 
 #[tokio::test]
 async fn what_is_decoded_again_after_damage_is_given_once() {
-    let clock = Clock::start();
-    let tape = Tape::default();
-    let playhead = Playhead::new(clock, MediaTime::ZERO);
-    let sink = Box::new(tape.clone());
-    let mut worker = Worker::new(sink, FrameDelivery::Every, clock, playhead);
-    let ready = |worker: &Worker| {
-        worker.tell_ready();
-        worker.ready.load(Ordering::Acquire)
-    };
-    assert_eq!(worker.take(Work::Format(source())), None);
-    assert_eq!(ready(&worker), 0, "nothing is decoded yet");
-    for work in samples(0).into_iter().take(7) {
-        assert_eq!(worker.take(work), None);
+    // Up to which picture what was given is forgotten: all of it, or only what is still inside the decoder.
+    for everything_given in [true, false] {
+        let clock = Clock::start();
+        let tape = Tape::default();
+        let playhead = Playhead::new(clock, MediaTime::ZERO);
+        let sink = Box::new(tape.clone());
+        let mut worker = Worker::new(sink, FrameDelivery::Every, clock, playhead);
+        let ready = |worker: &Worker| {
+            worker.tell_ready();
+            worker.ready.load(Ordering::Acquire)
+        };
+        let given = || tape.0.lock().unwrap().clone();
+        assert_eq!(worker.take(Work::Format(source())), None);
+        assert_eq!(ready(&worker), 0, "nothing is decoded yet");
+        for work in samples(0).into_iter().take(7) {
+            assert_eq!(worker.take(work), None);
+        }
+        assert_eq!(ready(&worker), 1);
+        let before = given();
+        assert!(
+            (1..6).contains(&before.len()),
+            "some are inside: {before:?}"
+        );
+        // The segment is fetched elsewhere and comes again from its start.
+        let from = if everything_given {
+            0
+        } else {
+            before.len() + 1
+        };
+        let from = i64::try_from(from).unwrap();
+        worker.generation = 1;
+        worker.flush(Flush {
+            generation: 1,
+            from: MediaTime::from_micros(from * 100_000),
+            everything: false,
+        });
+        if everything_given {
+            assert_eq!(given(), before, "what is inside may be wrong");
+            assert_eq!(ready(&worker), 0, "as what was given may be");
+        } else {
+            assert_eq!(given(), (0..from).collect::<Vec<_>>());
+            assert_eq!(ready(&worker), 2);
+        }
+        worker.take(Work::Format(source()));
+        for work in samples(1) {
+            assert_eq!(worker.take(work), None);
+        }
+        assert_eq!(ready(&worker), 2);
+        worker.take(Work::End { generation: 1 });
+        assert_eq!(given(), (0..10).collect::<Vec<_>>());
+        let counts = worker.counts.report();
+        assert_eq!(
+            (counts.decoded, counts.repeated, counts.missing),
+            (10, 0, 0)
+        );
     }
-    assert_eq!(ready(&worker), 1);
-    assert!(!tape.0.lock().unwrap().is_empty());
-    // The segment is fetched elsewhere and comes again from its start.
-    worker.generation = 1;
-    worker.flush(Flush {
-        generation: 1,
-        from: MediaTime::ZERO,
-        everything: false,
-    });
-    worker.take(Work::Format(source()));
-    for work in samples(1) {
-        assert_eq!(worker.take(work), None);
-    }
-    worker.take(Work::End { generation: 1 });
-    assert_eq!(*tape.0.lock().unwrap(), (0..10).collect::<Vec<_>>());
-    let counts = worker.counts.report();
-    assert_eq!(
-        (counts.decoded, counts.repeated, counts.missing),
-        (10, 0, 0)
-    );
 }
 
 #[tokio::test]
