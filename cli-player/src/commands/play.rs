@@ -94,12 +94,18 @@ pub(super) struct PlayingArguments {
 /// Rules by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AbrChoice {
+    /// A plan over the segments to come, for several rates that the line may have
+    Horizon,
     /// Throughput while the buffer is short, then buffer level
     Dynamic,
     /// Throughput only
     Throughput,
     /// Buffer level only
     Bola,
+    /// In proportion to the buffer
+    Bb,
+    /// A plan of five segments at a cautious rate
+    Rmpc,
 }
 
 /// A headless player that nobody watches ends by itself.
@@ -436,9 +442,12 @@ impl PlayingArguments {
         }
         if let Some(abr) = self.abr {
             builder = builder.abr(match abr {
+                AbrChoice::Horizon => AbrRule::Horizon,
                 AbrChoice::Dynamic => AbrRule::Dynamic,
                 AbrChoice::Throughput => AbrRule::Throughput,
                 AbrChoice::Bola => AbrRule::Bola,
+                AbrChoice::Bb => AbrRule::BufferBased,
+                AbrChoice::Rmpc => AbrRule::RobustMpc,
             });
         }
         if let Some(give_up) = self.give_up.or(self.headless.then_some(GIVE_UP_HEADLESS)) {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nearcast_core::abr::{AbrPolicy, Objective};
 use nearcast_core::{AbrRule, Config, Session};
 use nearcast_protocol::report::PlayerName;
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime, Seed};
@@ -22,6 +23,7 @@ use crate::machine::{self, Lateness};
 use crate::network::{Network, NetworkOptions};
 use crate::player::{Inner, Player};
 use crate::playhead::Playhead;
+use crate::policy::PolicyThread;
 use crate::pump::Outputs;
 use crate::record::Recorder;
 use crate::report::Additions;
@@ -50,6 +52,7 @@ pub struct PlayerBuilder {
     #[cfg(feature = "video")]
     frames: Option<(Box<dyn FrameSink>, FrameDelivery)>,
     recording: Option<Box<dyn Write + Send>>,
+    policy: Option<Box<dyn AbrPolicy>>,
     name: PlayerName,
 }
 
@@ -74,6 +77,7 @@ impl PlayerBuilder {
             #[cfg(feature = "video")]
             frames: None,
             recording: None,
+            policy: None,
             name: PlayerName {
                 name: "nearcast".to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -128,6 +132,20 @@ impl PlayerBuilder {
     /// Chooses rungs by this rule.
     pub fn abr(mut self, rule: AbrRule) -> Self {
         self.config.abr = rule;
+        self
+    }
+
+    /// Chooses rungs by a policy of the application's own, on a thread of its own. Where it takes longer than 100 ms or
+    /// answers what cannot be done, the rule of [`abr`](Self::abr) decides, and a decision of kind `policy` says so.
+    pub fn policy(mut self, policy: Box<dyn AbrPolicy>) -> Self {
+        self.config.custom_policy = true;
+        self.policy = Some(policy);
+        self
+    }
+
+    /// What playback is to be good at: the worth of rungs, of stalls and of changes.
+    pub fn objective(mut self, objective: Objective) -> Self {
+        self.config.objective = objective;
         self
     }
 
@@ -298,6 +316,7 @@ impl PlayerBuilder {
             outputs,
             playhead: playhead.clone(),
             recorder: Recorder::new(self.recording),
+            policy: self.policy.and_then(PolicyThread::start),
             additions: Additions {
                 player: self.name,
                 source: source_name,

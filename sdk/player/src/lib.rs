@@ -44,6 +44,7 @@ mod machine;
 mod network;
 mod player;
 mod playhead;
+mod policy;
 mod pump;
 mod qoe;
 mod record;
@@ -72,6 +73,7 @@ pub use sink::{
 pub use snapshot::PlayerSnapshot;
 pub use source::Source;
 
+pub use nearcast_core::abr;
 pub use nearcast_core::{
     AbrRule, BreakerState, Decision, DecisionKind, EdgeId, EdgeSnapshot, PlayState, RungSnapshot,
     SessionError, Snapshot, StallCause, TrackSnapshot, TransferSnapshot,

@@ -2,8 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nearcast_core::abr::{AbrContext, Transfer};
 use nearcast_core::{
-    Action, AttemptId, AttemptSpec, ClockOrder, Epoch, Failure, FetchId, Input, TransportEvent,
+    Action, AskId, AttemptId, AttemptSpec, ClockOrder, Epoch, Failure, FetchId, Input,
+    TransportEvent,
 };
 use nearcast_manifest::{Index, Manifest, ManifestError, parse};
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, SegmentIndex, TrackKind};
@@ -81,6 +83,12 @@ impl Driver {
                 self.pump.hold();
                 self.stale = true;
             }
+            Action::AskPolicy {
+                ask,
+                context,
+                transfers,
+                ..
+            } => self.ask_policy(ask, context, transfers),
             Action::ResetNetwork => self.network.net().network_changed(),
         }
     }
@@ -93,6 +101,17 @@ impl Driver {
         if let Some(epoch) = self.preparing.take_if(|_| !waits) {
             self.pending.push_back(Input::Prepared { epoch });
         }
+    }
+
+    fn ask_policy(&mut self, ask: AskId, context: Box<AbrContext>, transfers: Vec<Transfer>) {
+        let Some(policy) = &self.policy else { return };
+        let answer = policy.ask(context, transfers);
+        let decision = None;
+        let crashed = Job::PolicyAnswered { ask, decision };
+        self.inbox.spawn_job(crashed, async move {
+            let decision = answer.await.ok();
+            Job::PolicyAnswered { ask, decision }
+        });
     }
 
     fn request_grant(&mut self, refresh: bool) {

@@ -1,6 +1,7 @@
 //! Everything the driver waits for, in one place.
 
-use nearcast_core::{AttemptId, Command, FetchId};
+use nearcast_core::abr::AbrDecision;
+use nearcast_core::{AskId, AttemptId, Command, FetchId};
 use nearcast_manifest::{Index, Manifest, ManifestError};
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_protocol::report::SessionReport;
@@ -29,6 +30,11 @@ pub(super) enum Job {
         read: Result<Box<Index>, ManifestError>,
     },
     ParseCrashed(ObjectKey),
+    /// `None` where the application's policy gave no answer.
+    PolicyAnswered {
+        ask: AskId,
+        decision: Option<AbrDecision>,
+    },
     Verified {
         fetch: FetchId,
         intact: bool,

@@ -28,6 +28,7 @@ use crate::edges::EdgeBook;
 use crate::event::{EventKind, PlayerEvent};
 use crate::network::Network;
 use crate::playhead::Playhead;
+use crate::policy::PolicyThread;
 use crate::pump::{Outputs, Pump, Wake};
 use crate::qoe::Qoe;
 use crate::record::Recorder;
@@ -59,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) outputs: Outputs,
     pub(crate) playhead: Playhead,
     pub(crate) recorder: Recorder,
+    /// The application's own ABR policy.
+    pub(crate) policy: Option<PolicyThread>,
     pub(crate) additions: Additions,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) decoders: mpsc::Receiver<DecoderNote>,
@@ -102,6 +105,7 @@ pub(crate) struct Driver {
     tick_at: Instant,
     history_at: Instant,
     recorder: Recorder,
+    policy: Option<PolicyThread>,
     additions: Additions,
     telemetry: EventQueue,
     sender: Option<Sender>,
@@ -164,6 +168,7 @@ impl Driver {
             tick_at: clock.now() + TICK,
             history_at: clock.now() + HISTORY_EVERY,
             recorder: setup.recorder,
+            policy: setup.policy,
             additions: setup.additions,
             telemetry: EventQueue::default(),
             sender: None,
@@ -438,6 +443,10 @@ impl Driver {
             }
             Job::Parsed(parsed) => self.manifest_parsed(*parsed),
             Job::IndexRead { key, read } => self.index_read(key, read),
+            Job::PolicyAnswered { ask, decision } => {
+                let answer = decision.map(|decision| Input::PolicyAnswered { ask, decision });
+                self.pending.extend(answer);
+            }
             Job::ParseCrashed(object) => self.pending.push_back(Input::ParseFailed {
                 object,
                 code: "player.internal".to_owned(),

@@ -10,4 +10,5 @@ mod commands;
 mod decoding;
 mod edge;
 mod playback;
+mod policy;
 mod sinks;
