@@ -8,7 +8,7 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::throughput::Forecast;
+use crate::throughput::{Forecast, LEVELS};
 
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
 const SEGMENT: Duration = Duration::from_secs(4);
@@ -25,7 +25,7 @@ const RULES: [AbrRule; 6] = [
 /// A line that has carried the same rate all along.
 fn steady(bps: f64) -> Forecast {
     Forecast {
-        averages_bps: [bps; 4],
+        levels: [libm::log(bps.max(1.0)); LEVELS],
         spread: 0.1,
         last_error: 0.0,
         ttfb: Duration::from_millis(50),
@@ -266,7 +266,7 @@ prop_compose! {
         buffer_ms in 0_u64..120_000,
         max_ms in 0_u64..120_000,
         last in prop::option::of(0_usize..20),
-        rates in prop::array::uniform4(prop_oneof![Just(0.0), 1e3..1e9]),
+        levels in prop::array::uniform9(5.0..25.0),
         spread in 0.0..5.0,
         last_error in -20.0..20.0,
         left in prop::option::of(0_u32..20),
@@ -278,7 +278,7 @@ prop_compose! {
         let top = ladder.len() - 1;
         let mut context = context(&ladder, Duration::from_millis(buffer_ms), 1.0, last.map(|last| last.min(top)));
         context.buffer_max = Duration::from_millis(max_ms);
-        context.forecast = Forecast { averages_bps: rates, spread, last_error, ..steady(rates[0]) };
+        context.forecast = Forecast { levels, spread, last_error, ..steady(libm::exp(levels[0])) };
         context.left = left;
         let ahead = left.map_or(8, |left| left.min(8) as usize);
         context.ahead.truncate(ahead);

@@ -10,8 +10,10 @@ use super::Average;
 /// What an edge is expected to deliver: what decisions look at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// Averages of the rate in bit/s over the last 1, 3, 9 and 30 s of transfer, exponentially weighted.
-    pub averages_bps: [f64; 4],
+    /// Logarithms of averages of the rate in bit/s, the newest weighing most: of the rate over the last 1, 3, 9 and 30 s
+    /// of transfer; of its logarithm over the last 3, 9 and 30 s, which a collapse moves more; of the logarithms of whole
+    /// transfers' rates, over about two and six of them.
+    pub levels: [f64; LEVELS],
     /// Running deviation of the logarithm of a transfer's rate from what was expected before it.
     pub spread: f64,
     /// The last such deviation; positive where more came than was expected.
@@ -21,6 +23,9 @@ pub struct Forecast {
     /// What the classical rules plan with: the lower of two averages; `None` before anything was measured.
     pub sustained: Option<BitRate>,
 }
+
+/// How many averages there are.
+pub const LEVELS: usize = 9;
 
 /// Spans of the averages, in seconds of transfer time.
 const SPANS_S: [f64; 4] = [1.0, 3.0, 9.0, 30.0];
@@ -39,7 +44,7 @@ const SPREAD_MIN: f64 = 0.05;
 impl Default for Forecast {
     fn default() -> Self {
         Self {
-            averages_bps: [PRIOR_BPS; 4],
+            levels: [libm::log(PRIOR_BPS); LEVELS],
             spread: PRIOR_SPREAD,
             last_error: 0.0,
             ttfb: PRIOR_TTFB,
@@ -52,6 +57,10 @@ impl Default for Forecast {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Averages {
     rates: [Average; 4],
+    /// Of the logarithm, over all spans but the shortest.
+    logs: [Average; 3],
+    /// Of the logarithms of whole transfers' rates.
+    transfers: [Average; 2],
     /// Sum of squared deviations and their count, both fading.
     strayed: f64,
     counted: f64,
@@ -71,8 +80,13 @@ impl Averages {
         while left_s > 0.0 {
             let part_s = left_s.min(CUT_S);
             left_s -= part_s;
-            for (average, span_s) in self.rates.iter_mut().zip(SPANS_S) {
-                average.add(bps, libm::exp(-part_s / span_s));
+            let keep = SPANS_S.map(|span_s| libm::exp(-part_s / span_s));
+            for (average, keep) in self.rates.iter_mut().zip(keep) {
+                average.add(bps, keep);
+            }
+            let level = libm::log(bps.max(LOG_MIN_BPS));
+            for (average, keep) in self.logs.iter_mut().zip(&keep[1..]) {
+                average.add(level, *keep);
             }
         }
     }
@@ -83,6 +97,9 @@ impl Averages {
             return;
         }
         let came = libm::log((bits / over_s).max(RATE_MIN_BPS));
+        for (average, gain) in self.transfers.iter_mut().zip(TRANSFER_GAINS) {
+            average.add(came, 1.0 - gain);
+        }
         if let Some(expected) = self.expected {
             self.last_error = came - expected;
             let keep = 1.0 - 1.0 / MEMORY;
@@ -106,12 +123,19 @@ impl Averages {
     }
 
     pub(super) fn forecast(&self, ttfb: Duration, sustained: Option<BitRate>) -> Option<Forecast> {
-        let mut averages_bps = [0.0; 4];
-        for (average, rate) in averages_bps.iter_mut().zip(&self.rates) {
-            *average = rate.value()?;
+        let mut levels = [0.0; LEVELS];
+        for (level, rate) in levels.iter_mut().zip(&self.rates) {
+            *level = libm::log(rate.value()?.max(RATE_MIN_BPS));
+        }
+        for (level, log) in levels[4..].iter_mut().zip(&self.logs) {
+            *level = log.value()?;
+        }
+        for (level, transfer) in levels[7..].iter_mut().zip(&self.transfers) {
+            // Before the first whole transfer its slices have to do.
+            *level = transfer.value().or(self.logs[0].value())?;
         }
         Some(Forecast {
-            averages_bps,
+            levels,
             spread: self.spread(),
             last_error: self.last_error,
             ttfb,
@@ -124,3 +148,7 @@ impl Averages {
 const CUT_S: f64 = 0.5;
 /// An outage counts as this, in bit/s: its logarithm is to have an end.
 const RATE_MIN_BPS: f64 = 10_000.0;
+/// The same within averages of the logarithm, where it weighs for longer.
+const LOG_MIN_BPS: f64 = 30_000.0;
+/// Share of the newest transfer in the averages over transfers.
+const TRANSFER_GAINS: [f64; 2] = [0.474, 0.157];

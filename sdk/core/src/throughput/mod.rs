@@ -2,7 +2,7 @@
 
 mod forecast;
 
-pub use forecast::Forecast;
+pub use forecast::{Forecast, LEVELS};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

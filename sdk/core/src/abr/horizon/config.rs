@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::throughput::LEVELS;
+
 /// What the planner assumes and how it weighs; the default is one configuration for all networks.
 ///
 /// Found by evolution (separable CMA-ES; Ros and Hansen, PPSN 2008) on every other trace of the public sets and judged
@@ -11,11 +13,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HorizonConfig {
-    /// Shares of the four averages of the rate (over 1, 3, 9 and 30 s) in what comes next, on a logarithmic scale
-    /// (softmax).
-    pub near: [f64; 4],
+    /// Shares of the forecast's levels in what comes next, on a logarithmic scale (softmax).
+    pub near: [f64; LEVELS],
     /// The same of what comes after.
-    pub far: [f64; 4],
+    pub far: [f64; LEVELS],
     /// How fast what comes next turns into what comes after.
     pub turn: Duration,
     /// What the outlook is shifted by, as a logarithm.
@@ -53,8 +54,8 @@ pub struct HorizonConfig {
 impl Default for HorizonConfig {
     fn default() -> Self {
         Self {
-            near: [0.0, 0.5, 0.5, -1.0],
-            far: [-1.0, 0.0, 0.5, 0.5],
+            near: [0.0, 0.0, 0.0, -1.0, -0.5, -1.0, -1.0, 0.0, -0.5],
+            far: [-1.0, -0.5, -0.5, 0.0, -1.0, -0.5, -0.5, -0.5, 0.0],
             turn: Duration::from_secs(10),
             bias: -0.05,
             middle: Offset {

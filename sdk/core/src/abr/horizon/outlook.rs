@@ -1,7 +1,7 @@
 //! What the rate may become: three paths from the forecast, each with its share.
 
 use super::config::{HorizonConfig, Offset};
-use crate::throughput::Forecast;
+use crate::throughput::{Forecast, LEVELS};
 
 /// Rates that are reckoned with: a low one, a middle one and a high one. The plan for each knows which of them it is
 /// from the second segment on; the first segment has to do for all.
@@ -38,14 +38,14 @@ impl Outlook {
         segment_s: f64,
         top_bps: f64,
     ) -> Self {
-        let near = weighted(&forecast.averages_bps, &config.near);
-        let far = weighted(&forecast.averages_bps, &config.far);
+        let near = weighted(&forecast.levels, &config.near);
+        let far = weighted(&forecast.levels, &config.far);
         let signs = [
             forecast.spread - 0.4,
             near - far,
-            log_rate(forecast.averages_bps[0]) - log_rate(forecast.averages_bps[1]),
+            forecast.levels[0] - forecast.levels[1],
             forecast.last_error.clamp(-2.0, 2.0),
-            (near - log_rate(top_bps)).clamp(-3.0, 1.5),
+            (near - libm::log(top_bps.max(1.0))).clamp(-3.0, 1.5),
         ];
         let middle = config.middle.at + config.middle.weigh(&signs);
         let offsets = [
@@ -106,19 +106,15 @@ impl Offset {
     }
 }
 
-/// The mean of the logarithms of rates, by softmax of the weights.
-fn weighted(rates_bps: &[f64; 4], weights: &[f64; 4]) -> f64 {
+/// The mean of levels, by softmax of the weights.
+fn weighted(levels: &[f64; LEVELS], weights: &[f64; LEVELS]) -> f64 {
     let highest = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut all = 0.0;
     let mut sum = 0.0;
-    for (rate, weight) in rates_bps.iter().zip(weights) {
+    for (level, weight) in levels.iter().zip(weights) {
         let share = libm::exp(weight - highest);
         all += share;
-        sum += share * log_rate(*rate);
+        sum += share * level;
     }
     sum / all
-}
-
-fn log_rate(bps: f64) -> f64 {
-    libm::log(bps.max(10_000.0))
 }
