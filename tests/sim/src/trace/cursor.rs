@@ -92,32 +92,32 @@ impl<'a> Cursor<'a> {
         };
         let enough = (least_bits / round.bits).max(least_ms / round.ms);
         let rounds = enough.min(bits / round.bits).floor().max(0.0);
-        let mut took = Share {
-            ms: rounds * round.ms,
-            bits: rounds * round.bits,
-        };
-        self.now_ms += took.ms;
+        let mut took_ms = rounds * round.ms;
+        self.now_ms += took_ms;
+        let mut rest_bits = bits - rounds * round.bits;
+        let mut least_bits = least_bits - rounds * round.bits;
+        let mut least_ms = least_ms - took_ms;
         loop {
             let kbps = self.network.periods()[self.index].kbps * self.scale;
-            let rest = (bits - took.bits).max(0.0);
-            if kbps > 0.0 {
-                let whole_ms = rest / kbps;
-                let least = ((least_bits - took.bits) / kbps).max(least_ms - took.ms);
-                if whole_ms <= least && whole_ms <= self.left_ms {
-                    self.pass(whole_ms);
-                    took.ms += whole_ms;
-                    return Share { bits, ..took };
-                }
-                if least <= self.left_ms && least < whole_ms {
-                    let least = least.max(0.0);
-                    self.pass(least);
-                    took.ms += least;
-                    took.bits += least * kbps;
-                    return took;
-                }
+            let whole_ms = passing(rest_bits, kbps);
+            let enough_ms = passing(least_bits, kbps).max(least_ms);
+            if whole_ms.min(enough_ms) <= self.left_ms {
+                let ms = whole_ms.min(enough_ms).max(0.0);
+                self.pass(ms);
+                let rest_bits = if enough_ms < whole_ms {
+                    rest_bits - ms * kbps
+                } else {
+                    0.0
+                };
+                return Share {
+                    ms: took_ms + ms,
+                    bits: bits - rest_bits,
+                };
             }
-            took.ms += self.left_ms;
-            took.bits += self.left_ms * kbps;
+            took_ms += self.left_ms;
+            least_ms -= self.left_ms;
+            rest_bits -= self.left_ms * kbps;
+            least_bits -= self.left_ms * kbps;
             self.next_period();
         }
     }
@@ -137,4 +137,9 @@ impl<'a> Cursor<'a> {
         self.index = (self.index + 1) % self.network.periods().len();
         self.left_ms = self.network.periods()[self.index].duration_ms;
     }
+}
+
+/// Returns how long so much takes at this rate.
+fn passing(bits: f64, kbps: f64) -> f64 {
+    if bits <= 0.0 { 0.0 } else { bits / kbps }
 }

@@ -10,6 +10,7 @@
 mod cursor;
 mod movie;
 mod network;
+mod optimum;
 mod rule;
 pub mod rules;
 mod session;
@@ -17,5 +18,6 @@ mod session;
 pub use cursor::{Cursor, Share};
 pub use movie::{Movie, MovieError};
 pub use network::{Network, NetworkError, Period};
+pub use optimum::{Effort, Optimum, optimum};
 pub use rule::{Delivered, Pace, Progress, Rule, Slice, Step, Verdict, View};
 pub use session::{PENSIEVE_RATE, PENSIEVE_RTT_MS, Played, Profile, SessionError, Setup, run};

@@ -156,9 +156,12 @@ impl Policy for BolaE {
                 self.placeholder_ms = self.placeholder_ms.min(most_ms).max(least_ms);
             }
             Verdict::Abandon { .. } if transfer.replaces => {}
+            // Something went wrong: no more is imagined than the lower rung needs.
             Verdict::Abandon { instead } => {
-                let least_ms = self.least_ms(instead.unwrap_or(0)) - view.buffer_ms;
-                self.placeholder_ms = self.placeholder_ms.max(least_ms);
+                let lower = instead.filter(|rung| *rung > 0);
+                let most_ms = lower.map_or(TARGET_MS, |rung| self.least_ms(rung));
+                let room_ms = (most_ms - view.buffer_ms).max(0.0);
+                self.placeholder_ms = self.placeholder_ms.min(room_ms);
             }
         }
     }

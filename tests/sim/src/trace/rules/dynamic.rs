@@ -53,6 +53,8 @@ impl Policy for Dynamic {
     fn delivered(&mut self, view: &View<'_>, delivered: &Delivered<'_>) {
         self.bola.delivered(view, delivered);
         self.throughput.delivered(view, delivered);
+        // Replacement drains the buffer that BOLA goes by.
+        self.by_bola &= !delivered.transfer.replaces;
     }
 
     fn waited(&mut self, ms: f64) {

@@ -98,7 +98,8 @@ impl Search<'_> {
     #[expect(clippy::cast_precision_loss, reason = "at most five")]
     fn deepen(&self, state: State, best: &mut (f64, usize)) {
         if state.segment == self.end {
-            if let Some(first) = state.first.filter(|_| state.worth > best.0) {
+            // Of plans of equal worth the last one is taken, as the rule's authors do.
+            if let Some(first) = state.first.filter(|_| state.worth >= best.0) {
                 *best = (state.worth, first);
             }
             return;
@@ -107,20 +108,23 @@ impl Search<'_> {
         let sizes = self.movie.sizes_bits(state.segment);
         let left = (self.end - state.segment) as f64;
         let top = ladder[ladder.len() - 1] / 1e3;
-        // No plan from here can still be the best one. The margin is wider than rounding.
-        if state.worth + left * top < best.0 - 1e-6 {
+        // No plan from here can still be the best one. Known results decide between equal plans by how this sum is
+        // rounded, so a margin would choose otherwise now and then.
+        if state.worth + left * top < best.0 {
             return;
         }
         for (rung, kbps) in ladder.iter().enumerate() {
             let took_ms = sizes[rung] / self.kbps;
             let stall_ms = (took_ms - state.buffer_ms).max(0.0);
-            let change = (kbps - ladder[state.last]).abs();
+            let change = (kbps - ladder[state.last]).abs() / 1e3;
+            // Equal to the last bit for plans that are: what a segment is worth is added in one piece.
+            let worth = kbps / 1e3 - self.mu * (stall_ms / 1e3) - change;
             self.deepen(
                 State {
                     segment: state.segment + 1,
                     buffer_ms: (state.buffer_ms - took_ms).max(0.0) + self.movie.segment_ms(),
                     last: rung,
-                    worth: state.worth + (kbps - change - self.mu * stall_ms) / 1e3,
+                    worth: state.worth + worth,
                     first: state.first.or(Some(rung)),
                 },
                 best,

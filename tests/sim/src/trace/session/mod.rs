@@ -162,6 +162,13 @@ impl Played {
         self.bitrates_kbps.iter().sum::<f64>() / self.bitrates_kbps.len() as f64
     }
 
+    /// Returns the mean bitrate over the whole time, in which start-up and stalls count as nothing.
+    #[must_use]
+    pub fn time_mean_kbps(&self) -> f64 {
+        let stood_ms = self.startup_ms + self.stall_ms;
+        self.mean_kbps() * (self.total_ms - stood_ms) / self.total_ms
+    }
+
     /// Returns the sum of all changes of bitrate between neighbours.
     #[must_use]
     pub fn change_kbps(&self) -> f64 {
@@ -174,6 +181,12 @@ impl Played {
     pub fn switches(&self) -> usize {
         let pairs = self.rungs.windows(2);
         pairs.filter(|pair| pair[0] != pair[1]).count()
+    }
+
+    /// Returns how many segments [`qoe_per_segment`](Self::qoe_per_segment) divides by.
+    #[must_use]
+    pub fn counts(&self) -> usize {
+        self.counted().len()
     }
 
     /// Returns the bitrates of the segments that count.

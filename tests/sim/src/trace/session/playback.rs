@@ -3,6 +3,9 @@
 use crate::trace::session::{Played, Setup};
 use crate::trace::{Profile, View};
 
+/// A stall no longer than this is what rounding leaves where a buffer just suffices.
+const ROUNDING_MS: f64 = 1e-6;
+
 /// Rungs of all segments that came, and how far they were played.
 pub(super) struct Playback {
     segment_ms: f64,
@@ -77,7 +80,7 @@ impl Playback {
             self.played_ms = 0.0;
         }
         self.stall_ms += rest;
-        if something && rest > 0.0 {
+        if something && rest > ROUNDING_MS {
             self.stalls += 1;
         }
     }

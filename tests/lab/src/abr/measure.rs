@@ -1,0 +1,123 @@
+//! Runs every rule over every trace.
+
+use anyhow::{Context as _, Result};
+use indicatif::{ParallelProgressIterator as _, ProgressBar, ProgressStyle};
+use nearcast_sim::trace::{self, Effort, Movie, Optimum, Played, Profile, Setup, rules};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::set::{Set, Trace};
+
+/// What is measured.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) profile: Profile,
+    pub(crate) movie: Movie,
+    pub(crate) set: Set,
+    pub(crate) segments: usize,
+    pub(crate) cap_ms: f64,
+    pub(crate) mu: f64,
+    pub(crate) rules: Vec<String>,
+}
+
+/// One session in the figures that tables are made of.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Session {
+    pub(crate) qoe_per_segment: f64,
+    pub(crate) mean_bitrate_bps: f64,
+    pub(crate) stall_s: f64,
+    pub(crate) startup_s: f64,
+    pub(crate) switches: f64,
+}
+
+/// The best that could have been done over each trace.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Limit {
+    pub(crate) sessions: Vec<Session>,
+    /// No better session is more than this better, for each segment: the largest of all traces.
+    pub(crate) tolerance: f64,
+}
+
+impl Bench {
+    /// Returns a session over this trace.
+    fn setup<'a>(&'a self, trace: &'a Trace) -> Setup<'a> {
+        Setup {
+            profile: self.profile,
+            network: &trace.network,
+            movie: &self.movie,
+            segments: self.segments,
+            cap_ms: self.cap_ms,
+            mu: self.mu,
+        }
+    }
+
+    /// Runs all sessions on all cores: for each rule, in the order asked for, one for each trace, in name order.
+    pub(crate) fn run(&self) -> Result<Vec<Vec<Played>>> {
+        let traces = &self.set.traces;
+        let progress = bar(self.rules.len() * traces.len(), &self.set.name);
+        let all: Result<Vec<Played>> = (0..self.rules.len() * traces.len())
+            .into_par_iter()
+            .progress_with(progress.clone())
+            .map(|job| self.session(&self.rules[job / traces.len()], &traces[job % traces.len()]))
+            .collect();
+        progress.finish_and_clear();
+        let mut all = all?.into_iter();
+        let sessions = self.rules.iter();
+        Ok(sessions
+            .map(|_| all.by_ref().take(traces.len()).collect())
+            .collect())
+    }
+
+    fn session(&self, rule: &str, trace: &Trace) -> Result<Played> {
+        let setup = self.setup(trace);
+        let make = rules::named(self.profile, rule).context("a rule that is not there")?;
+        let played = trace::run(&setup, make(&setup).as_mut());
+        played.with_context(|| format!("{rule} over {}/{}", self.set.name, trace.name))
+    }
+
+    /// Finds the offline optimum of each trace.
+    pub(crate) fn optimum(&self) -> Result<Vec<Optimum>> {
+        let traces = &self.set.traces;
+        let progress = bar(traces.len(), &format!("{} optimum", self.set.name));
+        let all: Result<Vec<Optimum>> = traces
+            .par_iter()
+            .progress_with(progress.clone())
+            .map(|trace| {
+                let optimum = trace::optimum(&self.setup(trace), Effort::USUAL);
+                optimum.with_context(|| format!("optimum over {}/{}", self.set.name, trace.name))
+            })
+            .collect();
+        progress.finish_and_clear();
+        all
+    }
+
+    /// Returns a session's figures.
+    #[expect(clippy::cast_precision_loss, reason = "a count of segments")]
+    pub(crate) fn figures(&self, played: &Played) -> Session {
+        Session {
+            qoe_per_segment: played.qoe_per_segment(self.mu),
+            mean_bitrate_bps: played.mean_kbps() * 1e3,
+            stall_s: played.stall_ms / 1e3,
+            startup_s: played.startup_ms / 1e3,
+            switches: played.switches() as f64,
+        }
+    }
+
+    /// Returns the optimum's figures.
+    pub(crate) fn limit(&self, optimum: &[Optimum]) -> Limit {
+        Limit {
+            sessions: optimum
+                .iter()
+                .map(|one| self.figures(&one.played))
+                .collect(),
+            tolerance: optimum.iter().map(|one| one.tolerance).fold(0.0, f64::max),
+        }
+    }
+}
+
+/// Shows how far it is, where somebody looks at standard error.
+fn bar(count: usize, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
+    let bar = ProgressBar::new(count as u64).with_message(what.to_owned());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,203 @@
+//! `bench abr`: rules over one set of recorded networks, as one table.
+
+mod expect;
+mod html;
+mod measure;
+mod set;
+mod table;
+mod write;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
+use nearcast_sim::trace::{Profile, Setup, rules};
+
+use measure::{Bench, Session};
+use set::Set;
+use table::Table;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder of recorded networks; one that is not here is looked for in the folder that `NEARCAST_TRACES` names
+    #[arg(long, value_name = "DIR")]
+    traces: PathBuf,
+    /// What is played; looked for like --traces, in `movies` there too
+    #[arg(long, value_name = "FILE")]
+    movie: PathBuf,
+    /// Whose semantics sessions have
+    #[arg(long, value_enum)]
+    profile: ProfileName,
+    /// Rules, parted by commas; `all` for every one that the profile knows
+    #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
+    abr: Vec<String>,
+    /// What the buffer may hold [default: 25; pensieve: 60]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    max_buffer: Option<f64>,
+    /// How much of the movie is played, repeated where it is shorter [default: all of it]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    length: Option<f64>,
+    /// What a second of stall costs, in Mbit/s of one segment
+    #[arg(long, value_name = "X", default_value_t = 4.3, value_parser = number)]
+    mu: f64,
+    /// Take so many traces, evenly spaced in name order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Find the offline optimum too, and show each rule's share of it
+    #[arg(long)]
+    optimum: bool,
+    /// Write the table here, as JSON; `-` prints it instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a line for each rule and trace here
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write the table and charts here, as one page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Compare each rule and trace with this file of known results, and fail when they differ
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+    /// How far a number may be from the known one, relative to it and to 1
+    #[arg(long, value_name = "X", default_value_t = 1e-4, requires = "expect", value_parser = number)]
+    expect_within: f64,
+    /// The share of a rule's traces that must be equal
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "expect", value_parser = share)]
+    expect_share: f64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// Latency is part of the network's time; transfers can be given up and segments replaced
+    Sabre,
+    /// A fixed round trip; the first segment has the second rung and does not count
+    Pensieve,
+    /// The whole session of the player
+    Player,
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &f64| (0.0..=1e9).contains(number));
+    number.ok_or_else(|| "not a number from 0 to 1e9".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = number(text).ok().filter(|number| *number > 0.0);
+    number.ok_or_else(|| "not a number above 0, at most 1e9".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = number(text).ok().filter(|number| *number <= 1.0);
+    number.ok_or_else(|| "not a share from 0 to 1".to_owned())
+}
+
+impl ProfileName {
+    /// Returns the profile of the reference simulators.
+    fn reference(self) -> Result<Profile> {
+        match self {
+            Self::Sabre => Ok(Profile::Sabre),
+            Self::Pensieve => Ok(Profile::Pensieve),
+            Self::Player => bail!("profile player is not built yet: take sabre or pensieve"),
+        }
+    }
+}
+
+/// Measures one set and tells what came of it.
+pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
+    let profile = arguments.profile.reference()?;
+    let rules = rule_names(profile, &arguments.abr)?;
+    let movie = set::movie(&arguments.movie)?;
+    let set = Set::read(&arguments.traces, arguments.limit)?;
+    let default_s = match profile {
+        Profile::Sabre => 25.0,
+        Profile::Pensieve => 60.0,
+    };
+    let bench = Bench {
+        profile,
+        segments: Setup::segments(&movie, arguments.length.map(|length_s| length_s * 1e3)),
+        movie,
+        set,
+        cap_ms: arguments.max_buffer.unwrap_or(default_s) * 1e3,
+        mu: arguments.mu,
+        rules,
+    };
+    let played = bench.run()?;
+    let sessions: Vec<Vec<Session>> = played
+        .iter()
+        .map(|played| played.iter().map(|one| bench.figures(one)).collect())
+        .collect();
+    let optimum = if arguments.optimum {
+        Some(bench.optimum()?)
+    } else {
+        None
+    };
+    let limit = optimum.as_deref().map(|optimum| bench.limit(optimum));
+    let table = Table::new(&bench, &sessions, limit.as_ref());
+    let json_only = arguments
+        .json
+        .as_ref()
+        .is_some_and(|path| path.as_os_str() == "-");
+    if json_only {
+        write::print(&table.json()?)?;
+    } else {
+        write::print(&table.text())?;
+        if let Some(path) = &arguments.json {
+            write::file(path, &table.json()?)?;
+        }
+    }
+    if let Some(path) = &arguments.csv {
+        write::file(path, &write::csv(&bench, &played, optimum.as_deref()))?;
+    }
+    if let Some(path) = &arguments.html {
+        write::file(path, &html::page(std::slice::from_ref(&table)))?;
+    }
+    let Some(path) = &arguments.expect else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let expected = expect::Expected::read(path)?;
+    let compared =
+        expected.compare(&bench, &played, optimum.as_deref(), arguments.expect_within)?;
+    let text = compared.text();
+    if json_only {
+        write::tell(&text)?;
+    } else {
+        write::print(&text)?;
+    }
+    ensure!(
+        compared.holds(arguments.expect_share),
+        "{} of {} comparisons with {} differ by more than {}",
+        compared.mismatches(),
+        compared.count(),
+        path.display(),
+        arguments.expect_within
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the rules that are asked for, each once.
+fn rule_names(profile: Profile, asked: &[String]) -> Result<Vec<String>> {
+    let known = rules::names(profile);
+    let mut names: Vec<String> = Vec::new();
+    for name in asked {
+        let these = if name == "all" {
+            known.clone()
+        } else {
+            vec![name.as_str()]
+        };
+        for name in these {
+            ensure!(
+                rules::named(profile, name).is_some(),
+                "no rule is named \"{name}\" in this profile: it knows {}",
+                known.join(", ")
+            );
+            if !names.iter().any(|other| other == name) {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,187 @@
+//! One row for each rule.
+
+use anyhow::Result;
+use nearcast_sim::trace::Profile;
+use serde::Serialize;
+
+use super::measure::{Bench, Limit, Session};
+
+/// Means over all traces, as they are written down.
+#[derive(Debug, Serialize)]
+pub(crate) struct Table {
+    pub(crate) schema: &'static str,
+    pub(crate) profile: &'static str,
+    pub(crate) traces: usize,
+    pub(crate) set: String,
+    pub(crate) segments: usize,
+    pub(crate) max_buffer_s: f64,
+    pub(crate) mu: f64,
+    /// Of the offline optimum, where it was worked out.
+    pub(crate) optimum_qoe_per_segment: Option<f64>,
+    pub(crate) optimum_stall_s: Option<f64>,
+    /// No session is better than the optimum by more than this.
+    pub(crate) optimum_tolerance: Option<f64>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// Means of one rule.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) rule: String,
+    pub(crate) qoe_per_segment: f64,
+    pub(crate) mean_bitrate_bps: f64,
+    pub(crate) stall_s: f64,
+    pub(crate) startup_s: f64,
+    pub(crate) switches: f64,
+    /// Share of the offline optimum; `None` where that was not worked out or is not above 0.
+    pub(crate) optimum: Option<f64>,
+    /// Mean difference to the best rule, trace by trace, and its standard error; `None` for fewer than two traces.
+    pub(crate) paired_vs_best: f64,
+    pub(crate) paired_se: Option<f64>,
+    /// Of each trace.
+    #[serde(skip)]
+    pub(crate) qoes: Vec<f64>,
+}
+
+impl Table {
+    /// Makes the table of these rules' sessions.
+    pub(crate) fn new(bench: &Bench, sessions: &[Vec<Session>], limit: Option<&Limit>) -> Self {
+        let qoe = |session: &Session| session.qoe_per_segment;
+        let of = |sessions: &[Session], what: fn(&Session) -> f64| {
+            mean(&sessions.iter().map(what).collect::<Vec<_>>())
+        };
+        let best = sessions
+            .iter()
+            .max_by(|a, b| of(a, qoe).total_cmp(&of(b, qoe)));
+        let optimum = limit.map(|limit| of(&limit.sessions, qoe));
+        let rows = bench.rules.iter().zip(sessions).map(|(rule, sessions)| {
+            let pairs = sessions.iter().zip(best.unwrap_or(sessions));
+            let differences: Vec<f64> = pairs.map(|(one, best)| qoe(one) - qoe(best)).collect();
+            let qoe_per_segment = of(sessions, qoe);
+            Row {
+                rule: rule.clone(),
+                qoe_per_segment,
+                mean_bitrate_bps: of(sessions, |one| one.mean_bitrate_bps),
+                stall_s: of(sessions, |one| one.stall_s),
+                startup_s: of(sessions, |one| one.startup_s),
+                switches: of(sessions, |one| one.switches),
+                optimum: optimum
+                    .filter(|most| *most > 0.0)
+                    .map(|most| qoe_per_segment / most),
+                paired_vs_best: mean(&differences),
+                paired_se: standard_error(&differences),
+                qoes: sessions.iter().map(qoe).collect(),
+            }
+        });
+        Self {
+            schema: "nearcast.bench/1",
+            profile: match bench.profile {
+                Profile::Sabre => "sabre",
+                Profile::Pensieve => "pensieve",
+            },
+            traces: bench.set.traces.len(),
+            set: bench.set.name.clone(),
+            segments: bench.segments,
+            max_buffer_s: bench.cap_ms / 1e3,
+            mu: bench.mu,
+            optimum_qoe_per_segment: optimum,
+            optimum_stall_s: limit.map(|limit| of(&limit.sessions, |one| one.stall_s)),
+            optimum_tolerance: limit.map(|limit| limit.tolerance),
+            rows: rows.collect(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// Returns what was measured, in one line.
+    pub(crate) fn title(&self) -> String {
+        format!(
+            "{}: {} traces, profile {}, {} segments, buffer {} s, mu {}",
+            self.set, self.traces, self.profile, self.segments, self.max_buffer_s, self.mu
+        )
+    }
+
+    pub(crate) const HEADINGS: [&str; 7] = [
+        "rule",
+        "QoE/segment",
+        "optimum",
+        "kbit/s",
+        "stall s",
+        "switches",
+        "paired to best",
+    ];
+
+    /// Returns the cells of all rows, the limit last.
+    pub(crate) fn cells(&self) -> Vec<[String; 7]> {
+        let dash = || "-".to_owned();
+        let row = |row: &Row| {
+            [
+                row.rule.clone(),
+                format!("{:.3}", row.qoe_per_segment),
+                row.optimum
+                    .map_or_else(dash, |share| format!("{:.1} %", share * 100.0)),
+                format!("{:.0}", row.mean_bitrate_bps / 1e3),
+                format!("{:.2}", row.stall_s),
+                format!("{:.1}", row.switches),
+                match row.paired_se {
+                    Some(error) => format!("{:+.3} ± {error:.3}", row.paired_vs_best),
+                    None => format!("{:+.3}", row.paired_vs_best),
+                },
+            ]
+        };
+        let mut cells: Vec<[String; 7]> = self.rows.iter().map(row).collect();
+        if let (Some(qoe), Some(stall_s)) = (self.optimum_qoe_per_segment, self.optimum_stall_s) {
+            cells.push([
+                "(limit)".to_owned(),
+                format!("{qoe:.3}"),
+                "100 %".to_owned(),
+                dash(),
+                format!("{stall_s:.2}"),
+                dash(),
+                dash(),
+            ]);
+        }
+        cells
+    }
+
+    /// Returns the table for people.
+    pub(crate) fn text(&self) -> String {
+        let mut lines = vec![Self::HEADINGS.map(str::to_owned)];
+        lines.extend(self.cells());
+        let mut text = self.title() + "\n";
+        for line in &lines {
+            let cells = line.iter().enumerate().map(|(column, cell)| {
+                let width = lines.iter().map(|line| line[column].chars().count()).max();
+                let width = width.unwrap_or(0);
+                // What a row is about stands at its left, numbers at the right of their column.
+                if column == 0 {
+                    format!("{cell:<width$}")
+                } else {
+                    format!("{cell:>width$}")
+                }
+            });
+            text += &format!("  {}\n", cells.collect::<Vec<_>>().join("  "));
+        }
+        if let Some(tolerance) = self.optimum_tolerance {
+            text +=
+                &format!("  limit: no session is better by more than {tolerance:.3} per segment\n");
+        }
+        text
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of traces")]
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+/// Returns the standard error of the mean; `None` for fewer than two numbers.
+#[expect(clippy::cast_precision_loss, reason = "a count of traces")]
+fn standard_error(numbers: &[f64]) -> Option<f64> {
+    let count = numbers.len() as f64;
+    let mean = mean(numbers);
+    let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
+    (numbers.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt())
+}

@@ -1,0 +1,46 @@
+//! `nearcast-lab`: measures decisions over recorded networks.
+
+mod abr;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures decisions over recorded networks.
+#[derive(Debug, Parser)]
+#[command(name = "nearcast-lab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures and prints tables
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Rules that choose rungs, over one set of recorded networks
+    Abr(Box<abr::Arguments>),
+}
+
+fn main() -> ExitCode {
+    let Command::Bench { bench } = Arguments::parse().command;
+    let done = match &bench {
+        Bench::Abr(arguments) => abr::execute(arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            // Without standard error there is nobody to tell.
+            let told = writeln!(std::io::stderr(), "nearcast-lab: {error:#}");
+            told.map_or(ExitCode::from(2), |()| ExitCode::FAILURE)
+        }
+    }
+}
