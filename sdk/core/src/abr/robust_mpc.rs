@@ -6,6 +6,8 @@ use core::time::Duration;
 
 use super::{AbrChoice, AbrContext, AbrPolicy, Transfer};
 
+/// Plans compared at most: with a ladder of more than eight rungs fewer segments are planned.
+const PLANS_MAX: usize = 40_000;
 /// Segments looked ahead, and rates and errors remembered, as in the paper.
 const FIVE: usize = 5;
 
@@ -51,9 +53,12 @@ impl AbrPolicy for RobustMpc {
         let mean = self.rates.len() as f64 / inverse;
         self.predicted = Some(mean);
         let worst = self.errors.iter().copied().fold(0.0, f64::max);
+        let fits = |segments: &u32| context.ladder.len().saturating_pow(*segments) <= PLANS_MAX;
+        let segments = (1..=5).rev().find(fits).unwrap_or(1) as usize;
         let plan = Plan {
             context,
             rate: mean / (1.0 + worst),
+            segments: segments.min(context.ahead.len()),
         };
         let mut best = (0, f64::NEG_INFINITY);
         for rung in 0..context.ladder.len() {
@@ -69,11 +74,11 @@ impl AbrPolicy for RobustMpc {
 struct Plan<'a> {
     context: &'a AbrContext,
     rate: f64,
+    segments: usize,
 }
 
 impl Plan<'_> {
-    /// What the best plan is worth that fetches segment `at` at `rung`. Enumerates all: at most the ladder to the
-    /// power of five.
+    /// What the best plan is worth that fetches segment `at` at `rung`. Enumerates all.
     fn value(&self, at: usize, buffer_s: f64, last: Option<usize>, rung: usize) -> f64 {
         let context = self.context;
         let worth = |rung: usize| context.ladder.get(rung).map_or(0.0, |one| one.value);
@@ -87,7 +92,7 @@ impl Plan<'_> {
         let level = (buffer_s - takes).max(0.0) + segment;
         let change = last.map_or(0.0, |last| libm::fabs(worth(rung) - worth(last)));
         let here = worth(rung) - context.weights.stall * stalled - context.weights.switch * change;
-        if at + 1 >= FIVE.min(context.ahead.len()) {
+        if at + 1 >= self.segments {
             return here;
         }
         let rest = (0..context.ladder.len())

@@ -299,7 +299,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever a policy is told: its answer can be carried out, and is the same again.
     #[test]
