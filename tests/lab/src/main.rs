@@ -1,6 +1,7 @@
 //! `nearcast-lab`: measures decisions over recorded networks.
 
 mod abr;
+mod sets;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -28,12 +29,15 @@ enum Command {
 enum Bench {
     /// Rules that choose rungs, over one set of recorded networks
     Abr(Box<abr::Arguments>),
+    /// The public sets of recorded networks, each with all rules
+    Sets(sets::Arguments),
 }
 
 fn main() -> ExitCode {
     let Command::Bench { bench } = Arguments::parse().command;
     let done = match &bench {
         Bench::Abr(arguments) => abr::execute(arguments),
+        Bench::Sets(arguments) => sets::execute(arguments),
     };
     match done {
         Ok(code) => code,

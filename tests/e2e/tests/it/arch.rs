@@ -11,7 +11,7 @@ use crate::room::workspace;
 /// The arrows between our crates: each may name these, and whatever these may.
 ///
 /// `nearcast-e2e` looks at everything from outside and is not on the map.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("nearcast-units", &[]),
     ("nearcast-protocol", &["nearcast-units"]),
     ("nearcast-manifest", &["nearcast-protocol"]),
@@ -54,6 +54,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "nearcast-backend-model",
         ],
     ),
+    ("nearcast-lab", &["nearcast-sim"]),
 ];
 
 /// No standard library: a clock, a socket, a thread or a hash map does not compile there.

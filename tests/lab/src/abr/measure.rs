@@ -53,19 +53,29 @@ impl Bench {
 
     /// Runs all sessions on all cores: for each rule, in the order asked for, one for each trace, in name order.
     pub(crate) fn run(&self) -> Result<Vec<Vec<Played>>> {
+        let rules: Vec<&str> = self.rules.iter().map(String::as_str).collect();
+        self.sessions(&rules)
+    }
+
+    /// Runs the sessions of one rule.
+    pub(crate) fn only(&self, rule: &str) -> Result<Vec<Played>> {
+        Ok(self.sessions(&[rule])?.concat())
+    }
+
+    fn sessions(&self, rules: &[&str]) -> Result<Vec<Vec<Played>>> {
         let traces = &self.set.traces;
-        let progress = bar(self.rules.len() * traces.len(), &self.set.name);
-        let all: Result<Vec<Played>> = (0..self.rules.len() * traces.len())
+        let what = match rules {
+            [rule] => format!("{} {rule}", self.set.name),
+            _ => self.set.name.clone(),
+        };
+        let progress = bar(rules.len() * traces.len(), &what);
+        let all: Result<Vec<Played>> = (0..rules.len() * traces.len())
             .into_par_iter()
             .progress_with(progress.clone())
-            .map(|job| self.session(&self.rules[job / traces.len()], &traces[job % traces.len()]))
+            .map(|job| self.session(rules[job / traces.len()], &traces[job % traces.len()]))
             .collect();
         progress.finish_and_clear();
-        let mut all = all?.into_iter();
-        let sessions = self.rules.iter();
-        Ok(sessions
-            .map(|_| all.by_ref().take(traces.len()).collect())
-            .collect())
+        Ok(all?.chunks(traces.len()).map(<[Played]>::to_vec).collect())
     }
 
     fn session(&self, rule: &str, trace: &Trace) -> Result<Played> {

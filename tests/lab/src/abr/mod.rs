@@ -1,11 +1,11 @@
 //! `bench abr`: rules over one set of recorded networks, as one table.
 
 mod expect;
-mod html;
-mod measure;
-mod set;
-mod table;
-mod write;
+pub(crate) mod html;
+pub(crate) mod measure;
+pub(crate) mod set;
+pub(crate) mod table;
+pub(crate) mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -77,6 +77,12 @@ fn trace_name(path: &Path) -> Option<String> {
     (path.is_file() && !beside).then(|| name.strip_suffix(".csv").unwrap_or(name).to_owned())
 }
 
+/// Returns the folder of recorded sets, if one is named.
+pub(crate) fn root() -> Option<PathBuf> {
+    let root = std::env::var_os(TRACES).filter(|root| !root.is_empty());
+    root.map(PathBuf::from)
+}
+
 /// Looks for a path here and in the folder of recorded sets.
 fn found(path: &Path, folders: &[&str], fits: fn(&Path) -> bool, what: &str) -> Result<PathBuf> {
     if fits(path) {
@@ -84,10 +90,9 @@ fn found(path: &Path, folders: &[&str], fits: fn(&Path) -> bool, what: &str) -> 
     }
     let here = path.display();
     ensure!(!path.is_absolute(), "{what} is not there: {here}");
-    let Some(root) = std::env::var_os(TRACES).filter(|root| !root.is_empty()) else {
+    let Some(root) = root() else {
         bail!("{what} is not there: {here}; {TRACES} does not name a folder to look in either");
     };
-    let root = PathBuf::from(root);
     let mut places = folders.iter().map(|folder| root.join(folder).join(path));
     places.find(|place| fits(place)).ok_or_else(|| {
         let root = root.display();

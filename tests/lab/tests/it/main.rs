@@ -1,1 +1,313 @@
-//! What the program answers.
+//! What the program answers, over networks of our own making.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic as tests do"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Two rungs, three segments of 4 s; a rung's segments are all of nominal size.
+const MOVIE: &str = r#"{"segment_duration_ms": 4000,
+ "bitrates_kbps": [1000, 2000],
+ "segment_sizes_bits": [
+  [4000000, 8000000],
+  [4000000, 8000000],
+  [4000000, 8000000]]}
+"#;
+
+/// A folder with one set of two networks: 4 Mbit/s and, after a long outage, 1 Mbit/s; latency 100 ms.
+fn room() -> TempDir {
+    let room = TempDir::new().unwrap();
+    let set = room.path().join("set");
+    fs::create_dir(&set).unwrap();
+    fs::write(set.join("fast.csv"), "# made\n1000,4000,100\n").unwrap();
+    fs::write(set.join("slow.csv"), "10000,0,100\n90000,1000,100\n").unwrap();
+    fs::write(room.path().join("movie.json"), MOVIE).unwrap();
+    room
+}
+
+fn lab(room: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .args(["bench"])
+        .args(arguments.split_whitespace())
+        .current_dir(room)
+        .env_remove("NEARCAST_TRACES")
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{text}");
+    text
+}
+
+/// Returns what is told of a failure.
+fn refusal(output: &Output) -> String {
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+const LOWEST: &str = "abr --traces set --movie movie.json --profile sabre --abr lowest";
+
+#[test]
+fn a_row_holds_what_was_worked_out_by_hand() {
+    // fast: the first segment takes 0.1 + 1 s, nothing stalls: (3 x 1 - 4.3 x 1.1) / 3 = -0.5766667.
+    // slow: 0.1 s of latency, then 9.9 s of outage and 4 s of transfer: start-up 14 s. The others take 4.1 s each of
+    // a buffer of 4 s: 0.2 s of stall. (3 - 4.3 x 14.2) / 3 = -19.3533333. Mean of both: -9.965.
+    let room = room();
+    let text = stdout(&lab(room.path(), &format!("{LOWEST} --json -")));
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(table["schema"], "nearcast.bench/1");
+    assert_eq!(table["profile"], "sabre");
+    assert_eq!(table["traces"], 2);
+    let row = &table["rows"][0];
+    assert_eq!(row["rule"], "lowest");
+    for (field, expected) in [
+        ("qoe_per_segment", -9.965),
+        ("mean_bitrate_bps", 1e6),
+        ("stall_s", 0.1),
+        ("switches", 0.0),
+        ("paired_vs_best", 0.0),
+        ("paired_se", 0.0),
+    ] {
+        let ours = row[field].as_f64().unwrap();
+        assert!((ours - expected).abs() < 1e-9, "{field}: {ours}");
+    }
+    assert!(row["optimum"].is_null());
+}
+
+#[test]
+fn differences_to_the_best_rule_are_paired() {
+    // bb has the lowest rung here too, but on the fast network, where the buffer reaches 6.9 s: (6.9 - 5) / 10 of one
+    // rung up is none. So both are equal, trace by trace.
+    let room = room();
+    let arguments = LOWEST.replace("lowest", "lowest,bb");
+    let text = stdout(&lab(room.path(), &format!("{arguments} --json -")));
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for row in table["rows"].as_array().unwrap() {
+        assert_eq!(row["paired_vs_best"], 0.0, "{row}");
+    }
+}
+
+#[test]
+fn the_limit_stands_below_the_rules_and_shares_are_of_it() {
+    // fast only. Second rung from the first segment on: start-up 2.1 s, (3 x 2 - 4.3 x 2.1) / 3 = -1.01; from the second
+    // on: (1 + 2 + 2 - 1 - 4.3 x 1.1) / 3 = -0.2433; in the last alone: the change costs what it gains. Always the lowest: -0.5767.
+    let room = room();
+    fs::remove_file(room.path().join("set/slow.csv")).unwrap();
+    let text = stdout(&lab(room.path(), &format!("{LOWEST} --optimum --json -")));
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let limit = table["optimum_qoe_per_segment"].as_f64().unwrap();
+    assert!((limit - (4.0 - 4.3 * 1.1) / 3.0).abs() < 1e-9, "{limit}");
+    // Below 0 a share says nothing.
+    assert!(table["rows"][0]["optimum"].is_null());
+    let text = stdout(&lab(room.path(), &format!("{LOWEST} --optimum --mu 1")));
+    // mu 1: always the second rung gives (6 - 2.1) / 3 = 1.3, which is the most; the lowest (3 - 1.1) / 3 = 0.633, 48.7 % of it.
+    assert!(
+        text.contains("48.7 %") && text.contains("(limit)"),
+        "{text}"
+    );
+    assert!(text.contains("no session is better by more than"), "{text}");
+}
+
+#[test]
+fn files_hold_a_line_for_each_session_and_a_page() {
+    let room = room();
+    stdout(&lab(
+        room.path(),
+        &format!("{LOWEST} --csv out.csv --html out.html --json out.json"),
+    ));
+    let csv = fs::read_to_string(room.path().join("out.csv")).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("alg,trace,qoe,"), "{csv}");
+    assert!(
+        lines[1].starts_with("lowest,fast,-1.730000,-0.576667,1000.000,0.000000,0,1.100000"),
+        "{csv}"
+    );
+    assert!(lines[2].ends_with(",0 0 0"), "{csv}");
+    let page = fs::read_to_string(room.path().join("out.html")).unwrap();
+    assert!(page.contains("<svg") && !page.contains("http"), "{page}");
+    assert!(
+        fs::read_to_string(room.path().join("out.json"))
+            .unwrap()
+            .contains("nearcast.bench/1")
+    );
+}
+
+#[test]
+fn known_results_are_compared_and_a_difference_fails() {
+    let room = room();
+    let known = "# ours\nalg,trace,segments,startup_s,rebuffer_s,rebuffer_events,total_play_time_s\n\
+                 lowest,fast,3,1.1,0,0,13.1\nlowest,slow,3,14.0,0.2,2,26.2\n";
+    let file = room.path().join("known.csv");
+    fs::write(&file, known).unwrap();
+    let arguments = format!("{LOWEST} --expect known.csv");
+    let text = stdout(&lab(room.path(), &arguments));
+    assert!(text.contains("2 of 2 equal"), "{text}");
+    fs::write(&file, known.replace("14.0", "14.01")).unwrap();
+    let told = refusal(&lab(room.path(), &arguments));
+    assert!(
+        told.contains("1 of 2 comparisons with known.csv differ"),
+        "{told}"
+    );
+    let enough = lab(room.path(), &format!("{arguments} --expect-share 0.5"));
+    assert!(stdout(&enough).contains("startup_s is 14, not 14.01"));
+    fs::write(&file, known.replace("lowest", "highest")).unwrap();
+    let told = refusal(&lab(room.path(), &arguments));
+    assert!(told.contains("none of these rules"), "{told}");
+}
+
+#[test]
+fn refusals_say_what_is_wrong_and_what_would_be_right() {
+    let room = room();
+    let write = |name: &str, text: &str| fs::write(room.path().join(name), text).unwrap();
+    fs::create_dir(room.path().join("empty")).unwrap();
+    for name in ["bad", "dead"] {
+        fs::create_dir(room.path().join(name)).unwrap();
+    }
+    write("bad/one.csv", "1000,4000,100\n1000,-3,100\n");
+    write("dead/one.csv", "1000,0,100\n");
+    write(
+        "unsorted.json",
+        &MOVIE.replace("[1000, 2000]", "[2000, 1000]"),
+    );
+    for (from, to, told) in [
+        (
+            "--traces set",
+            "--traces nowhere",
+            "the set of traces is not there: nowhere",
+        ),
+        (
+            "--traces set",
+            "--traces nowhere",
+            "NEARCAST_TRACES does not name a folder",
+        ),
+        (
+            "--traces set",
+            "--traces empty",
+            "there are no traces in it",
+        ),
+        (
+            "--traces set",
+            "--traces bad",
+            "bad/one.csv: line 2: kbps is -3, not 0 or a number from 0.001 to 1e9",
+        ),
+        (
+            "--traces set",
+            "--traces dead",
+            "dead/one.csv: it never delivers",
+        ),
+        (
+            "movie.json",
+            "film.json",
+            "the movie is not there: film.json",
+        ),
+        (
+            "movie.json",
+            "unsorted.json",
+            "unsorted.json: line 2: bitrates_kbps[1] is 1000 after 2000",
+        ),
+        (
+            "--abr lowest",
+            "--abr lowest,hightest",
+            "no rule is named \"hightest\" in this profile: it knows throughput,",
+        ),
+        (
+            "--profile sabre",
+            "--profile player",
+            "profile player is not built yet",
+        ),
+        (
+            "--profile sabre",
+            "--profile sabre --max-buffer 3",
+            "it must hold at least that",
+        ),
+        (
+            "--profile sabre",
+            "--profile sabre --mu NaN",
+            "not a number from 0 to 1e9",
+        ),
+        ("--profile sabre", "--profile sabre --limit 0", "--limit"),
+    ] {
+        let output = lab(room.path(), &LOWEST.replace(from, to));
+        let text = refusal(&output);
+        assert!(text.contains(told), "{to}: {text}");
+    }
+}
+
+#[test]
+fn a_limit_takes_evenly_spaced_traces_in_name_order() {
+    let room = room();
+    let set = room.path().join("set");
+    for name in ["a", "b", "c"] {
+        fs::write(set.join(name), "0 1\n10 2\n").unwrap();
+    }
+    // a, b, c, fast, slow: of five, three are the first, the second and the fourth.
+    stdout(&lab(
+        room.path(),
+        &format!("{LOWEST} --limit 3 --csv out.csv"),
+    ));
+    let csv = fs::read_to_string(room.path().join("out.csv")).unwrap();
+    let names: Vec<&str> = csv
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split(',').nth(1))
+        .collect();
+    assert_eq!(names, ["a", "b", "fast"]);
+}
+
+#[test]
+fn sets_that_are_missing_are_named() {
+    let room = room();
+    let told = refusal(&lab(room.path(), "sets"));
+    assert!(
+        told.contains(
+            "norway-train, oboe, fcc-broadband, puffer-2021, fcc-sd, fcc-hd, lte-ghent, hsdpa-sabre"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("NEARCAST_TRACES names no folder"), "{told}");
+}
+
+#[test]
+fn what_was_measured_is_taken_from_where_it_is_kept() {
+    let room = room();
+    fs::rename(room.path().join("set"), room.path().join("oboe")).unwrap();
+    fs::write(room.path().join("envivio.json"), MOVIE).unwrap();
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"));
+        command
+            .args(["bench", "sets", "--abr", "bb", "--keep", "kept"])
+            .current_dir(room.path());
+        let output = command
+            .env("NEARCAST_TRACES", room.path())
+            .output()
+            .unwrap();
+        let told = refusal(&output);
+        assert!(told.contains("missing") && !told.contains("oboe"), "{told}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first = run();
+    assert!(
+        first.contains("oboe: 2 traces, profile pensieve"),
+        "{first}"
+    );
+    // What is kept is believed: a number in it shows up in the table.
+    let file = room.path().join("kept/oboe/bb.json");
+    let kept = fs::read_to_string(&file).unwrap();
+    let switches = kept.replace("\"switches\":", "\"switches\":7");
+    fs::write(&file, switches).unwrap();
+    assert_ne!(run(), first);
+    // Another input is measured anew.
+    fs::write(room.path().join("oboe/slow.csv"), "90000,1001,100\n").unwrap();
+    run();
+    assert_ne!(fs::read_to_string(&file).unwrap(), kept);
+}

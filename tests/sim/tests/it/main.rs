@@ -6,6 +6,7 @@
 )]
 
 mod sweep;
+mod trace;
 mod wrong;
 
 use std::time::Duration;

@@ -1,0 +1,229 @@
+//! `bench sets`: all public sets with all rules, a table each. What was measured is kept, so that a run that was ended
+//! goes on where it was.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use nearcast_sim::trace::{Profile, Setup, rules};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::abr::html;
+use crate::abr::measure::{Bench, Limit, Session};
+use crate::abr::set::{self, Set, TRACES};
+use crate::abr::table::Table;
+use crate::abr::write;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Take so many traces of each set, evenly spaced in name order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Rules, parted by commas [default: every one that a set's profile knows]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    abr: Vec<String>,
+    /// Find the offline optimum too, and show each rule's share of it
+    #[arg(long)]
+    optimum: bool,
+    /// Keep what is measured in this folder, and take from it what this program measured before
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Write all tables here, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write all tables and charts here, as one page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// A set as its figures are told.
+struct Public {
+    /// What the table calls it.
+    name: &'static str,
+    folder: &'static str,
+    movie: &'static str,
+    profile: Profile,
+    mu: f64,
+    cap_s: f64,
+    length_s: Option<f64>,
+}
+
+const fn pensieve(folder: &'static str) -> Public {
+    Public {
+        name: folder,
+        folder,
+        movie: "envivio.json",
+        profile: Profile::Pensieve,
+        mu: 4.3,
+        cap_s: 60.0,
+        length_s: None,
+    }
+}
+
+const fn sabre(name: &'static str, folder: &'static str, movie: &'static str, mu: f64) -> Public {
+    Public {
+        name,
+        folder,
+        movie,
+        profile: Profile::Sabre,
+        mu,
+        cap_s: 25.0,
+        length_s: None,
+    }
+}
+
+/// On the ladder up to 35 Mbit/s a stall costs what the top rung is worth, as 4.3 is on the one up to 4.3 Mbit/s.
+const PUBLIC: [Public; 10] = [
+    pensieve("norway-train"),
+    pensieve("oboe"),
+    pensieve("fcc-broadband"),
+    pensieve("puffer-2021"),
+    Public {
+        length_s: Some(180.0),
+        ..sabre("fcc-sd", "fcc-sd", "bbb.json", 4.3)
+    },
+    Public {
+        length_s: Some(180.0),
+        ..sabre("fcc-hd", "fcc-hd", "bbb4k.json", 35.0)
+    },
+    sabre("lte-ghent-25s", "lte-ghent", "bbb4k.json", 35.0),
+    Public {
+        cap_s: 10.0,
+        ..sabre("lte-ghent-10s", "lte-ghent", "bbb4k.json", 35.0)
+    },
+    sabre("hsdpa-sabre-25s", "hsdpa-sabre", "bbb.json", 4.3),
+    Public {
+        cap_s: 10.0,
+        ..sabre("hsdpa-sabre-10s", "hsdpa-sabre", "bbb.json", 4.3)
+    },
+];
+
+/// What is kept of one rule over one set.
+#[derive(Deserialize, Serialize)]
+struct Kept<T> {
+    /// Of the program and all that it was given.
+    key: String,
+    figures: T,
+}
+
+/// Measures every set that is there, then fails if one is not.
+pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
+    for name in &arguments.abr {
+        let known = [Profile::Sabre, Profile::Pensieve].map(|profile| rules::named(profile, name));
+        ensure!(
+            known.iter().any(Option::is_some),
+            "no rule is named \"{name}\""
+        );
+    }
+    let program = fs::read(std::env::current_exe()?).context("reading this program")?;
+    let mut tables = Vec::new();
+    let mut missing = Vec::new();
+    for public in &PUBLIC {
+        let folder = Path::new(public.folder);
+        let there = set::root().is_some_and(|root| root.join(folder).is_dir());
+        if !there {
+            if !missing.contains(&public.folder) {
+                missing.push(public.folder);
+            }
+            continue;
+        }
+        let bench = public.bench(arguments)?;
+        let mut hasher = DefaultHasher::new();
+        program.hash(&mut hasher);
+        // All inputs but the rule, by what they look like: no two of them look the same.
+        let inputs = (&bench.movie, &bench.set, bench.profile, bench.segments);
+        format!("{inputs:?} {} {}", bench.cap_ms, bench.mu).hash(&mut hasher);
+        let key = format!("{:016x}", hasher.finish());
+        let kept = |rule: &str| {
+            let folder = arguments.keep.as_ref()?.join(public.name);
+            Some((folder.join(format!("{rule}.json")), key.clone()))
+        };
+        let mut sessions = Vec::new();
+        for rule in &bench.rules {
+            let measured = resumed(kept(rule), || {
+                let one = bench.only(rule)?;
+                Ok(one
+                    .iter()
+                    .map(|played| bench.figures(played))
+                    .collect::<Vec<Session>>())
+            });
+            sessions.push(measured?);
+        }
+        let limit: Option<Limit> = if arguments.optimum {
+            Some(resumed(kept("optimum"), || {
+                Ok(bench.limit(&bench.optimum()?))
+            })?)
+        } else {
+            None
+        };
+        let table = Table::new(&bench, &sessions, limit.as_ref());
+        write::print(&format!("{}\n", table.text()))?;
+        tables.push(table);
+    }
+    if let Some(path) = &arguments.json {
+        write::file(path, &(serde_json::to_string_pretty(&tables)? + "\n"))?;
+    }
+    if let Some(path) = &arguments.html {
+        write::file(path, &html::page(&tables))?;
+    }
+    let place = set::root().map_or_else(
+        || format!("{TRACES} names no folder"),
+        |root| format!("not in {} ({TRACES})", root.display()),
+    );
+    ensure!(
+        missing.is_empty(),
+        "sets of recorded networks are missing: {}; {place}",
+        missing.join(", ")
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Public {
+    fn bench(&self, arguments: &Arguments) -> Result<Bench> {
+        let movie = set::movie(Path::new(self.movie))?;
+        let mut set = Set::read(Path::new(self.folder), arguments.limit)?;
+        self.name.clone_into(&mut set.name);
+        let mut rules = rules::names(self.profile);
+        if arguments.abr.is_empty() {
+            rules.retain(|rule| *rule != "lowest");
+        } else {
+            rules.retain(|rule| arguments.abr.iter().any(|asked| asked == rule));
+        }
+        Ok(Bench {
+            profile: self.profile,
+            segments: Setup::segments(&movie, self.length_s.map(|length_s| length_s * 1e3)),
+            movie,
+            set,
+            cap_ms: self.cap_s * 1e3,
+            mu: self.mu,
+            rules: rules.into_iter().map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// Takes what is kept if it was measured alike, else measures and keeps it.
+fn resumed<T: DeserializeOwned + Serialize>(
+    place: Option<(PathBuf, String)>,
+    measure: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let Some((path, key)) = place else {
+        return measure();
+    };
+    // A file that is not there or was cut off is measured anew.
+    let kept = fs::read(&path).ok();
+    let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept<T>>(&bytes).ok());
+    if let Some(kept) = kept.filter(|kept| kept.key == key) {
+        return Ok(kept.figures);
+    }
+    let kept = Kept {
+        key,
+        figures: measure()?,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    write::file(&path, &(serde_json::to_string(&kept)? + "\n"))?;
+    Ok(kept.figures)
+}
