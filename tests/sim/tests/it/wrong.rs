@@ -281,3 +281,26 @@ fn whoever_pauses_does_not_wait() {
         outcome.report.stalls
     );
 }
+
+#[test]
+fn a_slow_transfer_is_not_given_up_for_a_rung_that_nobody_has() {
+    let mut setup = two_minutes();
+    // Less than the second rung needs, of which every segment is late.
+    setup.last_mile.rate = Some(BitRate::from_kbps(450));
+    setup.limit = Duration::from_secs(900);
+    for edge in 0..10 {
+        setup = setup.fault_on(0.0, edge, status(404), |object| {
+            let lowest = RepresentationKey {
+                period: 0,
+                track: 0,
+                representation: 0,
+            };
+            matches!(object, ObjectKey::Media(key, index) if key == lowest && index >= 3)
+        });
+    }
+    let outcome = run(setup);
+    assert!(outcome.over && outcome.report.error.is_none());
+    let decisions = outcome.report.decisions.iter();
+    let given_up = decisions.filter(|one| one.kind == "abandon");
+    assert!(given_up.count() < 5);
+}

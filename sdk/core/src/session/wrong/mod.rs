@@ -294,7 +294,7 @@ impl Session {
         self.is_missing_at(key, self.track(kind).next)
     }
 
-    fn is_missing_at(&self, key: RepresentationKey, at: MediaTime) -> bool {
+    pub(in crate::session) fn is_missing_at(&self, key: RepresentationKey, at: MediaTime) -> bool {
         let place = self
             .timeline
             .as_ref()
