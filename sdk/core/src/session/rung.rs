@@ -176,6 +176,10 @@ impl Session {
         last: Option<usize>,
         rung: usize,
     ) -> usize {
+        // One that nobody has, or can read, is not waited for.
+        if self.is_missing(kind, wanted) {
+            return rung;
+        }
         let Some(timeline) = &self.timeline else {
             return rung;
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nearcast_core::Command;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
-use nearcast_sim::Outcome;
+use nearcast_sim::{Outcome, Setup};
 use nearcast_units::{BitRate, MediaTime};
 
 use crate::{run, smooth, two_minutes};
@@ -191,6 +191,10 @@ fn edges_that_take_a_moment_to_know_new_tokens_are_not_a_reason_to_ask_again_and
     assert!((2..=3).contains(&asked), "asked {asked} times");
 }
 
+const fn is_top(key: RepresentationKey) -> bool {
+    key.track == 0 && key.representation == 5
+}
+
 const fn is_top_segment_ten(object: ObjectKey) -> bool {
     matches!(
         object,
@@ -303,4 +307,38 @@ fn a_slow_transfer_is_not_given_up_for_a_rung_that_nobody_has() {
     let decisions = outcome.report.decisions.iter();
     let given_up = decisions.filter(|one| one.kind == "abandon");
     assert!(given_up.count() < 5);
+}
+
+/// A world that tells the segments of the top rung in an index apart, of which every edge answers in one way.
+fn index_apart(fault: &Option<Fault>) -> Setup {
+    let mut setup = two_minutes();
+    setup.title = setup.title.deferred(is_top);
+    for edge in 0..10 {
+        setup = setup.fault_on(0.0, edge, fault.clone(), |object| {
+            matches!(object, ObjectKey::Index(_))
+        });
+    }
+    setup
+}
+
+#[test]
+fn an_index_that_nobody_has_or_can_read_is_not_asked_for_again() {
+    let indices = |outcome: &Outcome| {
+        let fetches = outcome.report.fetches.iter();
+        fetches.filter(|one| one.kind == "index").count()
+    };
+    let top = |outcome: &Outcome| {
+        let segments = outcome.report.segments.iter();
+        segments.map(|one| one.bitrate_bps).max()
+    };
+    let sound = smooth(index_apart(&None));
+    assert_eq!((indices(&sound), top(&sound)), (1, Some(5_800_000)));
+    for (fault, times) in [(status(404), 1), (Some(Fault::Corrupt), 2)] {
+        let outcome = smooth(index_apart(&fault));
+        assert_eq!(
+            (indices(&outcome), top(&outcome)),
+            (times, Some(3_000_000)),
+            "{fault:?}"
+        );
+    }
 }
