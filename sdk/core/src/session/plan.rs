@@ -95,6 +95,12 @@ impl Session {
                     self.step_over_missing_cues();
                     continue;
                 }
+                // One rung after the other turned out not to be had here. When nothing is left to be shown they are
+                // looked for once more: one has come back, or the last that is missed again ends playback.
+                let dry = self.track(kind).level(self.playhead()).is_zero();
+                if dry && self.wrongs.look_again_for(period, chosen) {
+                    continue;
+                }
                 return;
             };
             let next = self.track(kind).next;

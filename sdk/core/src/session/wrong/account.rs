@@ -112,6 +112,15 @@ impl Wrongs {
         self.missing.clear();
     }
 
+    /// The same, for one track; returns whether anything of it was missing.
+    pub(in crate::session) fn look_again_for(&mut self, period: u16, track: u16) -> bool {
+        let of = |object: &mut ObjectKey| {
+            let key = object.representation();
+            key.is_some_and(|key| (key.period, key.track) == (period, track))
+        };
+        self.missing.extract_if(.., of).count() > 0
+    }
+
     pub(super) fn pieces_missing(&self, key: RepresentationKey) -> usize {
         let of = |object: &&ObjectKey| matches!(object, ObjectKey::Media(one, _) if *one == key);
         self.missing.iter().filter(of).count()
