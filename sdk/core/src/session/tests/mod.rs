@@ -1,5 +1,8 @@
 //! The session as drivers see it: actions and events, whatever the order of inputs.
 
+mod script;
+mod wrong;
+
 use alloc::vec;
 
 use nearcast_protocol::manifest::{Outline, Period, SegmentIndex, Track};

@@ -257,7 +257,14 @@ impl Session {
         if let ObjectKey::Init(_) = object {
             self.forget_init(kind, key);
         }
-        self.wrongs.missing.push(object);
+        if !self.wrongs.missing.contains(&object) {
+            self.wrongs.missing.push(object);
+        }
+        // What the viewer has left since is nothing to end playback for, nor to change the choice.
+        let track = self.track(kind);
+        if (key.period, Some(key.track)) != (track.period, track.chosen) {
+            return;
+        }
         if kind == TrackKind::Text {
             return self.go_on_without_cues(object, &error);
         }
