@@ -334,6 +334,11 @@ impl Session {
         if self.loaded_at.is_none() || self.is_over() {
             return;
         }
+        // Before it is asked for again for want of an answer.
+        self.drop_lost_parses();
+        if self.is_over() {
+            return;
+        }
         self.drive_control();
         self.review_fetches();
         self.drive_playback();
@@ -461,6 +466,16 @@ impl Session {
         }
     }
 
+    /// What was to be parsed and never was is fetched again, a few times.
+    fn drop_lost_parses(&mut self) {
+        while let Some(lost) = self.parsing.iter().find(|one| self.now >= one.until) {
+            let object = lost.object;
+            let code = Failure::Internal.code().into();
+            let message = "the player lost what it had to read; play the title again".into();
+            self.parse_failed(object, SessionError { code, message });
+        }
+    }
+
     /// Ends waits that have lasted too long, each in its own way.
     fn watch(&mut self) {
         if self.is_over() {
@@ -492,12 +507,6 @@ impl Session {
                 code: "playback.stalled".into(),
                 message,
             });
-        }
-        let lost = self.parsing.iter().find(|one| self.now >= one.until);
-        if let Some(object) = lost.map(|one| one.object) {
-            let code = Failure::Internal.code().into();
-            let message = "the player lost what it had to read; play the title again".into();
-            return self.parse_failed(object, SessionError { code, message });
         }
         if self.should_move() && self.now.since(self.progress_at) >= WATCHDOG {
             self.progress_at = self.now;
