@@ -140,6 +140,23 @@ impl Script {
         self.tell(refusal(&spec, status));
     }
 
+    /// Says one thing of an attempt.
+    pub(super) fn say(&mut self, spec: &AttemptSpec, event: TransportEvent) {
+        self.tell(Input::Transport {
+            attempt: spec.attempt,
+            event,
+        });
+    }
+
+    /// Edges that were asked for an object, in order.
+    pub(super) fn asked(&self, object: ObjectKey) -> Vec<EdgeId> {
+        let asked = self
+            .started
+            .iter()
+            .filter(|(_, spec)| spec.object == object);
+        asked.map(|(_, spec)| spec.edge).collect()
+    }
+
     pub(super) fn error(&self) -> Option<&str> {
         let PlayState::Failed(error) = &self.session.state else {
             return None;
@@ -157,6 +174,19 @@ fn refusal(spec: &AttemptSpec, status: u16) -> Input {
             validators: Validators::default(),
             retry_after: None,
         },
+    }
+}
+
+/// A success, of an object of so many bytes.
+pub(super) fn success(from: u64, total: Option<u64>) -> TransportEvent {
+    TransportEvent::Headers {
+        status: 200,
+        from,
+        validators: Validators {
+            total,
+            ..Validators::default()
+        },
+        retry_after: None,
     }
 }
 

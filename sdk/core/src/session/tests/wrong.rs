@@ -1,9 +1,14 @@
 //! Bytes that are wrong, and objects that nobody has.
 
+use alloc::rc::Rc;
+use core::cell::Cell;
+
 use nearcast_protocol::manifest::SegmentIndex::Deferred;
 
-use super::script::{Answer, Script, known, of_track, pictures, reads, v, with_track};
+use super::answered;
+use super::script::{Answer, Script, known, of_track, pictures, reads, success, v, with_track};
 use crate::action::AttemptSpec;
+use crate::input::{EdgeId, TransportEvent};
 use crate::session::*;
 
 const fn at(seconds: i64) -> MediaTime {
@@ -96,4 +101,133 @@ fn silent_on(object: ObjectKey) -> impl FnMut(&AttemptSpec) -> Answer {
             Answer::Whole
         }
     }
+}
+
+fn unreadable(object: ObjectKey) -> Input {
+    Input::ParseFailed {
+        object,
+        code: "manifest.malformed".into(),
+        message: "no".into(),
+    }
+}
+
+#[test]
+fn nonsense_that_two_edges_gave_together_is_asked_of_the_third() {
+    let config = Config {
+        race_width: 1,
+        ..Config::default()
+    };
+    let manifest = ObjectKey::Manifest;
+    let mut script = Script::new(3, config, |_| Answer::Nothing, |_| None);
+    let first = script.take(manifest);
+    script.say(&first, success(0, Some(40_000)));
+    script.say(
+        &first,
+        TransportEvent::Progress {
+            from: 0,
+            to: 20_000,
+        },
+    );
+    script.say(&first, TransportEvent::Failed(Failure::Reset));
+    let second = script.take(manifest);
+    script.say(&second, success(second.from, Some(40_000)));
+    let (from, to) = (second.from, 40_000);
+    script.say(&second, TransportEvent::Progress { from, to });
+    script.say(&second, TransportEvent::Complete);
+    script.tell(unreadable(manifest));
+    assert_eq!(script.asked(manifest), [EdgeId(0), EdgeId(1), EdgeId(2)]);
+    assert_eq!(script.error(), None);
+}
+
+#[test]
+fn nonsense_that_two_edges_gave_each_is_the_titles_own() {
+    let config = Config {
+        race_width: 1,
+        ..Config::default()
+    };
+    let mut script = Script::new(
+        3,
+        config,
+        |_| Answer::Whole,
+        |object| Some(unreadable(object)),
+    );
+    script.run(Duration::from_secs(1));
+    assert_eq!(script.asked(ObjectKey::Manifest), [EdgeId(0), EdgeId(1)]);
+    assert_eq!(script.error(), Some("manifest.malformed"));
+    // Neither of them rests for it.
+    assert!(
+        script
+            .session
+            .edges
+            .iter()
+            .all(|(_, edge)| edge.rested_at().is_none())
+    );
+}
+
+#[test]
+fn an_answer_that_was_taken_for_lost_ends_nothing_when_it_comes() {
+    let outline = pictures(&[known(40)]);
+    let mut asked = 0;
+    let parse = move |object| {
+        asked += 1;
+        let manifest = (asked > 1).then(|| Input::ManifestParsed(outline.clone()));
+        manifest.filter(|_| object == ObjectKey::Manifest)
+    };
+    let mut script = Script::new(1, Config::default(), |_| Answer::Whole, parse);
+    script.run(Duration::from_secs(14));
+    script.tell(unreadable(ObjectKey::Manifest));
+    assert_eq!(script.session.state, PlayState::Playing);
+}
+
+#[test]
+fn a_parser_that_never_answers_is_asked_three_times() {
+    let config = Config {
+        race_width: 1,
+        ..Config::default()
+    };
+    let mut script = Script::new(2, config, |_| Answer::Whole, |_| None);
+    script.run(Duration::from_secs(20));
+    let asked = script.started.iter();
+    let asked_at: Vec<Instant> = asked.map(|(at, _)| *at).collect();
+    let lost_at = |times| Instant::ZERO + WORK_LOST * times;
+    assert_eq!(asked_at, [0, 1, 2].map(lost_at));
+    assert_eq!(script.error(), Some("player.internal"));
+}
+
+#[test]
+fn an_index_that_one_edge_gives_wrong_is_awaited_from_one_that_rests_for_a_moment() {
+    let outline = with_track(pictures(&[known(40)]), TrackKind::Text, "en", Deferred);
+    let config = Config {
+        text_language: Some("en".into()),
+        race_width: 1,
+        ..Config::default()
+    };
+    let index = ObjectKey::Index(of_track(1, 0));
+    let mut reads = reads(outline);
+    let giver = Rc::new(Cell::new(EdgeId(0)));
+    let asked = giver.clone();
+    let parse = move |object| {
+        if object == index && giver.get() == EdgeId(0) {
+            return Some(unreadable(object));
+        }
+        reads(object)
+    };
+    let mut script = Script::new(2, config, silent_on(index), parse);
+    let held = script.take(index);
+    script
+        .session
+        .edge_failed(EdgeId(1), Duration::ZERO, "net.reset");
+    for input in answered(&held) {
+        script.tell(input);
+    }
+    script.serve(move |spec| {
+        if spec.object == index {
+            asked.set(spec.edge);
+        }
+        Answer::Whole
+    });
+    script.run(Duration::from_secs(10));
+    assert_eq!(script.asked(index).last(), Some(&EdgeId(1)));
+    let shown = script.session.snapshot(script.now).text_tracks;
+    assert!(shown.iter().any(|track| track.chosen), "{shown:?}");
 }

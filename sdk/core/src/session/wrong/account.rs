@@ -30,9 +30,9 @@ pub(in crate::session) struct Wrongs {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspects {
     /// Alone or with others.
-    pub(super) all: Vec<EdgeId>,
+    all: Vec<EdgeId>,
     /// Alone, so that nobody else was at fault.
-    alone: Vec<EdgeId>,
+    pub(super) alone: Vec<EdgeId>,
     /// How often the object was wrong, in halves: what several edges gave together proves little.
     halves: u32,
 }

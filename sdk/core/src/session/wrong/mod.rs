@@ -71,19 +71,19 @@ impl Session {
 
     /// A manifest or index that one edge gives and nobody can read may be good on another edge.
     pub(in crate::session) fn parse_failed(&mut self, object: ObjectKey, error: SessionError) {
+        // An answer that was taken for lost is about what was fetched again since.
+        if !self.is_parsing(object) {
+            return;
+        }
         self.parsing.retain(|one| one.object != object);
         let giver = self.giver(object);
         let everywhere = self.blame_unless_ours(object, giver, &error.code);
+        // What several edges gave together says nothing about each of them. Those that rest are waited for, as long
+        // as that is worth it.
         let suspects = self.wrongs.suspects.get(&object);
-        let suspects = suspects.map_or(&[][..], |suspects| &suspects.all);
-        // Those that rest are waited for, where nothing can take its place.
-        let nobody_left = if self.is_replaceable(object) {
-            let mut usable = self.edges.usable(self.now, object, suspects);
-            usable.next().is_none()
-        } else {
-            !self.edges.others(object, suspects)
-        };
-        let tried = suspects.len() >= PARSE_TRIES;
+        let alone = suspects.map_or(&[][..], |suspects| &suspects.alone);
+        let nobody_left = !self.edges.others(object, alone);
+        let tried = alone.len() >= PARSE_TRIES;
         if everywhere || nobody_left || tried {
             self.acquit(object);
             return self.do_without(object, error);
