@@ -342,3 +342,22 @@ fn an_index_that_nobody_has_or_can_read_is_not_asked_for_again() {
         );
     }
 }
+
+#[test]
+fn what_nobody_had_is_looked_for_again_when_an_edge_is_back_by_a_probe() {
+    let mut setup = two_minutes();
+    setup.edges.truncate(2);
+    let setup = setup
+        .fault_on(
+            0.0,
+            0,
+            status(404),
+            |object| matches!(object, ObjectKey::Init(key) if is_top(key)),
+        )
+        .fault(0.2, 1, Some(Fault::Kill))
+        .fault(25.0, 1, None);
+    let outcome = smooth(setup);
+    let mut segments = outcome.report.segments.iter().rev();
+    let last = segments.find(|one| one.track == "video").unwrap();
+    assert_eq!(last.bitrate_bps, 5_800_000);
+}

@@ -169,11 +169,11 @@ impl Session {
                 if let Some(edge) = self.edges.get_mut(attempt.edge) {
                     edge.lacks(fetch.object);
                 }
-                self.edge_served(attempt.edge);
+                self.edge_gave(attempt.edge);
             }
             Remedy::AskBackend => match self.token_rejected(attempt.grant) {
                 Token::Replaced | Token::Coming | Token::Refused(_) => {
-                    self.edge_served(attempt.edge);
+                    self.edge_gave(attempt.edge);
                 }
                 Token::AtFault => self.edge_failed(attempt.edge, Duration::ZERO, failure.code()),
             },

@@ -157,7 +157,7 @@ impl Session {
         }
         if role == Role::Probe {
             self.close_attempt(fetch, id, "ok", None);
-            self.edge_served(edge);
+            self.edge_gave(edge);
             return false;
         }
         if !fetch.is_complete() {
@@ -169,16 +169,20 @@ impl Session {
             return self.rival_finished(fetch, edge);
         }
         self.close_attempt(fetch, id, "ok", None);
-        if self.edge_served(edge) {
-            // It may have what nobody had while it was away.
-            self.wrongs.look_again();
-        }
+        self.edge_gave(edge);
         if fetch.object == ObjectKey::Manifest && role == Role::Racer {
             self.edges.use_from_now(self.now, edge);
             let name = self.edges.name(edge).to_string();
             self.decide(DecisionKind::Race, name, "brought the manifest first", &[]);
         }
         self.finish_transfer(fetch)
+    }
+
+    pub(super) fn edge_gave(&mut self, id: EdgeId) {
+        if self.edge_served(id) {
+            // It may have what nobody had while it was away.
+            self.wrongs.look_again();
+        }
     }
 
     /// An edge gave what it was asked for: it is in use again if it was not, which is returned.

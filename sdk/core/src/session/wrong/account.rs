@@ -121,6 +121,11 @@ impl Wrongs {
         self.missing.extract_if(.., of).count() > 0
     }
 
+    /// It came after all.
+    pub(in crate::session) fn found(&mut self, object: ObjectKey) {
+        self.missing.retain(|one| *one != object);
+    }
+
     pub(super) fn pieces_missing(&self, key: RepresentationKey) -> usize {
         let of = |object: &&ObjectKey| matches!(object, ObjectKey::Media(one, _) if *one == key);
         self.missing.iter().filter(of).count()
