@@ -231,3 +231,36 @@ fn an_index_that_one_edge_gives_wrong_is_awaited_from_one_that_rests_for_a_momen
     let shown = script.session.snapshot(script.now).text_tracks;
     assert!(shown.iter().any(|track| track.chosen), "{shown:?}");
 }
+
+#[test]
+fn an_end_before_what_is_there_is_no_end() {
+    let config = Config {
+        race_width: 2,
+        ..Config::default()
+    };
+    let manifest = ObjectKey::Manifest;
+    let mut script = Script::new(2, config, |_| Answer::Nothing, |_| None);
+    let [first, second] = [script.take(manifest), script.take(manifest)];
+    // Neither says how long it is.
+    script.say(&first, success(0, None));
+    script.say(&second, success(0, None));
+    script.say(
+        &first,
+        TransportEvent::Progress {
+            from: 0,
+            to: 20_000,
+        },
+    );
+    script.say(&second, TransportEvent::Progress { from: 0, to: 8_000 });
+    script.say(&second, TransportEvent::Complete);
+    assert!(script.session.parsing.is_empty());
+    script.say(
+        &first,
+        TransportEvent::Progress {
+            from: 20_000,
+            to: 40_000,
+        },
+    );
+    script.say(&first, TransportEvent::Complete);
+    assert!(script.session.is_parsing(manifest));
+}

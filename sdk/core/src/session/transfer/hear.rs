@@ -153,6 +153,10 @@ impl Session {
         };
         let (role, edge, limit) = (attempt.role, attempt.edge, attempt.to);
         if fetch.total.is_none() && limit.is_none() {
+            // Another edge has given more of it already.
+            if attempt.next < fetch.received {
+                return self.attempt_failed(fetch, id, &Failure::Truncated);
+            }
             fetch.total = Some(fetch.received);
         }
         if role == Role::Probe {
