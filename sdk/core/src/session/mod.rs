@@ -146,7 +146,11 @@ struct Parsing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Init {
     Fetching,
-    Ready(FetchId),
+    Ready {
+        fetch: FetchId,
+        /// When it came: what is heard of it from before means another.
+        since: Epoch,
+    },
 }
 
 const KINDS: [TrackKind; 3] = [TrackKind::Video, TrackKind::Audio, TrackKind::Text];

@@ -264,3 +264,51 @@ fn an_end_before_what_is_there_is_no_end() {
     script.say(&first, TransportEvent::Complete);
     assert!(script.session.is_parsing(manifest));
 }
+
+#[test]
+fn what_is_said_of_samples_that_were_taken_back_changes_nothing() {
+    let outline = pictures(&[known(40)]);
+    let mut script = Script::new(1, Config::default(), |_| Answer::Whole, reads(outline));
+    script.run(Duration::from_secs(1));
+    let object = ObjectKey::Media(v(0), 1);
+    let first = script.handed.iter().find(|(_, one)| *one == object);
+    let &(first, _) = first.unwrap();
+    // Away and back: it is fetched anew.
+    for to in [100, 1] {
+        script.tell(Input::Command(Command::Seek { to: at(to) }));
+    }
+    script.run(Duration::from_secs(1));
+    let newest = script.handed.iter().rfind(|(_, one)| *one == object);
+    let &(newest, _) = newest.unwrap();
+    // What is said of what the sinks have now changes something.
+    for (epoch, times) in [(first, 2), (newest, 3)] {
+        script.tell(Input::Undecodable {
+            epoch,
+            object,
+            code: "media.malformed".into(),
+        });
+        script.run(Duration::from_secs(1));
+        assert_eq!(script.asked(object).len(), times);
+    }
+}
+
+#[test]
+fn what_is_said_of_an_init_segment_that_was_replaced_changes_nothing() {
+    let outline = pictures(&[known(40)]);
+    let mut script = Script::new(3, Config::default(), |_| Answer::Whole, reads(outline));
+    script.run(Duration::from_secs(1));
+    let init = ObjectKey::Init(v(0));
+    let handed = |script: &Script| script.handed.iter().filter(|(_, one)| *one == init).count();
+    let (epoch, _) = *script.handed.iter().find(|(_, one)| *one == init).unwrap();
+    let broken = || Input::Undecodable {
+        epoch,
+        object: init,
+        code: "media.malformed".into(),
+    };
+    script.tell(broken());
+    script.run(Duration::from_secs(1));
+    assert_eq!((script.asked(init).len(), handed(&script)), (2, 2));
+    script.tell(broken());
+    script.run(Duration::from_secs(1));
+    assert_eq!((script.asked(init).len(), handed(&script)), (2, 2));
+}

@@ -130,9 +130,12 @@ impl Session {
         match object {
             ObjectKey::Init(key) => {
                 // One that is on its way again already is not the one that was broken.
-                let Some(&Init::Ready(fetch)) = self.inits.get(&key) else {
+                let Some(&Init::Ready { fetch, since }) = self.inits.get(&key) else {
                     return false;
                 };
+                if epoch < since {
+                    return false;
+                }
                 self.inits.remove(&key);
                 self.recorder.wasted_fetch(fetch);
                 self.actions.push_back(Action::Release { fetch });
@@ -160,7 +163,10 @@ impl Session {
                     self.flush(Some(kind), arriving.start);
                     return true;
                 }
-                let Some(broken) = self.track_mut(kind).take_out(epoch, key, index) else {
+                // What was shown by now is not shown again.
+                let playhead = self.playhead();
+                let taken = self.track_mut(kind).take_out(epoch, key, index, playhead);
+                let Some(broken) = taken else {
                     return false;
                 };
                 self.recorder.wasted_fetch(broken.fetch);
@@ -283,7 +289,7 @@ impl Session {
 
     /// Without its init nothing of a representation can be shown: what waits for it is fetched again elsewhere.
     fn forget_init(&mut self, kind: TrackKind, key: RepresentationKey) {
-        if let Some(Init::Ready(fetch)) = self.inits.remove(&key) {
+        if let Some(Init::Ready { fetch, .. }) = self.inits.remove(&key) {
             self.actions.push_back(Action::Release { fetch });
         }
         let waiting = self
