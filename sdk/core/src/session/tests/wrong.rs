@@ -8,6 +8,7 @@ use nearcast_protocol::manifest::SegmentIndex::Deferred;
 use super::answered;
 use super::script::{Answer, Script, known, of_track, pictures, reads, success, v, with_track};
 use crate::action::AttemptSpec;
+use crate::edge::BreakerState;
 use crate::input::{EdgeId, TransportEvent};
 use crate::session::*;
 
@@ -311,4 +312,69 @@ fn what_is_said_of_an_init_segment_that_was_replaced_changes_nothing() {
     script.tell(broken());
     script.run(Duration::from_secs(1));
     assert_eq!((script.asked(init).len(), handed(&script)), (2, 2));
+}
+
+#[test]
+fn a_manifest_that_only_a_dead_edge_may_have_right_is_asked_for_ever_less_often() {
+    let config = Config {
+        paused: true,
+        race_width: 1,
+        ..Config::default()
+    };
+    let parse = |object| Some(unreadable(object));
+    let mut script = Script::new(2, config, |_| Answer::Nothing, parse);
+    // The second is never heard of but in failures.
+    script.serve(|spec| {
+        if spec.edge == EdgeId(1) {
+            Answer::Status(500)
+        } else {
+            Answer::Whole
+        }
+    });
+    script.run(Duration::from_secs(300));
+    let asked = script.asked(ObjectKey::Manifest);
+    assert_eq!(script.error(), None);
+    assert!(asked.len() < 120, "{}", asked.len());
+    // And it is heard of once it is there.
+    let back = EdgeId(1);
+    assert!(asked.iter().filter(|edge| **edge == back).count() > 5);
+}
+
+#[test]
+fn an_edge_that_failed_otherwise_since_rests_on_when_the_title_is_at_fault() {
+    for failed_since in [false, true] {
+        let outline = with_track(pictures(&[known(40)]), TrackKind::Text, "en", Deferred);
+        let config = Config {
+            text_language: Some("en".into()),
+            race_width: 1,
+            ..Config::default()
+        };
+        let index = ObjectKey::Index(of_track(1, 0));
+        let mut reads = reads(outline);
+        let parse = move |object| {
+            if object == index {
+                Some(unreadable(object))
+            } else {
+                reads(object)
+            }
+        };
+        let mut script = Script::new(3, config, silent_on(index), parse);
+        for edge in 0..2 {
+            let spec = script.take(index);
+            assert_eq!(spec.edge, EdgeId(edge));
+            for input in answered(&spec) {
+                script.tell(input);
+            }
+            if edge == 0 && failed_since {
+                let session = &mut script.session;
+                session.edge_failed(EdgeId(0), Duration::ZERO, "net.reset");
+            }
+        }
+        let edges = script.session.snapshot(script.now).edges;
+        let rest: Vec<bool> = edges
+            .iter()
+            .map(|edge| edge.state == BreakerState::Open)
+            .collect();
+        assert_eq!(rest, [failed_since, false, false]);
+    }
 }

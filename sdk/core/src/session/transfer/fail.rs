@@ -250,7 +250,7 @@ impl Session {
         });
     }
 
-    pub(super) fn edge_state_changed(&mut self, edge: EdgeId, why: Option<&str>) {
+    pub(in crate::session) fn edge_state_changed(&mut self, edge: EdgeId, why: Option<&str>) {
         if let Some(state) = self.edges.get(edge).map(|one| one.state(self.now)) {
             let reason = why.map(ToString::to_string);
             self.events.push_back(Event::EdgeState {

@@ -8,7 +8,7 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_units::{ByteCount, Instant};
 
-use crate::edge::Edges;
+use crate::edge::{BreakerState, Edges};
 use crate::fetch::{Fetch, Handover};
 use crate::input::{EdgeId, Failure};
 use crate::session::Session;
@@ -27,7 +27,7 @@ pub(in crate::session) struct Wrongs {
 }
 
 /// Edges that gave wrong bytes of an object.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Suspects {
     /// Alone or with others.
     all: Vec<EdgeId>,
@@ -35,9 +35,26 @@ pub(super) struct Suspects {
     pub(super) alone: Vec<EdgeId>,
     /// How often the object was wrong, in halves: what several edges gave together proves little.
     halves: u32,
+    /// Edges that rest for it, and how often each had failed by then: one that has failed since rests for that too.
+    rest: Vec<(EdgeId, u64)>,
+    /// How often an edge that is known to gave it wrong again.
+    again: u32,
+    /// When the last of this was found out.
+    at: Instant,
 }
 
 impl Suspects {
+    const fn new(at: Instant) -> Self {
+        Self {
+            all: Vec::new(),
+            alone: Vec::new(),
+            halves: 0,
+            rest: Vec::new(),
+            again: 0,
+            at,
+        }
+    }
+
     fn add(&mut self, edges: &[EdgeId]) {
         let lists = [
             Some(&mut self.all),
@@ -84,6 +101,10 @@ impl Given {
 const GIVEN_MAX: usize = 512;
 /// An object that is wrong this often, in halves, is wrong at its source.
 const WRONG_MAX: u32 = 6;
+/// Who gave something wrong will do so again, most of the time.
+const WAIT_SUSPECT: Duration = Duration::from_millis(700);
+/// Times that this is doubled: who is paused does not mind, and who waits is helped by the watchdog.
+const AGAIN_MAX: u32 = 3;
 /// What is fetched again later than this is not fetched because of what was wrong.
 const HANDOVER_AGE: Duration = Duration::from_secs(10);
 impl Wrongs {
@@ -131,19 +152,44 @@ impl Wrongs {
         self.missing.iter().filter(of).count()
     }
 
-    fn suspects_mut(&mut self, object: ObjectKey) -> &mut Suspects {
+    fn suspects_mut(&mut self, object: ObjectKey, now: Instant) -> &mut Suspects {
         // A title that is wrong everywhere must not fill memory.
         if self.suspects.len() >= GIVEN_MAX && !self.suspects.contains_key(&object) {
-            self.suspects.pop_first();
+            let oldest = self.suspects.iter().min_by_key(|(_, one)| one.at);
+            if let Some(oldest) = oldest.map(|(object, _)| *object) {
+                self.suspects.remove(&oldest);
+            }
         }
-        self.suspects.entry(object).or_default()
+        let suspects = self
+            .suspects
+            .entry(object)
+            .or_insert_with(|| Suspects::new(now));
+        suspects.at = now;
+        suspects
     }
 
     /// Counts that the object was wrong once more; returns whether that is too often.
-    fn count(&mut self, object: ObjectKey, halves: u32) -> bool {
-        let suspects = self.suspects_mut(object);
+    fn count(&mut self, object: ObjectKey, halves: u32, now: Instant) -> bool {
+        let suspects = self.suspects_mut(object, now);
         suspects.halves += halves;
         suspects.halves >= WRONG_MAX
+    }
+
+    /// How long to wait before an edge that gave the object wrong is asked for it again.
+    pub(in crate::session) fn doubt(&self, object: ObjectKey) -> Duration {
+        let again = self.suspects.get(&object).map_or(0, |one| one.again);
+        WAIT_SUSPECT * (1 << again.min(AGAIN_MAX))
+    }
+
+    /// Nobody has the object, or can read it.
+    pub(super) fn miss(&mut self, object: ObjectKey) {
+        if self.missing.contains(&object) {
+            return;
+        }
+        if self.missing.len() >= GIVEN_MAX {
+            self.missing.remove(0);
+        }
+        self.missing.push(object);
     }
 
     /// Whether an edge gave the object wrong, and nobody else was at fault.
@@ -175,19 +221,25 @@ impl Session {
     /// Suspects who gave wrong bytes; one that alone gave them, and is not the only one left, also rests. Returns
     /// whether the object is wrong so often that it is so at its source.
     pub(super) fn blame(&mut self, given: &Given, reason: &'static str) -> bool {
-        let suspects = self.wrongs.suspects_mut(given.object);
+        let suspects = self.wrongs.suspects_mut(given.object, self.now);
         let known = given.edges.iter().all(|edge| suspects.alone.contains(edge));
         suspects.add(&given.edges);
+        suspects.again += u32::from(known);
         let suspects = suspects.clone();
         let avoided = suspects.avoided(given.object, &self.edges);
+        let others = self
+            .edges
+            .usable(self.now, given.object, avoided)
+            .next()
+            .is_some();
         if let [edge] = given.edges.as_slice()
-            && self
-                .edges
-                .usable(self.now, given.object, avoided)
-                .next()
-                .is_some()
+            && others
         {
             self.edge_failed(*edge, Duration::ZERO, reason);
+            let failures = self.edges.get(*edge).map_or(0, |one| one.failures);
+            let suspects = self.wrongs.suspects_mut(given.object, self.now);
+            suspects.rest.retain(|(one, _)| one != edge);
+            suspects.rest.push((*edge, failures));
         }
         if let Some(from) = given.edges.first() {
             let handover = Handover {
@@ -198,6 +250,9 @@ impl Session {
                 wasted: given.bytes,
                 offset: 0,
             };
+            let recent =
+                |_: &ObjectKey, one: &mut Handover| self.now.since(one.detected_at) < HANDOVER_AGE;
+            self.wrongs.handovers.retain(recent);
             self.wrongs.handovers.insert(given.object, handover);
         }
         // That an edge gives the same again says nothing about others that rest.
@@ -206,14 +261,22 @@ impl Session {
             0 | 1 => 2,
             _ => 1,
         };
-        self.wrongs.count(given.object, halves)
+        self.wrongs.count(given.object, halves, self.now)
     }
 
-    /// The object is wrong wherever it comes from: who gave it is not at fault.
+    /// The object is wrong wherever it comes from: who rests for it need not.
     pub(super) fn acquit(&mut self, object: ObjectKey) {
         self.wrongs.handovers.remove(&object);
-        for edge in self.wrongs.suspects.remove(&object).unwrap_or_default().all {
-            self.edge_served(edge);
+        let suspects = self.wrongs.suspects.remove(&object);
+        for (id, failures) in suspects.into_iter().flat_map(|one| one.rest) {
+            let now = self.now;
+            let Some(edge) = self.edges.get_mut(id) else {
+                continue;
+            };
+            if edge.failures == failures && edge.state(now) != BreakerState::Closed {
+                edge.acquitted();
+                self.edge_state_changed(id, None);
+            }
         }
     }
 
@@ -226,7 +289,7 @@ impl Session {
     ) -> bool {
         match giver.filter(|_| code != Failure::Internal.code()) {
             Some(given) => self.blame(&given, Failure::Corrupt.code()),
-            None => self.wrongs.count(object, 2),
+            None => self.wrongs.count(object, 2, self.now),
         }
     }
 }

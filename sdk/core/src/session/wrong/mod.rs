@@ -263,9 +263,7 @@ impl Session {
         if let ObjectKey::Init(_) = object {
             self.forget_init(kind, key);
         }
-        if !self.wrongs.missing.contains(&object) {
-            self.wrongs.missing.push(object);
-        }
+        self.wrongs.miss(object);
         // What the viewer has left since is nothing to end playback for, nor to change the choice.
         let track = self.track(kind);
         if (key.period, Some(key.track)) != (track.period, track.chosen) {
