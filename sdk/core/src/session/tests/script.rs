@@ -263,3 +263,14 @@ pub(super) const fn of_track(track: u16, representation: u16) -> RepresentationK
         representation,
     }
 }
+
+/// Edges that have everything but these.
+pub(super) fn lacks<const N: usize>(objects: [ObjectKey; N]) -> impl FnMut(&AttemptSpec) -> Answer {
+    move |spec| {
+        if objects.contains(&spec.object) {
+            Answer::Status(404)
+        } else {
+            Answer::Whole
+        }
+    }
+}
