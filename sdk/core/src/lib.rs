@@ -49,4 +49,4 @@ pub use input::{
     Grant, Input, Protocol, TransportEvent, Validators,
 };
 pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot};
-pub use throughput::{Forecast, RateEstimate};
+pub use throughput::{Forecast, LEVELS, RateEstimate};

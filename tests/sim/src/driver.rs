@@ -258,9 +258,9 @@ impl Simulation {
                     intact: !self.corrupt.contains(&fetch),
                 }),
             ),
-            Action::Parse { .. } => {
-                let outline = self.setup.title.outline().clone();
-                self.later(Duration::ZERO, Later::Input(Input::ManifestParsed(outline)));
+            Action::Parse { fetch, object } => {
+                let said = self.parse(fetch, object);
+                self.later(Duration::ZERO, Later::Input(said));
             }
             // Nothing is decoded here.
             Action::Prepare { epoch } => {
@@ -303,6 +303,28 @@ impl Simulation {
             }
             // Sessions here have no policy but those built in.
             Action::AskPolicy { .. } | Action::EndOfTrack { .. } | Action::Clock(_) => {}
+        }
+    }
+
+    /// Returns what a parser says; wrong bytes are nonsense to it.
+    fn parse(&self, fetch: FetchId, object: ObjectKey) -> Input {
+        if self.corrupt.contains(&fetch) {
+            return Input::ParseFailed {
+                object,
+                code: "manifest.malformed".into(),
+                message: "nonsense".into(),
+            };
+        }
+        let title = &self.setup.title;
+        match object {
+            ObjectKey::Index(key) => Input::IndexParsed {
+                key,
+                segments: title.index(key),
+                init: true,
+            },
+            ObjectKey::Manifest | ObjectKey::Init(_) | ObjectKey::Media(..) | ObjectKey::Probe => {
+                Input::ManifestParsed(title.outline())
+            }
         }
     }
 

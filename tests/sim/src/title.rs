@@ -12,6 +12,8 @@ use nearcast_units::{BitRate, ByteCount, MediaTime, Seed};
 #[derive(Clone, Debug)]
 pub struct SimTitle {
     outline: Outline,
+    /// Whose segments are told in an index of its own.
+    deferred: fn(RepresentationKey) -> bool,
 }
 
 /// Declared rates of the made title, kbit/s.
@@ -90,7 +92,14 @@ impl SimTitle {
                     tracks,
                 }],
             },
+            deferred: |_| false,
         }
+    }
+
+    /// Tells the segments of some representations in an index of their own, not in the manifest.
+    #[must_use]
+    pub fn deferred(self, deferred: fn(RepresentationKey) -> bool) -> Self {
+        Self { deferred, ..self }
     }
 
     /// Returns the length.
@@ -99,10 +108,35 @@ impl SimTitle {
         self.outline.duration.unwrap_or_default()
     }
 
-    /// Returns what the session is told.
+    /// Returns what the manifest tells.
     #[must_use]
-    pub const fn outline(&self) -> &Outline {
-        &self.outline
+    pub fn outline(&self) -> Outline {
+        let mut outline = self.outline.clone();
+        for (period, at) in outline.periods.iter_mut().zip(0..) {
+            for (track, nth) in period.tracks.iter_mut().zip(0..) {
+                for (one, representation) in track.representations.iter_mut().zip(0..) {
+                    let key = RepresentationKey {
+                        period: at,
+                        track: nth,
+                        representation,
+                    };
+                    if (self.deferred)(key) {
+                        one.index = SegmentIndex::Deferred;
+                    }
+                }
+            }
+        }
+        outline
+    }
+
+    /// Returns what the index of a representation tells.
+    #[must_use]
+    pub fn index(&self, key: RepresentationKey) -> Vec<Segment> {
+        let one = self.outline.representation(key);
+        match one.map(|one| &one.index) {
+            Some(SegmentIndex::Known(segments)) => segments.clone(),
+            Some(SegmentIndex::Deferred) | None => Vec::new(),
+        }
     }
 
     /// Returns an object's size.

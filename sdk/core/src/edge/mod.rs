@@ -100,6 +100,11 @@ impl Edge {
         self.breaker.handle_served();
     }
 
+    /// What it rests for was not its fault.
+    pub(crate) const fn acquitted(&mut self) {
+        self.breaker.handle_served();
+    }
+
     /// Whether it said that it does not have the object.
     pub(crate) fn is_without(&self, object: ObjectKey) -> bool {
         self.lacks.contains(&object)

@@ -210,7 +210,11 @@ impl Fetch {
         {
             return Err(Failure::Mismatch);
         }
-        self.identified_by = self.identified_by.or(Some(edge));
+        let tells = self.total.is_none() && validators.total.is_some()
+            || self.digest.is_none() && validators.digest.is_some();
+        if tells {
+            self.identified_by.get_or_insert(edge);
+        }
         self.total = self.total.or(validators.total);
         if self.digest.is_none() {
             self.digest.clone_from(&validators.digest);
@@ -606,5 +610,21 @@ mod tests {
             ),
             Ok(())
         );
+    }
+
+    #[test]
+    fn who_says_nothing_about_an_object_does_not_say_what_it_is() {
+        let mut fetch = fetch();
+        fetch.total = None;
+        let told = |total| Validators {
+            total,
+            ..Validators::default()
+        };
+        assert_eq!(fetch.identify(EdgeId(0), &told(None)), Ok(()));
+        assert_eq!(fetch.identified_by, None);
+        for edge in [EdgeId(1), EdgeId(0)] {
+            assert_eq!(fetch.identify(edge, &told(Some(9))), Ok(()));
+            assert_eq!(fetch.identified_by, Some(EdgeId(1)));
+        }
     }
 }

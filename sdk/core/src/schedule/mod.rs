@@ -43,7 +43,8 @@ pub(crate) struct Buffered {
     pub(crate) end: MediaTime,
     pub(crate) bytes: ByteCount,
     pub(crate) handed_on: bool,
-    /// When it was handed on first: what is heard of it from before means another.
+    /// When it came, or was taken back from the sinks last: what is heard of it from before means another, or is said
+    /// again.
     pub(crate) since: Epoch,
 }
 
@@ -156,17 +157,18 @@ impl TrackState {
         self.skip_buffered();
     }
 
-    /// Takes a segment out of the middle; it is fetched again, after what comes before it.
+    /// Takes a segment that is not over at `playhead` out of the middle; it is fetched again, after what comes before
+    /// it.
     pub(crate) fn take_out(
         &mut self,
         epoch: Epoch,
         key: RepresentationKey,
         index: u32,
+        playhead: MediaTime,
     ) -> Option<Buffered> {
-        let place = self
-            .buffered
-            .iter()
-            .position(|one| one.key == key && one.index == index && epoch >= one.since)?;
+        let place = self.buffered.iter().position(|one| {
+            (one.key, one.index) == (key, index) && epoch >= one.since && one.end > playhead
+        })?;
         let taken = self.buffered.remove(place)?;
         self.go_back_to(taken.start, key);
         Some(taken)
@@ -256,6 +258,44 @@ mod tests {
         assert_eq!(track.level(seconds(1)), Duration::from_secs(7));
         assert_eq!(track.level(seconds(9)), Duration::ZERO);
         assert_eq!(track.level(seconds(13)), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn what_was_shown_or_is_spoken_of_from_before_it_came_is_not_taken_out() {
+        let mut track = track(&[(0, 4), (4, 8)]);
+        track.next = seconds(8);
+        for segment in &mut track.buffered {
+            segment.since = Epoch(2);
+        }
+        let key = track.buffered[0].key;
+        assert!(track.take_out(Epoch(2), key, 0, seconds(4)).is_none());
+        assert!(track.take_out(Epoch(1), key, 1, seconds(4)).is_none());
+        assert_eq!(track.next, seconds(8));
+        assert!(track.take_out(Epoch(2), key, 1, seconds(4)).is_some());
+        assert_eq!(track.next, seconds(4));
+    }
+
+    #[test]
+    fn a_hole_that_is_found_later_is_filled_after_the_one_before_it() {
+        let mut track = track(&[(0, 4), (4, 8), (8, 12)]);
+        track.next = seconds(12);
+        let key = track.buffered[0].key;
+        for (index, next) in [(1, 4), (2, 4), (0, 0)] {
+            assert!(track.take_out(Epoch(0), key, index, seconds(0)).is_some());
+            assert_eq!(track.next, seconds(next));
+        }
+    }
+
+    #[test]
+    fn a_hole_in_the_period_before_keeps_the_viewers_choice_in_its_own() {
+        let mut track = track(&[(0, 4)]);
+        let key = track.buffered[0].key;
+        (track.next, track.chosen) = (seconds(4), Some(3));
+        track.go_back_to(seconds(0), key);
+        assert_eq!(track.chosen, Some(3), "of the same period");
+        (track.next, track.period) = (seconds(4), 1);
+        track.go_back_to(seconds(0), key);
+        assert_eq!((track.period, track.chosen), (0, Some(0)));
     }
 
     #[test]

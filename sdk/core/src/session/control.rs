@@ -305,6 +305,7 @@ impl Session {
             };
             return self.do_without(ObjectKey::Index(key), error);
         }
+        self.wrongs.found(ObjectKey::Index(key));
         self.progress_at = self.now;
         self.recorder.outline(self.timeline.as_ref());
     }

@@ -172,6 +172,7 @@ impl Session {
             track: kind,
             from,
         });
+        let epoch = self.epoch;
         for one in KINDS {
             if kind.is_none_or(|kind| kind == one) {
                 self.handed_init[slot(one)] = None;
@@ -183,6 +184,7 @@ impl Session {
                 for segment in &mut track.buffered {
                     if segment.end > from {
                         segment.handed_on = false;
+                        segment.since = epoch;
                     }
                 }
             }

@@ -22,7 +22,6 @@ impl Session {
             let Some(segment) = self.track(kind).buffered.get(next).copied() else {
                 return;
             };
-            let since = self.epoch;
             if !self.track(kind).is_next_in_line(&segment) {
                 return;
             }
@@ -38,7 +37,6 @@ impl Session {
             });
             if let Some(segment) = self.track_mut(kind).buffered.get_mut(next) {
                 segment.handed_on = true;
-                segment.since = segment.since.max(since);
             }
         }
         self.hand_on_part(kind);
@@ -100,7 +98,7 @@ impl Session {
         if !wanted || self.handed_init[slot(kind)] == Some(key) {
             return true;
         }
-        let Some(Init::Ready(fetch)) = self.inits.get(&key).copied() else {
+        let Some(Init::Ready { fetch, .. }) = self.inits.get(&key).copied() else {
             return false;
         };
         self.actions.push_back(Action::HandOn {

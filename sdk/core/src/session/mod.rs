@@ -151,7 +151,11 @@ struct Parsing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Init {
     Fetching,
-    Ready(FetchId),
+    Ready {
+        fetch: FetchId,
+        /// When it came: what is heard of it from before means another.
+        since: Epoch,
+    },
 }
 
 const KINDS: [TrackKind; 3] = [TrackKind::Video, TrackKind::Audio, TrackKind::Text];
@@ -341,6 +345,11 @@ impl Session {
         if self.loaded_at.is_none() || self.is_over() {
             return;
         }
+        // Before it is asked for again for want of an answer.
+        self.drop_lost_parses();
+        if self.is_over() {
+            return;
+        }
         self.drive_control();
         self.review_fetches();
         self.drive_playback();
@@ -480,6 +489,16 @@ impl Session {
         }
     }
 
+    /// What was to be parsed and never was is fetched again, a few times.
+    fn drop_lost_parses(&mut self) {
+        while let Some(lost) = self.parsing.iter().find(|one| self.now >= one.until) {
+            let object = lost.object;
+            let code = Failure::Internal.code().into();
+            let message = "the player lost what it had to read; play the title again".into();
+            self.parse_failed(object, SessionError { code, message });
+        }
+    }
+
     /// Ends waits that have lasted too long, each in its own way.
     fn watch(&mut self) {
         if self.is_over() {
@@ -511,12 +530,6 @@ impl Session {
                 code: "playback.stalled".into(),
                 message,
             });
-        }
-        let lost = self.parsing.iter().find(|one| self.now >= one.until);
-        if let Some(object) = lost.map(|one| one.object) {
-            let code = Failure::Internal.code().into();
-            let message = "the player lost what it had to read; play the title again".into();
-            return self.parse_failed(object, SessionError { code, message });
         }
         if self.should_move() && self.now.since(self.progress_at) >= WATCHDOG {
             self.progress_at = self.now;

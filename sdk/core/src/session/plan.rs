@@ -40,11 +40,26 @@ impl Session {
         } else {
             [TrackKind::Video, TrackKind::Audio]
         };
-        for kind in order {
-            self.plan_track(kind);
+        let over = |session: &Self| session.tracks.each_ref().map(|track| track.over);
+        // Where a track ends, less of it is enough to be shown, and sound does not wait for the picture: nothing else
+        // would say so.
+        for _ in 0..=KINDS.len() {
+            let before = over(self);
+            for kind in order {
+                self.plan_track(kind);
+            }
+            self.plan_track(TrackKind::Text);
+            if over(self) == before || self.is_over() {
+                break;
+            }
+            for kind in KINDS {
+                self.hand_on(kind);
+            }
+            self.drive_playback();
         }
-        self.plan_track(TrackKind::Text);
-        self.plan_probe();
+        if !self.is_over() {
+            self.plan_probe();
+        }
     }
 
     /// Init segments of everything buffered or on its way.
@@ -94,6 +109,12 @@ impl Session {
             let Some((key, why)) = self.choose_representation(kind, period, chosen) else {
                 if kind == TrackKind::Text {
                     self.step_over_missing_cues();
+                    continue;
+                }
+                // One rung after the other turned out not to be had here. When nothing is left to be shown they are
+                // looked for once more: one has come back, or the last that is missed again ends playback.
+                let dry = self.track(kind).level(self.playhead()).is_zero();
+                if dry && self.wrongs.look_again_for(period, chosen) {
                     continue;
                 }
                 return;

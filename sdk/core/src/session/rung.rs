@@ -1,7 +1,7 @@
 //! Which representation of a track comes next, and when one that is on its way is given up for a lower one. The rules
 //! themselves are `abr`.
 
-use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{Representation, RepresentationKey, TrackKind};
@@ -167,6 +167,10 @@ impl Session {
         last: Option<usize>,
         rung: usize,
     ) -> usize {
+        // One that nobody has, or can read, is not waited for.
+        if self.is_missing(kind, wanted) {
+            return rung;
+        }
         let Some(timeline) = &self.timeline else {
             return rung;
         };
@@ -269,16 +273,22 @@ impl Session {
             return;
         };
         let ladder = timeline.ladder(fetching.key.period, fetching.key.track);
-        // The highest lower rung that would be there in time, else the lowest.
-        let in_time = |one: &Representation| {
-            rate.time_for(one.bitrate.bytes_in(span))
-                .is_some_and(|takes| takes < patience)
-        };
-        let lower = ladder.get(..rung).unwrap_or_default();
-        let target = lower.iter().rposition(in_time).unwrap_or(0);
-        let Some(takes) = lower
-            .get(target)
-            .and_then(|one| rate.time_for(one.bitrate.bytes_in(span)))
+        // The highest lower rung that would be there in time, else the lowest; one that nobody has is none.
+        let lower: Vec<(RepresentationKey, &Representation)> = (0..fetching.key.representation)
+            .map(|representation| RepresentationKey {
+                representation,
+                ..fetching.key
+            })
+            .zip(ladder)
+            .filter(|(key, _)| !self.is_missing_at(*key, fetching.start))
+            .collect();
+        let takes = |one: &Representation| rate.time_for(one.bitrate.bytes_in(span));
+        let in_time = lower
+            .iter()
+            .rfind(|(_, one)| takes(one).is_some_and(|takes| takes < patience));
+        let Some((target, takes, id)) = in_time
+            .or(lower.first())
+            .and_then(|(key, one)| Some((*key, takes(one)?, one.id.clone())))
         else {
             return;
         };
@@ -286,9 +296,6 @@ impl Session {
         if takes.as_secs_f64() > needs.as_secs_f64() * 0.6 {
             return;
         }
-        let id = lower
-            .get(target)
-            .map_or_else(String::new, |one| one.id.clone());
         let inputs = [
             ("buffer_s", seconds(level)),
             ("needs_s", seconds(needs)),
@@ -304,11 +311,6 @@ impl Session {
         let track = self.track_mut(TrackKind::Video);
         track.fetching = None;
         track.go_back_to(fetching.start, fetching.key);
-        self.given_up_for = u16::try_from(target)
-            .ok()
-            .map(|representation| RepresentationKey {
-                representation,
-                ..fetching.key
-            });
+        self.given_up_for = Some(target);
     }
 }

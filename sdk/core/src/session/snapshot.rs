@@ -7,7 +7,7 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
-use super::Session;
+use super::{Session, Sinks};
 use crate::edge::BreakerState;
 use crate::event::{PlayState, SessionError};
 use crate::input::{EdgeId, Protocol};
@@ -274,8 +274,20 @@ impl Session {
                 Err("a session that is over still fetches".into())
             };
         }
-        if self.loaded_at.is_some() && self.should_move() && self.next_deadline().is_none() {
-            return Err("something is expected to move and there is no deadline".into());
+        // The watchdog would find nothing to begin anew.
+        let waits = matches!(
+            self.state,
+            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
+        );
+        if waits
+            && !self.paused
+            && self.timeline.is_some()
+            && self.fetches.is_empty()
+            && self.parsing.is_empty()
+            && !matches!(self.sinks, Sinks::Asked { .. })
+            && self.policy.deadline(self.now).is_none()
+        {
+            return Err("playback waits, and nothing is on its way".into());
         }
         for track in &self.tracks {
             if let Some(fetching) = track.fetching

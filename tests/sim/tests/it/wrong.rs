@@ -5,7 +5,7 @@ use std::time::Duration;
 use nearcast_core::Command;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
-use nearcast_sim::Outcome;
+use nearcast_sim::{Outcome, Setup};
 use nearcast_units::{BitRate, MediaTime};
 
 use crate::{run, smooth, two_minutes};
@@ -191,6 +191,10 @@ fn edges_that_take_a_moment_to_know_new_tokens_are_not_a_reason_to_ask_again_and
     assert!((2..=3).contains(&asked), "asked {asked} times");
 }
 
+const fn is_top(key: RepresentationKey) -> bool {
+    key.track == 0 && key.representation == 5
+}
+
 const fn is_top_segment_ten(object: ObjectKey) -> bool {
     matches!(
         object,
@@ -280,4 +284,80 @@ fn whoever_pauses_does_not_wait() {
         "{:?}",
         outcome.report.stalls
     );
+}
+
+#[test]
+fn a_slow_transfer_is_not_given_up_for_a_rung_that_nobody_has() {
+    let mut setup = two_minutes();
+    // Less than the second rung needs, of which every segment is late.
+    setup.last_mile.rate = Some(BitRate::from_kbps(450));
+    setup.limit = Duration::from_secs(900);
+    for edge in 0..10 {
+        setup = setup.fault_on(0.0, edge, status(404), |object| {
+            let lowest = RepresentationKey {
+                period: 0,
+                track: 0,
+                representation: 0,
+            };
+            matches!(object, ObjectKey::Media(key, index) if key == lowest && index >= 3)
+        });
+    }
+    let outcome = run(setup);
+    assert!(outcome.over && outcome.report.error.is_none());
+    let decisions = outcome.report.decisions.iter();
+    let given_up = decisions.filter(|one| one.kind == "abandon");
+    assert!(given_up.count() < 5);
+}
+
+/// A world that tells the segments of the top rung in an index apart, of which every edge answers in one way.
+fn index_apart(fault: &Option<Fault>) -> Setup {
+    let mut setup = two_minutes();
+    setup.title = setup.title.deferred(is_top);
+    for edge in 0..10 {
+        setup = setup.fault_on(0.0, edge, fault.clone(), |object| {
+            matches!(object, ObjectKey::Index(_))
+        });
+    }
+    setup
+}
+
+#[test]
+fn an_index_that_nobody_has_or_can_read_is_not_asked_for_again() {
+    let indices = |outcome: &Outcome| {
+        let fetches = outcome.report.fetches.iter();
+        fetches.filter(|one| one.kind == "index").count()
+    };
+    let top = |outcome: &Outcome| {
+        let segments = outcome.report.segments.iter();
+        segments.map(|one| one.bitrate_bps).max()
+    };
+    let sound = smooth(index_apart(&None));
+    assert_eq!((indices(&sound), top(&sound)), (1, Some(5_800_000)));
+    for (fault, times) in [(status(404), 1), (Some(Fault::Corrupt), 2)] {
+        let outcome = smooth(index_apart(&fault));
+        assert_eq!(
+            (indices(&outcome), top(&outcome)),
+            (times, Some(3_000_000)),
+            "{fault:?}"
+        );
+    }
+}
+
+#[test]
+fn what_nobody_had_is_looked_for_again_when_an_edge_is_back_by_a_probe() {
+    let mut setup = two_minutes();
+    setup.edges.truncate(2);
+    let setup = setup
+        .fault_on(
+            0.0,
+            0,
+            status(404),
+            |object| matches!(object, ObjectKey::Init(key) if is_top(key)),
+        )
+        .fault(0.2, 1, Some(Fault::Kill))
+        .fault(25.0, 1, None);
+    let outcome = smooth(setup);
+    let mut segments = outcome.report.segments.iter().rev();
+    let last = segments.find(|one| one.track == "video").unwrap();
+    assert_eq!(last.bitrate_bps, 5_800_000);
 }

@@ -16,8 +16,6 @@ use crate::session::transfer::fail::REJECTED_MAX;
 /// Between two tries when no edge can be asked.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(100);
-/// Who gave something wrong will do so again, most of the time.
-const WAIT_SUSPECT: Duration = Duration::from_millis(700);
 /// The longest rest while no edge can be asked.
 const REST_ALL_DOWN: Duration = Duration::from_secs(4);
 
@@ -104,6 +102,7 @@ impl Session {
             .next()
             .is_none();
         let all_down = none_left && self.edges.all_rest(self.now);
+        let doubt = self.wrongs.doubt(fetch.object);
         let wait = if self.given_by_nobody(fetch) {
             WAIT_MIN
         } else if none_left {
@@ -118,14 +117,10 @@ impl Session {
             // object; then suspicion against everybody is of no use.
             let rested = self.edges.rested_at(fetch.object, &fetch.avoid);
             match rested.map(|at| at.since(self.now)) {
-                Some(wait) if wait <= self.spare(fetch) / 2 => wait,
+                Some(wait) if wait <= doubt.max(self.spare(fetch) / 2) => wait,
                 others => {
                     fetch.avoid.clear();
-                    if others.is_some() {
-                        WAIT_SUSPECT
-                    } else {
-                        WAIT_MIN
-                    }
+                    if others.is_some() { doubt } else { WAIT_MIN }
                 }
             }
         } else {
@@ -134,7 +129,7 @@ impl Session {
             fetch.rejected.clear();
             WAIT_MAX
         };
-        let until = self.now + wait.clamp(WAIT_MIN, WAIT_MAX);
+        let until = self.now + wait.clamp(WAIT_MIN, doubt.max(WAIT_MAX));
         fetch.state = FetchState::Waiting { until };
         if all_down && !self.edges_down {
             self.edges_down = true;

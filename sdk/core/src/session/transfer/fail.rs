@@ -169,11 +169,11 @@ impl Session {
                 if let Some(edge) = self.edges.get_mut(attempt.edge) {
                     edge.lacks(fetch.object);
                 }
-                self.edge_served(attempt.edge);
+                self.edge_gave(attempt.edge);
             }
             Remedy::AskBackend => match self.token_rejected(attempt.grant) {
                 Token::Replaced | Token::Coming | Token::Refused(_) => {
-                    self.edge_served(attempt.edge);
+                    self.edge_gave(attempt.edge);
                 }
                 Token::AtFault => self.edge_failed(attempt.edge, Duration::ZERO, failure.code()),
             },
@@ -250,7 +250,7 @@ impl Session {
         });
     }
 
-    pub(super) fn edge_state_changed(&mut self, edge: EdgeId, why: Option<&str>) {
+    pub(in crate::session) fn edge_state_changed(&mut self, edge: EdgeId, why: Option<&str>) {
         if let Some(state) = self.edges.get(edge).map(|one| one.state(self.now)) {
             let reason = why.map(ToString::to_string);
             self.events.push_back(Event::EdgeState {

@@ -7,7 +7,7 @@ use nearcast_units::ByteCount;
 
 use crate::action::{Action, CancelReason};
 use crate::fetch::{Fetch, FetchState, Role};
-use crate::input::{AttemptId, Epoch, Failure, FetchId};
+use crate::input::{AttemptId, Failure, FetchId};
 use crate::schedule::Buffered;
 use crate::session::{Init, Parsing, Session, WORK_LOST};
 
@@ -102,13 +102,15 @@ impl Session {
                 self.actions.push_back(Action::Release { fetch: fetch.id });
             }
             ObjectKey::Init(key) => {
-                self.inits.insert(key, Init::Ready(fetch.id));
+                let (fetch, since) = (fetch.id, self.epoch);
+                self.inits.insert(key, Init::Ready { fetch, since });
             }
             ObjectKey::Media(key, index) => {
                 let Some(kind) = fetch.track else { return };
                 if let Some(timeline) = &mut self.timeline {
                     timeline.learn_size(key, index, ByteCount::new(fetch.received));
                 }
+                let epoch = self.epoch;
                 let track = self.track_mut(kind);
                 let Some(fetching) = track
                     .fetching
@@ -125,11 +127,11 @@ impl Session {
                     end: fetching.end,
                     bytes: ByteCount::new(fetch.received),
                     handed_on: fetching.part.is_some(),
-                    since: fetching.part.map_or(Epoch(0), |part| part.since),
+                    since: fetching.part.map_or(epoch, |part| part.since),
                 });
                 if fetching.part.is_some() {
                     self.actions.push_back(Action::HandOn {
-                        epoch: self.epoch,
+                        epoch,
                         fetch: fetch.id,
                         object: fetch.object,
                         track: kind,

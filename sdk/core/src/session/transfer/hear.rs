@@ -154,11 +154,15 @@ impl Session {
         };
         let (role, edge, limit) = (attempt.role, attempt.edge, attempt.to);
         if fetch.total.is_none() && limit.is_none() {
+            // Another edge has given more of it already.
+            if attempt.next < fetch.received {
+                return self.attempt_failed(fetch, id, &Failure::Truncated);
+            }
             fetch.total = Some(fetch.received);
         }
         if role == Role::Probe {
             self.close_attempt(fetch, id, "ok", None);
-            self.edge_served(edge);
+            self.edge_gave(edge);
             return false;
         }
         if !fetch.is_complete() {
@@ -171,10 +175,7 @@ impl Session {
         }
         self.measured(fetch, id);
         self.close_attempt(fetch, id, "ok", None);
-        if self.edge_served(edge) {
-            // It may have what nobody had while it was away.
-            self.wrongs.look_again();
-        }
+        self.edge_gave(edge);
         if fetch.object == ObjectKey::Manifest && role == Role::Racer {
             self.edges.use_from_now(self.now, edge);
             let name = self.edges.name(edge).to_string();
@@ -203,6 +204,13 @@ impl Session {
         self.policy.transferred(&transfer);
         if let Some(edge) = self.edges.get_mut(edge) {
             edge.transferred();
+        }
+    }
+
+    pub(super) fn edge_gave(&mut self, id: EdgeId) {
+        if self.edge_served(id) {
+            // It may have what nobody had while it was away.
+            self.wrongs.look_again();
         }
     }
 

@@ -1,0 +1,295 @@
+//! The account of wrong bytes: who gave what, who is suspected, who rests for it, and whether it is the title's own
+//! fault.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
+use nearcast_units::{ByteCount, Instant};
+
+use crate::edge::{BreakerState, Edges};
+use crate::fetch::{Fetch, Handover};
+use crate::input::{EdgeId, Failure};
+use crate::session::Session;
+
+/// What turned out to be wrong, or cannot be had.
+#[derive(Debug, Default)]
+pub(in crate::session) struct Wrongs {
+    /// Who gave wrong bytes of an object, for when it is fetched again.
+    pub(super) suspects: BTreeMap<ObjectKey, Suspects>,
+    /// Objects that no edge has, or nobody can read.
+    pub(super) missing: Vec<ObjectKey>,
+    /// Objects that may still turn out to be wrong, newest last.
+    given: VecDeque<Given>,
+    /// Told when the object is fetched again.
+    handovers: BTreeMap<ObjectKey, Handover>,
+}
+
+/// Edges that gave wrong bytes of an object.
+#[derive(Clone, Debug)]
+pub(super) struct Suspects {
+    /// Alone or with others.
+    all: Vec<EdgeId>,
+    /// Alone, so that nobody else was at fault.
+    pub(super) alone: Vec<EdgeId>,
+    /// How often the object was wrong, in halves: what several edges gave together proves little.
+    halves: u32,
+    /// Edges that rest for it, and how often each had failed by then: one that has failed since rests for that too.
+    rest: Vec<(EdgeId, u64)>,
+    /// How often an edge that is known to gave it wrong again.
+    again: u32,
+    /// When the last of this was found out.
+    at: Instant,
+}
+
+impl Suspects {
+    const fn new(at: Instant) -> Self {
+        Self {
+            all: Vec::new(),
+            alone: Vec::new(),
+            halves: 0,
+            rest: Vec::new(),
+            again: 0,
+            at,
+        }
+    }
+
+    fn add(&mut self, edges: &[EdgeId]) {
+        let lists = [
+            Some(&mut self.all),
+            Some(&mut self.alone).filter(|_| edges.len() == 1),
+        ];
+        for list in lists.into_iter().flatten() {
+            list.extend(edges);
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+
+    /// Returns whom not to ask: all of them, or where nobody else is left those that are at fault for certain.
+    fn avoided(&self, object: ObjectKey, edges: &Edges) -> &[EdgeId] {
+        if edges.others(object, &self.all) {
+            &self.all
+        } else {
+            &self.alone
+        }
+    }
+}
+
+/// Who gave an object, and when it was complete.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    object: ObjectKey,
+    pub(super) edges: Vec<EdgeId>,
+    at: Instant,
+    bytes: ByteCount,
+}
+
+impl Given {
+    pub(super) fn of(fetch: &Fetch, at: Instant) -> Self {
+        Self {
+            object: fetch.object,
+            edges: fetch.contributors.clone(),
+            at,
+            bytes: ByteCount::new(fetch.received),
+        }
+    }
+}
+
+/// Only what is buffered can still turn out to be wrong: a few hundred objects at most.
+const GIVEN_MAX: usize = 512;
+/// An object that is wrong this often, in halves, is wrong at its source.
+const WRONG_MAX: u32 = 6;
+/// Who gave something wrong will do so again, most of the time.
+const WAIT_SUSPECT: Duration = Duration::from_millis(700);
+/// Times that this is doubled: who is paused does not mind, and who waits is helped by the watchdog.
+const AGAIN_MAX: u32 = 3;
+/// What is fetched again later than this is not fetched because of what was wrong.
+const HANDOVER_AGE: Duration = Duration::from_secs(10);
+impl Wrongs {
+    /// Notes who gave an object.
+    pub(in crate::session) fn given(&mut self, fetch: &Fetch, at: Instant) {
+        if self.given.len() >= GIVEN_MAX {
+            self.given.pop_front();
+        }
+        self.given.push_back(Given::of(fetch, at));
+    }
+
+    /// Takes note of an object that is fetched: whom not to ask, and what it takes over from.
+    pub(in crate::session) fn fetched_again(&mut self, fetch: &mut Fetch, edges: &Edges) {
+        if let Some(suspects) = self.suspects.get(&fetch.object) {
+            fetch.avoid = suspects.avoided(fetch.object, edges).to_vec();
+        }
+        // One that another rung took the place of since is an old story.
+        fetch.handover = self
+            .handovers
+            .remove(&fetch.object)
+            .filter(|handover| fetch.started_at.since(handover.detected_at) < HANDOVER_AGE);
+    }
+
+    /// Other edges, or files that were added: what nobody had may be there now.
+    pub(in crate::session) fn look_again(&mut self) {
+        self.missing.clear();
+    }
+
+    /// The same, for one track; returns whether anything of it was missing.
+    pub(in crate::session) fn look_again_for(&mut self, period: u16, track: u16) -> bool {
+        let of = |object: &mut ObjectKey| {
+            let key = object.representation();
+            key.is_some_and(|key| (key.period, key.track) == (period, track))
+        };
+        self.missing.extract_if(.., of).count() > 0
+    }
+
+    /// It came after all.
+    pub(in crate::session) fn found(&mut self, object: ObjectKey) {
+        self.missing.retain(|one| *one != object);
+    }
+
+    pub(super) fn pieces_missing(&self, key: RepresentationKey) -> usize {
+        let of = |object: &&ObjectKey| matches!(object, ObjectKey::Media(one, _) if *one == key);
+        self.missing.iter().filter(of).count()
+    }
+
+    fn suspects_mut(&mut self, object: ObjectKey, now: Instant) -> &mut Suspects {
+        // A title that is wrong everywhere must not fill memory.
+        if self.suspects.len() >= GIVEN_MAX && !self.suspects.contains_key(&object) {
+            let oldest = self.suspects.iter().min_by_key(|(_, one)| one.at);
+            if let Some(oldest) = oldest.map(|(object, _)| *object) {
+                self.suspects.remove(&oldest);
+            }
+        }
+        let suspects = self
+            .suspects
+            .entry(object)
+            .or_insert_with(|| Suspects::new(now));
+        suspects.at = now;
+        suspects
+    }
+
+    /// Counts that the object was wrong once more; returns whether that is too often.
+    fn count(&mut self, object: ObjectKey, halves: u32, now: Instant) -> bool {
+        let suspects = self.suspects_mut(object, now);
+        suspects.halves += halves;
+        suspects.halves >= WRONG_MAX
+    }
+
+    /// How long to wait before an edge that gave the object wrong is asked for it again.
+    pub(in crate::session) fn doubt(&self, object: ObjectKey) -> Duration {
+        let again = self.suspects.get(&object).map_or(0, |one| one.again);
+        WAIT_SUSPECT * (1 << again.min(AGAIN_MAX))
+    }
+
+    /// Nobody has the object, or can read it.
+    pub(super) fn miss(&mut self, object: ObjectKey) {
+        if self.missing.contains(&object) {
+            return;
+        }
+        if self.missing.len() >= GIVEN_MAX {
+            self.missing.remove(0);
+        }
+        self.missing.push(object);
+    }
+
+    /// Whether an edge gave the object wrong, and nobody else was at fault.
+    pub(in crate::session) fn is_convicted(&self, object: ObjectKey, edge: EdgeId) -> bool {
+        let suspects = self.suspects.get(&object);
+        suspects.is_some_and(|suspects| suspects.alone.contains(&edge))
+    }
+}
+
+impl Session {
+    /// Returns who gave an object, or gives it just now.
+    pub(super) fn giver(&self, object: ObjectKey) -> Option<Given> {
+        let arriving = self
+            .fetches
+            .iter()
+            .find(|fetch| fetch.object == object && !fetch.is_probe() && fetch.received > 0);
+        let given = &self.wrongs.given;
+        arriving
+            .map(|fetch| Given::of(fetch, self.now))
+            .or_else(|| {
+                given
+                    .iter()
+                    .rev()
+                    .find(|given| given.object == object)
+                    .cloned()
+            })
+    }
+
+    /// Suspects who gave wrong bytes; one that alone gave them, and is not the only one left, also rests. Returns
+    /// whether the object is wrong so often that it is so at its source.
+    pub(super) fn blame(&mut self, given: &Given, reason: &'static str) -> bool {
+        let suspects = self.wrongs.suspects_mut(given.object, self.now);
+        let known = given.edges.iter().all(|edge| suspects.alone.contains(edge));
+        suspects.add(&given.edges);
+        suspects.again += u32::from(known);
+        let suspects = suspects.clone();
+        let avoided = suspects.avoided(given.object, &self.edges);
+        let others = self
+            .edges
+            .usable(self.now, given.object, avoided)
+            .next()
+            .is_some();
+        if let [edge] = given.edges.as_slice()
+            && others
+        {
+            self.edge_failed(*edge, Duration::ZERO, reason);
+            let failures = self.edges.get(*edge).map_or(0, |one| one.failures);
+            let suspects = self.wrongs.suspects_mut(given.object, self.now);
+            suspects.rest.retain(|(one, _)| one != edge);
+            suspects.rest.push((*edge, failures));
+        }
+        if let Some(from) = given.edges.first() {
+            let handover = Handover {
+                from: *from,
+                at: given.at,
+                detected_at: self.now,
+                reason,
+                wasted: given.bytes,
+                offset: 0,
+            };
+            let recent =
+                |_: &ObjectKey, one: &mut Handover| self.now.since(one.detected_at) < HANDOVER_AGE;
+            self.wrongs.handovers.retain(recent);
+            self.wrongs.handovers.insert(given.object, handover);
+        }
+        // That an edge gives the same again says nothing about others that rest.
+        let halves = match given.edges.len() {
+            1 if known && self.edges.others(given.object, &suspects.alone) => 0,
+            0 | 1 => 2,
+            _ => 1,
+        };
+        self.wrongs.count(given.object, halves, self.now)
+    }
+
+    /// The object is wrong wherever it comes from: who rests for it need not.
+    pub(super) fn acquit(&mut self, object: ObjectKey) {
+        self.wrongs.handovers.remove(&object);
+        let suspects = self.wrongs.suspects.remove(&object);
+        for (id, failures) in suspects.into_iter().flat_map(|one| one.rest) {
+            let now = self.now;
+            let Some(edge) = self.edges.get_mut(id) else {
+                continue;
+            };
+            if edge.failures == failures && edge.state(now) != BreakerState::Closed {
+                edge.acquitted();
+                self.edge_state_changed(id, None);
+            }
+        }
+    }
+
+    /// What the player itself lost, or cannot do, says nothing about the edge.
+    pub(super) fn blame_unless_ours(
+        &mut self,
+        object: ObjectKey,
+        giver: Option<Given>,
+        code: &str,
+    ) -> bool {
+        match giver.filter(|_| code != Failure::Internal.code()) {
+            Some(given) => self.blame(&given, Failure::Corrupt.code()),
+            None => self.wrongs.count(object, 2, self.now),
+        }
+    }
+}
