@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 pub(crate) fn doubt(root: &Path, has_backend: bool) -> Option<String> {
     let found = Found::below(root)?;
     let place = root.display();
-    if found.in_folder || (found.at_top.is_some() && !has_backend) {
-        return None;
-    }
+    // First: the playlists of a title's rungs lie in its folders.
     if let Some(manifest) = found.at_top {
-        return Some(format!(
-            "the root {place} holds a title itself ({manifest}), where a backend's titles are folders; \
-             give the folder above it as --root"
-        ));
+        return has_backend.then(|| {
+            format!(
+                "the root {place} holds a title itself ({manifest}), where a backend's titles are folders; \
+                 give the folder above it as --root"
+            )
+        });
+    }
+    if found.in_folder {
+        return None;
     }
     let holds = if found.names.is_empty() {
         "it is empty".to_owned()
@@ -105,6 +108,11 @@ mod tests {
                 &["stream.mpd", "v1/1.m4s"],
                 true,
                 Some("holds a title itself (stream.mpd)"),
+            ),
+            (
+                &["master.m3u8", "v1/index.m3u8"],
+                true,
+                Some("holds a title itself (master.m3u8)"),
             ),
             (&["v1/1.m4s", "x.txt"], true, Some("it holds v1/, x.txt;")),
             (&["v1/1.m4s"], false, Some("no manifest (*.mpd, *.m3u8)")),
