@@ -1,5 +1,6 @@
 //! The terminal player: the program `nearcast`.
 
+mod addresses;
 pub mod commands;
 #[cfg(feature = "video")]
 mod frames;

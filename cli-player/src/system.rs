@@ -214,6 +214,12 @@ impl System {
         Ok(())
     }
 
+    /// Whether any edge was killed.
+    pub(crate) fn has_killed(&self) -> bool {
+        let killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
+        !killed.is_empty()
+    }
+
     /// Stops everything in order.
     pub(crate) async fn shutdown(self) {
         let Servers { backend, edges } = self.servers;

@@ -422,7 +422,7 @@ impl Backend {
             let shown: String = id.chars().take(REQUEST_ID_LENGTH_MAX).collect();
             Refused::new(
                 Refusal::TitleUnknown,
-                format!("There is no title {shown:?}; `titles` lists what there is."),
+                format!("You asked for {shown:?}; `nearcast titles` lists what there is."),
             )
         })
     }

@@ -408,13 +408,29 @@ impl Ranking {
                 .filter(|seen| seen.verdict == verdict)
                 .count()
         };
-        format!(
-            "{} appliances are known: {} have not reported lately, {} lack the files, {} do not serve this client.",
-            self.verdicts.len(),
-            count("report_too_old"),
-            count("files_missing"),
-            count("client_not_served"),
-        )
+        let all = match self.verdicts.len() {
+            0 => {
+                return "no edge has reported here; start one with --backend, --secret and --prefix"
+                    .to_owned();
+            }
+            1 => "1 edge is known".to_owned(),
+            many => format!("{many} edges are known"),
+        };
+        let faults = [
+            ("report_too_old", "not reported lately: is it running?"),
+            ("files_missing", "not the title's folder below --root"),
+            (
+                "client_not_served",
+                "not this client's network as a --prefix",
+            ),
+        ];
+        faults
+            .into_iter()
+            .fold(all, |told, (verdict, fault)| match count(verdict) {
+                0 => told,
+                1 => format!("{told}; 1 has {fault}"),
+                many => format!("{told}; {many} have {fault}"),
+            })
     }
 
     /// Turns the ranking into its explanation.

@@ -19,7 +19,7 @@ pub const CATALOGUE_FILE: &str = "catalogue.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueFileError {
     /// It cannot be read.
-    #[error("cannot read the catalogue {path}: {source}")]
+    #[error("cannot read the catalogue {path}: {source}; {WANTED}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -69,6 +69,10 @@ impl CatalogueFileError {
     }
 }
 
+/// What can be given for a catalogue.
+const WANTED: &str =
+    "give a catalogue file, or the folder of one called catalogue.toml, as target/media/title";
+
 /// Reads and checks a catalogue: a file, or `catalogue.toml` in a folder.
 ///
 /// # Errors
@@ -115,7 +119,7 @@ fn parse(path: &Path, text: &str) -> Result<Catalogue, CatalogueFileError> {
     let parts: Parts = toml::from_str(text).map_err(|error| CatalogueFileError::Syntax {
         path: path.to_owned(),
         line: line(text, error.span().map_or(0, |span| span.start)),
-        what: error.message().replace('\n', "; "),
+        what: what(path, error.message()),
     })?;
     let catalogue = Catalogue {
         titles: bare(&parts.title),
@@ -138,6 +142,16 @@ fn parse(path: &Path, text: &str) -> Result<Catalogue, CatalogueFileError> {
                 problem,
             })
         }
+    }
+}
+
+/// Whoever names another kind of file does not want to mend its third line.
+fn what(path: &Path, message: &str) -> String {
+    let message = message.replace('\n', "; ");
+    if path.extension().is_some_and(|kind| kind == "toml") {
+        message
+    } else {
+        format!("{message}; {WANTED}")
     }
 }
 
@@ -222,8 +236,14 @@ maturity = 6
     fn a_folder_holds_its_catalogue_and_a_missing_one_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let missing = read_catalogue(folder.path()).unwrap_err().to_string();
-        assert!(missing.contains("catalogue.toml"), "{missing}");
+        for part in ["catalogue.toml", "as target/media/title"] {
+            assert!(missing.contains(part), "{missing}");
+        }
         std::fs::write(folder.path().join(CATALOGUE_FILE), GOOD).unwrap();
         assert_eq!(read_catalogue(folder.path()).unwrap().titles.len(), 1);
+        let readme = folder.path().join("README.md");
+        std::fs::write(&readme, "# Nearcast\n\nA player.\n").unwrap();
+        let foreign = read_catalogue(&readme).unwrap_err().to_string();
+        assert!(foreign.contains("give a catalogue file"), "{foreign}");
     }
 }

@@ -23,13 +23,13 @@ struct Options {
     /// Where sealed play requests come in over plain HTTP [default: the next port]
     #[arg(long, value_name = "ADDR")]
     sealed_listen: Option<SocketAddr>,
-    /// Serve without TLS (loopback addresses only)
+    /// Serve without TLS (loopback addresses only; the edge's --plain is an address beside the one for TLS)
     #[arg(long)]
     plain: bool,
     /// Name or address that clients reach this backend by
     #[arg(long, value_name = "HOST", value_parser = host)]
     public_host: Option<String>,
-    /// Catalogue file, or a folder with a catalogue.toml [default: one title, "demo"]
+    /// Catalogue file, or a folder with a catalogue.toml, as target/media/title [default: one title, "demo"]
     #[arg(long, value_name = "PATH")]
     titles: Option<PathBuf>,
     /// File that keeps sessions, history, events and keys [default: memory]

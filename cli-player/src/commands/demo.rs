@@ -25,7 +25,8 @@ pub(super) struct DemoArguments {
     /// Where the title is made and kept; the user's cache folder unless given
     #[arg(long, value_name = "DIR", env = "NEARCAST_TITLE_DIR")]
     title_dir: Option<PathBuf>,
-    /// Leave all edges alive; otherwise the one in use dies after 20 s, in the middle of a segment
+    /// Leave all edges alive; otherwise the one in use dies after about 20 s, in the middle of a segment, unless K has
+    /// killed one before
     #[arg(long)]
     no_kill: bool,
     /// Use this version of HTTP only
@@ -232,6 +233,10 @@ async fn kill_in_mid_segment(player: Player, system: Arc<System>, prints: bool) 
         let edge =
             middle.and_then(|transfer| snapshot.edges.iter().find(|edge| edge.id == transfer.edge));
         let Some(edge) = edge else { continue };
+        // The viewer has seen already what happens then.
+        if system.has_killed() {
+            return;
+        }
         match system.kill(&edge.name).await {
             // On a screen the table of edges and the decisions show it.
             Ok(()) if prints => print(format_args!(

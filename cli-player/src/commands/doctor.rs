@@ -1,6 +1,7 @@
 //! `nearcast doctor`: what this machine has and lacks, a line each.
 
 use std::io::IsTerminal as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -70,6 +71,7 @@ pub(super) async fn run(
     ];
     match network(arguments, context) {
         Ok(network) => {
+            findings.push(("network", way_out(&crate::addresses::outward())));
             if let Some(host) = &arguments.lookup {
                 findings.push(("name", lookup(&network, host).await));
             }
@@ -182,6 +184,16 @@ fn read_settings(settings: Result<Settings, Failure>, context: &mut Context) -> 
 fn network(arguments: &DoctorArguments, context: &Context) -> Result<Network, Failure> {
     let backend = Some(&arguments.backend);
     arguments.network.network(context, backend)
+}
+
+fn way_out(addresses: &[IpAddr]) -> Finding {
+    if addresses.is_empty() {
+        return Finding::Note(
+            "no way leads out of this machine: only what runs on it can be played".to_owned(),
+        );
+    }
+    let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    Finding::Good(format!("goes out from {}", list.join(" and ")))
 }
 
 async fn lookup(network: &Network, host: &str) -> Finding {

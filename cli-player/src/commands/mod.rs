@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::sync::{LazyLock, OnceLock};
 
 use clap::builder::Resettable;
+use clap::error::ContextKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub(crate) use ending::{End, Played};
 pub(crate) use failure::{Failure, Place};
@@ -92,7 +93,11 @@ pub fn run() -> ExitCode {
     let matches = without_empty_variables(Arguments::command()).try_get_matches();
     let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(mut error) => {
+            // Not the shell that is meant, however alike the names are.
+            if is_about_shells(&error) {
+                error.remove(ContextKind::SuggestedValue);
+            }
             if error.use_stderr() {
                 return match error.print() {
                     Ok(()) => ExitCode::from(2),
@@ -104,6 +109,11 @@ pub fn run() -> ExitCode {
         }
     };
     end(execute(arguments))
+}
+
+fn is_about_shells(error: &clap::Error) -> bool {
+    let argument = error.get(ContextKind::InvalidArg);
+    argument.is_some_and(|argument| argument.to_string() == "<SHELL>")
 }
 
 /// An environment variable that is set to nothing is how scripts unset one.

@@ -118,13 +118,21 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
             bases: arguments.edge.clone(),
         }
     } else if is_local(&arguments.source) {
+        let source = &arguments.source;
+        let name = Path::new(source).file_name().unwrap_or_default();
+        let name = name.to_string_lossy();
         return Err(Failure::usage(format_args!(
-            "{} is a file of this machine: let a web server show its folder and give the URL of its manifest, \
-             or name a title of a backend",
-            arguments.source
+            "{source} is a file of this machine, and files are not played: serve its folder, as \
+             `nearcast-edge --id e1 --root FOLDER --plain 127.0.0.1:8080` does, and play \
+             http://127.0.0.1:8080/{name}; or name a title of a backend"
         )));
     } else if arguments.source.contains("://") {
         Source::Url(arguments.source.clone())
+    } else if is_address(&arguments.source) {
+        return Err(Failure::usage(format_args!(
+            "{0} is an address without its beginning: did you mean http://{0}, or https://{0}?",
+            arguments.source
+        )));
     } else {
         let backend = arguments.backend.options(context).ok_or_else(|| {
             Failure::usage(format_args!(
@@ -158,10 +166,31 @@ pub(super) async fn run(arguments: &PlayArguments, context: &Context) -> Result<
     played.map_err(|failure| failure.at(&subject.place))
 }
 
-/// Whether it is written as only a file is.
+/// Whether it is written as only a file is, or is the path of one.
 fn is_local(source: &str) -> bool {
     let starts = ["/", "./", "../", "~/", "file:"];
-    starts.iter().any(|start| source.starts_with(start))
+    let is_written_so = starts.iter().any(|start| source.starts_with(start));
+    // A title may be called like a file that happens to lie here.
+    let is_path = source.contains('/') || is_manifest(source);
+    is_written_so || (is_path && Path::new(source).exists())
+}
+
+/// Whether it begins with a host, which no title does.
+fn is_address(source: &str) -> bool {
+    let (host, path) = source.split_once('/').unwrap_or((source, ""));
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    let has_port = !path.is_empty() && port.is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_host = name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok();
+    let is_name = name.contains('.') && !path.is_empty() && is_manifest(path);
+    !name.is_empty() && (has_port || is_host || is_name)
+}
+
+fn is_manifest(path: &str) -> bool {
+    let kind = Path::new(path).extension();
+    kind.is_some_and(|kind| kind == "mpd" || kind == "m3u8")
 }
 
 /// What is played.
@@ -182,14 +211,17 @@ impl Subject {
             Source::Title { backend, .. } => format!("{name} at {}", backend.url),
             // So is another server's file of that path. The first edge is the best one.
             Source::Edges { path, bases } => {
-                let base = bases.first().map_or("", |base| base.trim_end_matches('/'));
-                Source::Url(format!("{base}/{}", path.trim_start_matches('/'))).name()
+                let first = bases.first().map(String::as_str).unwrap_or_default();
+                whole(first, path)
             }
             Source::Url(_) => name.clone(),
         };
         let url = match source {
             Source::Title { backend, .. } => backend.url.clone(),
-            Source::Edges { bases, .. } => bases.join(" "),
+            Source::Edges { path, bases } => {
+                let urls: Vec<_> = bases.iter().map(|base| whole(base, path)).collect();
+                urls.join(" ")
+            }
             Source::Url(_) => name.clone(),
         };
         let place = Place {
@@ -199,6 +231,12 @@ impl Subject {
         };
         Self { name, key, place }
     }
+}
+
+/// Returns the address of a path on an edge, without what is nobody's business.
+fn whole(base: &str, path: &str) -> String {
+    let (base, path) = (base.trim_end_matches('/'), path.trim_start_matches('/'));
+    Source::Url(format!("{base}/{path}")).name()
 }
 
 /// What is written beside playing.
@@ -509,6 +547,37 @@ mod tests {
         let (one, other) = (subject("https://a"), subject("https://b"));
         assert_eq!((one.name.as_str(), other.name.as_str()), ("demo", "demo"));
         assert_ne!(one.key, other.key);
+    }
+
+    #[test]
+    fn an_address_is_told_from_a_title() {
+        for (source, is) in [
+            ("127.0.0.1:8080/title/stream.mpd", true),
+            ("127.0.0.1/x", true),
+            ("localhost/title", true),
+            ("localhost:8080", true),
+            ("edge.example:8443/title/stream.mpd", true),
+            ("cdn.example/title/master.m3u8", true),
+            ("demo", false),
+            ("demo:2", false),
+            ("season.1", false),
+            ("season.1/episode", false),
+            ("title/stream.mpd", false),
+            (":8080/x", false),
+        ] {
+            assert_eq!(is_address(source), is, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_edges_are_asked_for_is_told_whole() {
+        let subject = Subject::of(&Source::Edges {
+            path: "demo".to_owned(),
+            bases: vec!["http://a/".to_owned(), "http://me:secret@b/x".to_owned()],
+        });
+        let failure = Failure::new("edge.not_found", "no edge has the manifest");
+        let told = failure.at(&subject.place).to_string();
+        assert!(told.contains("(http://a/demo http://b/x/demo)"), "{told}");
     }
 
     #[test]

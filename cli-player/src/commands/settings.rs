@@ -45,7 +45,11 @@ const KEYS: [(&str, &str); 5] = [
 pub(super) fn documented() -> String {
     let lines = KEYS.map(|(key, value)| {
         let example = format!("{key} = \"{value}\"");
-        format!("  {example:<36} # as --{key}")
+        let more = match key {
+            "ca" => ", from the folder of this file unless it begins with /",
+            _ => "",
+        };
+        format!("  {example:<36} # as --{key}{more}")
     });
     lines.join("\n")
 }
@@ -67,8 +71,7 @@ impl Settings {
                 )(error));
             }
         };
-        Self::parse(&text).map_err(|message| {
-            let message = message.trim().replace('\n', " ");
+        let settings = Self::parse(&text).map_err(|message| {
             Failure::new(
                 "cli.config",
                 format_args!(
@@ -76,11 +79,25 @@ impl Settings {
                     path.display()
                 ),
             )
-        })
+        })?;
+        Ok(settings.beside(&path))
+    }
+
+    /// Takes the paths in a file as beginning where that file lies: a command is given anywhere.
+    fn beside(mut self, file: &Path) -> Self {
+        if let (Some(ca), Some(folder)) = (&mut self.ca, file.parent()) {
+            *ca = folder.join(&*ca);
+        }
+        self
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let settings: Self = toml::from_str(text).map_err(|error| {
+            // In one line: its picture of the place takes several.
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            format!("line {line}: {}", error.message().replace('\n', " "))
+        })?;
         if let Some(backend) = &settings.backend {
             parse_url(backend).map_err(|why| format!("backend = \"{backend}\": {why}"))?;
         }
@@ -244,11 +261,35 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_in_the_file_is_told_with_its_place() {
-        let error = Settings::parse("backnd = 'x'").unwrap_err();
-        assert!(
-            error.contains("backnd") && error.contains("line 1"),
-            "{error}"
-        );
+    fn a_slip_in_the_file_is_told_with_its_place_in_one_line() {
+        for (text, says) in [
+            (
+                "backnd = 'x'",
+                "line 1: unknown field `backnd`, expected one of",
+            ),
+            (
+                "audio = 'sv'\n\nca = 3",
+                "line 3: invalid type: integer `3`",
+            ),
+            ("audio = 'sv", "line 1: "),
+        ] {
+            let error = Settings::parse(text).unwrap_err();
+            assert!(error.starts_with(says), "{error}");
+            for picture in ["\n", "|", "^"] {
+                assert!(!error.contains(picture), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_in_the_file_begins_where_the_file_lies() {
+        let file = Path::new("/home/me/nearcast.toml");
+        for (written, meant) in [
+            ("ca.pem", "/home/me/ca.pem"),
+            ("/etc/ca.pem", "/etc/ca.pem"),
+        ] {
+            let settings = Settings::parse(&format!("ca = '{written}'")).unwrap();
+            assert_eq!(settings.beside(file).ca, Some(PathBuf::from(meant)));
+        }
     }
 }

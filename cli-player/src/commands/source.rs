@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use nearcast_player::{BackendOptions, BitRate, HttpVersion, Network, NetworkOptions, PlayerError};
 
-use super::settings::device_id;
+use super::settings::{Settings, device_id};
 use super::{Context, Failure, say};
 
 /// How the network is used.
@@ -90,9 +90,11 @@ impl NetworkArguments {
                 "nearcast: WARNING: --insecure accepts any certificate: whoever is in between can read and change everything",
             );
         }
-        let mut files = self.ca.clone();
+        let mut files: Vec<_> = self.ca.iter().map(|path| (path, "--ca".into())).collect();
         if files.is_empty() {
-            files.extend(context.settings.ca.clone());
+            let from = Settings::path().unwrap_or_default();
+            let from = format!("ca in {}", from.display());
+            files.extend(context.settings.ca.iter().map(|path| (path, from.clone())));
         }
         let mut options = NetworkOptions {
             user_agent: self.user_agent.clone(),
@@ -107,8 +109,8 @@ impl NetworkArguments {
             let header = ("Nearcast-Client-Address".to_owned(), address.to_string());
             options.headers.push(header);
         }
-        for path in &files {
-            options.extra_ca_pem.push(read_ca(path)?);
+        for (path, from) in &files {
+            options.extra_ca_pem.push(read_ca(path, from)?);
         }
         Network::new(options).map_err(|error| self.refused(error))
     }
@@ -163,11 +165,15 @@ impl BackendArguments {
     }
 }
 
-fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads a certificate authority; `from` is who named it.
+fn read_ca(path: &Path, from: &str) -> Result<Vec<u8>, Failure> {
     let remedy = "give a file with its certificate as PEM text";
     let pem = std::fs::read(path).map_err(Failure::io(
         "cli.ca",
-        format_args!("cannot read the certificate authority {}", path.display()),
+        format_args!(
+            "cannot read the certificate authority {} ({from})",
+            path.display()
+        ),
         remedy,
     ))?;
     // Alone, so that it is known which of several it is.
@@ -178,7 +184,7 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     match Network::new(alone) {
         Ok(_) => Ok(pem),
         Err(_) => Err(Failure::usage(format_args!(
-            "--ca {} holds no certificate authority that can be used; {remedy}",
+            "{} ({from}) holds no certificate authority that can be used; {remedy}",
             path.display()
         ))),
     }

@@ -1,6 +1,7 @@
 //! What the player says, put into what the screen shows; what the viewer wants, put into the player's words.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Feed {
     tells_place: bool,
     wishes: Wishes,
     place: Place,
+    /// Where this machine was last known to be.
+    addresses: Vec<IpAddr>,
     /// When the notice goes, and when the place where playback was taken up does.
     notice_until: Option<Instant>,
     resumed_until: Option<Instant>,
@@ -108,6 +111,7 @@ impl Feed {
             tells_place: screen.tells_place,
             wishes: screen.wishes.clone(),
             place: screen.place.clone(),
+            addresses: crate::addresses::outward(),
             notice_until: None,
             resumed_until: None,
         }
@@ -226,13 +230,22 @@ impl Feed {
                 self.size.send_replace(size);
                 Ok(())
             }
-            Command::Continued => self.player.network_changed(),
+            Command::Continued => self.continued(crate::addresses::outward()),
             Command::Quit => self.player.stop(),
         };
         match done {
             Ok(()) | Err(PlayerError::Closed) => {}
             Err(error) => self.notice(error.to_string()),
         }
+    }
+
+    /// The process goes on after it was stopped: on another network perhaps, where nothing that was measured holds.
+    fn continued(&mut self, addresses: Vec<IpAddr>) -> Result<(), PlayerError> {
+        if addresses == self.addresses {
+            return Ok(());
+        }
+        self.addresses = addresses;
+        self.player.network_changed()
     }
 
     fn kill(&mut self, id: String) {
@@ -492,9 +505,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn nothing_waits_for_an_edge_that_takes_long_to_die() {
-        let (dies, dead) = oneshot::channel();
+    /// A player of what says nothing, and what belongs to its screen.
+    async fn silent_feed(edges: Option<Arc<dyn Edges>>) -> (Feed, std::net::TcpListener) {
         // Takes a connection and says nothing, so that nothing else is told meanwhile.
         let silence = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/x.mpd", silence.local_addr().unwrap());
@@ -506,14 +518,34 @@ mod tests {
             tells_place: false,
             duration: None,
             silent: true,
-            edges: Some(Arc::new(Reluctant(Mutex::new(Some(dead))))),
+            edges,
             place: Place::default(),
             wishes: Wishes::default(),
         };
         let speaker = super::super::sound::open(true, None).await;
         let player = Player::builder(source).start().unwrap();
-        let (size, _size) = watch::channel(None);
-        let feed = Feed::new(player, speaker, &screen, size);
+        let (size, _) = watch::channel(None);
+        (Feed::new(player, speaker, &screen, size), silence)
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_a_change_of_network_only_where_addresses_change() {
+        let (mut feed, _silence) = silent_feed(None).await;
+        let other = vec![IpAddr::from([192, 0, 2, 7])];
+        for addresses in [feed.addresses.clone(), other.clone(), other] {
+            feed.continued(addresses).unwrap();
+        }
+        let report = feed.player.close().await.unwrap();
+        let decisions = report.decisions.iter().map(|decision| &decision.why);
+        let changes = decisions.filter(|why| *why == "the network changed");
+        assert_eq!(changes.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_an_edge_that_takes_long_to_die() {
+        let (dies, dead) = oneshot::channel();
+        let edge: Arc<dyn Edges> = Arc::new(Reluctant(Mutex::new(Some(dead))));
+        let (feed, _silence) = silent_feed(Some(edge)).await;
         let (commands, inbox) = mpsc::channel(4);
         let stop = CancellationToken::new();
         let limits = Limits {

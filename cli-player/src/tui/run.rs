@@ -24,7 +24,7 @@ use super::keys::{Input, Key, KeyReader, typed};
 use super::picture::{Picture, PixelSize};
 use super::state::{Phase, Playback, Screen, ViewState};
 use super::terminal::{self, Session};
-use super::update::{Command, update};
+use super::update::{Command, hear, update};
 use super::view::{picture_area, view};
 use super::writer::FrameWriter;
 
@@ -276,7 +276,7 @@ impl Ui {
         if playback.commands_heard < self.commands_sent {
             return;
         }
-        self.state.playback = playback;
+        hear(&mut self.state, playback);
         self.is_dirty = true;
     }
 

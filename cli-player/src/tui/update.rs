@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::keys::Key;
 use super::picture::PixelSize;
-use super::state::{Phase, RungChoice, ViewState};
+use super::state::{Phase, Playback, RungChoice, ViewState};
 
 /// What the viewer, or the screen, wants of the player.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,8 +225,21 @@ fn kill(state: &mut ViewState) -> Option<Command> {
         state.answer = Some("no edge is in use".to_owned());
         return None;
     };
-    state.answer = Some(format!("killing {id}"));
+    state.answer = Some(killing(&id));
     Some(Command::KillEdge(id))
+}
+
+fn killing(id: &str) -> String {
+    format!("killing {id}")
+}
+
+/// Takes what the player says; an answer that announced what is done by now goes.
+pub(super) fn hear(state: &mut ViewState, playback: Playback) {
+    state.playback = playback;
+    let mut killed = state.playback.edges.iter().filter(|edge| edge.killed);
+    if killed.any(|edge| state.answer.as_deref() == Some(&killing(&edge.id))) {
+        state.answer = None;
+    }
 }
 
 #[cfg(test)]
@@ -349,6 +362,20 @@ mod tests {
         let mut state = sample();
         state.playback.edges.clear();
         assert_eq!(press(&mut state, Key::Char('K')), None);
+    }
+
+    #[test]
+    fn that_an_edge_is_being_killed_is_said_until_it_is() {
+        let mut state = sample();
+        press(&mut state, Key::Char('K'));
+        let mut playback = state.playback.clone();
+        hear(&mut state, playback.clone());
+        assert_eq!(state.answer.as_deref(), Some("killing isp-2"));
+        for edge in &mut playback.edges {
+            edge.killed |= edge.id == "isp-2";
+        }
+        hear(&mut state, playback);
+        assert_eq!(state.answer, None);
     }
 
     #[test]

@@ -125,6 +125,15 @@ fn slips_in_arguments_are_usage_and_say_what_to_write() {
         (&["probe", "http://a/x", "--http", "h3"], "write https://"),
         (&["play", "http://a/x", "--http", "h2"], "write https://"),
         (&["play", "./x.mp4"], "a file of this machine"),
+        (
+            &["play", "tests/it/help.rs"],
+            "nearcast-edge --id e1 --root FOLDER --plain 127.0.0.1:8080",
+        ),
+        (
+            &["play", "127.0.0.1:8080/title/stream.mpd"],
+            "did you mean http://127.0.0.1:8080/title/stream.mpd",
+        ),
+        (&["completions", "tcsh"], "elvish, fish, powershell, zsh"),
         (&["play", "file:///x.mp4"], "a file of this machine"),
         (
             &["doctor", "--proxy", "http://[", "--backend", "http"],
@@ -142,6 +151,8 @@ fn slips_in_arguments_are_usage_and_say_what_to_write() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let error = text(&output.stderr);
         assert!(error.contains(says), "{arguments:?}: {error}");
+        // One shell is not like another.
+        assert!(!error.contains("similar value"), "{error}");
         assert!(output.stdout.is_empty());
     }
 }
@@ -152,7 +163,7 @@ fn the_doctor_looks_at_this_machine_without_noise() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
     for finding in [
-        "version", "terminal", "pictures", "sound", "ffmpeg", "settings", "backend",
+        "version", "terminal", "pictures", "sound", "ffmpeg", "settings", "network", "backend",
     ] {
         assert!(out.contains(finding), "{out}");
     }

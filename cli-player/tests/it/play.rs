@@ -362,7 +362,7 @@ fn an_authority_that_is_none_is_named() {
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(
-        error.contains("--ca ca.pem") && error.contains("PEM"),
+        error.contains("ca.pem (--ca)") && error.contains("PEM"),
         "{error}"
     );
 }

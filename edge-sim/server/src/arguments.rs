@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, Resettable};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use nearcast_edge_server::{Authority, Backend, EdgeConfig, EdgeError};
 use nearcast_protocol::play::SiteKind;
@@ -17,55 +18,61 @@ use nearcast_units::BitRate;
 #[command(name = "nearcast-edge", version)]
 pub(crate) struct Arguments {
     /// Name of the appliance: 1 to 64 letters, digits, '-', '_' or '.'
-    #[arg(long, value_parser = id)]
+    #[arg(long, value_name = "ID", value_parser = id)]
     id: String,
-    /// Folder whose files are served
-    #[arg(long)]
+    /// Folder whose files are served: the one above the titles
+    #[arg(long, value_name = "DIR")]
     root: PathBuf,
     /// Address for HTTPS (TCP) and HTTP/3 (UDP); port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     listen: SocketAddr,
-    /// Address for plain HTTP/1.1 as well
-    #[arg(long)]
+    /// Address for plain HTTP/1.1 as well (the backend's --plain has none: it serves without TLS instead)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     plain: Option<SocketAddr>,
     /// Address of the admin port, on loopback
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
     admin: SocketAddr,
     /// Host name or address that clients use, if not the one of --listen
-    #[arg(long, value_parser = host)]
+    #[arg(long, value_name = "HOST", value_parser = host)]
     host: Option<String>,
     /// URL of the backend to report to; without it no token is asked for
-    #[arg(long, requires = "secret")]
+    #[arg(long, value_name = "URL", requires = "secret")]
     backend: Option<String>,
     /// Bootstrap secret for the backend
-    #[arg(long, env = "NEARCAST_EDGE_SECRET", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "NEARCAST_EDGE_SECRET",
+        hide_env_values = true,
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     secret: Option<String>,
     /// Folder of the certificate authority, shared by all edges that use it; made when missing
-    #[arg(long, default_value = "nearcast-ca")]
+    #[arg(long, value_name = "DIR", default_value = "nearcast-ca")]
     ca_dir: PathBuf,
     /// Where it stands, for people
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     site: Option<String>,
     /// Kind of site: isp or ixp
-    #[arg(long, default_value = "isp", value_parser = site_kind)]
+    #[arg(long, value_name = "KIND", default_value = "isp", value_parser = site_kind)]
     kind: SiteKind,
     /// Where it stands: degrees latitude and longitude
     #[arg(long, value_name = "LAT,LON", default_value = "0,0", value_parser = position, allow_hyphen_values = true)]
     position: (f64, f64),
-    /// Client prefix it serves (repeat for more)
+    /// Clients' network that the backend may send here (repeat for more); without it nobody is sent
     #[arg(long = "prefix", value_name = "CIDR", value_parser = prefix)]
     prefixes: Vec<String>,
     /// Path prefix it stores (repeat for more); without it, everything under the root
     #[arg(long = "store", value_name = "PREFIX")]
     stores: Vec<String>,
     /// What its link passes, as 20mbps, 1500kbps or 800bps
-    #[arg(long, value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<BitRate>,
     /// By how much its link delays answers, as 30ms or 1s
-    #[arg(long, default_value = "0ms", value_parser = span)]
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = span)]
     delay: Duration,
     /// What counts as full load
-    #[arg(long, default_value = "1000mbps", value_parser = rate)]
+    #[arg(long, value_name = "RATE", default_value = "1000mbps", value_parser = rate)]
     capacity: BitRate,
     /// Drop all datagrams, as a network does that blocks UDP
     #[arg(long)]
@@ -86,7 +93,9 @@ impl Arguments {
                 argument
             }
         });
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let matches = command.try_get_matches();
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        read.unwrap_or_else(|error| with_example(error).exit())
     }
 
     /// Makes the configuration and the path of the certificate that clients must trust.
@@ -116,6 +125,25 @@ impl Arguments {
         config.access_log = self.access_log;
         Ok((config, self.ca_dir.join("ca.pem")))
     }
+}
+
+/// Says what an address looks like where there is none: no parser of values is asked then.
+fn with_example(mut error: clap::Error) -> clap::Error {
+    let text = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let is_missing = error.kind() == ErrorKind::InvalidValue
+        && text(ContextKind::InvalidValue).is_empty()
+        && text(ContextKind::InvalidArg).ends_with("<ADDR>");
+    if is_missing {
+        let tip = ContextValue::StyledStrs(vec![ADDRESS_WANTED.into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
+}
+
+const ADDRESS_WANTED: &str = "give an address, as 127.0.0.1:8080";
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| ADDRESS_WANTED.to_owned())
 }
 
 fn id(text: &str) -> Result<String, EdgeError> {

@@ -1,6 +1,7 @@
 //! `nearcast-edge`: one edge appliance.
 
 mod arguments;
+mod root;
 
 use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -52,12 +53,17 @@ fn failure(code: &str, error: &dyn std::error::Error) -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), EdgeError> {
     let (config, ca) = arguments.into_config()?;
-    let is_offered_to_nobody = config.backend.is_some() && config.prefixes.is_empty();
+    let has_backend = config.backend.is_some();
+    let is_offered_to_nobody = has_backend && config.prefixes.is_empty();
+    let root = config.root.clone();
     let edge = EdgeServer::start(config).await?;
     if is_offered_to_nobody {
         let hint = "nearcast-edge: no --prefix: the backend offers this edge to nobody; give the clients' networks, \
                     as --prefix 127.0.0.0/8";
         drop(writeln!(std::io::stderr(), "{hint}"));
+    }
+    if let Some(doubt) = root::doubt(&root, has_backend) {
+        drop(writeln!(std::io::stderr(), "nearcast-edge: {doubt}"));
     }
     let mut line = format!(
         "ready id={} base_url={} admin_url={}",

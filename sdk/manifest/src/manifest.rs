@@ -64,6 +64,12 @@ pub fn parse(bytes: &[u8], url: &str) -> Result<Manifest, ManifestError> {
         let start = start.get(..start.len().min(60)).unwrap_or_default();
         match start {
             [] => "nothing at all".to_owned(),
+            [_, _, _, _, b's', b't', b'y', b'p', ..]
+            | [_, _, _, _, b'm', b'o', b'o', b'f', ..]
+            | [_, _, _, _, b's', b'i', b'd', b'x', ..] => "a media segment (binary MP4)".to_owned(),
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] => "an MP4 file (binary)".to_owned(),
+            // As it is, it would say nothing and fill lines.
+            start if is_binary(start) => "binary data".to_owned(),
             start => format!("{:?}", clip(&String::from_utf8_lossy(start))),
         }
     };
@@ -78,6 +84,12 @@ pub fn parse(bytes: &[u8], url: &str) -> Result<Manifest, ManifestError> {
     } else {
         dash::parse(text, &address)
     }
+}
+
+/// Whether no text has such bytes.
+fn is_binary(start: &[u8]) -> bool {
+    let is_text = |byte: &u8| !byte.is_ascii_control() || matches!(byte, b'\t' | b'\n' | b'\r');
+    !start.iter().all(is_text)
 }
 
 impl Manifest {

@@ -1,5 +1,5 @@
 //! Gives encoded samples to a sink of one's own, as a platform decoder would take them, from two edges:
-//! `cargo run -p nearcast-player --example custom_sink -- title/stream.mpd http://127.0.0.1:8081 http://127.0.0.1:8082`
+//! `cargo run --release --example custom_sink -- title/stream.mpd http://127.0.0.1:8081 http://127.0.0.1:8082`
 
 use nearcast_player::{
     MediaTime, Player, PlayerError, Sample, SampleSink, Source, TrackFormat, TrackKind,

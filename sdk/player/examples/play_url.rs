@@ -1,5 +1,5 @@
 //! Plays a manifest URL without screen or sound and prints what happens:
-//! `cargo run -p nearcast-player --example play_url -- http://127.0.0.1:8080/title/stream.mpd`
+//! `cargo run --release --example play_url -- http://127.0.0.1:8080/title/stream.mpd`
 
 use nearcast_player::{EventKind, Player, PlayerError, Source};
 

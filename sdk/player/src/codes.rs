@@ -106,7 +106,7 @@ pub const CODES: &[CodeEntry] = &[
     code(
         "backend.unreachable",
         "The backend cannot be reached.",
-        "Check its address and the network.",
+        "Check its address and the network; is it running?",
     ),
     code(
         "backend.timeout",
@@ -555,6 +555,49 @@ mod tests {
             include_str!("../CODES.md"),
             "CODES.md is not what the tables say"
         );
+    }
+
+    #[test]
+    fn the_words_of_a_report_are_explained() {
+        use nearcast_core::{BreakerState, CancelReason as Reason, DecisionKind as Kind};
+        use nearcast_core::{Protocol, StallCause as Cause};
+        let words = [
+            Cause::Throughput.code(),
+            Cause::Edge.code(),
+            Cause::AllEdgesDown.code(),
+            Cause::Sink.code(),
+            Reason::LostRace.code(),
+            Reason::Silent.code(),
+            Reason::Slow.code(),
+            Reason::NotNeeded.code(),
+            Reason::Abandoned.code(),
+            Reason::LowerRung.code(),
+            Reason::Superseded.code(),
+            Reason::NetworkChanged.code(),
+            Reason::Watchdog.code(),
+            Reason::Stopped.code(),
+            BreakerState::Closed.name(),
+            BreakerState::Open.name(),
+            BreakerState::HalfOpen.name(),
+            Kind::Race.name(),
+            Kind::Rung.name(),
+            Kind::Track.name(),
+            Kind::Edge.name(),
+            Kind::Failover.name(),
+            Kind::Hedge.name(),
+            Kind::Abandon.name(),
+            Kind::Probe.name(),
+            Kind::Refresh.name(),
+            Kind::Playback.name(),
+            Kind::Watchdog.name(),
+            Protocol::H3.name(),
+            Protocol::H2.name(),
+            Protocol::Http1.name(),
+        ];
+        let document = include_str!("../../protocol/REPORT.md");
+        for word in words {
+            assert!(document.contains(&format!("`{word}`")), "{word}");
+        }
     }
 
     #[test]

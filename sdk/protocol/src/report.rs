@@ -1,4 +1,5 @@
-//! The session report, `nearcast.report/1`. Times are seconds since the play intent.
+//! The session report. `REPORT.md` beside the crate's sources is what follows; a test looks for every field in it.
+#![doc = include_str!("../REPORT.md")]
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -46,9 +47,9 @@ pub struct SessionReport {
     pub failovers: Vec<FailoverReport>,
     /// What was decided, and why.
     pub decisions: Vec<DecisionReport>,
-    /// Time, video buffer level, audio buffer level.
+    /// Each half second: time, video buffer level, audio buffer level.
     pub buffer: Vec<(f64, f64, f64)>,
-    /// Counts of decoded frames; zeros when nothing was decoded.
+    /// Counts of decoded frames; zeros when nothing was decoded, as without a frame sink.
     pub frames: FrameReport,
     /// Bytes by purpose.
     pub bytes: ByteReport,
@@ -59,7 +60,7 @@ pub struct SessionReport {
     pub cpu_s: Option<f64>,
     /// Peak resident memory of the process; `None` in the simulator.
     pub peak_rss_bytes: Option<u64>,
-    /// Whether the machine was too loaded for the timings to be trusted.
+    /// Whether the machine was too loaded for the timings to be trusted, or stood still.
     pub busy: bool,
     /// Why playback failed; `None` when it did not.
     pub error: Option<ErrorReport>,
@@ -101,7 +102,7 @@ pub struct StallReport {
     pub at_s: f64,
     /// For how long.
     pub duration_s: f64,
-    /// Why, from a closed list.
+    /// Why: `throughput`, `edge_silent`, `all_edges_down` or `sink`.
     pub cause: String,
 }
 
@@ -141,7 +142,7 @@ pub struct FetchReport {
     pub representation: Option<String>,
     /// Place in the track, counted over all periods.
     pub segment: Option<u64>,
-    /// In the order they began.
+    /// In the order they ended; then those still running.
     pub attempts: Vec<AttemptReport>,
 }
 
@@ -168,7 +169,7 @@ pub struct AttemptReport {
     pub first_byte_s: Option<f64>,
     /// When it ended.
     pub end_s: f64,
-    /// `ok`, `failed`, `cancelled`.
+    /// `ok`, `failed`, `cancelled`, or `running` when the session ended first.
     pub result: String,
     /// The error's code when it failed, the reason when it was cancelled.
     pub code: Option<String>,
@@ -211,7 +212,7 @@ pub struct FailoverReport {
     pub from: String,
     /// The edge that took over.
     pub to: String,
-    /// What was wrong: the failing attempt's code.
+    /// What was wrong, the failing attempt's code: `edge_silent`, `edge_slow` or an error's.
     pub reason: String,
     /// Offset in the object at which the other edge went on.
     pub offset: u64,
@@ -226,9 +227,9 @@ pub struct FailoverReport {
 /// A decision and its reason.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DecisionReport {
-    /// When.
+    /// When it was decided.
     pub at_s: f64,
-    /// `edge`, `rung`, `race`, `failover`, `hedge`, `cancel`, `refresh`…
+    /// `race`, `rung`, `track`, `edge`, `failover`, `hedge`, `abandon`, `probe`, `refresh`, `playback` or `watchdog`.
     pub kind: String,
     /// What was chosen.
     pub chosen: String,
@@ -261,7 +262,7 @@ pub struct FrameReport {
 pub struct ByteReport {
     /// Media, init segments and indices, each byte once.
     pub media: u64,
-    /// Received and not handed on.
+    /// Received and not handed on: of all attempts but probes, so failovers' and the race's among them.
     pub wasted: u64,
     /// Probes.
     pub probe: u64,

@@ -585,7 +585,7 @@ fn without_an_appliance_there_is_no_grant_and_no_slot_is_taken() {
     let late = NOW + 16 * SECOND;
     let answer = backend.handle_play(late, ask("tv"), &request(), "p1");
     assert!(
-        matches!(&answer, Err(PlayError::NoAppliance(why)) if why.contains("1 have not reported")),
+        matches!(&answer, Err(PlayError::NoAppliance(why)) if why.contains("1 has not reported")),
         "{answer:?}"
     );
     assert_eq!(backend.counts(late).streams, 0);

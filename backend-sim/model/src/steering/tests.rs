@@ -200,9 +200,35 @@ fn an_old_report_makes_an_appliance_unusable_and_a_new_one_usable_again() {
     assert!(ranking.offers.is_empty());
     assert_eq!(ranking.verdicts[0].verdict, "report_too_old");
     assert_eq!(ranking.verdicts[0].report_age_ms, 16_000);
-    assert!(ranking.why_empty().contains("1 have not reported lately"));
+    assert_eq!(
+        ranking.why_empty(),
+        "1 edge is known; 1 has not reported lately: is it running?"
+    );
     steering.handle_report(late, "a", &report()).unwrap();
     assert_eq!(steering.rank(late, client("10.0.0.1")).offers.len(), 1);
+}
+
+#[test]
+fn why_nobody_is_offered_counts_each_fault() {
+    let lacks = || ApplianceReport {
+        files: vec!["other/".to_owned()],
+        ..report()
+    };
+    let far = || ApplianceReport {
+        prefixes: vec!["192.0.2.0/24".to_owned()],
+        ..report()
+    };
+    let why = |reports: &[(&str, ApplianceReport)]| {
+        let ranking = steering(reports).rank(NOW, client("10.0.0.1"));
+        assert!(ranking.offers.is_empty());
+        ranking.why_empty()
+    };
+    assert!(why(&[]).starts_with("no edge has reported here; start one"));
+    assert_eq!(
+        why(&[("a", lacks()), ("b", lacks()), ("c", far())]),
+        "3 edges are known; 2 have not the title's folder below --root; \
+         1 has not this client's network as a --prefix"
+    );
 }
 
 #[test]

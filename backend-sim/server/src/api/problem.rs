@@ -122,7 +122,7 @@ impl From<PlayError> for Fail {
             PlayError::Refused(refused) => refused.into(),
             PlayError::NoAppliance(why) => Self::unavailable(
                 "no_appliance",
-                "No appliance can serve this title here and now.",
+                "No edge can serve this title here and now.",
                 why,
                 NO_APPLIANCE_RETRY,
             ),

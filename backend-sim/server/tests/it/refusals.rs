@@ -102,6 +102,12 @@ async fn no_appliance_is_an_outage_and_says_why() {
     assert_eq!(answer.headers()["retry-after"], "2");
     let outage = problem(answer).await;
     assert_eq!((outage.status, outage.code.as_str()), (503, "no_appliance"));
-    assert!(outage.detail.starts_with("0 appliances are known"));
+    assert!(
+        outage
+            .detail
+            .starts_with("no edge has reported here; start"),
+        "{}",
+        outage.detail
+    );
     assert_eq!(Refusal::from_code(&outage.code), None);
 }

@@ -19,7 +19,7 @@ const KEYS: [(&str, &str); 16] = [
     ("s", "next subtitles, off after the last"),
     ("[ ]", "hold the rung below, above"),
     ("r", "let the player choose the rung"),
-    ("i", "details, or the picture alone"),
+    ("i", "view details, or the picture alone"),
     ("Ctrl-L", "draw everything again"),
     ("Ctrl-Z", "back to the shell; `fg` returns"),
     ("?", "this help"),
@@ -29,7 +29,7 @@ const KEYS: [(&str, &str); 16] = [
 pub(super) fn draw(frame: &mut Frame<'_>, can_kill: bool, theme: &Theme) {
     let mut keys = KEYS.to_vec();
     if can_kill {
-        keys.insert(11, ("K", "kill the edge in use and watch"));
+        keys.insert(11, ("K", "kill the edge in use now, not at 20 s"));
     }
     let lines: Vec<Line<'_>> = keys
         .into_iter()

@@ -379,14 +379,14 @@ fn hints(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
     // The first ones are those that stay when there is no room for all.
     let mut keys = vec![("space", "pause"), ("?", "help"), ("q", "quit")];
     if state.playback.can_kill {
-        keys.push(("K", "kill edge"));
+        keys.push(("K", "kill"));
     }
     keys.extend([
         ("←→", "10 s"),
         ("[]", "rung"),
         ("a", "audio"),
-        ("s", "subtitles"),
-        ("i", "details"),
+        ("s", "subs"),
+        ("i", "view"),
     ]);
     let mut line = Line::default();
     for (key, does) in keys {

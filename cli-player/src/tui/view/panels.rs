@@ -214,12 +214,13 @@ fn choice(playback: &Playback) -> String {
 /// Counts, volume and tracks: one line on a small screen, a list on a large one.
 pub(super) fn status(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme: &Theme) {
     let playback = &state.playback;
+    // Why there is none stands on the line for notices.
     let volume = if playback.sound_note.is_some() {
-        "none".to_owned()
+        "no sound".to_owned()
     } else if playback.muted {
-        "muted".to_owned()
+        "volume muted".to_owned()
     } else {
-        format!("{} %", words::percent(playback.volume))
+        format!("volume {} %", words::percent(playback.volume))
     };
     let stalls = if playback.stall_count == 0 {
         "0".to_owned()
@@ -239,14 +240,17 @@ pub(super) fn status(frame: &mut Frame<'_>, area: Rect, state: &ViewState, theme
     if area.height > 1 {
         let lines = [
             format!("  {counts}"),
-            format!("  volume {volume}"),
+            format!("  {volume}"),
             format!("  {tracks}"),
-            format!("  frames not drawn {}", state.frames_dropped),
+            format!(
+                "  frames too fast for this terminal {}",
+                state.frames_dropped
+            ),
         ];
         let lines = lines.map(|line| Line::styled(line, theme.text()));
         frame.render_widget(ratatui::text::Text::from_iter(lines), area);
     } else {
-        let line = format!(" {counts}  volume {volume}  {tracks}");
+        let line = format!(" {counts}  {volume}  {tracks}");
         frame.render_widget(Line::styled(line, theme.text()), area);
     }
 }

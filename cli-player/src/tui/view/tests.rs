@@ -208,6 +208,15 @@ fn text(terminal: &Terminal<TestBackend>) -> String {
 }
 
 #[test]
+fn every_hint_has_room_on_the_smallest_screen_with_details() {
+    let shown = text(&draw(80, 24, &sample()));
+    let hints = shown.lines().last().unwrap();
+    for key in ["space", "?", "q", "K", "←→", "[]", "a", "s", "i"] {
+        assert!(hints.contains(&format!(" {key} ")), "{key}: {hints}");
+    }
+}
+
+#[test]
 fn what_a_decision_is_about_is_never_cut() {
     let kinds = [
         "race", "rung", "edge", "failover", "hedge", "abandon", "probe", "refresh", "playback",

@@ -159,6 +159,9 @@ async fn apologise(listener: tokio::net::TcpListener) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_cannot_report_is_told_why_and_what_to_check() {
     let folder = tempfile::tempdir().unwrap();
+    // A root without a title would be told first.
+    std::fs::create_dir(folder.path().join("title")).unwrap();
+    std::fs::write(folder.path().join("title/stream.mpd"), "<MPD/>").unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refusing = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(refuse_all(listener));
@@ -286,10 +289,29 @@ fn what_is_wrong_is_said_in_one_line() {
 }
 
 #[test]
+fn a_root_without_a_title_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("v1")).unwrap();
+    let (mut child, line) = start(&mut command(folder.path()));
+    assert!(line.starts_with("ready "), "{line}");
+    let mut told = String::new();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    err.read_line(&mut told).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        told.starts_with("nearcast-edge: no manifest") && told.contains("v1/"),
+        "{told}"
+    );
+}
+
+#[test]
 fn usage_mistakes_end_with_2() {
     let folder = tempfile::tempdir().unwrap();
     for (wrong, expected) in [
         (&["--rate", "fast"][..], "give a rate with its unit"),
+        (&["--plain"], "give an address, as 127.0.0.1:8080"),
+        (&["--plain", "8080"], "give an address, as 127.0.0.1:8080"),
         (&["--prefix", "here"], "give an address and a length"),
         (&["--host", "no name"], "give a host name or an address"),
         (&["--position", "1"], "give latitude and longitude"),

@@ -43,6 +43,21 @@ fn what_is_no_manifest_is_told_apart() {
     ] {
         assert_eq!(code(text), "manifest.malformed", "{text:?}");
     }
+    for (bytes, found) in [
+        (&b"hello"[..], "\"hello\""),
+        (b"", "nothing at all"),
+        (
+            b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix",
+            "a media segment (binary MP4)",
+        ),
+        (b"\0\0\x02\xf4moof\0\0", "a media segment (binary MP4)"),
+        (b"\0\0\0\x1cftypiso5", "an MP4 file (binary)"),
+        (b"\x1f\x8b\x08\0\0", "binary data"),
+        (b"Gr\xfc\xdfe", "\"Gr\u{fffd}\u{fffd}e\""),
+    ] {
+        let told = parse(bytes, "x").unwrap_err().to_string();
+        assert_eq!(told, format!("not a DASH or HLS manifest: {found}"));
+    }
     let not_utf8 = parse(b"#EXTM3U\n#EXTINF:1,\n\xff\n", "x").unwrap_err();
     assert_eq!(not_utf8.code(), "manifest.malformed");
     assert_eq!(code("<MPD/>"), "manifest.no_tracks");

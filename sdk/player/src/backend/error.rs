@@ -19,7 +19,7 @@ pub enum BackendError {
         retry_after: Option<Duration>,
     },
     /// The backend answered with an error.
-    #[error("the backend answered {call} with {status}: {message}")]
+    #[error("the backend answered with {status} ({call}): {message}")]
     Problem {
         /// Which call.
         call: &'static str,
@@ -33,7 +33,7 @@ pub enum BackendError {
         retry_after: Option<Duration>,
     },
     /// The backend cannot be reached.
-    #[error("the backend cannot be reached for {call}: {reason}")]
+    #[error("the backend cannot be reached: {reason}")]
     Unreachable {
         /// Which call.
         call: &'static str,
@@ -41,13 +41,13 @@ pub enum BackendError {
         reason: String,
     },
     /// The backend did not answer in time.
-    #[error("the backend did not answer {call} in time")]
+    #[error("the backend did not answer in time ({call})")]
     Timeout {
         /// Which call.
         call: &'static str,
     },
     /// The backend's certificate is not accepted, or TLS failed otherwise.
-    #[error("no TLS with the backend for {call}: {reason}")]
+    #[error("no TLS with the backend: {reason}")]
     Tls {
         /// Which call.
         call: &'static str,
@@ -57,7 +57,7 @@ pub enum BackendError {
         reason: String,
     },
     /// The answer is not what it should be.
-    #[error("the backend's answer to {call} cannot be understood: {reason}")]
+    #[error("the backend's answer ({call}) cannot be understood: {reason}")]
     BadAnswer {
         /// Which call.
         call: &'static str,

@@ -4,8 +4,14 @@ use nearcast_protocol::play::{
     ApplianceOffer, Capabilities, EdgeToken, HttpProtocol, Intent, ManifestPaths, PlayGrant,
     PlayRequest, Problem, Refusal, SealingKey, SessionGrant, SiteKind, SteeringOffer, TitleSummary,
 };
+use nearcast_protocol::report::{
+    AttemptReport, ByteReport, ContentReport, DecisionReport, EdgeReport, ErrorReport,
+    FailoverReport, FetchReport, FrameReport, LadderReport, PlayerName, SCHEMA, SegmentReport,
+    SessionReport, StallReport,
+};
 use nearcast_protocol::steering::SteeringManifest;
 use nearcast_protocol::telemetry::QoeEventKind;
+use serde_json::Value;
 
 fn grant() -> PlayGrant {
     PlayGrant {
@@ -154,4 +160,102 @@ fn what_happened_has_these_names_and_an_unknown_one_is_carried() {
     );
     let read: Vec<QoeEventKind> = serde_json::from_str(&text).unwrap();
     assert_eq!(read, kinds);
+}
+
+/// One of everything. Its fields are all named, so that a new one is not forgotten here.
+fn full_report() -> SessionReport {
+    SessionReport {
+        schema: SCHEMA.to_owned(),
+        player: PlayerName::default(),
+        content: ContentReport {
+            ladder: vec![LadderReport::default()],
+            ..ContentReport::default()
+        },
+        wall_s: 0.0,
+        startup_s: None,
+        played_s: 0.0,
+        stalls: vec![StallReport::default()],
+        stall_count: 0,
+        stalled_s: 0.0,
+        segments: vec![SegmentReport::default()],
+        fetches: vec![FetchReport {
+            attempts: vec![AttemptReport::default()],
+            ..FetchReport::default()
+        }],
+        mean_bitrate_bps: 0.0,
+        switches: 0,
+        mean_switch_bps: 0.0,
+        edges: vec![EdgeReport::default()],
+        failovers: vec![FailoverReport::default()],
+        decisions: vec![DecisionReport::default()],
+        buffer: vec![(0.0, 0.0, 0.0)],
+        frames: FrameReport::default(),
+        bytes: ByteReport::default(),
+        qoe_lin: 0.0,
+        cpu_s: None,
+        peak_rss_bytes: None,
+        busy: false,
+        error: Some(ErrorReport::default()),
+    }
+}
+
+/// Every field by its parent's name and its own, and whether it is only a parent.
+fn fields(value: &Value, parent: &str, into: &mut Vec<((String, String), bool)>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                let first = value.as_array().and_then(|all| all.first());
+                let is_parent = first
+                    .unwrap_or(value)
+                    .as_object()
+                    .is_some_and(|object| !object.is_empty());
+                into.push(((parent.to_owned(), name.clone()), is_parent));
+                fields(value, name, into);
+            }
+        }
+        Value::Array(all) => {
+            let parent = format!("{parent}[]");
+            all.iter().for_each(|one| fields(one, &parent, into));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_field_of_the_report_is_explained_and_nothing_else() {
+    let document = include_str!("../../REPORT.md");
+    let (table, _) = document.split_once("## ").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    // A row may name several fields of one parent: `a[].b`, `.c`.
+    let mut explained = Vec::new();
+    for row in rows {
+        let (names, _) = row.split_once(" |").unwrap();
+        let mut parent = String::new();
+        for name in names.split(", ") {
+            let path = name.trim_matches('`').trim_end_matches("[]");
+            if let Some((before, name)) = path.rsplit_once('.') {
+                if !before.is_empty() {
+                    parent = before.rsplit(['.', '…']).next().unwrap().to_owned();
+                }
+                explained.push((parent.clone(), name.to_owned()));
+            } else {
+                explained.push((String::new(), path.to_owned()));
+            }
+        }
+    }
+    let mut written = Vec::new();
+    let report = serde_json::to_value(full_report()).unwrap();
+    fields(&report, "", &mut written);
+    for (field, is_parent) in &written {
+        assert!(
+            *is_parent || explained.contains(field),
+            "{field:?} is not explained"
+        );
+    }
+    for field in &explained {
+        assert!(
+            written.iter().any(|(written, _)| written == field),
+            "there is no {field:?}"
+        );
+    }
 }

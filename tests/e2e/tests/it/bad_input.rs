@@ -208,7 +208,7 @@ async fn nobody_to_play_from_is_told_after_a_while() {
             "no-edges",
             backend.play("demo"),
             "play.no_edges",
-            vec!["0 appliances are known", "try again later"],
+            vec!["no edge has reported here", "start one with --backend"],
         ),
     ];
     let failing: Vec<_> = cases
