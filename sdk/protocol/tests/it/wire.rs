@@ -187,7 +187,10 @@ fn full_report() -> SessionReport {
         mean_switch_bps: 0.0,
         edges: vec![EdgeReport::default()],
         failovers: vec![FailoverReport::default()],
-        decisions: vec![DecisionReport::default()],
+        decisions: vec![DecisionReport {
+            scores: [("v3".to_owned(), 1.5)].into(),
+            ..DecisionReport::default()
+        }],
         buffer: vec![(0.0, 0.0, 0.0)],
         frames: FrameReport::default(),
         bytes: ByteReport::default(),
@@ -208,9 +211,11 @@ fn fields(value: &Value, parent: &str, into: &mut Vec<((String, String), bool)>)
                 let is_parent = first
                     .unwrap_or(value)
                     .as_object()
-                    .is_some_and(|object| !object.is_empty());
+                    .is_some_and(|object| !object.is_empty() && !is_map(name));
                 into.push(((parent.to_owned(), name.clone()), is_parent));
-                fields(value, name, into);
+                if !is_map(name) {
+                    fields(value, name, into);
+                }
             }
         }
         Value::Array(all) => {
@@ -219,6 +224,11 @@ fn fields(value: &Value, parent: &str, into: &mut Vec<((String, String), bool)>)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// Whether the names in it are data, not fields.
+fn is_map(name: &str) -> bool {
+    matches!(name, "inputs" | "scores")
 }
 
 #[test]
