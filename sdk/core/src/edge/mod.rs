@@ -91,6 +91,11 @@ impl Edge {
         self.rate.transferred();
     }
 
+    /// How soon it answers: a first byte, or where there was none yet, a connection.
+    pub(crate) fn answers_in(&self) -> Option<Duration> {
+        self.ttfb(50).or_else(|| self.connect.quantile(50))
+    }
+
     pub(crate) fn ttfb(&self, percent: usize) -> Option<Duration> {
         self.ttfb.quantile(percent)
     }

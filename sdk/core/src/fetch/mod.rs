@@ -53,6 +53,8 @@ pub(crate) struct Fetch {
     etag: Option<alloc::string::String>,
     /// Who told first what object it is.
     pub(crate) identified_by: Option<EdgeId>,
+    /// When one more edge joins the race for it, if nobody has brought anything by then.
+    pub(crate) joins_at: Option<Instant>,
     /// A hand-over whose first byte is awaited.
     pub(crate) handover: Option<Handover>,
 }
@@ -139,6 +141,7 @@ impl Fetch {
             digest: None,
             etag: None,
             identified_by: None,
+            joins_at: None,
             handover: None,
         }
     }
@@ -277,7 +280,8 @@ impl Fetch {
             })
         });
         let judge = self.helper_judged_at().filter(|at| *at > now);
-        due.chain(judge).min()
+        let joins = self.joins_at.filter(|_| self.received == 0);
+        due.chain(judge).chain(joins).min()
     }
 
     fn helper_judged_at(&self) -> Option<Instant> {

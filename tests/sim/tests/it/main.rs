@@ -387,3 +387,51 @@ fn three_dead_edges_in_a_row_do_not_hold_the_fourth_up() {
         );
     }
 }
+
+/// Ten edges whose order says nothing, the worst first; the fourth and the seventh are near and fast.
+fn worst_first() -> Setup {
+    let mut setup = two_minutes();
+    let round_trips_ms = [240, 220, 200, 35, 180, 160, 30, 140, 120, 100];
+    let rates_kbps = [
+        900, 1_200, 1_500, 50_000, 2_000, 2_500, 40_000, 3_000, 4_000, 5_000,
+    ];
+    for (edge, (round_trip_ms, kbps)) in setup
+        .edges
+        .iter_mut()
+        .zip(round_trips_ms.into_iter().zip(rates_kbps))
+    {
+        edge.link.delay = Duration::from_millis(round_trip_ms) / 2;
+        edge.link.rate = Some(BitRate::from_kbps(kbps));
+    }
+    setup.last_mile.rate = Some(BitRate::from_kbps(100_000));
+    setup.last_mile.delay = Duration::from_millis(1);
+    setup
+}
+
+#[test]
+fn a_good_edge_is_found_before_the_first_segment_whatever_the_order() {
+    let outcome = smooth(worst_first());
+    let mut media = outcome
+        .report
+        .fetches
+        .iter()
+        .filter(|one| one.kind == "media");
+    let first = media
+        .find(|one| one.track.as_deref() == Some("video"))
+        .unwrap();
+    let gave = first.attempts.iter().max_by_key(|one| one.bytes).unwrap();
+    assert!(
+        ["edge-3", "edge-6"].contains(&gave.edge.as_str()),
+        "{first:#?}"
+    );
+    // No slower than with the good ones at the head of the list, but for the time that it takes to get to them.
+    let mut best_first = worst_first();
+    best_first.edges.swap(0, 6);
+    best_first.edges.swap(1, 3);
+    let best = smooth(best_first).report.startup_s.unwrap();
+    let found = outcome.report.startup_s.unwrap();
+    assert!(
+        found < best + 0.2,
+        "{found} s, and {best} s with the best first"
+    );
+}

@@ -2,6 +2,7 @@
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::ByteCount;
@@ -11,6 +12,9 @@ use crate::event::DecisionKind;
 use crate::fetch::{Attempt, Fetch, FetchState, RACE_BYTES, Role};
 use crate::input::{AttemptId, EdgeId};
 use crate::session::Session;
+
+/// How long the others have before one more edge joins a race: a round trip to an edge nearby, and its handshakes.
+const JOIN_EVERY: Duration = Duration::from_millis(50);
 
 impl Session {
     /// The first edges by the backend's order all bring the manifest: the probe is useful work.
@@ -34,6 +38,30 @@ impl Session {
         for edge in racers {
             self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
         }
+        fetch.joins_at = Some(self.now + JOIN_EVERY);
+    }
+
+    /// Where nobody has brought anything yet one more edge joins the race for the manifest: the backend's order may
+    /// say nothing about this viewer. As with addresses (RFC 8305), but for a handshake nothing is spent on the others.
+    pub(super) fn join_race(&mut self, fetch: &mut Fetch) {
+        if fetch.joins_at.is_none_or(|at| self.now < at) {
+            return;
+        }
+        fetch.joins_at = None;
+        let racing = fetch.attempts.iter().any(|one| one.role == Role::Racer);
+        if !racing || fetch.received > 0 || fetch.state != FetchState::Active {
+            return;
+        }
+        let tried = fetch.edges_tried();
+        let fresh = |id: &EdgeId| !tried.contains(id) && !fetch.failed_on.contains(id);
+        let Some(edge) = self.ranked(fetch).into_iter().find(fresh) else {
+            return;
+        };
+        let name = self.edges.name(edge).to_string();
+        let why = "nobody has brought anything yet: one more joins the race";
+        self.decide(DecisionKind::Race, name, why, &[]);
+        self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
+        fetch.joins_at = Some(self.now + JOIN_EVERY);
     }
 
     /// Beside the winner, edges that answered nearly as soon show how fast they bring the first bytes.
@@ -42,6 +70,13 @@ impl Session {
             return;
         };
         let mut rivals = self.ranked(fetch);
+        // Those that answered soonest, then the backend's order.
+        let edges = &self.edges;
+        rivals.sort_by_key(|id| {
+            edges
+                .get(*id)
+                .map(|edge| edge.answers_in().unwrap_or(Duration::MAX))
+        });
         // Those that were connected to in the race for the manifest cost no handshake.
         rivals.retain(|id| {
             *id != primary

@@ -63,6 +63,7 @@ impl Session {
             }
             return true;
         }
+        self.join_race(fetch);
         // Each verdict ends or begins an attempt, of which there are few.
         for _ in 0..8 {
             match fetch.review(self.now, &self.edges, self.spare(fetch)) {
