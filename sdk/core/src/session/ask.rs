@@ -14,15 +14,29 @@ use crate::timeline::{Place, Timeline};
 /// How long a segment plays that no index tells of yet.
 const USUAL: Duration = Duration::from_secs(4);
 
+/// What the policy is asked about.
+pub(super) struct Question {
+    pub(super) kind: TrackKind,
+    /// The lowest rung of the ladder.
+    pub(super) lowest: RepresentationKey,
+    /// The highest that may be chosen.
+    pub(super) top: usize,
+    /// Rung of the segment before.
+    pub(super) last: Option<usize>,
+    /// Where the segment begins.
+    pub(super) from: MediaTime,
+}
+
 impl Session {
-    /// Fills in what the policy may look at for the next segment of a track, whose ladder ends at `top`.
-    pub(super) fn tell_policy(
-        &self,
-        context: &mut AbrContext,
-        kind: TrackKind,
-        lowest: RepresentationKey,
-        (top, last): (usize, Option<usize>),
-    ) {
+    /// Fills in what the policy may look at.
+    pub(super) fn tell_policy(&self, context: &mut AbrContext, question: &Question) {
+        let &Question {
+            kind,
+            lowest,
+            top,
+            last,
+            from,
+        } = question;
         let Some(timeline) = &self.timeline else {
             return;
         };
@@ -50,7 +64,7 @@ impl Session {
         context.last = last;
         context.forecast = self.forecast();
         context.buffered.clear();
-        fill_ahead(context, timeline, lowest, last.unwrap_or(0), track.next);
+        fill_ahead(context, timeline, lowest, last.unwrap_or(0), from);
         // A segment is asked for while there is less than the goal: with it there may be so much more.
         let segment = context.ahead.first().map_or(USUAL, |next| next.duration);
         context.buffer_max = self.config.buffer_goal + segment;

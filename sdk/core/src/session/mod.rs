@@ -3,6 +3,7 @@
 //! (measuring with spare time), playback (clock, start, stalls) and edit (seeks, other tracks). Each of them is an `impl` of the one [`Session`]; decisions
 //! that need no session live in their own modules.
 
+mod abandon;
 mod ask;
 mod control;
 mod edit;
@@ -78,6 +79,8 @@ pub struct Session {
     policy: Policy,
     /// What the policy is told, filled anew each time.
     told: AbrContext,
+    /// When the policy looked at a transfer under way last.
+    reviewed_at: Instant,
     lock: Option<u16>,
     /// A transfer was given up for this lower rung: it is taken next, whatever the rule would say.
     given_up_for: Option<RepresentationKey>,
@@ -208,6 +211,7 @@ impl Session {
             hidden: false,
             policy: Policy::new(config.abr, config.custom_policy),
             told: AbrContext::default(),
+            reviewed_at: Instant::ZERO,
             lock: None,
             given_up_for: None,
             cap: config.rung_cap,

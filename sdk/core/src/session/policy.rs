@@ -9,7 +9,7 @@ use core::time::Duration;
 use nearcast_units::{Instant, MediaTime};
 
 use super::Session;
-use crate::abr::{AbrChoice, AbrContext, AbrDecision, AbrPolicy, Transfer};
+use crate::abr::{AbrChoice, AbrContext, AbrDecision, AbrPolicy, Transfer, UnderWay};
 use crate::action::Action;
 use crate::config::AbrRule;
 use crate::event::DecisionKind;
@@ -68,6 +68,15 @@ impl Policy {
         {
             custom.transfers.push(*transfer);
         }
+    }
+
+    /// Looks at a transfer under way. The application's policy is not asked about them.
+    pub(super) fn review(
+        &mut self,
+        context: &AbrContext,
+        under_way: &UnderWay,
+    ) -> Option<AbrChoice> {
+        self.built_in.review(context, under_way)
     }
 
     pub(super) fn scores(&self) -> &[f64] {

@@ -1,17 +1,14 @@
-//! Which representation of a track comes next, and when one that is on its way is given up for a lower one. The rules
-//! themselves are `abr`.
+//! Which representation of a track comes next. The rules themselves are `abr`.
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{Representation, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, MediaTime};
 
 use super::Session;
+use super::ask::Question;
 use crate::abr::AbrDecision;
-use crate::action::CancelReason;
-use crate::event::{DecisionKind, PlayState, seconds};
-use crate::fetch::{FetchState, Phase, Role};
+use crate::event::PlayState;
 use crate::timeline::{Place, capped};
 
 /// Whatever the cap on memory, playback needs a segment of each track to go on when less than this is left.
@@ -19,10 +16,6 @@ const DRY: Duration = Duration::from_secs(2);
 /// Share of the rate that sound may take beside the picture, and what it begins with before anything was measured.
 const SOUND_SHARE: f64 = 0.2;
 const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
-/// A transfer younger than this is not given up for a lower rung.
-const ABANDON_AFTER: Duration = Duration::from_millis(900);
-/// While nothing is shown, a transfer that ends within this is worth the wait.
-const WAITS_MORE: Duration = Duration::from_millis(1_500);
 
 impl Session {
     pub(super) fn choose_representation(
@@ -81,8 +74,15 @@ impl Session {
             return None;
         }
         let mut context = core::mem::take(&mut self.told);
-        self.tell_policy(&mut context, kind, key(0)?, (top, last));
         let about = self.track(kind).next;
+        let question = Question {
+            kind,
+            lowest: key(0)?,
+            top,
+            last,
+            from: about,
+        };
+        self.tell_policy(&mut context, &question);
         let choice = self.ask_policy(&context, about);
         self.told = context;
         let choice = choice?;
@@ -214,103 +214,5 @@ impl Session {
             });
         let best = lower.clone().rev().find(|key| self.fits(size(*key)));
         Some(best.or_else(|| lower.clone().next()).unwrap_or(chosen))
-    }
-
-    /// Gives up a transfer that would end after the buffer does, where a lower rung would end before.
-    pub(super) fn abandon_for_lower(&mut self) {
-        let Some(fetching) = self.track(TrackKind::Video).fetching else {
-            return;
-        };
-        let rung = usize::from(fetching.key.representation);
-        let waits = matches!(
-            self.state,
-            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
-        );
-        // What is on screen already is not begun again.
-        if rung == 0
-            || self.lock.is_some()
-            || fetching.part.is_some()
-            || !(waits || self.state == PlayState::Playing)
-        {
-            return;
-        }
-        let Some(fetch) = self.fetches.iter().find(|fetch| fetch.id == fetching.fetch) else {
-            return;
-        };
-        let [attempt] = fetch.attempts.as_slice() else {
-            return;
-        };
-        let (Some(first), Some(total), Some(rate)) = (
-            attempt.first_byte_at,
-            fetch
-                .total
-                .or(Some(fetch.planned.get().max(fetch.received + 1))),
-            attempt.recent.rate(self.now),
-        ) else {
-            return;
-        };
-        if self.now.since(first) < ABANDON_AFTER
-            || attempt.role != Role::Primary
-            || fetch.state != FetchState::Active
-        {
-            return;
-        }
-        if !matches!(attempt.phase, Phase::Body { .. }) {
-            return;
-        }
-        let level = self.track(TrackKind::Video).level(self.playhead());
-        let rest = ByteCount::new(total.saturating_sub(fetch.received));
-        let Some(needs) = rate.time_for(rest) else {
-            return;
-        };
-        // Who waits already waits a little longer for the better picture.
-        let patience = if waits { WAITS_MORE } else { level };
-        if needs <= patience {
-            return;
-        }
-        let span = fetching.end.since(fetching.start);
-        let Some(timeline) = &self.timeline else {
-            return;
-        };
-        let ladder = timeline.ladder(fetching.key.period, fetching.key.track);
-        // The highest lower rung that would be there in time, else the lowest; one that nobody has is none.
-        let lower: Vec<(RepresentationKey, &Representation)> = (0..fetching.key.representation)
-            .map(|representation| RepresentationKey {
-                representation,
-                ..fetching.key
-            })
-            .zip(ladder)
-            .filter(|(key, _)| !self.is_missing_at(*key, fetching.start))
-            .collect();
-        let takes = |one: &Representation| rate.time_for(one.bitrate.bytes_in(span));
-        let in_time = lower
-            .iter()
-            .rfind(|(_, one)| takes(one).is_some_and(|takes| takes < patience));
-        let Some((target, takes, id)) = in_time
-            .or(lower.first())
-            .and_then(|(key, one)| Some((*key, takes(one)?, one.id.clone())))
-        else {
-            return;
-        };
-        // Starting over must gain clearly, or it only throws bytes away.
-        if takes.as_secs_f64() > needs.as_secs_f64() * 0.6 {
-            return;
-        }
-        let inputs = [
-            ("buffer_s", seconds(level)),
-            ("needs_s", seconds(needs)),
-            ("lower_needs_s", seconds(takes)),
-        ];
-        self.decide(
-            DecisionKind::Abandon,
-            id,
-            "the transfer would end after the buffer does",
-            &inputs,
-        );
-        self.abandon(fetching.fetch, CancelReason::LowerRung);
-        let track = self.track_mut(TrackKind::Video);
-        track.fetching = None;
-        track.go_back_to(fetching.start, fetching.key);
-        self.given_up_for = Some(target);
     }
 }

@@ -130,7 +130,19 @@ impl Averages {
         for (level, log) in levels[4..].iter_mut().zip(&self.logs) {
             *level = log.value()?;
         }
-        for (level, transfer) in levels[7..].iter_mut().zip(&self.transfers) {
+        // A transfer under way counts as one that ended now, once it says something.
+        let (bits, over_s) = self.came;
+        let under_way =
+            (over_s >= COUNTS_AFTER_S).then(|| libm::log((bits / over_s).max(RATE_MIN_BPS)));
+        for ((level, transfer), gain) in levels[7..]
+            .iter_mut()
+            .zip(&self.transfers)
+            .zip(TRANSFER_GAINS)
+        {
+            let mut transfer = *transfer;
+            if let Some(under_way) = under_way {
+                transfer.add(under_way, 1.0 - gain);
+            }
             // Before the first whole transfer its slices have to do.
             *level = transfer.value().or(self.logs[0].value())?;
         }
@@ -150,5 +162,7 @@ const CUT_S: f64 = 0.5;
 const RATE_MIN_BPS: f64 = 10_000.0;
 /// The same within averages of the logarithm, where it weighs for longer.
 const LOG_MIN_BPS: f64 = 30_000.0;
+/// A transfer under way counts after so many seconds.
+const COUNTS_AFTER_S: f64 = 1.0;
 /// Share of the newest transfer in the averages over transfers.
 const TRANSFER_GAINS: [f64; 2] = [0.474, 0.157];

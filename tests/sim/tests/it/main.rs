@@ -11,7 +11,7 @@ mod wrong;
 
 use std::time::Duration;
 
-use nearcast_core::Command;
+use nearcast_core::{AbrRule, Command};
 use nearcast_protocol::fault::Fault;
 use nearcast_sim::{Outcome, Setup, SimTitle, Simulation};
 use nearcast_units::{BitRate, MediaTime, Ratio, Seed};
@@ -433,5 +433,45 @@ fn a_good_edge_is_found_before_the_first_segment_whatever_the_order() {
     assert!(
         found < best + 0.2,
         "{found} s, and {best} s with the best first"
+    );
+}
+
+#[test]
+fn horizon_plays_at_the_top_where_the_line_carries_it() {
+    let mut setup = two_minutes();
+    setup.config.abr = AbrRule::Horizon;
+    let outcome = smooth(setup);
+    let rate = outcome.report.mean_bitrate_bps;
+    assert!(rate > 4_500_000.0, "{rate}");
+    let rungs = outcome.report.decisions.iter();
+    let mut rungs = rungs.filter(|one| one.kind == "rung" && one.why.contains("plan"));
+    assert!(rungs.all(|one| one.scores.len() == 6 && one.scores.contains_key(&one.chosen)));
+}
+
+#[test]
+fn horizon_gives_up_what_a_collapsing_line_would_bring_too_late() {
+    let mut setup = two_minutes();
+    setup.config.abr = AbrRule::Horizon;
+    setup.config.buffer_goal = Duration::from_secs(8);
+    // All edges at once: it is the line.
+    for edge in 0..setup.edges.len() {
+        let slow = Fault::Rate {
+            rate_bps: Some(500_000),
+        };
+        setup = setup.fault(33.3, edge, Some(slow));
+        setup = setup.fault(75.0, edge, None);
+    }
+    let outcome = run(setup);
+    assert!(outcome.over && outcome.report.error.is_none());
+    let given_up = outcome
+        .report
+        .decisions
+        .iter()
+        .filter(|one| one.kind == "abandon");
+    assert!(given_up.count() >= 1, "{:#?}", outcome.report.decisions);
+    assert!(
+        outcome.report.stalled_s < 2.0,
+        "{:?}",
+        outcome.report.stalls
     );
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nearcast_core::Command;
+use nearcast_core::{AbrRule, Command};
 use nearcast_protocol::fault::Fault;
 use nearcast_sim::{Setup, SimTitle, Simulation};
 use nearcast_units::{MediaTime, Ratio, Rng, Seed};
@@ -47,6 +47,9 @@ fn world(seed: u64) -> Setup {
     let edges = u32::try_from(1 + rng.below(6)).unwrap();
     let mut setup = Setup::quiet(SimTitle::made(Duration::from_secs(100), seed), edges);
     setup.config.seed = seed;
+    // Whoever chooses the rungs.
+    let rule = seed.split("rule").rng().below(2);
+    setup.config.abr = [AbrRule::Horizon, AbrRule::Dynamic][usize::try_from(rule).unwrap()];
     setup.digests = rng.below(2) == 0;
     for _ in 0..rng.below(8) {
         let edge = usize::try_from(rng.below(u64::from(edges))).unwrap();
