@@ -55,7 +55,7 @@ async fn a_refusal_is_final_and_says_what_to_do() {
         (
             "nothing",
             Refusal::TitleUnknown,
-            ["no such title", "\"nothing\"", "`titles` lists"],
+            ["no such title", "\"nothing\"", "`nearcast titles` lists"],
         ),
         (
             "french",
