@@ -34,10 +34,10 @@ const PRIOR_BPS: f64 = 2_000_000.0;
 const PRIOR_SPREAD: f64 = 1.0;
 const PRIOR_TTFB: Duration = Duration::from_millis(60);
 /// The deviation begins here, and the beginning counts as so many transfers.
-const FIRST_SPREAD: f64 = 0.45;
+const FIRST_SPREAD: f64 = 0.41;
 const FIRST_COUNT: f64 = 3.0;
 /// Transfers that the deviation remembers.
-const MEMORY: f64 = 8.0;
+const MEMORY: f64 = 14.2;
 /// No line is calmer than this.
 const SPREAD_MIN: f64 = 0.05;
 
