@@ -422,11 +422,16 @@ impl Served {
     }
 
     fn with(config: Config) -> Self {
+        Self::asking(config, |_| None)
+    }
+
+    /// A session whose application chooses rungs by this policy, if the configuration says so.
+    fn asking(config: Config, policy: fn(&AbrContext) -> Option<AbrDecision>) -> Self {
         let mut served = Self {
             session: Session::new(config),
             now: Instant::ZERO,
             prepare: Vec::new(),
-            policy: |_| None,
+            policy,
             asked: 0,
             policy_said: Vec::new(),
             rungs: Vec::new(),
@@ -636,21 +641,11 @@ fn a_refresh_that_is_refused_ends_playback_once_the_old_tokens_do_not_serve() {
 
 /// A session whose rungs the application chooses.
 fn customised(policy: fn(&AbrContext) -> Option<AbrDecision>) -> Served {
-    let mut served = Served {
-        session: Session::new(Config {
-            custom_policy: true,
-            ..Config::default()
-        }),
-        now: Instant::ZERO,
-        prepare: Vec::new(),
-        policy,
-        asked: 0,
-        policy_said: Vec::new(),
-        rungs: Vec::new(),
+    let config = Config {
+        custom_policy: true,
+        ..Config::default()
     };
-    served.tell(Input::Load);
-    served.tell(Input::Granted(grant(1)));
-    served
+    Served::asking(config, policy)
 }
 
 #[test]
