@@ -151,6 +151,8 @@ pub enum DecisionKind {
     Race,
     /// Which representation comes next.
     Rung,
+    /// A buffered segment is fetched again at another rung.
+    Replace,
     /// Who chooses the rung: the application's policy was late, or answered what cannot be done.
     Policy,
     /// Which language, or which subtitles.
@@ -180,6 +182,7 @@ impl DecisionKind {
         match self {
             Self::Race => "race",
             Self::Rung => "rung",
+            Self::Replace => "replace",
             Self::Policy => "policy",
             Self::Track => "track",
             Self::Edge => "edge",

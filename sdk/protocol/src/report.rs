@@ -229,7 +229,8 @@ pub struct FailoverReport {
 pub struct DecisionReport {
     /// When it was decided.
     pub at_s: f64,
-    /// `race`, `rung`, `track`, `edge`, `failover`, `hedge`, `abandon`, `probe`, `refresh`, `playback` or `watchdog`.
+    /// `race`, `rung`, `replace`, `policy`, `track`, `edge`, `failover`, `hedge`, `abandon`, `probe`, `refresh`, `playback` or
+    /// `watchdog`.
     pub kind: String,
     /// What was chosen.
     pub chosen: String,

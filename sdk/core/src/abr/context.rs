@@ -33,7 +33,7 @@ pub struct AbrContext {
     pub ahead: Vec<SegmentAhead>,
     /// How many segments are left, those in `ahead` included; `None` when that is not known (live).
     pub left: Option<u32>,
-    /// Segments that are buffered and not handed on, the earliest first: they can still be replaced.
+    /// Segments that are buffered and can still be replaced, the earliest first.
     pub buffered: Vec<SegmentBuffered>,
     /// Sizes: a row for each segment of `ahead`, then one for each of `buffered`, a column for each rung.
     pub sizes: Vec<ByteCount>,
@@ -64,8 +64,8 @@ pub struct SegmentAhead {
 pub struct SegmentBuffered {
     /// The rung that is there.
     pub rung: usize,
-    /// Media time from the playhead to its beginning.
-    pub starts_in: Duration,
+    /// How much longer it can be replaced: until it begins, or a little before that.
+    pub open_for: Duration,
     /// How long it plays.
     pub duration: Duration,
 }

@@ -56,6 +56,11 @@ pub trait AbrPolicy: fmt::Debug + Send {
         None
     }
 
+    /// Whether it may answer with a replacement: one that never does is not asked while the buffer is full.
+    fn replaces(&self) -> bool {
+        false
+    }
+
     /// Returns what the last decision held of each rung for the next segment, in the unit of the objective; empty
     /// where the policy does not compare.
     fn scores(&self) -> &[f64] {

@@ -202,7 +202,7 @@ fn low_buffered(mbps: f64) -> AbrContext {
     full.buffered = (0..5)
         .map(|place| SegmentBuffered {
             rung: 0,
-            starts_in: SEGMENT * (place + 2),
+            open_for: SEGMENT * (place + 2),
             duration: SEGMENT,
         })
         .collect();
@@ -226,7 +226,7 @@ fn horizon_replaces_what_is_poor_while_the_buffer_is_full() {
 fn horizon_waits_where_the_buffer_is_full_and_nothing_would_come_in_time() {
     let mut slow = low_buffered(0.25);
     for held in &mut slow.buffered {
-        held.starts_in = Duration::from_millis(1);
+        held.open_for = Duration::from_millis(1);
     }
     let choice = Horizon::default().decide(&slow);
     assert!(
@@ -285,10 +285,10 @@ prop_compose! {
         context.sizes.truncate(ahead * ladder.len());
         let weights = Objective { stall, ..Objective::default() };
         context.weights = weights.weights(context.ladder[top].value);
-        let mut starts_in = Duration::ZERO;
+        let mut open_for = Duration::ZERO;
         for (rung, after_ms) in held {
-            starts_in += Duration::from_millis(after_ms);
-            context.buffered.push(SegmentBuffered { rung: rung.min(top), starts_in, duration: SEGMENT });
+            open_for += Duration::from_millis(after_ms);
+            context.buffered.push(SegmentBuffered { rung: rung.min(top), open_for, duration: SEGMENT });
             context.sizes.extend(ladder.iter().map(|kbps| BitRate::from_kbps(*kbps).bytes_in(SEGMENT)));
         }
         for size in &mut context.sizes {

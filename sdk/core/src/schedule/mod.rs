@@ -27,6 +27,8 @@ pub(crate) struct TrackState {
     pub(crate) buffered: VecDeque<Buffered>,
     /// The media fetch in flight.
     pub(crate) fetching: Option<Fetching>,
+    /// The one in flight that is to take a buffered segment's place; never beside the other.
+    pub(crate) replacing: Option<Replacing>,
     /// Representation of the last segment decided on.
     pub(crate) last: Option<RepresentationKey>,
     /// Whether the end was said to the sink.
@@ -60,6 +62,15 @@ pub(crate) struct Fetching {
     pub(crate) part: Option<Part>,
 }
 
+/// A better picture of a buffered segment on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replacing {
+    pub(crate) fetch: FetchId,
+    pub(crate) key: RepresentationKey,
+    /// The buffered segment whose place it is to take, by the fetch that brought it.
+    pub(crate) instead_of: FetchId,
+}
+
 /// What the sinks have of a segment that still arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
@@ -85,6 +96,7 @@ impl TrackState {
             over: false,
             buffered: VecDeque::new(),
             fetching: None,
+            replacing: None,
             last: None,
             end_said: false,
         }
@@ -186,6 +198,47 @@ impl TrackState {
         }
     }
 
+    /// Whether a media fetch of this track is in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.fetching.is_some() || self.replacing.is_some()
+    }
+
+    /// Returns the segment that a replacement is for, if it can still take its place.
+    pub(crate) fn replaceable(&self, playhead: MediaTime, by: &Replacing) -> Option<Buffered> {
+        let held = self
+            .buffered
+            .iter()
+            .find(|held| held.fetch == by.instead_of)?;
+        (held.start >= playhead + REPLACE_AHEAD).then_some(*held)
+    }
+
+    /// Puts another rung of a buffered segment into its place; returns where the segment before it ends.
+    pub(crate) fn swap(
+        &mut self,
+        by: &Replacing,
+        index: u32,
+        bytes: ByteCount,
+        since: Epoch,
+    ) -> MediaTime {
+        let mut before = MediaTime::from_micros(i64::MIN);
+        let is_last = self
+            .buffered
+            .back()
+            .is_some_and(|last| last.fetch == by.instead_of);
+        for held in &mut self.buffered {
+            if held.fetch == by.instead_of {
+                (held.fetch, held.key, held.index, held.bytes) = (by.fetch, by.key, index, bytes);
+                (held.handed_on, held.since) = (false, since);
+                break;
+            }
+            before = held.end;
+        }
+        if is_last && self.fetching.is_none() {
+            self.last = Some(by.key);
+        }
+        before
+    }
+
     /// Whether the segment may be handed on: nothing that comes before it is still to be fetched.
     pub(crate) fn is_next_in_line(&self, segment: &Buffered) -> bool {
         segment.start < self.next
@@ -221,6 +274,8 @@ impl TrackState {
     }
 }
 
+/// What is shown sooner than this stays as it is: decoders have begun with it.
+pub(crate) const REPLACE_AHEAD: Duration = Duration::from_secs(3);
 const SHOWN_MARGIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -63,8 +63,8 @@ impl Session {
         context.playing = self.clock.is_running();
         context.last = last;
         context.forecast = self.forecast();
-        context.buffered.clear();
         fill_ahead(context, timeline, lowest, last.unwrap_or(0), from);
+        self.tell_buffered(context, kind, lowest);
         // A segment is asked for while there is less than the goal: with it there may be so much more.
         let segment = context.ahead.first().map_or(USUAL, |next| next.duration);
         context.buffer_max = self.config.buffer_goal + segment;

@@ -12,6 +12,7 @@ mod plan;
 mod playback;
 mod policy;
 mod probe;
+mod replace;
 mod rung;
 mod snapshot;
 mod transfer;

@@ -7,6 +7,8 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
+use super::replace::ASK_AGAIN;
+use super::rung::Chosen;
 use super::{Init, KINDS, Session};
 use crate::event::{DecisionKind, Event, PlayState, seconds};
 use crate::schedule::Fetching;
@@ -22,6 +24,7 @@ impl Session {
         if self.timeline.is_none() || self.is_over() {
             return;
         }
+        self.review_replacements();
         self.fetch_missing_inits();
         for kind in KINDS {
             self.hand_on(kind);
@@ -79,7 +82,7 @@ impl Session {
         }
     }
 
-    fn want_init(&mut self, kind: TrackKind, key: RepresentationKey) {
+    pub(super) fn want_init(&mut self, kind: TrackKind, key: RepresentationKey) {
         let needed = self
             .timeline
             .as_ref()
@@ -95,18 +98,25 @@ impl Session {
     fn plan_track(&mut self, kind: TrackKind) {
         // A period may end here and the next begin; there are few.
         for _ in 0..8 {
-            if self.track(kind).over || self.track(kind).fetching.is_some() || self.is_over() {
+            if self.track(kind).over || self.track(kind).is_busy() || self.is_over() {
                 return;
             }
             self.track_mut(kind).skip_buffered();
             let Some(chosen) = self.track(kind).chosen else {
                 return self.next_period(kind);
             };
-            if !self.has_room(kind) || self.runs_ahead(kind) {
+            if self.runs_ahead(kind) {
                 return;
             }
             let period = self.track(kind).period;
-            let Some((key, why)) = self.choose_representation(kind, period, chosen) else {
+            if !self.has_room(kind) {
+                return self.plan_replacement(kind, period, chosen);
+            }
+            let choice = self.choose_representation(kind, period, chosen);
+            if let Some(Chosen::Replace(lowest, at, why)) = choice {
+                return self.replace(kind, lowest, at, why);
+            }
+            let Some(Chosen::Next(key, why)) = choice else {
                 if kind == TrackKind::Text {
                     self.step_over_missing_cues();
                     continue;
@@ -136,6 +146,23 @@ impl Session {
                     return;
                 }
             }
+        }
+    }
+
+    /// With a full buffer nothing is left to do but to better what is there.
+    fn plan_replacement(&mut self, kind: TrackKind, period: u16, track: u16) {
+        let lowest = RepresentationKey {
+            period,
+            track,
+            representation: 0,
+        };
+        if !self.may_replace(kind, lowest, self.top_rung(kind, period, track)) {
+            return;
+        }
+        match self.choose_representation(kind, period, track) {
+            Some(Chosen::Replace(lowest, at, why)) => self.replace(kind, lowest, at, why),
+            Some(Chosen::Next(..)) => self.policy.wait(self.now + ASK_AGAIN),
+            None => {}
         }
     }
 
@@ -299,7 +326,7 @@ impl Session {
         let refill = self
             .tracks
             .iter()
-            .filter(|track| track.chosen.is_some() && !track.over && track.fetching.is_none())
+            .filter(|track| track.chosen.is_some() && !track.over && !track.is_busy())
             .filter_map(|track| {
                 let goal = if track.kind == TrackKind::Text {
                     TEXT_AHEAD
@@ -316,6 +343,7 @@ impl Session {
         refill
             .chain(probe)
             .chain(self.policy.deadline(self.now))
+            .chain(self.replacement_deadline())
             .min()
     }
 }

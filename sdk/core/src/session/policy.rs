@@ -79,6 +79,11 @@ impl Policy {
         self.built_in.review(context, under_way)
     }
 
+    /// Whether it may want to replace what is buffered.
+    pub(super) fn replaces(&self) -> bool {
+        self.custom.is_some() || self.built_in.replaces()
+    }
+
     pub(super) fn scores(&self) -> &[f64] {
         self.built_in.scores()
     }

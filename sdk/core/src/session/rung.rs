@@ -17,13 +17,22 @@ const DRY: Duration = Duration::from_secs(2);
 const SOUND_SHARE: f64 = 0.2;
 const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
 
+/// What is fetched next of a track, and why.
+pub(super) enum Chosen {
+    /// The next segment, at this rung.
+    Next(RepresentationKey, &'static str),
+    /// A buffered segment again: the lowest rung of its ladder, which of those that could be replaced, at which rung.
+    Replace(RepresentationKey, (usize, usize), &'static str),
+}
+
 impl Session {
     pub(super) fn choose_representation(
         &mut self,
         kind: TrackKind,
         period: u16,
         track: u16,
-    ) -> Option<(RepresentationKey, &'static str)> {
+    ) -> Option<Chosen> {
+        let top = self.top_rung(kind, period, track);
         let timeline = self.timeline.as_ref()?;
         let ladder = timeline.ladder(period, track);
         let key = |rung: usize| {
@@ -39,7 +48,10 @@ impl Session {
                 .rev()
                 .chain(rung..ladder.len())
                 .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
-            return Some((key(rung)?, "as much as the picture leaves room for"));
+            return Some(Chosen::Next(
+                key(rung)?,
+                "as much as the picture leaves room for",
+            ));
         }
         if kind == TrackKind::Video
             && let Some(lower) = self.given_up_for
@@ -47,21 +59,19 @@ impl Session {
             && lower.track == track
             && !self.is_missing(kind, lower)
         {
-            return Some((lower, "a higher rung was given up for this one"));
+            return Some(Chosen::Next(
+                lower,
+                "a higher rung was given up for this one",
+            ));
         }
         let ladder_len = ladder.len();
-        let top = if kind == TrackKind::Video {
-            capped(ladder, self.cap)
-        } else {
-            ladder_len.saturating_sub(1)
-        };
         if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
             let rung = (0..=lock)
                 .rev()
                 .chain(lock..ladder.len())
                 .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
-            return Some((key(rung)?, "the viewer locked this rung"));
+            return Some(Chosen::Next(key(rung)?, "the viewer locked this rung"));
         }
         // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
         let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
@@ -92,8 +102,13 @@ impl Session {
                 self.policy.wait(self.now + span);
                 return None;
             }
-            // Nothing is offered to be replaced.
-            AbrDecision::Replace { .. } => last.unwrap_or(0),
+            AbrDecision::Replace { segment, rung } => {
+                return Some(Chosen::Replace(
+                    key(0)?,
+                    (segment, rung.min(top)),
+                    choice.why,
+                ));
+            }
         };
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, key(rung)?, last, rung);
@@ -102,7 +117,18 @@ impl Session {
             .rev()
             .chain(rung..ladder_len)
             .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
-        Some((key(rung)?, choice.why))
+        Some(Chosen::Next(key(rung)?, choice.why))
+    }
+
+    /// The highest rung that the viewer's cap allows.
+    pub(super) fn top_rung(&self, kind: TrackKind, period: u16, track: u16) -> usize {
+        let timeline = self.timeline.as_ref();
+        let ladder = timeline.map_or(&[][..], |timeline| timeline.ladder(period, track));
+        if kind == TrackKind::Video {
+            capped(ladder, self.cap)
+        } else {
+            ladder.len().saturating_sub(1)
+        }
     }
 
     /// The track whose rungs the rule chooses: the picture, or the sound where there is none.

@@ -298,6 +298,14 @@ impl Session {
                     track.kind
                 ));
             }
+            if track.replacing.is_some_and(|by| {
+                track.fetching.is_some() || !self.fetches.iter().any(|fetch| fetch.id == by.fetch)
+            }) {
+                return Err(alloc::format!(
+                    "{:?} replaces by a fetch that is not there, or beside another",
+                    track.kind
+                ));
+            }
             let ordered = track
                 .buffered
                 .iter()

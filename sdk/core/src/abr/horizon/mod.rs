@@ -88,7 +88,7 @@ impl Horizon {
                 let mut worth = 0.0;
                 for path in 0..PATHS {
                     let takes_s = outlook.takes_s(path, bits);
-                    let in_time = takes_s < seconds(held.starts_in);
+                    let in_time = takes_s < seconds(held.open_for);
                     let left_s = seconds(context.buffer) - takes_s;
                     let room_s = self.planner.full_s - self.planner.duration_next_s();
                     let then = if is_last && in_time { rung } else { last };
@@ -204,6 +204,10 @@ impl AbrPolicy for Horizon {
                 "what is on its way would come too late: a lower rung gains more",
             )
         })
+    }
+
+    fn replaces(&self) -> bool {
+        true
     }
 
     fn scores(&self) -> &[f64] {

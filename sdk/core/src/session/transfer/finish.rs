@@ -76,6 +76,9 @@ impl Session {
             {
                 fetching.fetch = new;
             }
+            if let Some(by) = track.replacing.as_mut().filter(|by| by.fetch == old) {
+                by.fetch = new;
+            }
         }
     }
 
@@ -109,6 +112,10 @@ impl Session {
                 let Some(kind) = fetch.track else { return };
                 if let Some(timeline) = &mut self.timeline {
                     timeline.learn_size(key, index, ByteCount::new(fetch.received));
+                }
+                let replacing = self.track(kind).replacing;
+                if replacing.is_some_and(|by| by.fetch == fetch.id) {
+                    return self.replaced(kind, index, fetch);
                 }
                 let epoch = self.epoch;
                 let track = self.track_mut(kind);

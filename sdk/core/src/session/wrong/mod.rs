@@ -235,6 +235,7 @@ impl Session {
             if let Some(fetching) = track.fetching.take_if(|one| one.fetch == fetch.id) {
                 track.go_back_to(fetching.start, fetching.key);
             }
+            track.replacing.take_if(|by| by.fetch == fetch.id);
         }
         let code = failure.code().into();
         self.do_without(fetch.object, SessionError { code, message });

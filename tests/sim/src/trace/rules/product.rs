@@ -90,7 +90,7 @@ impl Product {
             let before = u32::try_from(place).unwrap_or(u32::MAX);
             told.buffered.push(SegmentBuffered {
                 rung: *rung,
-                starts_in: (segment * before).saturating_sub(span(view.played_ms)),
+                open_for: (segment * before).saturating_sub(span(view.played_ms)),
                 duration: segment,
             });
             let sizes = view.movie.sizes_bits(first + place);
