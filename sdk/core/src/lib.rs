@@ -49,4 +49,4 @@ pub use input::{
     Grant, Input, Protocol, TransportEvent, Validators,
 };
 pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot};
-pub use throughput::{Forecast, LEVELS, RateEstimate};
+pub use throughput::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT, RateEstimate};

@@ -8,7 +8,7 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::throughput::{Forecast, LEVELS};
+use crate::throughput::{Forecast, HORIZONS, QUANTILES};
 
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
 const SEGMENT: Duration = Duration::from_secs(4);
@@ -25,11 +25,9 @@ const RULES: [AbrRule; 6] = [
 /// A line that has carried the same rate all along.
 fn steady(bps: f64) -> Forecast {
     Forecast {
-        levels: [libm::log(bps.max(1.0)); LEVELS],
-        spread: 0.1,
-        last_error: 0.0,
         ttfb: Duration::from_millis(50),
         sustained: Some(BitRate::from_bps(1).scaled(bps)),
+        ..Forecast::around(bps, 0.1)
     }
 }
 
@@ -192,7 +190,7 @@ fn horizon_sees_a_large_segment_coming() {
 fn horizon_is_more_careful_on_a_line_that_strays() {
     let mut horizon = Horizon::default();
     let mut wild = at(7, 3.5, 3);
-    wild.forecast.spread = 1.2;
+    wild.forecast.log_rates = Forecast::around(3_500_000.0, 1.0).log_rates;
     assert!(rung(&mut horizon, &wild) < rung(&mut horizon, &at(7, 3.5, 3)));
 }
 
@@ -266,9 +264,7 @@ prop_compose! {
         buffer_ms in 0_u64..120_000,
         max_ms in 0_u64..120_000,
         last in prop::option::of(0_usize..20),
-        levels in prop::array::uniform9(5.0..25.0),
-        spread in 0.0..5.0,
-        last_error in -20.0..20.0,
+        logs in prop::array::uniform20(5.0..25.0),
         left in prop::option::of(0_u32..20),
         held in prop::collection::vec((0_usize..20, 0_u64..60_000), 0..8),
         stretch in 0.0..20.0,
@@ -278,7 +274,12 @@ prop_compose! {
         let top = ladder.len() - 1;
         let mut context = context(&ladder, Duration::from_millis(buffer_ms), 1.0, last.map(|last| last.min(top)));
         context.buffer_max = Duration::from_millis(max_ms);
-        context.forecast = Forecast { levels, spread, last_error, ..steady(libm::exp(levels[0])) };
+        let mut log_rates = [[0.0; QUANTILES]; HORIZONS];
+        for (row, some) in log_rates.iter_mut().zip(logs.chunks(QUANTILES)) {
+            row.copy_from_slice(some);
+            row.sort_by(f64::total_cmp);
+        }
+        context.forecast = Forecast { log_rates, ..steady(libm::exp(logs[0])) };
         context.left = left;
         let ahead = left.map_or(8, |left| left.min(8) as usize);
         context.ahead.truncate(ahead);

@@ -1,26 +1,29 @@
 //! How fast and how soon: rates and times measured on our own transfers.
 
 mod forecast;
+mod history;
+mod network;
+mod weights;
 
-pub use forecast::{Forecast, LEVELS};
+pub use forecast::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use forecast::Averages;
+use history::History;
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 /// Rate of one line, fed by slices inside transfers.
 ///
 /// For the classical rules two exponential averages over transfer time, fast and slow, of which the lower one counts
-/// (half-lives 3 s and 8 s as in dash.js and Sabre; Spiteri et al., MMSys 2018); for the planner four more, and how far
-/// transfers strayed from what was expected of them. All are corrected for their short past.
+/// (half-lives 3 s and 8 s as in dash.js and Sabre; Spiteri et al., MMSys 2018), corrected for their short past; for
+/// the planner a small network that says what the past makes likely.
 #[derive(Clone, Debug, Default)]
 pub struct RateEstimate {
     fast: Average,
     slow: Average,
-    averages: Averages,
+    history: History,
     slice: Option<Slice>,
 }
 
@@ -79,12 +82,12 @@ impl RateEstimate {
     pub fn sample(&mut self, rate: BitRate, over: Duration) {
         self.fast.add(rate.as_f64(), keep_half(over, 3.0));
         self.slow.add(rate.as_f64(), keep_half(over, 8.0));
-        self.averages.add(rate.as_f64(), over.as_secs_f64());
+        self.history.add(rate.as_f64(), over.as_secs_f64());
     }
 
     /// A media segment is here whose slices were taken: it is compared with what was expected.
     pub fn transferred(&mut self) {
-        self.averages.compare();
+        self.history.compare();
     }
 
     /// Returns the estimate; `None` before the first sample.
@@ -97,7 +100,23 @@ impl RateEstimate {
     /// Returns what is expected of the line, whose first bytes take so long; `None` before the first sample.
     #[must_use]
     pub fn forecast(&self, ttfb: Duration) -> Option<Forecast> {
-        self.averages.forecast(ttfb, self.rate())
+        if self.history.is_empty() {
+            return None;
+        }
+        let level = self.history.level();
+        let relative = network::quantiles(&self.history.signs());
+        Some(Forecast {
+            log_rates: relative.map(|row| row.map(|quantile| level + f64::from(quantile))),
+            ttfb,
+            sustained: self.rate(),
+        })
+    }
+
+    /// Describes what came so far, for whoever fits the network: its inputs, and the level that its outputs are
+    /// relative to. `None` before the first sample.
+    #[must_use]
+    pub fn signs(&self) -> Option<(Vec<f32>, f64)> {
+        (!self.history.is_empty()).then(|| (self.history.signs().to_vec(), self.history.level()))
     }
 }
 

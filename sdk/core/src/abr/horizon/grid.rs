@@ -3,8 +3,8 @@
 /// How many there are at most.
 pub(super) const LEVELS_MAX: usize = 50;
 /// Fine steps and coarse steps, in seconds.
-const FINE_S: f32 = 0.5;
-const COARSE_S: f32 = 2.0;
+const FINE_S: f32 = 0.7;
+const COARSE_S: f32 = 2.4;
 
 /// The levels, and where a buffer lies between them.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ mod grid;
 mod outlook;
 mod planner;
 
-pub use config::{HorizonConfig, Offset};
+pub use config::{HorizonConfig, Leaning};
 
 use core::time::Duration;
 

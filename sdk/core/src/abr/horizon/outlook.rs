@@ -1,7 +1,7 @@
 //! What the rate may become: three paths from the forecast, each with its share.
 
-use super::config::{HorizonConfig, Offset};
-use crate::throughput::{Forecast, LEVELS};
+use super::config::HorizonConfig;
+use crate::throughput::{Forecast, HORIZONS, HORIZONS_S};
 
 /// Rates that are reckoned with: a low one, a middle one and a high one. The plan for each knows which of them it is
 /// from the second segment on; the first segment has to do for all.
@@ -10,24 +10,33 @@ pub(super) const PATHS: usize = 3;
 const SECONDS: usize = 64;
 /// Nothing is planned with less, in bit/s: even an outage ends.
 const FLOOR_BPS: f64 = 5_000.0;
-/// The spread grows from here on, in seconds.
-const SPREAD_S: f64 = 8.0;
+/// Which of the forecast's spans says what the line is like: the one over 9 s.
+const USUAL: usize = 1;
+/// Within a path the rate of one span is at least and at most so many times its mean so far.
+const LEAST: f64 = 0.25;
+const MOST: f64 = 3.0;
 
 /// The paths.
 #[derive(Clone, Debug)]
 pub(super) struct Outlook {
-    /// Seconds per bit, at each second from now on.
+    /// Seconds per bit, for a segment asked for at each second from now on.
     slowness: [[f32; SECONDS]; PATHS],
     /// How likely each is; they add up to one.
     pub(super) share: [f32; PATHS],
     /// From a request to its first byte, in seconds.
     pub(super) ttfb_s: f32,
-    /// What switches cost more, or less, on a line like this.
-    pub(super) calm: f64,
+    /// What the line is like.
+    pub(super) signs: Signs,
 }
 
-/// What the line is like, in the order in which [`Offset`] weighs it: zero is a usual one.
-pub(super) type Signs = [f64; 5];
+/// What the line is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signs {
+    /// Logarithm of how far the forecast's outer quantiles lie apart; 0 on a usual line.
+    pub(super) doubt: f64,
+    /// Logarithm of the expected rate over that of the highest rung.
+    pub(super) riches: f64,
+}
 
 impl Outlook {
     /// Looks ahead from a forecast; `segment_s` is how long a segment plays, over which a rate has to hold, and
@@ -38,39 +47,31 @@ impl Outlook {
         segment_s: f64,
         top_bps: f64,
     ) -> Self {
-        let near = weighted(&forecast.levels, &config.near);
-        let far = weighted(&forecast.levels, &config.far);
-        let signs = [
-            forecast.spread - 0.4,
-            near - far,
-            forecast.levels[0] - forecast.levels[1],
-            forecast.last_error.clamp(-2.0, 2.0),
-            (near - libm::log(top_bps.max(1.0))).clamp(-3.0, 1.5),
-        ];
-        let middle = config.middle.at + config.middle.weigh(&signs);
-        let offsets = [
-            middle - config.low.scaled(&signs),
-            middle,
-            middle + config.high.scaled(&signs),
-        ];
-        let turn_s = config.turn.as_secs_f64().max(0.1);
-        let mut slowness = [[0.0; SECONDS]; PATHS];
-        for second in 0..SECONDS {
-            let from_now_s = second as f64 + segment_s / 2.0;
-            let level = far + (near - far) * libm::exp(-from_now_s / turn_s) + config.bias;
-            let spread = forecast.spread * libm::pow(1.0 + from_now_s / SPREAD_S, config.growth);
-            for (path, offset) in slowness.iter_mut().zip(offsets) {
-                let rate = libm::exp(level + spread * offset).max(FLOOR_BPS);
-                path[second] = (1.0 / rate) as f32;
-            }
+        let [lowest, _, middle, _, highest] = forecast.log_rates[USUAL];
+        let signs = Signs {
+            doubt: libm::log((highest - lowest).max(0.05)) + 0.2,
+            riches: (middle - libm::log(top_bps.max(1.0))).clamp(-3.0, 1.5),
+        };
+        let shift = config.shift_by_riches * signs.riches + config.shift_by_doubt * signs.doubt;
+        let low = config.low_by.times(&signs);
+        let high = config.high_by.times(&signs);
+        let mut means = [[0.0; HORIZONS]; PATHS];
+        for (span, quantiles) in forecast.log_rates.iter().enumerate() {
+            let [lowest, lower, middle, higher, highest] = *quantiles;
+            let center = middle + (config.middle[span] + shift) * (higher - lower);
+            means[0][span] = center - config.low[span] * low * (middle - lowest);
+            means[1][span] = center;
+            means[2][span] = center + config.high[span] * high * (highest - middle);
         }
-        let all = 1.0 + config.low_weight + config.high_weight;
-        let share = [config.low_weight / all, 1.0 / all, config.high_weight / all];
+        let low_weight = config.low_weight * config.low_weight_by.times(&signs);
+        let high_weight = config.high_weight * config.high_weight_by.times(&signs);
+        let all = 1.0 + low_weight + high_weight;
+        let share = [low_weight / all, 1.0 / all, high_weight / all];
         Self {
-            slowness,
+            slowness: means.map(|means| slowness(&rates(&means), segment_s)),
             share: share.map(|share| share as f32),
             ttfb_s: forecast.ttfb.as_secs_f64() as f32,
-            calm: config.calm.scaled(&signs),
+            signs,
         }
     }
 
@@ -91,30 +92,39 @@ impl Outlook {
     }
 }
 
-impl Offset {
-    fn weigh(&self, signs: &Signs) -> f64 {
-        self.by
-            .iter()
-            .zip(signs)
-            .map(|(weight, sign)| weight * sign)
-            .sum()
+/// The rate between one horizon and the next, from means over all that comes before each. What is low over three
+/// seconds is not so over forty: a path is low at first and comes back.
+fn rates(log_means: &[f64; HORIZONS]) -> [f64; HORIZONS] {
+    let mut rates = [0.0; HORIZONS];
+    let mut bits = 0.0;
+    let mut from_s = 0.0;
+    for ((rate, log_mean), to_s) in rates.iter_mut().zip(log_means).zip(HORIZONS_S) {
+        let mean = libm::exp(*log_mean);
+        *rate = ((mean * to_s - bits) / (to_s - from_s)).clamp(LEAST * mean, MOST * mean);
+        bits += *rate * (to_s - from_s);
+        from_s = to_s;
     }
-
-    /// The offset, so many times larger or smaller.
-    fn scaled(&self, signs: &Signs) -> f64 {
-        self.at * libm::exp(self.weigh(signs).clamp(-2.0, 2.0))
-    }
+    rates
 }
 
-/// The mean of levels, by softmax of the weights.
-fn weighted(levels: &[f64; LEVELS], weights: &[f64; LEVELS]) -> f64 {
-    let highest = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut all = 0.0;
-    let mut sum = 0.0;
-    for (level, weight) in levels.iter().zip(weights) {
-        let share = libm::exp(weight - highest);
-        all += share;
-        sum += share * level;
+/// Seconds per bit at the mean rate of the time that a segment plays, from each second on.
+fn slowness(rates: &[f64; HORIZONS], segment_s: f64) -> [f32; SECONDS] {
+    let segment_s = segment_s.max(0.1);
+    let mut slowness = [0.0; SECONDS];
+    for (second, slowness) in slowness.iter_mut().enumerate() {
+        let (begin_s, end_s) = (second as f64, second as f64 + segment_s);
+        let mut bits = 0.0;
+        let mut from_s = 0.0;
+        for (nth, (rate, horizon_s)) in rates.iter().zip(HORIZONS_S).enumerate() {
+            let to_s = if nth + 1 == HORIZONS {
+                f64::INFINITY
+            } else {
+                horizon_s
+            };
+            bits += rate * (end_s.min(to_s) - begin_s.max(from_s)).max(0.0);
+            from_s = to_s;
+        }
+        *slowness = (1.0 / (bits / segment_s).max(FLOOR_BPS)) as f32;
     }
-    sum / all
+    slowness
 }

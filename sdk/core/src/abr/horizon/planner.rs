@@ -70,7 +70,7 @@ impl Planner {
         for path in 0..PATHS {
             let mut rest = [[0.0; RUNGS_MAX]; LEVELS_MAX];
             if goes_on {
-                self.end(&mut rest, context, outlook.settles_at_bps(path), config);
+                self.end(&mut rest, context, outlook, path, config);
             }
             for step in (1..self.steps).rev() {
                 rest = self.back(&rest, step, buffer_s, path, outlook);
@@ -88,8 +88,10 @@ impl Planner {
             .fold(0.0, f64::max);
         let top = if top > 0.0 { top } else { 1.0 };
         self.rungs = context.ladder.len().min(RUNGS_MAX);
-        self.stall = (context.weights.stall / top * config.stall) as f32;
-        self.switch = (context.weights.switch * config.switch * outlook.calm) as f32;
+        let stall = config.stall * config.stall_by.times(&outlook.signs);
+        self.stall = (context.weights.stall / top * stall) as f32;
+        let switch = config.switch * config.switch_by.times(&outlook.signs);
+        self.switch = (context.weights.switch * switch) as f32;
         for (worth, rung) in self.worth.iter_mut().zip(&context.ladder) {
             *worth = (rung.value / top) as f32;
         }
@@ -116,9 +118,12 @@ impl Planner {
         &self,
         rest: &mut [Row; LEVELS_MAX],
         context: &AbrContext,
-        rate_bps: f64,
+        outlook: &Outlook,
+        path: usize,
         config: &HorizonConfig,
     ) {
+        let rate_bps = outlook.settles_at_bps(path);
+        let signs = &outlook.signs;
         let highest = context
             .ladder
             .last()
@@ -130,14 +135,18 @@ impl Planner {
             - 1;
         let duration_s = self.durations_s.first().map_or(4.0, |one| one.max(0.1));
         let enough_s = (config.kept_until.as_secs_f64() as f32).min(self.full_s * 0.9);
-        let kept =
-            (config.kept * (rate_bps / highest).min(1.0)) as f32 * enough_s / duration_s / 4.0;
+        let kept = (config.kept * config.kept_by.times(signs) * (rate_bps / highest).min(1.0))
+            as f32
+            * enough_s
+            / duration_s
+            / 4.0;
+        let level = (config.level * config.level_by.times(signs)) as f32;
         for (row, level_s) in rest.iter_mut().zip(self.grid.levels_s()) {
             let filled = (level_s / enough_s).min(1.0);
             let buffer = kept * filled * (2.0 - filled);
             for (worth, of_rung) in row.iter_mut().zip(&self.worth).take(self.rungs) {
                 let off = (of_rung - self.worth[sustained]).abs();
-                *worth = buffer - config.level as f32 * off;
+                *worth = buffer - level * off;
             }
         }
     }
