@@ -48,5 +48,7 @@ pub use input::{
     AskId, AttemptId, CertificateProblem, Command, EdgeId, EdgeOffer, Epoch, Failure, FetchId,
     Grant, Input, Protocol, TransportEvent, Validators,
 };
-pub use session::{EdgeSnapshot, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot};
+pub use session::{
+    EdgeSnapshot, Owner, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot, Wait,
+};
 pub use throughput::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT, RateEstimate};

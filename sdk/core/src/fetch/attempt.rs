@@ -59,6 +59,9 @@ pub(crate) enum Role {
     Probe,
 }
 
+/// Without any other edge an attempt may be silent for this long: within 8 s something must happen.
+const SILENT_MAX: Duration = Duration::from_secs(5);
+
 /// How far an attempt is; each phase carries when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -221,6 +224,11 @@ impl Attempt {
             Phase::Connecting { since } | Phase::Waiting { since } => since,
             Phase::Body { last_byte_at } => last_byte_at,
         }
+    }
+
+    /// Returns when nobody waits for it any longer, helped or not.
+    pub(crate) fn patience_ends(&self) -> Instant {
+        self.quiet_since() + SILENT_MAX
     }
 
     /// Returns the last byte's time, or the start when none came: what failovers count from.

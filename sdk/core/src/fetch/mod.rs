@@ -101,8 +101,6 @@ pub(crate) enum Verdict {
 const LIVE_MAX: usize = 3;
 /// Bytes that a continuation asks for again, to see that both edges hold the same.
 const OVERLAP: u64 = 4096;
-/// Without any other edge an attempt may be silent for this long: within 8 s something must happen.
-const SILENT_MAX: Duration = Duration::from_secs(5);
 /// A helper is judged after this long.
 const JUDGE_AFTER: Duration = Duration::from_millis(350);
 /// A helper must be this much faster to show that the edge, not the line, is slow.
@@ -272,7 +270,7 @@ impl Fetch {
         // end of patience.
         let due = self.attempts.iter().filter_map(|attempt| {
             let due = attempt.due(edges.get(attempt.edge)?);
-            let patience = attempt.quiet_since() + SILENT_MAX;
+            let patience = attempt.patience_ends();
             Some(if due > now {
                 due.min(patience)
             } else {
@@ -325,7 +323,7 @@ impl Fetch {
         if let Some(lost) = self
             .attempts
             .iter()
-            .find(|attempt| now.since(attempt.quiet_since()) >= SILENT_MAX)
+            .find(|attempt| now >= attempt.patience_ends())
         {
             return Some(Verdict::GiveUp { attempt: lost.id });
         }

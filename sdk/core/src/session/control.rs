@@ -185,10 +185,15 @@ impl Session {
         .then(|| self.granted_at + ASK_WHILE_DOWN)
     }
 
+    /// An answer to what was asked then is waited for until now.
+    pub(super) fn asked_until(since: Instant) -> Instant {
+        since + ASK_LOST
+    }
+
     pub(super) fn control_deadline(&self) -> Option<Instant> {
         match self.grant {
             GrantState::Absent => None,
-            GrantState::Asked { since, .. } => Some(since + ASK_LOST),
+            GrantState::Asked { since, .. } => Some(Self::asked_until(since)),
             GrantState::Waiting { until, .. } => Some(until),
             GrantState::Held { refresh_at } => {
                 refresh_at.into_iter().chain(self.ask_for_others_at()).min()

@@ -1,6 +1,6 @@
 //! The state machine that drivers talk to. It joins the rooms: control (grant, manifest, tracks), plan (what
 //! comes next), rung (at which bit rate), hand_on (what the sinks get), transfer (attempts across edges), wrong (bytes that are wrong, objects that nobody has), probe
-//! (measuring with spare time), playback (clock, start, stalls) and edit (seeks, other tracks). Each of them is an `impl` of the one [`Session`]; decisions
+//! (measuring with spare time), playback (clock, start, stalls), replace (buffered segments), edit (seeks, other tracks) and watch (what waits, and for how long at most). Each of them is an `impl` of the one [`Session`]; decisions
 //! that need no session live in their own modules.
 
 mod abandon;
@@ -8,6 +8,7 @@ mod ask;
 mod control;
 mod edit;
 mod hand_on;
+mod invariants;
 mod plan;
 mod playback;
 mod policy;
@@ -16,6 +17,7 @@ mod replace;
 mod rung;
 mod snapshot;
 mod transfer;
+mod watch;
 mod wrong;
 
 #[cfg(test)]
@@ -25,6 +27,7 @@ use policy::Policy;
 use wrong::Wrongs;
 
 pub use snapshot::{EdgeSnapshot, RungSnapshot, Snapshot, TrackSnapshot, TransferSnapshot};
+pub use watch::{Owner, Wait};
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -42,7 +45,7 @@ use crate::config::Config;
 use crate::edge::Edges;
 use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError};
 use crate::fetch::Fetch;
-use crate::input::{AttemptId, Command, Epoch, Failure, FetchId, Input};
+use crate::input::{AttemptId, Command, Epoch, FetchId, Input};
 use crate::qoe::Recorder;
 use crate::schedule::TrackState;
 use crate::timeline::{Timeline, TrackWish};
@@ -174,8 +177,6 @@ const fn slot(kind: TrackKind) -> usize {
 
 /// Parsing and comparing take milliseconds; an answer that is not there by then was lost.
 const WORK_LOST: Duration = Duration::from_secs(5);
-/// Without progress for this long while something should move, the session helps itself.
-const WATCHDOG: Duration = Duration::from_secs(8);
 
 impl Session {
     /// Makes a session that waits for [`Input::Load`].
@@ -454,102 +455,5 @@ impl Session {
         let id = AttemptId(self.next_attempt);
         self.next_attempt += 1;
         id
-    }
-
-    fn watchdog_deadline(&self) -> Option<Instant> {
-        let starting = self.start_by();
-        let giving_up = match (&self.state, self.config.give_up) {
-            (PlayState::Stalled(_) | PlayState::Seeking, Some(limit)) if !self.paused => {
-                self.recorder.held_since().map(|at| at + limit)
-            }
-            _ => None,
-        };
-        let stuck = self.should_move().then(|| self.progress_at + WATCHDOG);
-        let parsing = self.parsing.iter().map(|one| one.until);
-        [starting, giving_up, stuck]
-            .into_iter()
-            .flatten()
-            .chain(parsing)
-            .min()
-    }
-
-    /// Returns when the first frame is due at the latest; `None` once it was shown, and while paused.
-    fn start_by(&self) -> Option<Instant> {
-        if self.recorder.startup_at().is_some() || self.paused {
-            return None;
-        }
-        Some(self.loaded_at? + self.config.start_timeout + self.paused_for)
-    }
-
-    /// Whether something is expected to move now.
-    fn should_move(&self) -> bool {
-        match self.state {
-            PlayState::Starting | PlayState::Stalled(_) | PlayState::Seeking => true,
-            PlayState::Playing => !self.fetches.is_empty(),
-            PlayState::Idle
-            | PlayState::Paused
-            | PlayState::Ended
-            | PlayState::Failed(_)
-            | PlayState::Stopped => false,
-        }
-    }
-
-    /// What was to be parsed and never was is fetched again, a few times.
-    fn drop_lost_parses(&mut self) {
-        while let Some(lost) = self.parsing.iter().find(|one| self.now >= one.until) {
-            let object = lost.object;
-            let code = Failure::Internal.code().into();
-            let message = "the player lost what it had to read; play the title again".into();
-            self.parse_failed(object, SessionError { code, message });
-        }
-    }
-
-    /// Ends waits that have lasted too long, each in its own way.
-    fn watch(&mut self) {
-        if self.is_over() {
-            return;
-        }
-        if self.start_by().is_some_and(|by| self.now >= by) {
-            let error = self.last_failure.clone().unwrap_or_else(|| SessionError {
-                code: "playback.start_timeout".into(),
-                message: "nothing playable arrived in time; check the network and the address"
-                    .into(),
-            });
-            return self.fail(error);
-        }
-        if matches!(self.state, PlayState::Stalled(_) | PlayState::Seeking)
-            && !self.paused
-            && let (Some(limit), Some(since)) = (self.config.give_up, self.recorder.held_since())
-            && self.now.since(since) >= limit
-        {
-            let cause = self.stall_cause();
-            let message = alloc::format!(
-                "playback has stalled for {} s ({}); the last failure was {}",
-                limit.as_secs(),
-                cause.code(),
-                self.last_failure
-                    .as_ref()
-                    .map_or("none", |failure| failure.code.as_str()),
-            );
-            return self.fail(SessionError {
-                code: "playback.stalled".into(),
-                message,
-            });
-        }
-        if self.should_move() && self.now.since(self.progress_at) >= WATCHDOG {
-            self.progress_at = self.now;
-            let waiting = self.fetches.len();
-            let inputs = [(
-                "fetches",
-                f64::from(u32::try_from(waiting).unwrap_or(u32::MAX)),
-            )];
-            self.decide(
-                DecisionKind::Watchdog,
-                "start over".into(),
-                "nothing has moved for 8 s",
-                &inputs,
-            );
-            self.restart_fetches(CancelReason::Watchdog);
-        }
     }
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use nearcast_units::{Instant, MediaTime};
 
-use super::Session;
+use super::{Owner, Session};
 use crate::abr::{AbrChoice, AbrContext, AbrDecision, AbrPolicy, Transfer, UnderWay};
 use crate::action::Action;
 use crate::config::AbrRule;
@@ -91,13 +91,26 @@ impl Policy {
     /// Returns until when an answer of the application is waited for, or a policy wants to wait.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         let asked = self.custom.as_ref().and_then(|custom| custom.asked);
-        let asked = asked.filter(|asked| asked.answer.is_none());
+        // One whose time is over is settled with the next question.
+        let asked = asked.filter(|asked| asked.answer.is_none() && asked.until > now);
         let waits = (now < self.wait_until).then_some(self.wait_until);
         asked
             .map(|asked| asked.until)
             .into_iter()
             .chain(waits)
             .min()
+    }
+
+    /// Returns whom it waits for, and until when.
+    pub(super) fn wait_for(&self, now: Instant) -> Option<(Owner, Instant)> {
+        let until = self.deadline(now)?;
+        let asked = self.custom.as_ref().and_then(|custom| custom.asked);
+        let owner = if asked.is_some_and(|asked| asked.until == until) {
+            Owner::Application
+        } else {
+            Owner::Time
+        };
+        Some((owner, until))
     }
 
     /// Nothing is fetched for so long, unless there is nothing left to play.

@@ -7,7 +7,7 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
-use super::{Session, Sinks};
+use super::Session;
 use crate::edge::BreakerState;
 use crate::event::{PlayState, SessionError};
 use crate::input::{EdgeId, Protocol};
@@ -258,88 +258,5 @@ impl Session {
             code: error.code.clone(),
             message: error.message.clone(),
         })
-    }
-}
-
-impl Session {
-    /// Checks what must hold after each step; tests, simulations and fuzzing call it.
-    ///
-    /// # Errors
-    /// Says in words what does not hold.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        if self.is_over() {
-            return if self.fetches.is_empty() {
-                Ok(())
-            } else {
-                Err("a session that is over still fetches".into())
-            };
-        }
-        // The watchdog would find nothing to begin anew.
-        let waits = matches!(
-            self.state,
-            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
-        );
-        if waits
-            && !self.paused
-            && self.timeline.is_some()
-            && self.fetches.is_empty()
-            && self.parsing.is_empty()
-            && !matches!(self.sinks, Sinks::Asked { .. })
-            && self.policy.deadline(self.now).is_none()
-        {
-            return Err("playback waits, and nothing is on its way".into());
-        }
-        for track in &self.tracks {
-            if let Some(fetching) = track.fetching
-                && !self.fetches.iter().any(|fetch| fetch.id == fetching.fetch)
-            {
-                return Err(alloc::format!(
-                    "{:?} waits for a fetch that is not there",
-                    track.kind
-                ));
-            }
-            if track.replacing.is_some_and(|by| {
-                track.fetching.is_some() || !self.fetches.iter().any(|fetch| fetch.id == by.fetch)
-            }) {
-                return Err(alloc::format!(
-                    "{:?} replaces by a fetch that is not there, or beside another",
-                    track.kind
-                ));
-            }
-            let ordered = track
-                .buffered
-                .iter()
-                .zip(track.buffered.iter().skip(1))
-                .all(|(one, next)| one.start < next.start);
-            if !ordered {
-                return Err(alloc::format!("{:?} segments are out of order", track.kind));
-            }
-        }
-        for fetch in &self.fetches {
-            if fetch.total.is_some_and(|total| fetch.received > total) {
-                return Err(alloc::format!(
-                    "{:?} has more bytes than the object",
-                    fetch.object
-                ));
-            }
-            if fetch.attempts.is_empty() && fetch.state == crate::fetch::FetchState::Active {
-                return Err(alloc::format!(
-                    "{:?} has no attempt and does not wait",
-                    fetch.object
-                ));
-            }
-            let twins = self
-                .fetches
-                .iter()
-                .filter(|other| other.object == fetch.object && !other.is_probe())
-                .count();
-            if !fetch.is_probe() && twins > 1 {
-                return Err(alloc::format!(
-                    "{:?} is fetched twice at once",
-                    fetch.object
-                ));
-            }
-        }
-        Ok(())
     }
 }

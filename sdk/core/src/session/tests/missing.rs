@@ -4,7 +4,7 @@ use super::script::{
     Answer, Script, known, lacks, of_track, pictures, reads, success, v, with_track,
 };
 use crate::action::AttemptSpec;
-use crate::input::{EdgeId, TransportEvent};
+use crate::input::{EdgeId, Failure, TransportEvent};
 use crate::session::*;
 
 const fn at(seconds: i64) -> MediaTime {

@@ -11,7 +11,7 @@ use super::script::{
 };
 use crate::action::AttemptSpec;
 use crate::edge::BreakerState;
-use crate::input::{EdgeId, TransportEvent};
+use crate::input::{EdgeId, Failure, TransportEvent};
 use crate::session::*;
 
 const fn at(seconds: i64) -> MediaTime {
