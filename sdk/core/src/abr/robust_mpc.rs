@@ -12,7 +12,7 @@ const PLANS_MAX: usize = 40_000;
 const FIVE: usize = 5;
 
 /// The rule and its past.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RobustMpc {
     /// The newest rates, in bit/s, first bytes' wait included.
     rates: VecDeque<f64>,
@@ -20,6 +20,17 @@ pub struct RobustMpc {
     errors: VecDeque<f64>,
     /// What was predicted for the transfer under way.
     predicted: Option<f64>,
+}
+
+impl Default for RobustMpc {
+    /// All room that it will ever need is made now.
+    fn default() -> Self {
+        Self {
+            rates: VecDeque::with_capacity(FIVE),
+            errors: VecDeque::with_capacity(FIVE),
+            predicted: None,
+        }
+    }
 }
 
 impl AbrPolicy for RobustMpc {
