@@ -161,8 +161,15 @@ impl Planner {
         outlook: &Outlook,
     ) -> [Row; LEVELS_MAX] {
         let played_s: f32 = self.durations_s.iter().take(step).sum();
+        // The buffer cannot grow beyond this until then; one level more is there to interpolate with.
+        let most_s = buffer_s + played_s + 1e-3;
+        let reached = self
+            .grid
+            .levels_s()
+            .partition_point(|level_s| *level_s <= most_s)
+            + 1;
         let mut table = [[0.0; RUNGS_MAX]; LEVELS_MAX];
-        for (row, &level_s) in table.iter_mut().zip(self.grid.levels_s()) {
+        for (row, &level_s) in table.iter_mut().zip(self.grid.levels_s()).take(reached) {
             // Without stalls and pauses, what is played since now and the level say how late it is.
             let slowness = outlook.slowness(path, played_s + buffer_s - level_s);
             for (rung, worth) in row.iter_mut().enumerate().take(self.rungs) {
