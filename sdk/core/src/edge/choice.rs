@@ -1,4 +1,9 @@
-//! Which edge to use.
+//! Which edge to use: the one in use as long as no other is clearly better; whom to ask for help; who is worth measuring.
+//!
+//! What is planned with is the mean of what is believed of each edge. Chance has two places. With spare time an edge is
+//! measured whose draw from what is believed of it beats the edge in use (Thompson, Biometrika 1933): the less is known, the
+//! wider the draws. And after a death all clients that knew the same edge look for another at once: they spread over those
+//! that are not clearly worse than the best, in proportion to what each is expected to deliver.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -7,7 +12,7 @@ use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, ByteCount, Instant, Rng};
 
 use super::breaker::{BreakerConfig, BreakerState};
-use super::model::{Edge, FRESH};
+use super::model::Edge;
 use crate::input::{EdgeId, EdgeOffer};
 use crate::throughput::Forecast;
 
@@ -16,6 +21,12 @@ use crate::throughput::Forecast;
 pub(crate) struct Edges {
     all: Vec<Edge>,
     current: Option<(EdgeId, Instant)>,
+    /// The edge in use before, if it was left without being forced to.
+    before: Option<EdgeId>,
+    /// When an edge was last gone back to without being forced to.
+    returned_at: Option<Instant>,
+    /// What the line was known to carry when the edge in use turned out to be slow, and since when it is not.
+    carried: Option<(Instant, Forecast)>,
     rng: Rng,
 }
 
@@ -23,8 +34,18 @@ pub(crate) struct Edges {
 const EDGES_MAX: usize = 64;
 /// At most one edge change in this time unless something fails.
 const DWELL: Duration = Duration::from_secs(30);
+/// At most one return to the edge before in this time unless something fails.
+const FLAP_EVERY: Duration = Duration::from_secs(600);
+/// What the line carried over an edge that has become slow is believed for so long, where nothing else is known.
+const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// An edge must promise to be this much sooner to be worth a change.
 const BETTER: f64 = 0.7;
+/// Who brings a segment in this share of what it plays is quick enough: rungs lie less than a factor of two apart, so that
+/// only the highest is brought so soon for long, and nobody could be better.
+const QUICK_ENOUGH: f64 = 0.4;
+
+/// The average over 9 s of transfer: what an edge usually gives.
+const USUAL_LEVEL: usize = 2;
 
 /// What an edge is expected to take, whether it is on trial, its rank, and which it is.
 type Candidate = (Duration, bool, u32, EdgeId);
@@ -45,6 +66,9 @@ impl Edges {
         Self {
             all: Vec::new(),
             current: None,
+            before: None,
+            returned_at: None,
+            carried: None,
             rng,
         }
     }
@@ -106,10 +130,16 @@ impl Edges {
     }
 
     /// The edge is at fault: it rests, and is no longer the one in use.
-    pub(crate) fn fail(&mut self, now: Instant, id: EdgeId, rest_min: Duration) {
+    pub(crate) fn fail(
+        &mut self,
+        now: Instant,
+        id: EdgeId,
+        rest_min: Duration,
+        kind: &'static str,
+    ) {
         let rng = &mut self.rng;
         if let Some(edge) = self.all.get_mut(usize::from(id.0)) {
-            edge.failed(now, rest_min, rng);
+            edge.failed(now, rest_min, kind, rng);
         }
         if self.current() == Some(id) {
             self.current = None;
@@ -129,34 +159,102 @@ impl Edges {
             edge.forget();
         }
         self.current = None;
+        self.before = None;
+        self.carried = None;
     }
 
-    /// Returns what the line is known to carry: the highest rate among the edges measured in the last
-    /// while, else the newest known.
+    /// The edge was found slow by comparison with `other`, which is used from now on, unless that would be one return too
+    /// many; the line still carries `usual`.
+    pub(crate) fn blame(
+        &mut self,
+        now: Instant,
+        (id, rate): (EdgeId, BitRate),
+        other: EdgeId,
+        usual: Option<Forecast>,
+    ) {
+        if let Some(edge) = self.get_mut(id) {
+            edge.slowed(now, rate);
+        }
+        self.carried = usual.map(|usual| (now, usual));
+        if self.current() == Some(id) && !self.would_flap(now, other) {
+            self.leave_for(now, other);
+        }
+    }
+
+    /// The line was found slow by comparison of two edges: what others were known for came over another line.
+    pub(crate) fn line_slowed(&mut self, now: Instant, compared: [EdgeId; 2]) {
+        self.carried = None;
+        for (index, edge) in self.all.iter_mut().enumerate() {
+            if compared.iter().all(|id| usize::from(id.0) != index) {
+                edge.line_slowed(now);
+            }
+        }
+    }
+
+    /// What the line carried over an edge that became slow since, while that is believed.
+    fn carried(&self, now: Instant) -> Option<Forecast> {
+        let (since, forecast) = self.carried?;
+        (now.since(since) < CARRIED_FOR).then_some(forecast)
+    }
+
+    /// The edge that shows what the line carries: the fastest of those measured in the last while, else the one measured
+    /// last.
+    fn line(&self, now: Instant) -> Option<&Edge> {
+        let measured = || self.all.iter().filter(|edge| edge.rate().is_some());
+        measured()
+            .filter(|edge| edge.is_fresh(now))
+            .max_by_key(|edge| edge.rate())
+            .or_else(|| measured().max_by_key(|edge| edge.fresh_until()))
+    }
+
+    /// Returns what the line is known to carry.
     pub(crate) fn line_rate(&self, now: Instant) -> Option<BitRate> {
-        let fresh = self
-            .all
-            .iter()
-            .filter(|edge| edge.measured_at.is_some_and(|at| now.since(at) < FRESH));
-        let newest = || {
-            self.all
-                .iter()
-                .filter(|edge| edge.rate().is_some())
-                .max_by_key(|edge| edge.measured_at)
-        };
-        fresh
-            .filter_map(Edge::rate)
-            .max()
-            .or_else(|| newest().and_then(Edge::rate))
+        let carried = self.carried(now).and_then(|forecast| forecast.sustained);
+        self.line(now).and_then(Edge::rate).max(carried)
     }
 
-    /// Returns the forecast of the edge whose rate [`Self::line_rate`] is.
-    pub(crate) fn line_forecast(&self, now: Instant) -> Option<Forecast> {
-        let rate = self.line_rate(now)?;
-        self.all
-            .iter()
-            .filter(|edge| edge.rate() == Some(rate))
-            .find_map(Edge::forecast)
+    /// Returns the same as a forecast.
+    fn line_forecast(&self, now: Instant) -> Option<Forecast> {
+        let line = self.line(now).and_then(Edge::own_forecast);
+        let carried = self.carried(now);
+        let rate = |forecast: &Forecast| forecast.sustained;
+        if carried.as_ref().and_then(rate) > line.as_ref().and_then(rate) {
+            carried
+        } else {
+            line
+        }
+    }
+
+    /// Returns what is expected of the edge in use; where it was not measured, of the line.
+    pub(crate) fn forecast(&self, now: Instant) -> Option<Forecast> {
+        match self.current() {
+            Some(current) => self.forecast_of(now, current),
+            None => self.line_forecast(now),
+        }
+    }
+
+    /// Returns the same of one edge.
+    pub(crate) fn forecast_of(&self, now: Instant, id: EdgeId) -> Option<Forecast> {
+        let line = self.line_forecast(now)?;
+        let edge = self.get(id);
+        Some(match edge.and_then(Edge::own_forecast) {
+            Some(own) if own == line => own,
+            Some(_) => edge.and_then(|edge| edge.forecast(now, &line))?,
+            None => line,
+        })
+    }
+
+    /// Returns the rate that an edge is held to.
+    pub(crate) fn expected_rate(&self, now: Instant, id: EdgeId) -> Option<BitRate> {
+        let line = self.line_rate(now)?;
+        let edge = self.get(id)?;
+        // A fall that began with the segment before has moved the newest measurements already.
+        let usual = edge
+            .own_forecast()
+            .map(|own| libm::exp(own.levels[USUAL_LEVEL]));
+        let usual = usual.filter(|_| edge.is_fresh(now)).unwrap_or(0.0);
+        let usual = BitRate::from_bps(1).scaled(usual);
+        Some(edge.expected_rate(now, Some(line)).max(usual))
     }
 
     /// Returns the edges that may be asked for an object now, by rank.
@@ -212,37 +310,32 @@ impl Edges {
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeChoice> {
-        let line = self.line_rate(now);
-        let mut candidates: Vec<Candidate> = self
-            .usable(now, object, not)
-            .map(|(id, edge)| {
-                (
-                    edge.expected(now, size, line),
-                    edge.state(now) == BreakerState::HalfOpen,
-                    edge.rank,
-                    id,
-                )
-            })
-            .collect();
-        // Edges on trial come last, then the sooner, then the backend's order.
-        candidates.sort_by_key(|&(expected, trial, rank, _)| (trial, expected, rank));
+        let candidates = self.candidates(now, object, size, not);
         let &(expected, trial, _, best) = candidates.first()?;
         if let Some((current, since)) = self.current
-            && let Some(&(held, _, _, _)) = candidates.iter().find(|(.., id)| *id == current)
+            && let Some(&(held, ..)) = candidates.iter().find(|(.., id)| *id == current)
         {
-            let clearly = expected.as_secs_f64() < held.as_secs_f64() * BETTER
-                && expected + Duration::from_millis(50) < held;
-            if best == current || !clearly || now.since(since) < DWELL {
-                return Some(EdgeChoice {
-                    edge: current,
-                    why: "still the best, or not clearly worse",
-                    changed: false,
-                    expected: held,
-                    candidates: Vec::new(),
-                });
+            let better = candidates.iter().find(|(expected, trial, _, id)| {
+                !trial
+                    && expected.as_secs_f64() < held.as_secs_f64() * BETTER
+                    && *expected + Duration::from_millis(50) < held
+                    && self.get(*id).is_some_and(|edge| edge.is_fresh(now))
+                    && self.may_return(now, *id)
+            });
+            if let Some(&(expected, .., better)) = better
+                && now.since(since) >= DWELL
+            {
+                self.leave_for(now, better);
+                let why = "promises to deliver clearly sooner";
+                return Some(changed(&candidates, (expected, better), why));
             }
-            let why = "promises to deliver clearly sooner";
-            return Some(self.change(now, &candidates, best, why));
+            return Some(EdgeChoice {
+                edge: current,
+                why: "still the best, or not clearly worse",
+                changed: false,
+                expected: held,
+                candidates: Vec::new(),
+            });
         }
         // The one in use stays so: what keeps it from this object says nothing about others.
         let in_use = self.current().and_then(|id| self.get(id));
@@ -255,74 +348,183 @@ impl Edges {
                 candidates: Vec::new(),
             });
         }
-        // Nothing in use: of two nearly equal edges chance decides, so that many clients that lost the
-        // same edge spread (power of two choices; Mitzenmacher, 2001).
-        if let Some(&(second, false, _, other)) = candidates.get(1)
-            && !trial
-            && second.as_secs_f64() * 0.8 <= expected.as_secs_f64()
-            && self
-                .get(other)
-                .is_some_and(|edge| edge.measured_at.is_some())
-            && self.rng.below(2) == 1
-        {
-            let why = "as good as the best; chance spreads the load";
-            return Some(self.change(now, &candidates, other, why));
-        }
+        let chosen = self.spread(now, &candidates)?;
         let why = if trial {
             "only edges on trial are left"
-        } else {
+        } else if chosen.1 == best {
             "expected to deliver first"
+        } else {
+            "not clearly worse than the best; chance spreads the load"
         };
-        Some(self.change(now, &candidates, best, why))
+        self.use_from_now(now, chosen.1);
+        Some(changed(&candidates, chosen, why))
     }
 
     /// Chooses a helper for one object without changing the edge in use.
     pub(crate) fn choose_helper(
-        &self,
+        &mut self,
         now: Instant,
         object: ObjectKey,
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeId> {
+        let candidates = self.candidates(now, object, size, not);
+        self.spread(now, &candidates).map(|(_, id)| id)
+    }
+
+    /// Those that may be asked: edges on trial come last, then the sooner, then the backend's order.
+    fn candidates(
+        &self,
+        now: Instant,
+        object: ObjectKey,
+        size: ByteCount,
+        not: &[EdgeId],
+    ) -> Vec<Candidate> {
         let line = self.line_rate(now);
-        self.usable(now, object, not)
-            .min_by_key(|(_, edge)| {
-                (
-                    edge.state(now) == BreakerState::HalfOpen,
-                    edge.expected(now, size, line),
-                    edge.rank,
-                )
+        let mut candidates: Vec<Candidate> = self
+            .usable(now, object, not)
+            .map(|(id, edge)| {
+                let trial = edge.state(now) == BreakerState::HalfOpen;
+                (edge.expected(now, size, line), trial, edge.rank, id)
             })
-            .map(|(id, _)| id)
+            .collect();
+        candidates.sort_by_key(|&(expected, trial, rank, _)| (trial, expected, rank));
+        candidates
+    }
+
+    /// Chooses the best; while an edge rests, one of those that are not clearly worse, with a probability in proportion
+    /// to how fast it is expected to be. Many clients that lost the same edge, and know the same of the others, would
+    /// kill the best of these next.
+    fn spread(&mut self, now: Instant, candidates: &[Candidate]) -> Option<(Duration, EdgeId)> {
+        let &(soonest, trial, _, best) = candidates.first()?;
+        let rests = |edge: &Edge| edge.offered && edge.state(now) != BreakerState::Closed;
+        // Where no rate is known yet the backend's order is all there is.
+        if trial || !self.all.iter().any(rests) || self.line_rate(now).is_none() {
+            return Some((soonest, best));
+        }
+        let near: Vec<(Duration, EdgeId)> = candidates
+            .iter()
+            .filter(|(expected, trial, ..)| {
+                !trial && expected.as_secs_f64() * BETTER <= soonest.as_secs_f64()
+            })
+            .map(|&(expected, .., id)| (expected, id))
+            .collect();
+        let goodput = |expected: Duration| 1.0 / expected.as_secs_f64().max(1e-6);
+        let all: f64 = near.iter().map(|(expected, _)| goodput(*expected)).sum();
+        let mut point = all * self.rng.next_f64();
+        let hit = near.iter().find(|(expected, _)| {
+            point -= goodput(*expected);
+            point < 0.0
+        });
+        hit.or(near.last()).copied()
+    }
+
+    /// Returns the edge that is worth measuring with spare time: one that may be back, else the one whose draw beats the
+    /// edge in use by most. `size` and `plays` are the next segment's. With it comes whether it is a trial.
+    pub(crate) fn worth_measuring(
+        &mut self,
+        now: Instant,
+        object: ObjectKey,
+        size: ByteCount,
+        plays: Duration,
+    ) -> Option<(EdgeId, bool)> {
+        let trial = self
+            .usable(now, object, &[])
+            .filter(|(_, edge)| edge.state(now) == BreakerState::HalfOpen)
+            .min_by_key(|(_, edge)| (edge.measured_at, edge.rank));
+        if let Some((trial, _)) = trial {
+            return Some((trial, true));
+        }
+        let line = self.line_rate(now);
+        let current = self.current()?;
+        let held = self.get(current)?.expected(now, size, line);
+        if held < plays.mul_f64(QUICK_ENOUGH) {
+            return None;
+        }
+        let mut rng = self.rng.clone();
+        let drawn = self
+            .usable(now, object, &[current])
+            .map(|(id, edge)| (edge.drawn(now, size, line, &mut rng), id))
+            .min();
+        self.rng = rng;
+        let (drawn, id) = drawn?;
+        (drawn < held.mul_f64(BETTER)).then_some((id, false))
+    }
+
+    /// An edge was measured beside the one in use: who was left must be clearly better several times in a row.
+    pub(crate) fn measured_beside(&mut self, now: Instant, id: EdgeId, size: ByteCount) {
+        let line = self.line_rate(now);
+        let in_use = self.current().and_then(|current| self.get(current));
+        let Some(held) = in_use.map(|edge| edge.expected(now, size, line)) else {
+            return;
+        };
+        if let Some(edge) = self.get_mut(id) {
+            let better = edge.expected(now, size, line) < held.mul_f64(BETTER);
+            edge.better = if better { edge.better + 1 } else { 0 };
+        }
+    }
+
+    /// Whether an edge may be used again that was left without being forced to: measured clearly better more often than
+    /// it was left, after a time that doubles with each.
+    fn may_return(&self, now: Instant, id: EdgeId) -> bool {
+        let Some((edge, left_at)) = self.get(id).and_then(|edge| Some((edge, edge.left_at?)))
+        else {
+            return true;
+        };
+        let rest = DWELL.saturating_mul(1 << edge.left.min(8));
+        edge.better > edge.left && now.since(left_at) >= rest && !self.would_flap(now, id)
+    }
+
+    /// Whether to use this edge would be to go back to the one before, and once more so within a short time.
+    fn would_flap(&self, now: Instant, id: EdgeId) -> bool {
+        self.before == Some(id) && (self.returned_at).is_some_and(|at| now.since(at) < FLAP_EVERY)
+    }
+
+    /// Edges that were left and may not be gone back to yet.
+    pub(crate) fn left(&self, now: Instant) -> Vec<EdgeId> {
+        let all = self.iter().map(|(id, _)| id);
+        all.filter(|id| !self.may_return(now, *id)).collect()
+    }
+
+    /// Changes to another edge without being forced to.
+    fn leave_for(&mut self, now: Instant, to: EdgeId) {
+        let from = self.current();
+        if let Some(edge) = from.and_then(|id| self.get_mut(id)) {
+            edge.left += 1;
+            edge.left_at = Some(now);
+            edge.better = 0;
+        }
+        if self.before == Some(to) {
+            self.returned_at = Some(now);
+        }
+        self.current = Some((to, now));
+        self.before = from;
     }
 
     /// Uses this edge from now on: it won.
     pub(crate) fn use_from_now(&mut self, now: Instant, id: EdgeId) {
         if self.current() != Some(id) {
             self.current = Some((id, now));
+            self.before = None;
         }
     }
+}
 
-    fn change(
-        &mut self,
-        now: Instant,
-        candidates: &[Candidate],
-        edge: EdgeId,
-        why: &'static str,
-    ) -> EdgeChoice {
-        self.current = Some((edge, now));
-        let candidates: Vec<(EdgeId, Duration)> = candidates
+/// An edge was chosen that was not in use.
+fn changed(
+    candidates: &[Candidate],
+    (expected, edge): (Duration, EdgeId),
+    why: &'static str,
+) -> EdgeChoice {
+    EdgeChoice {
+        edge,
+        why,
+        changed: true,
+        expected,
+        candidates: candidates
             .iter()
-            .map(|&(expected, _, _, id)| (id, expected))
-            .collect();
-        let expected = candidates.iter().find(|(id, _)| *id == edge);
-        EdgeChoice {
-            edge,
-            why,
-            changed: true,
-            expected: expected.map_or(Duration::ZERO, |(_, expected)| *expected),
-            candidates,
-        }
+            .map(|&(expected, .., id)| (id, expected))
+            .collect(),
     }
 }
 
@@ -350,7 +552,7 @@ mod tests {
     fn measure(edges: &mut Edges, id: u16, mbps: u64) {
         let edge = edges.get_mut(EdgeId(id)).unwrap();
         edge.answered(Instant::ZERO, Duration::from_millis(20));
-        edge.body_begins();
+        edge.body_begins(Instant::ZERO);
         for n in 0..=10 {
             edge.body_progress(
                 Instant::ZERO + Duration::from_millis(n * 100),
@@ -373,7 +575,7 @@ mod tests {
             edges.choose(Instant::ZERO, OBJECT, SIZE, &[]).unwrap().edge,
             EdgeId(0)
         );
-        edges.fail(Instant::ZERO, EdgeId(0), Duration::ZERO);
+        edges.fail(Instant::ZERO, EdgeId(0), Duration::ZERO, "net.reset");
         assert_eq!(
             edges.choose(Instant::ZERO, OBJECT, SIZE, &[]).unwrap().edge,
             EdgeId(1)

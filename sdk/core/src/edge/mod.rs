@@ -1,7 +1,9 @@
 //! What is known about each edge (`model`), and which one to use (`choice`). Measures and ranks; starts nothing.
 
+mod belief;
 mod breaker;
 mod choice;
+mod faults;
 mod model;
 mod remedy;
 

@@ -2,8 +2,10 @@
 //! is fetched next or at which rung: that is `schedule`.
 
 mod attempt;
+mod compare;
 
 pub(crate) use attempt::{Attempt, Late, Phase, Role};
+pub(crate) use compare::{Blame, Comparison, Finding};
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -382,7 +384,12 @@ impl Fetch {
         }
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
         let faster = rate(helper) > rate(helped) * HELPER_FASTER;
-        Some(if faster || helped.first_byte_at.is_none() {
+        Some(if helped.first_byte_at.is_none() {
+            Verdict::Cancel {
+                attempt: helped.id,
+                reason: CancelReason::Silent,
+            }
+        } else if faster {
             Verdict::Cancel {
                 attempt: helped.id,
                 reason: CancelReason::Slow,

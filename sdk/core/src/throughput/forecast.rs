@@ -24,6 +24,30 @@ pub struct Forecast {
     pub sustained: Option<BitRate>,
 }
 
+impl Forecast {
+    /// What is expected where this was measured only a little: `share` of it, and the rest as `other` says. On the
+    /// logarithm, as a normal prior and its observations are joined.
+    pub(crate) fn leaning(self, share: f64, other: &Self) -> Self {
+        let join = |own: f64, other: f64| own * share + other * (1.0 - share);
+        let mut levels = self.levels;
+        for (level, other) in levels.iter_mut().zip(other.levels) {
+            *level = join(*level, other);
+        }
+        let sustained = match (self.sustained, other.sustained) {
+            (Some(own), Some(other)) => {
+                let log = join(libm::log(own.as_f64()), libm::log(other.as_f64()));
+                Some(BitRate::from_bps(1).scaled(libm::exp(log)))
+            }
+            (own, other) => own.or(other),
+        };
+        Self {
+            levels,
+            sustained,
+            ..self
+        }
+    }
+}
+
 /// How many averages there are.
 pub const LEVELS: usize = 9;
 
@@ -88,6 +112,13 @@ impl Averages {
             for (average, keep) in self.logs.iter_mut().zip(&keep[1..]) {
                 average.add(level, *keep);
             }
+        }
+    }
+
+    pub(super) fn fade(&mut self, keep: f64) {
+        let all = self.rates.iter_mut().chain(&mut self.logs);
+        for average in all.chain(&mut self.transfers) {
+            average.fade(keep);
         }
     }
 
