@@ -266,6 +266,8 @@ pub struct ByteReport {
     pub wasted: u64,
     /// Probes.
     pub probe: u64,
+    /// Of what was wasted or probed: what races, help and probes cost, which have a budget.
+    pub extra: u64,
     /// Manifests and playlists.
     pub manifest: u64,
 }

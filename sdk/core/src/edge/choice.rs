@@ -44,6 +44,8 @@ const BETTER: f64 = 0.7;
 /// only the highest is brought so soon for long, and nobody could be better.
 const QUICK_ENOUGH: f64 = 0.4;
 
+/// Whoever is chosen for one object is in use for the next ones too: what it takes for so much decides.
+const LONG_RUN: ByteCount = ByteCount::new(1_000_000);
 /// The average over 9 s of transfer: what an edge usually gives.
 const USUAL_LEVEL: usize = 2;
 
@@ -311,7 +313,7 @@ impl Edges {
         not: &[EdgeId],
     ) -> Option<EdgeChoice> {
         let candidates = self.candidates(now, object, size, not);
-        let &(expected, trial, _, best) = candidates.first()?;
+        let &(expected, _, _, best) = candidates.first()?;
         if let Some((current, since)) = self.current
             && let Some(&(held, ..)) = candidates.iter().find(|(.., id)| *id == current)
         {
@@ -348,6 +350,8 @@ impl Edges {
                 candidates: Vec::new(),
             });
         }
+        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
+        let &(_, trial, _, best) = candidates.first()?;
         let chosen = self.spread(now, &candidates)?;
         let why = if trial {
             "only edges on trial are left"
@@ -368,7 +372,7 @@ impl Edges {
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeId> {
-        let candidates = self.candidates(now, object, size, not);
+        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
         self.spread(now, &candidates).map(|(_, id)| id)
     }
 
@@ -536,30 +540,46 @@ mod tests {
 
     const OBJECT: ObjectKey = ObjectKey::Manifest;
     const SIZE: ByteCount = ByteCount::new(1_000_000);
+    const MEASURED: Duration = Duration::from_secs(2);
 
     fn edges(count: u32) -> Edges {
         let mut edges = Edges::new(Seed::new(1).rng());
-        let offers: Vec<EdgeOffer> = (0..count)
-            .map(|n| EdgeOffer {
-                name: format!("e{n}"),
-                rank: n,
-            })
-            .collect();
-        edges.offer(&offers);
+        edges.offer(&offers(count));
         edges
     }
 
+    fn offers(count: u32) -> Vec<EdgeOffer> {
+        let offer = |n| EdgeOffer {
+            name: format!("e{n}"),
+            rank: n,
+        };
+        (0..count).map(offer).collect()
+    }
+
     fn measure(edges: &mut Edges, id: u16, mbps: u64) {
+        measure_at(edges, Instant::ZERO, id, mbps);
+    }
+
+    /// A body of two seconds.
+    fn measure_at(edges: &mut Edges, at: Instant, id: u16, mbps: u64) {
+        measure_for(edges, at, (id, mbps), 20);
+    }
+
+    fn measure_long(edges: &mut Edges, id: u16, mbps: u64) {
+        measure_for(edges, Instant::ZERO, (id, mbps), 100);
+    }
+
+    fn measure_for(edges: &mut Edges, at: Instant, (id, mbps): (u16, u64), slices: u64) {
         let edge = edges.get_mut(EdgeId(id)).unwrap();
-        edge.answered(Instant::ZERO, Duration::from_millis(20));
-        edge.body_begins(Instant::ZERO);
-        for n in 0..=10 {
+        edge.answered(at, Duration::from_millis(20));
+        edge.body_begins(at);
+        for n in 0..=slices {
             edge.body_progress(
-                Instant::ZERO + Duration::from_millis(n * 100),
+                at + Duration::from_millis(n * 100),
                 ByteCount::new(mbps * 12_500),
             );
         }
-        edge.body_ends(Instant::ZERO + Duration::from_secs(1));
+        edge.body_ends(at + Duration::from_millis(slices * 100));
     }
 
     #[test]
@@ -586,37 +606,133 @@ mod tests {
 
     #[test]
     fn a_better_edge_is_used_after_the_dwell_and_a_little_better_one_never() {
+        for (mbps, left) in [(5, false), (20, true)] {
+            let mut edges = edges(2);
+            edges.use_from_now(Instant::ZERO, EdgeId(0));
+            for (at, dwells) in [(DWELL / 2, true), (DWELL, false)] {
+                let at = Instant::ZERO + (at - MEASURED);
+                measure_at(&mut edges, at, 0, 4);
+                measure_at(&mut edges, at, 1, mbps);
+                let chosen = edges.choose(at + MEASURED, OBJECT, SIZE, &[]).unwrap().edge;
+                assert_eq!(chosen == EdgeId(1), left && !dwells, "{mbps}");
+            }
+        }
+    }
+
+    /// An edge in use that becomes slow, and is slow no more.
+    #[test]
+    fn an_edge_that_was_left_is_gone_back_to_when_it_was_better_again_and_again() {
+        let second = |n: u64| Instant::ZERO + Duration::from_secs(n);
         let mut edges = edges(2);
-        measure(&mut edges, 0, 4);
-        measure(&mut edges, 1, 5);
+        edges.use_from_now(second(0), EdgeId(0));
+        measure_at(&mut edges, second(1), 0, 20);
+        let slow = (EdgeId(0), BitRate::from_kbps(2_000));
+        edges.blame(second(5), slow, EdgeId(1), None);
+        assert_eq!(edges.current(), Some(EdgeId(1)), "at once");
+        let mut returns = Vec::new();
+        for n in 1..200 {
+            let now = second(n * 10);
+            // The one in use is always the worse one: whoever trusts one measurement swings.
+            let current = edges.current().unwrap();
+            let other = EdgeId(1 - current.0);
+            measure_at(&mut edges, now, current.0, 2);
+            measure_at(&mut edges, now + Duration::from_secs(2), other.0, 20);
+            edges.measured_beside(now + Duration::from_secs(4), other, SIZE);
+            let now = now + Duration::from_secs(5);
+            if edges.choose(now, OBJECT, SIZE, &[]).unwrap().changed {
+                returns.push(now);
+            }
+        }
+        assert!(returns.len() > 1, "{returns:?}");
+        let gaps = returns.windows(2).map(|pair| pair[1].since(pair[0]));
+        assert!(gaps.clone().all(|gap| gap >= FLAP_EVERY), "{returns:?}");
+    }
+
+    #[test]
+    fn a_slow_edge_leaves_the_line_what_it_is() {
+        let mut edges = edges(2);
         edges.use_from_now(Instant::ZERO, EdgeId(0));
-        let later = Instant::ZERO + DWELL;
-        assert_eq!(
-            edges.choose(later, OBJECT, SIZE, &[]).unwrap().edge,
-            EdgeId(0)
-        );
-        for id in [0, 1] {
-            edges.get_mut(EdgeId(id)).unwrap().measured_at = Some(later);
+        measure(&mut edges, 0, 20);
+        let now = Instant::ZERO + Duration::from_secs(5);
+        let usual = edges.forecast(now);
+        let slow = (EdgeId(0), BitRate::from_kbps(2_000));
+        edges.blame(now, slow, EdgeId(1), usual);
+        assert_eq!(edges.forecast(now), usual, "of an edge never measured");
+        let rate = edges.line_rate(now + CARRIED_FOR).unwrap();
+        assert!(rate < BitRate::from_kbps(3_000), "not for ever: {rate:?}");
+        // Where the line is slow, what others gave before is no reason to look for them.
+        let mut edges = self::edges(3);
+        edges.use_from_now(Instant::ZERO, EdgeId(0));
+        for id in 0..3 {
+            measure(&mut edges, id, 20);
         }
-        let mut quick = edges.get(EdgeId(1)).unwrap().clone();
-        for n in 0..=100 {
-            quick.body_progress(
-                later + Duration::from_millis(n * 100),
-                ByteCount::new(500_000),
-            );
+        edges.line_slowed(now, [EdgeId(0), EdgeId(1)]);
+        for id in 0..2 {
+            measure_at(&mut edges, now, id, 2);
         }
-        *edges.get_mut(EdgeId(1)).unwrap() = quick;
-        assert_eq!(
-            edges
-                .choose(later - Duration::from_secs(1), OBJECT, SIZE, &[])
-                .unwrap()
-                .edge,
-            EdgeId(0)
+        let later = now + Duration::from_secs(20);
+        let third = edges.expected_rate(later, EdgeId(2)).unwrap();
+        let line = edges.line_rate(later).unwrap();
+        assert!(
+            third <= line.scaled(1.2),
+            "{third:?} over a line of {line:?}"
         );
-        assert_eq!(
-            edges.choose(later, OBJECT, SIZE, &[]).unwrap().edge,
-            EdgeId(1)
-        );
+    }
+
+    #[test]
+    fn spare_time_measures_who_may_be_better_and_nobody_where_nobody_could_be() {
+        let mut edges = edges(4);
+        let now = Instant::ZERO + Duration::from_secs(2);
+        let plays = Duration::from_secs(4);
+        measure(&mut edges, 0, 4);
+        edges.use_from_now(now, EdgeId(0));
+        for _ in 0..100 {
+            let quick = edges.worth_measuring(now, OBJECT, ByteCount::new(200_000), plays);
+            assert_eq!(quick, None, "a tenth of what it plays");
+        }
+        let large = ByteCount::new(1_500_000);
+        let drawn = |edges: &mut Edges| {
+            let draws = (0..300).filter_map(|_| edges.worth_measuring(now, OBJECT, large, plays));
+            let mut count = [0; 4];
+            for (id, trial) in draws {
+                assert!(!trial);
+                count[usize::from(id.0)] += 1;
+            }
+            count
+        };
+        let count = drawn(&mut edges);
+        assert_eq!(count[0], 0, "the one in use");
+        assert!(count[1..].iter().all(|count| *count > 20), "{count:?}");
+        // One that is known to be worse is drawn no more.
+        measure_long(&mut edges, 1, 2);
+        let count = drawn(&mut edges);
+        assert!(count[1] < 3 && count[2] > 20, "{count:?}");
+    }
+
+    #[test]
+    fn after_a_death_many_clients_spread_over_all_that_are_about_as_good() {
+        // All edges were measured, or the three that raced at the start, by each client a little differently.
+        for measured in [10, 3] {
+            let mut load = [0_u32; 10];
+            for client in 0..1_000 {
+                let mut edges = Edges::new(Seed::new(client).rng());
+                edges.offer(&offers(10));
+                let mut noise = Seed::new(client).split("noise").rng();
+                for id in 0..measured {
+                    measure(&mut edges, id, 18 + noise.below(5));
+                }
+                edges.use_from_now(Instant::ZERO, EdgeId(0));
+                let now = Instant::ZERO + Duration::from_secs(3);
+                edges.fail(now, EdgeId(0), Duration::ZERO, "net.reset");
+                // Whatever was on its way.
+                let size = ByteCount::new([4_000, 50_000, 3_000_000][usize::from(client % 3 == 0)]);
+                let choice = edges.choose(now, OBJECT, size, &[]).unwrap();
+                load[usize::from(choice.edge.0)] += 1;
+            }
+            let fair = 1_000.0 / 9.0;
+            let most = load.iter().copied().max().map_or(0.0, f64::from);
+            assert!(load[0] == 0 && most <= fair * 1.3, "{load:?}");
+        }
     }
 
     #[test]

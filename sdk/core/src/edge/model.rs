@@ -53,7 +53,7 @@ const HALF_LIFE_S: f64 = 20.0;
 /// What an edge is taken to need until the first byte before it was asked, and how much more by each place further down
 /// in the backend's order.
 const USUAL_TTFB: Duration = Duration::from_millis(60);
-const RANK_TTFB: Duration = Duration::from_millis(20);
+const RANK_TTFB: Duration = Duration::from_millis(10);
 /// Places in the backend's order that still make a difference.
 const RANKS: u32 = 100;
 /// How far times to first byte lie from that, and how far one of them from the edge's typical one, as deviations of the

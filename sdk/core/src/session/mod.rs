@@ -102,7 +102,7 @@ pub struct Session {
     /// A comparison showed that others are no faster: until then slowness is the line's.
     line_slow_until: Instant,
     /// Bytes that races, help and probes have cost.
-    extra: ByteCount,
+    pub(crate) extra: ByteCount,
     /// Bytes that were of use.
     useful: ByteCount,
     /// When something last moved: bytes, the playhead, or the session's state.
