@@ -351,8 +351,14 @@ impl Edges {
             });
         }
         let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
-        let &(_, trial, _, best) = candidates.first()?;
-        let chosen = self.spread(now, &candidates)?;
+        let &(soonest, trial, _, best) = candidates.first()?;
+        // While an edge rests others may have lost it, too.
+        let rests = |edge: &Edge| edge.offered && edge.state(now) != BreakerState::Closed;
+        let chosen = if self.all.iter().any(rests) {
+            self.spread(now, &candidates)?
+        } else {
+            (soonest, best)
+        };
         let why = if trial {
             "only edges on trial are left"
         } else if chosen.1 == best {
@@ -364,7 +370,7 @@ impl Edges {
         Some(changed(&candidates, chosen, why))
     }
 
-    /// Chooses a helper for one object without changing the edge in use.
+    /// Chooses a helper for one object without changing the edge in use: others may need one against the same edge.
     pub(crate) fn choose_helper(
         &mut self,
         now: Instant,
@@ -396,14 +402,13 @@ impl Edges {
         candidates
     }
 
-    /// Chooses the best; while an edge rests, one of those that are not clearly worse, with a probability in proportion
-    /// to how fast it is expected to be. Many clients that lost the same edge, and know the same of the others, would
-    /// kill the best of these next.
+    /// Chooses one of those that are not clearly worse than the best, with a probability in proportion to how fast it is
+    /// expected to be. Many clients that lost the same edge, and know the same of the others, would kill the best of these
+    /// next.
     fn spread(&mut self, now: Instant, candidates: &[Candidate]) -> Option<(Duration, EdgeId)> {
         let &(soonest, trial, _, best) = candidates.first()?;
-        let rests = |edge: &Edge| edge.offered && edge.state(now) != BreakerState::Closed;
         // Where no rate is known yet the backend's order is all there is.
-        if trial || !self.all.iter().any(rests) || self.line_rate(now).is_none() {
+        if trial || self.line_rate(now).is_none() {
             return Some((soonest, best));
         }
         let near: Vec<(Duration, EdgeId)> = candidates
@@ -712,7 +717,7 @@ mod tests {
     #[test]
     fn after_a_death_many_clients_spread_over_all_that_are_about_as_good() {
         // All edges were measured, or the three that raced at the start, by each client a little differently.
-        for measured in [10, 3] {
+        for (measured, silent) in [(10, false), (3, false), (3, true)] {
             let mut load = [0_u32; 10];
             for client in 0..1_000 {
                 let mut edges = Edges::new(Seed::new(client).rng());
@@ -723,11 +728,17 @@ mod tests {
                 }
                 edges.use_from_now(Instant::ZERO, EdgeId(0));
                 let now = Instant::ZERO + Duration::from_secs(3);
-                edges.fail(now, EdgeId(0), Duration::ZERO, "net.reset");
                 // Whatever was on its way.
-                let size = ByteCount::new([4_000, 50_000, 3_000_000][usize::from(client % 3 == 0)]);
-                let choice = edges.choose(now, OBJECT, size, &[]).unwrap();
-                load[usize::from(choice.edge.0)] += 1;
+                let size = ByteCount::new(if client % 3 == 0 { 3_000_000 } else { 50_000 });
+                let chosen = if silent {
+                    edges
+                        .choose_helper(now, OBJECT, size, &[EdgeId(0)])
+                        .unwrap()
+                } else {
+                    edges.fail(now, EdgeId(0), Duration::ZERO, "net.reset");
+                    edges.choose(now, OBJECT, size, &[]).unwrap().edge
+                };
+                load[usize::from(chosen.0)] += 1;
             }
             let fair = 1_000.0 / 9.0;
             let most = load.iter().copied().max().map_or(0.0, f64::from);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::report::{ByteReport, FetchReport, SessionReport};
 use nearcast_sim::{EdgeSetup, Outcome, Setup, SimTitle, Simulation};
-use nearcast_units::{BitRate, Rng, Seed};
+use nearcast_units::{BitRate, ByteCount, Rng, Seed};
 
 /// Worlds in a test; `NEARCAST_EDGE_WORLDS` takes more, which a release build is for.
 fn worlds() -> u64 {
@@ -235,5 +235,21 @@ fn restless_worlds_cost_no_more_than_the_budget_and_do_not_make_edges_swing() {
             first == last && !forced && !back
         });
         assert!(swings.count() <= 1, "seed {seed}: {changes:?}");
+    }
+}
+
+#[test]
+fn help_that_is_a_guess_ends_with_its_budget() {
+    const BUDGET: u64 = 160 << 10;
+    // What comes between two looks at it.
+    const SLICE: u64 = 32 << 10;
+    for seed in 0..worlds().div_ceil(4) {
+        let mut setup = restless(seed);
+        setup.config.buffer_goal = Duration::from_secs(5);
+        setup.config.extra_allowance = ByteCount::new(BUDGET);
+        setup.config.extra_percent = 0;
+        let outcome = run(setup);
+        let extra = outcome.report.bytes.extra;
+        assert!(extra <= BUDGET + SLICE, "seed {seed}: {extra}");
     }
 }

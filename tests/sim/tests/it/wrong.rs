@@ -129,9 +129,20 @@ fn a_slow_edge_that_falls_silent_is_left_as_soon_as_any_other() {
         let rate_bps = Some(900_000);
         setup = setup.fault(30.0, edge, Some(Fault::Rate { rate_bps }));
     }
-    let outcome = run(setup.fault(33.0, 0, Some(Fault::Stop)));
+    // Whichever is in use by then.
+    let quiet = run(setup.clone());
+    let mut fetches = quiet.report.fetches.iter().rev();
+    let under_way = fetches.find_map(|one| {
+        let video = one.track.as_deref() == Some("video");
+        let mut attempts = one.attempts.iter().rev();
+        attempts.find(|one| video && one.start_s < 33.0)
+    });
+    let name = &under_way.unwrap().edge;
+    let edge = setup.edges.iter().position(|one| one.name == *name);
+    let outcome = run(setup.clone().fault(33.0, edge.unwrap(), Some(Fault::Stop)));
     let failovers = outcome.report.failovers.iter();
-    let silent: Vec<_> = failovers.filter(|one| one.from == "edge-0").collect();
+    let silent = failovers.filter(|one| one.from == *name && one.at_s > 32.0);
+    let silent: Vec<_> = silent.collect();
     assert!(!silent.is_empty(), "{:#?}", outcome.report.decisions);
     for failover in silent {
         let first = failover.first_byte_s;

@@ -65,6 +65,7 @@ impl Session {
             return true;
         }
         self.join_race(fetch);
+        self.end_guess(fetch);
         // Each verdict ends or begins an attempt, of which there are few.
         for _ in 0..8 {
             match fetch.review(self.now, &self.edges, self.spare(fetch)) {
@@ -87,6 +88,24 @@ impl Session {
             }
         }
         true
+    }
+
+    /// Help against slowness ends with its budget, whether or not it is clear by then who is faster.
+    fn end_guess(&mut self, fetch: &mut Fetch) {
+        if self.extra_allowed(ByteCount::ZERO) {
+            return;
+        }
+        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now) else {
+            return;
+        };
+        if reason == CancelReason::Slow {
+            self.helper_is_faster(fetch, attempt);
+        } else {
+            let chosen = "alone".to_string();
+            let why = "the budget for help is used up";
+            self.decide(DecisionKind::Hedge, chosen, why, &[]);
+        }
+        self.cancel(fetch, attempt, reason);
     }
 
     /// Returns how long playback can do without an object.
