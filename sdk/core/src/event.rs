@@ -163,6 +163,8 @@ pub enum DecisionKind {
     Failover,
     /// A second edge helps an attempt that is late, or help ended.
     Hedge,
+    /// Whether a slow body is the edge's fault or the line's.
+    Blame,
     /// A transfer was given up for a lower rung.
     Abandon,
     /// An edge is measured with spare time.
@@ -188,6 +190,7 @@ impl DecisionKind {
             Self::Edge => "edge",
             Self::Failover => "failover",
             Self::Hedge => "hedge",
+            Self::Blame => "blame",
             Self::Abandon => "abandon",
             Self::Probe => "probe",
             Self::Refresh => "refresh",

@@ -520,7 +520,10 @@ impl Session {
             failovers: recorder.failovers.clone(),
             decisions: recorder.decisions.clone(),
             buffer: recorder.buffer.clone(),
-            bytes: recorder.bytes.clone(),
+            bytes: ByteReport {
+                extra: self.extra.get(),
+                ..recorder.bytes.clone()
+            },
             qoe_lin: quality - STALL_WEIGHT * stalled_s - change / 1e6,
             error: self.error_report(),
             ..SessionReport::default()

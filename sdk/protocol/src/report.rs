@@ -229,7 +229,7 @@ pub struct FailoverReport {
 pub struct DecisionReport {
     /// When it was decided.
     pub at_s: f64,
-    /// `race`, `rung`, `replace`, `policy`, `track`, `edge`, `failover`, `hedge`, `abandon`, `probe`, `refresh`, `playback` or
+    /// `race`, `rung`, `replace`, `policy`, `track`, `edge`, `failover`, `hedge`, `blame`, `abandon`, `probe`, `refresh`, `playback` or
     /// `watchdog`.
     pub kind: String,
     /// What was chosen.
@@ -267,6 +267,8 @@ pub struct ByteReport {
     pub wasted: u64,
     /// Probes.
     pub probe: u64,
+    /// Of what was wasted or probed: what races, help and probes cost, which have a budget.
+    pub extra: u64,
     /// Manifests and playlists.
     pub manifest: u64,
 }

@@ -49,7 +49,7 @@ pub struct EdgeSetup {
 pub struct TimedFault {
     /// When.
     pub at: Duration,
-    /// Index of the appliance.
+    /// Index of the appliance; the number of appliances stands for the last mile, whose rate may change.
     pub edge: usize,
     /// What; `None` restores the appliance.
     pub fault: Option<Fault>,

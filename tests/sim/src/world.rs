@@ -126,7 +126,13 @@ impl World {
         (fault, on): (Option<Fault>, fn(ObjectKey) -> bool),
         healthy: LinkConfig,
     ) {
-        let link = self.edges[edge].link;
+        let Some(link) = self.edges.get(edge).map(|edge| edge.link) else {
+            if let Some(Fault::Rate { rate_bps }) = fault {
+                let rate = rate_bps.map(BitRate::from_bps);
+                self.network.set_rate(now, self.last_mile, rate);
+            }
+            return;
+        };
         match &fault {
             None => {
                 self.network.restore(now, link);

@@ -6,7 +6,7 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::edge::Edge;
 use crate::input::{AttemptId, EdgeId, Protocol};
-use crate::throughput::RecentRate;
+use crate::throughput::{Forecast, RecentRate};
 
 /// An attempt under way.
 #[derive(Clone, Debug)]
@@ -35,7 +35,9 @@ pub(crate) struct Attempt {
     pub(crate) phase: Phase,
     pub(crate) recent: RecentRate,
     /// What the edge was thought to give when the attempt began.
-    expected: Option<BitRate>,
+    pub(crate) expected: Option<BitRate>,
+    /// The same as a forecast.
+    pub(crate) usual: Option<Forecast>,
     /// Help against silence was asked for, or not to be had, and is not asked for again before this time.
     silence_helped_until: Option<Instant>,
     /// The same for slowness, which must not hide that a slow attempt falls silent.
@@ -137,6 +139,7 @@ impl Attempt {
             phase: Phase::Connecting { since: now },
             recent: RecentRate::default(),
             expected,
+            usual: None,
             silence_helped_until: None,
             slowness_helped_until: None,
             noticed_at: None,

@@ -2,8 +2,10 @@
 //! is fetched next or at which rung: that is `schedule`.
 
 mod attempt;
+mod compare;
 
 pub(crate) use attempt::{Attempt, Late, Phase, Role};
+pub(crate) use compare::{Blame, Comparison, Finding};
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -367,30 +369,39 @@ impl Fetch {
 
     /// Compares a helper with the attempt that it helps, once both have had time.
     fn judge_helper(&self, now: Instant) -> Option<Verdict> {
-        let helper = self
-            .attempts
-            .iter()
-            .find(|attempt| attempt.role == Role::Helper)?;
+        let helper = self.helper()?;
+        (now >= judged_from(helper)?)
+            .then(|| self.judge(now, helper))
+            .flatten()
+    }
+
+    fn helper(&self) -> Option<&Attempt> {
+        let mut helpers = self.attempts.iter();
+        helpers.find(|attempt| attempt.role == Role::Helper)
+    }
+
+    fn judge(&self, now: Instant, helper: &Attempt) -> Option<Verdict> {
         let helped = self
             .attempts
             .iter()
             .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
-        if now < judged_from(helper)? {
-            return None;
-        }
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
         let faster = rate(helper) > rate(helped) * HELPER_FASTER;
-        Some(if faster || helped.first_byte_at.is_none() {
-            Verdict::Cancel {
-                attempt: helped.id,
-                reason: CancelReason::Slow,
-            }
+        let (attempt, reason) = if helped.first_byte_at.is_none() {
+            (helped.id, CancelReason::Silent)
+        } else if faster {
+            (helped.id, CancelReason::Slow)
         } else {
-            Verdict::Cancel {
-                attempt: helper.id,
-                reason: CancelReason::NotNeeded,
-            }
-        })
+            (helper.id, CancelReason::NotNeeded)
+        };
+        Some(Verdict::Cancel { attempt, reason })
+    }
+
+    /// The same at once, for help against slowness, which is a guess: it may cost no more.
+    pub(crate) fn judge_guess(&self, now: Instant) -> Option<Verdict> {
+        let helper = self.helper()?;
+        let guess = helper.helps_against.is_some_and(|late| !late.is_silence());
+        guess.then(|| self.judge(now, helper)).flatten()
     }
 }
 

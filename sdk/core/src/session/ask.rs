@@ -72,12 +72,7 @@ impl Session {
 
     /// What the edge in use is expected to deliver; where it was not measured yet, what the line carried last.
     pub(super) fn forecast(&self) -> Forecast {
-        self.edges
-            .current()
-            .and_then(|id| self.edges.get(id))
-            .and_then(crate::edge::Edge::forecast)
-            .or_else(|| self.edges.line_forecast(self.now))
-            .unwrap_or_default()
+        self.edges.forecast(self.now).unwrap_or_default()
     }
 }
 

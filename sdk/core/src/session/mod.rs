@@ -44,7 +44,7 @@ use crate::clock::PlayClock;
 use crate::config::Config;
 use crate::edge::Edges;
 use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError};
-use crate::fetch::Fetch;
+use crate::fetch::{Comparison, Fetch};
 use crate::input::{AttemptId, Command, Epoch, FetchId, Input};
 use crate::qoe::Recorder;
 use crate::schedule::TrackState;
@@ -101,10 +101,12 @@ pub struct Session {
     /// The race for the first media segment was run.
     raced: bool,
     probe_at: Instant,
-    /// Help showed that others are no faster: until then slowness is the line's.
+    /// A slow body and another edge's beside it.
+    comparison: Option<Comparison>,
+    /// A comparison showed that others are no faster: until then slowness is the line's.
     line_slow_until: Instant,
     /// Bytes that races, help and probes have cost.
-    extra: ByteCount,
+    pub(crate) extra: ByteCount,
     /// Bytes that were of use.
     useful: ByteCount,
     /// When something last moved: bytes, the playhead, or the session's state.
@@ -226,6 +228,7 @@ impl Session {
             paused_since: None,
             raced: false,
             probe_at: Instant::ZERO,
+            comparison: None,
             line_slow_until: Instant::ZERO,
             extra: ByteCount::ZERO,
             useful: ByteCount::ZERO,

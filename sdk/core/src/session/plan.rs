@@ -306,11 +306,7 @@ impl Session {
 
     /// Returns the rate that the next transfer may count on.
     pub(super) fn rate_for_plan(&self) -> Option<BitRate> {
-        self.edges
-            .current()
-            .and_then(|id| self.edges.get(id))
-            .and_then(crate::edge::Edge::rate)
-            .or_else(|| self.edges.line_rate(self.now))
+        self.edges.forecast(self.now)?.sustained
     }
 
     pub(super) fn want_index(&mut self, kind: TrackKind, key: RepresentationKey) {

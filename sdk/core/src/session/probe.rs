@@ -1,5 +1,6 @@
-//! Measures edges with spare time: which, when, and at what cost.
+//! Measures edges with spare time: when, and at what cost. Which one is `edge/choice.rs`'s to say.
 
+use alloc::string::ToString;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
@@ -8,6 +9,8 @@ use nearcast_units::ByteCount;
 use super::Session;
 use crate::edge::BreakerState;
 use crate::event::{DecisionKind, PlayState};
+use crate::input::EdgeId;
+use crate::schedule::Buffered;
 
 /// Past the first flight of a fresh connection and long enough to be a sample of the rate, little enough to be
 /// paid for.
@@ -16,11 +19,9 @@ const PROBE_BYTES: u64 = 80 << 10;
 const PROBE_EVERY: Duration = Duration::from_secs(8);
 /// A trial waits no longer than this for an idle moment.
 const TRIAL_OWED: Duration = Duration::from_secs(10);
-/// What was measured longer ago is worth measuring again.
-const PROBE_AFTER: Duration = Duration::from_secs(40);
 
 impl Session {
-    /// Measures an edge that was not measured for long, while nothing else is to be done.
+    /// Measures an edge that may be better than the one in use, or may be back, while nothing else is to be done.
     pub(super) fn plan_probe(&mut self) {
         if self.now < self.probe_at || self.state != PlayState::Playing || self.hidden {
             return;
@@ -37,36 +38,22 @@ impl Session {
         let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
             >= self.config.buffer_goal
             || !self.track(TrackKind::Video).counts();
-        let object = self.probe_object();
+        let last = self.probe_object();
         self.probe_at = self.now
             + if busy || !rich {
                 Duration::from_millis(500)
             } else {
                 PROBE_EVERY
             };
-        let (false, true, Some(object)) = (busy, rich, object) else {
+        let (false, true, Some(last)) = (busy, rich, last) else {
             return;
         };
-        let current = self.edges.current();
-        let candidate = self
+        let object = ObjectKey::Media(last.key, last.index);
+        let plays = last.end.since(last.start);
+        let Some((edge, trial)) = self
             .edges
-            .usable(self.now, object, &[])
-            .filter(|(id, edge)| {
-                Some(*id) != current
-                    && (edge.state(self.now) == BreakerState::HalfOpen
-                        || edge
-                            .measured_at
-                            .is_none_or(|at| self.now.since(at) >= PROBE_AFTER))
-            })
-            .min_by_key(|(_, edge)| {
-                let trial = edge.state(self.now) == BreakerState::HalfOpen;
-                (!trial, edge.measured_at, edge.rank)
-            })
-            .map(|(id, edge)| {
-                let trial = edge.state(self.now) == BreakerState::HalfOpen;
-                (id, edge.name.clone(), trial)
-            });
-        let Some((edge, name, trial)) = candidate else {
+            .worth_measuring(self.now, object, last.bytes, plays)
+        else {
             return;
         };
         // Half of the budget is kept for late transfers and for edges that may be back.
@@ -82,22 +69,27 @@ impl Session {
         let why = if trial {
             "its rest is over: is it back?"
         } else {
-            "spare time: not measured for long"
+            "spare time: by what is known it may be clearly better"
         };
+        let name = self.edges.name(edge).to_string();
         self.decide(DecisionKind::Probe, name, why, &[]);
         self.begin_probe(edge, object, PROBE_BYTES);
     }
 
-    /// What to ask for in a probe: the segment that comes next, or the one just shown.
-    fn probe_object(&self) -> Option<ObjectKey> {
+    /// A probe brought what it was asked for: its edge may be gone back to.
+    pub(super) fn probed(&mut self, edge: EdgeId) {
+        if let Some(last) = self.probe_object() {
+            self.edges.measured_beside(self.now, edge, last.bytes);
+        }
+    }
+
+    /// What to ask for in a probe: the segment that came last.
+    fn probe_object(&self) -> Option<Buffered> {
         let track = if self.track(TrackKind::Video).counts() {
             self.track(TrackKind::Video)
         } else {
             self.track(TrackKind::Audio)
         };
-        track
-            .buffered
-            .back()
-            .map(|last| ObjectKey::Media(last.key, last.index))
+        track.buffered.back().copied()
     }
 }

@@ -48,4 +48,22 @@ impl Forecast {
             sustained: None,
         }
     }
+
+    /// What is expected where this was measured only a little: `share` of it, and the rest as `other` says. On the
+    /// logarithm, as a normal prior and its observations are joined.
+    pub(crate) fn leaning(mut self, share: f64, other: &Self) -> Self {
+        let join = |own: f64, other: f64| own * share + other * (1.0 - share);
+        let rows = self.log_rates.iter_mut().zip(&other.log_rates);
+        for (own, other) in rows.flat_map(|(own, other)| own.iter_mut().zip(other)) {
+            *own = join(*own, *other);
+        }
+        self.sustained = match (self.sustained, other.sustained) {
+            (Some(own), Some(other)) => {
+                let log = join(libm::log(own.as_f64()), libm::log(other.as_f64()));
+                Some(BitRate::from_bps(1).scaled(libm::exp(log)))
+            }
+            (own, other) => own.or(other),
+        };
+        self
+    }
 }

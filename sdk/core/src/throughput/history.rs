@@ -110,6 +110,13 @@ impl History {
         self.total_s += part_s;
     }
 
+    /// What was measured so far keeps this share of its weight against what comes.
+    pub(super) fn fade(&mut self, keep: f64) {
+        for average in self.rates.iter_mut().chain(&mut self.logs) {
+            average.fade(keep);
+        }
+    }
+
     /// A whole transfer is here: it is compared with what was expected of it.
     pub(super) fn compare(&mut self) {
         let (bits, over_s) = core::mem::take(&mut self.came);
@@ -136,6 +143,11 @@ impl History {
     /// Whether anything came at all.
     pub(super) fn is_empty(&self) -> bool {
         self.total_s <= 0.0
+    }
+
+    /// The average of the rate over the last 15 s of transfer, in bit/s.
+    pub(super) fn usual_bps(&self) -> Option<f64> {
+        self.rates[4].value()
     }
 
     /// The level that all else is told relative to: the logarithm of the rate in bit/s.

@@ -40,15 +40,15 @@ const BURST_MIN: ByteCount = ByteCount::new(48 << 10);
 
 impl RateEstimate {
     /// Body bytes of some transfer from the edge came in; `busy` says that a transfer was under way
-    /// before, so that the time since the last call counts.
-    pub(crate) fn progress(&mut self, now: Instant, bytes: ByteCount) {
+    /// before, so that the time since the last call counts. Returns whether that told something of the rate.
+    pub(crate) fn progress(&mut self, now: Instant, bytes: ByteCount) -> bool {
         let Some(slice) = &mut self.slice else {
             // The first bytes of a burst waited in buffers: their time is not known.
             self.slice = Some(Slice {
                 since: now,
                 bytes: ByteCount::ZERO,
             });
-            return;
+            return false;
         };
         slice.bytes += bytes;
         let elapsed = now.since(slice.since);
@@ -60,12 +60,14 @@ impl RateEstimate {
             };
             if let Some(rate) = rate {
                 self.sample(rate, elapsed);
+                return true;
             }
         }
+        false
     }
 
-    /// No transfer from the edge is under way any more.
-    pub(crate) fn idle(&mut self, now: Instant) {
+    /// No transfer from the edge is under way any more. Returns whether the end told something of the rate.
+    pub(crate) fn idle(&mut self, now: Instant) -> bool {
         if let Some(slice) = self.slice.take() {
             let elapsed = now.since(slice.since);
             if slice.bytes >= BURST_MIN
@@ -74,8 +76,10 @@ impl RateEstimate {
                     .rate_over(elapsed.max(Duration::from_micros(100)))
             {
                 self.sample(rate, elapsed.max(Duration::from_millis(10)));
+                return true;
             }
         }
+        false
     }
 
     /// Takes a slice of a transfer: the rate that it had for so long.
@@ -95,6 +99,24 @@ impl RateEstimate {
     pub fn rate(&self) -> Option<BitRate> {
         let lower = self.fast.value()?.min(self.slow.value()?);
         Some(BitRate::from_bps(1).scaled(lower))
+    }
+
+    /// Returns the average over the last 15 s of transfer.
+    pub(crate) fn usual(&self) -> Option<BitRate> {
+        let bps = self.history.usual_bps()?;
+        Some(BitRate::from_bps(1).scaled(bps))
+    }
+
+    /// How much was measured: the share that all transfers so far have in an average over 8 s of transfer.
+    pub(crate) const fn weight(&self) -> f64 {
+        self.slow.weight
+    }
+
+    /// What was measured so far keeps this share of its weight against what comes.
+    pub(crate) fn fade(&mut self, keep: f64) {
+        self.fast.fade(keep);
+        self.slow.fade(keep);
+        self.history.fade(keep);
     }
 
     /// Returns what is expected of the line, whose first bytes take so long; `None` before the first sample.
@@ -134,6 +156,11 @@ impl Average {
         self.weight = keep * self.weight + (1.0 - keep);
     }
 
+    pub(super) fn fade(&mut self, keep: f64) {
+        self.weighted *= keep;
+        self.weight *= keep;
+    }
+
     pub(super) fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.weighted / self.weight)
     }
@@ -163,6 +190,10 @@ impl Spans {
 
     pub(crate) fn clear(&mut self) {
         self.newest.clear();
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.newest.len()).unwrap_or(u32::MAX)
     }
 
     /// Returns a quantile by the nearest rank; `percent` is 1 to 100. `None` without samples.
@@ -198,10 +229,22 @@ impl RecentRate {
         }
     }
 
-    /// Returns the rate from `since` (or the last 800 ms, if that is shorter) to `now`; `None` before the
-    /// second slice.
+    /// Returns the rate of the last 800 ms; `None` before the second slice.
     pub(crate) fn rate(&self, now: Instant) -> Option<BitRate> {
-        let (at, before) = *self.marks.front()?;
+        self.rate_since(now, *self.marks.front()?)
+    }
+
+    /// Returns the rate from the last slice that is `span` old, or the oldest that is remembered, to `now`.
+    pub(crate) fn rate_over(&self, now: Instant, span: Duration) -> Option<BitRate> {
+        let old = self.marks.iter().rfind(|(at, _)| now.since(*at) >= span);
+        self.rate_since(now, *old.or(self.marks.front())?)
+    }
+
+    pub(crate) fn last_at(&self) -> Option<Instant> {
+        self.marks.back().map(|(at, _)| *at)
+    }
+
+    fn rate_since(&self, now: Instant, (at, before): (Instant, u64)) -> Option<BitRate> {
         let elapsed = now.since(at);
         if elapsed.is_zero() || self.marks.len() < 2 && elapsed < RECENT / 4 {
             return None;

@@ -9,7 +9,7 @@ use nearcast_units::ByteCount;
 use crate::action::{Action, AttemptSpec, CancelReason};
 use crate::event::{DecisionKind, Event, seconds};
 use crate::fetch::{Attempt, Fetch, FetchState, Role};
-use crate::input::{EdgeId, FetchId};
+use crate::input::{AttemptId, EdgeId, FetchId};
 use crate::session::Session;
 use crate::session::transfer::fail::REJECTED_MAX;
 
@@ -51,13 +51,19 @@ impl Session {
     }
 
     /// Begins a probe of an edge with the first bytes of an object; what comes is only counted.
-    pub(in crate::session) fn begin_probe(&mut self, edge: EdgeId, object: ObjectKey, bytes: u64) {
+    pub(in crate::session) fn begin_probe(
+        &mut self,
+        edge: EdgeId,
+        object: ObjectKey,
+        bytes: u64,
+    ) -> AttemptId {
         let id = FetchId(self.next_fetch);
         self.next_fetch += 1;
         let mut fetch = Fetch::new(id, object, None, ByteCount::new(bytes), self.now);
         self.recorder.probe_begins(&fetch, self.timeline.as_ref());
-        self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes), 0);
+        let attempt = self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes), 0);
         self.fetches.push(fetch);
+        attempt
     }
 
     /// Asks the best edge for what is still missing; waits where none can be asked.
@@ -152,13 +158,12 @@ impl Session {
         from: u64,
         to: Option<u64>,
         overlap: u64,
-    ) {
+    ) -> AttemptId {
         let attempt = self.new_attempt_id();
-        // What the line is known to carry is expected of every edge.
-        let own = self.edges.get(edge).and_then(crate::edge::Edge::rate);
-        let expected = own.max(self.edges.line_rate(self.now));
+        let expected = self.edges.expected_rate(self.now, edge);
         let mut begun = Attempt::new(attempt, edge, role, from, to, self.now, expected);
         begun.grant = self.grant_number;
+        begun.usual = self.edges.forecast_of(self.now, edge);
         fetch.attempts.push(begun);
         self.actions.push_back(Action::StartAttempt(AttemptSpec {
             attempt,
@@ -170,5 +175,6 @@ impl Session {
             overlap,
             probe: role == Role::Probe,
         }));
+        attempt
     }
 }

@@ -19,6 +19,9 @@ impl Session {
         code: Option<&str>,
     ) -> Option<Attempt> {
         let attempt = fetch.take_attempt(id)?;
+        if let Some(comparison) = &mut self.comparison {
+            comparison.ended(id);
+        }
         if let Some(edge) = self.edges.get_mut(attempt.edge)
             && matches!(attempt.phase, Phase::Body { .. })
         {
@@ -60,7 +63,10 @@ impl Session {
             return;
         }
         if matches!(reason, CancelReason::Silent | CancelReason::Slow) {
-            self.edge_failed(attempt.edge, Duration::ZERO, reason.code());
+            // A slow edge is left, and need not rest: it serves.
+            if reason == CancelReason::Silent {
+                self.edge_failed(attempt.edge, Duration::ZERO, reason.code());
+            }
             self.hand_over(fetch, &attempt, reason.code());
             if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
                 next.role = Role::Primary;

@@ -237,8 +237,13 @@ impl Session {
     }
 
     /// The edge is at fault, for the reason of this code: it rests.
-    pub(in crate::session) fn edge_failed(&mut self, edge: EdgeId, rest_min: Duration, why: &str) {
-        self.edges.fail(self.now, edge, rest_min);
+    pub(in crate::session) fn edge_failed(
+        &mut self,
+        edge: EdgeId,
+        rest_min: Duration,
+        why: &'static str,
+    ) {
+        self.edges.fail(self.now, edge, rest_min, why);
         self.edge_state_changed(edge, Some(why));
     }
 

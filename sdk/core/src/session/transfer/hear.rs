@@ -66,7 +66,8 @@ impl Session {
                 validators,
                 retry_after,
             } => {
-                let waited = now.since(attempt.quiet_since());
+                let asked_at = attempt.quiet_since();
+                let waited = now.since(asked_at);
                 attempt.phase = Phase::Body { last_byte_at: now };
                 let success = (200..300).contains(&status);
                 if let Some(edge) = self.edges.get_mut(edge_id) {
@@ -74,7 +75,7 @@ impl Session {
                     if success {
                         edge.answered(now, waited);
                     }
-                    edge.body_begins();
+                    edge.body_begins(now);
                 }
                 if !success {
                     return self.attempt_failed(
@@ -88,6 +89,9 @@ impl Session {
                 }
                 if let Some(attempt) = fetch.attempt_mut(id) {
                     attempt.next = from;
+                }
+                if let Some(comparison) = &mut self.comparison {
+                    comparison.body_begins(now, id, asked_at);
                 }
                 let probe = fetch.is_probe();
                 if !probe && let Err(other) = fetch.identify(edge_id, &validators) {
@@ -123,6 +127,9 @@ impl Session {
         self.progress_at = self.now;
         if let Some(edge) = self.edges.get_mut(edge_id) {
             edge.body_progress(self.now, bytes);
+        }
+        if let Some(comparison) = &mut self.comparison {
+            comparison.progress(self.now, id, bytes.get());
         }
         if fetch.is_probe() {
             self.extra += bytes;
@@ -163,6 +170,7 @@ impl Session {
         if role == Role::Probe {
             self.close_attempt(fetch, id, "ok", None);
             self.edge_gave(edge);
+            self.probed(edge);
             return false;
         }
         if !fetch.is_complete() {

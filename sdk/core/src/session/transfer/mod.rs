@@ -1,8 +1,9 @@
 //! Attempts across edges. The way of one object: it begins (`begin`, as a race in `race`), is heard of (`hear`),
-//! is helped when it is late (`review`), handed over when an edge fails (`fail`, `handover`), and is
+//! is helped when it is late (`review`), compared when it is slow (`compare`), handed over when an edge fails (`fail`, `handover`), and is
 //! finished (`finish`) or ended (`end`).
 
 mod begin;
+mod compare;
 mod end;
 mod fail;
 mod finish;

@@ -16,12 +16,13 @@ use crate::session::control::object_name;
 
 /// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// A comparison of two edges holds for this long.
-const LINE_SLOW: Duration = Duration::from_secs(20);
+/// Help is judged after about this long.
+const HELP_LASTS: Duration = Duration::from_millis(500);
 
 impl Session {
     /// Looks at every fetch until nothing more is to be done now.
     pub(in crate::session) fn review_fetches(&mut self) {
+        self.settle_comparison();
         let ids: Vec<FetchId> = self.fetches.iter().map(|fetch| fetch.id).collect();
         for id in ids {
             if self.is_over() {
@@ -64,6 +65,7 @@ impl Session {
             return true;
         }
         self.join_race(fetch);
+        self.end_guess(fetch);
         // Each verdict ends or begins an attempt, of which there are few.
         for _ in 0..8 {
             match fetch.review(self.now, &self.edges, self.spare(fetch)) {
@@ -71,6 +73,8 @@ impl Session {
                 Some(Verdict::Cancel { attempt, reason }) => {
                     if reason == CancelReason::NotNeeded {
                         self.help_ends(fetch, attempt);
+                    } else if reason == CancelReason::Slow {
+                        self.helper_is_faster(fetch, attempt);
                     }
                     self.cancel(fetch, attempt, reason);
                 }
@@ -86,6 +90,24 @@ impl Session {
         true
     }
 
+    /// Help against slowness ends with its budget, whether or not it is clear by then who is faster.
+    fn end_guess(&mut self, fetch: &mut Fetch) {
+        if self.extra_allowed(ByteCount::ZERO) {
+            return;
+        }
+        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now) else {
+            return;
+        };
+        if reason == CancelReason::Slow {
+            self.helper_is_faster(fetch, attempt);
+        } else {
+            let chosen = "alone".to_string();
+            let why = "the budget for help is used up";
+            self.decide(DecisionKind::Hedge, chosen, why, &[]);
+        }
+        self.cancel(fetch, attempt, reason);
+    }
+
     /// Returns how long playback can do without an object.
     pub(super) fn spare(&self, fetch: &Fetch) -> Duration {
         match fetch.track {
@@ -95,23 +117,6 @@ impl Session {
         }
     }
 
-    /// A helper is not faster: where it was to help against slowness, the line is slow and not the edge.
-    fn help_ends(&mut self, fetch: &Fetch, helper: AttemptId) {
-        let Some(helper) = fetch.attempts.iter().find(|one| one.id == helper) else {
-            return;
-        };
-        let slow = helper.helps_against.is_some_and(|late| !late.is_silence());
-        let why = if slow {
-            self.line_slow_until = self.now + LINE_SLOW;
-            "another edge is no faster: the line is slow"
-        } else {
-            "the edge in use came back"
-        };
-        let name = self.edges.name(helper.edge).to_string();
-        let chosen = alloc::format!("without {name}");
-        self.decide(DecisionKind::Hedge, chosen, why, &[]);
-    }
-
     /// Asks another edge for the rest of what a late attempt was to bring.
     pub(super) fn help(&mut self, fetch: &mut Fetch, id: AttemptId, late: Late) {
         let Some(attempt) = fetch.attempt_mut(id) else {
@@ -119,6 +124,15 @@ impl Session {
         };
         attempt.helped(self.now, late);
         let late_edge = attempt.edge;
+        if !late.is_silence() {
+            // That the line is slow was said when it was found out.
+            if self.now < self.line_slow_until {
+                return;
+            }
+            if !self.time_is_short(fetch, id) {
+                return self.compare(fetch, id);
+            }
+        }
         let not = fetch.edges_tried();
         let Some(helper) = self
             .edges
@@ -126,12 +140,8 @@ impl Session {
         else {
             return;
         };
-        // That the line is slow was said when it was found out.
-        if !late.is_silence() && self.now < self.line_slow_until {
-            return;
-        }
         // Help against slowness is a guess and must be paid for; help against silence is not.
-        if !late.is_silence() && !self.extra_allowed(ByteCount::new(RACE_BYTES)) {
+        if !late.is_silence() && !self.extra_allowed(help_costs(fetch, id)) {
             let name = self.edges.name(late_edge).to_string();
             self.decide(
                 DecisionKind::Hedge,
@@ -161,4 +171,12 @@ impl Session {
             begun.helps_against = Some(late);
         }
     }
+}
+
+/// What help may bring twice before it is judged: as much as the slow body brings meanwhile.
+fn help_costs(fetch: &Fetch, id: AttemptId) -> ByteCount {
+    let slow = fetch.attempts.iter().find(|one| one.id == id);
+    let rate = slow.and_then(|one| one.recent.rate_over(one.last_byte_at(), HELP_LASTS));
+    let twice = rate.map_or(ByteCount::ZERO, |rate| rate.bytes_in(HELP_LASTS));
+    twice.max(ByteCount::new(RACE_BYTES))
 }

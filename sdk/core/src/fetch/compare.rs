@@ -1,0 +1,290 @@
+//! Two edges at the same time: is the edge slow, or the line?
+//!
+//! Where the line is the bottleneck, two bodies get as much together as one got alone, and share it more or less evenly.
+//! Where an edge is, a body from another one gets what the slow one leaves, which is most of the line.
+
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+use crate::input::{AttemptId, EdgeId};
+use crate::throughput::{Forecast, RecentRate};
+
+/// A slow body and another edge's beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Comparison {
+    /// The attempt whose body is slow, and its edge.
+    pub(crate) slow: (AttemptId, EdgeId),
+    /// The attempt beside it, and its edge.
+    pub(crate) other: (AttemptId, EdgeId),
+    /// What the edge gave before it was slow.
+    pub(crate) usual: Option<Forecast>,
+    pub(crate) usual_rate: BitRate,
+    /// The slow body before the other one began.
+    alone: RecentRate,
+    overlap: Option<Overlap>,
+    ended: bool,
+}
+
+/// Since both bodies come.
+#[derive(Clone, Debug)]
+struct Overlap {
+    since: Instant,
+    /// When the other one was asked.
+    asked_at: Instant,
+    /// Rate of the slow body just before.
+    before: f64,
+    slow: Stretch,
+    other: Stretch,
+}
+
+/// Bytes of one body from slice to slice.
+#[derive(Clone, Debug, Default)]
+struct Stretch {
+    first: Option<(Instant, u64)>,
+    last: Option<Instant>,
+    bytes: u64,
+    recent: RecentRate,
+}
+
+/// Who is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The edge whose body is slow.
+    Edge,
+    /// The line: another edge only took away from the slow body.
+    Line,
+    /// The line had room, but the other edge is no faster.
+    Both,
+    /// One of the two ended too soon to tell, or the slow one is as fast as ever again.
+    Nobody,
+}
+
+/// What a comparison showed, with the rates in bit/s that it rests on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) blame: Blame,
+    pub(crate) before: f64,
+    pub(crate) slow: f64,
+    pub(crate) other: f64,
+}
+
+/// The slow body's rate before the other's begins is taken over so long: less would be noise, more would reach back to
+/// the time when it was not slow.
+const BEFORE: Duration = Duration::from_millis(350);
+/// After so long both have shown what they can.
+const LONG_ENOUGH: Duration = Duration::from_millis(1_500);
+/// The other edge must be this much faster to be called better.
+const FASTER: f64 = 1.5;
+/// Both together must carry this much more than the slow body did alone to show that the line had room; and this much
+/// where the other edge's body may still get faster.
+const ROOM: f64 = 1.2;
+const MUCH_ROOM: f64 = 1.35;
+/// A body that has lasted for less than so many round trips may still be in slow start.
+const SLOW_START: u32 = 6;
+/// The newest slices.
+const LATE: Duration = Duration::from_millis(180);
+/// It need not go on to its end where the other body is this much faster than the slow one, or after these.
+const CLEAR: f64 = 3.0;
+const ENOUGH: u64 = 48 << 10;
+const EDGE_TOLD_AFTER: Duration = Duration::from_millis(300);
+const LINE_TOLD_AFTER: Duration = Duration::from_millis(500);
+/// A body that is back at this share of the usual is slow no more.
+const CAME_BACK: f64 = 0.7;
+
+impl Comparison {
+    pub(crate) const fn new(
+        slow: (AttemptId, EdgeId),
+        other: (AttemptId, EdgeId),
+        (usual, usual_rate): (Option<Forecast>, BitRate),
+        alone: RecentRate,
+    ) -> Self {
+        Self {
+            slow,
+            other,
+            usual,
+            usual_rate,
+            alone,
+            overlap: None,
+            ended: false,
+        }
+    }
+
+    /// The other edge's body begins, which was asked for at `asked_at`.
+    pub(crate) fn body_begins(&mut self, now: Instant, id: AttemptId, asked_at: Instant) {
+        if id == self.other.0 && self.overlap.is_none() {
+            // Until its last slice: what has come since is not known.
+            let last = self.alone.last_at().unwrap_or(now);
+            let before = self.alone.rate_over(last, BEFORE);
+            self.overlap = Some(Overlap {
+                since: now,
+                asked_at,
+                before: before.map_or(0.0, BitRate::as_f64),
+                slow: Stretch::default(),
+                other: Stretch::default(),
+            });
+        }
+    }
+
+    pub(crate) fn progress(&mut self, now: Instant, id: AttemptId, bytes: u64) {
+        let is_slow = id == self.slow.0;
+        if self.ended || !is_slow && id != self.other.0 {
+            return;
+        }
+        match &mut self.overlap {
+            Some(overlap) if is_slow => overlap.slow.add(now, bytes),
+            Some(overlap) => overlap.other.add(now, bytes),
+            None if is_slow => self.alone.progress(now, bytes),
+            None => {}
+        }
+    }
+
+    pub(crate) fn ended(&mut self, id: AttemptId) {
+        self.ended |= id == self.slow.0 || id == self.other.0;
+    }
+
+    /// Returns what it showed, once it can be told.
+    pub(crate) fn finding(&self, now: Instant) -> Option<Finding> {
+        let Some(overlap) = &self.overlap else {
+            return self.ended.then_some(Finding::NOTHING);
+        };
+        let lasts = now.since(overlap.since);
+        let over = self.ended || lasts >= LONG_ENOUGH;
+        let Some(late) = overlap.other.late(overlap.asked_at) else {
+            return over.then_some(Finding::NOTHING);
+        };
+        // Over too soon for two slices of a slow body: it goes on as it was.
+        let steady = overlap.slow.steady();
+        let slow = steady.unwrap_or(overlap.before);
+        let together = slow + late;
+        let round_trip = overlap.since.since(overlap.asked_at);
+        let starting = overlap.other.lasts() < round_trip * SLOW_START;
+        let blame = if slow > self.usual_rate.as_f64() * CAME_BACK {
+            Blame::Nobody
+        } else if together <= overlap.before * ROOM {
+            Blame::Line
+        } else if late > slow * FASTER || starting && together > overlap.before * MUCH_ROOM {
+            Blame::Edge
+        } else {
+            Blame::Both
+        };
+        let seen = overlap.other.bytes >= ENOUGH;
+        let told = match blame {
+            Blame::Edge if late > overlap.before * CLEAR => seen,
+            Blame::Edge => steady.is_some() && lasts >= EDGE_TOLD_AFTER && late > slow * FASTER,
+            Blame::Line => steady.is_some() && lasts >= LINE_TOLD_AFTER && seen,
+            Blame::Both | Blame::Nobody => false,
+        };
+        (over || told).then_some(Finding {
+            blame,
+            before: overlap.before,
+            slow,
+            other: late,
+        })
+    }
+}
+
+impl Finding {
+    const NOTHING: Self = Self {
+        blame: Blame::Nobody,
+        before: 0.0,
+        slow: 0.0,
+        other: 0.0,
+    };
+}
+
+impl Stretch {
+    fn add(&mut self, now: Instant, bytes: u64) {
+        self.bytes += bytes;
+        self.first.get_or_insert((now, self.bytes));
+        self.last = Some(now);
+        self.recent.progress(now, bytes);
+    }
+
+    /// Rate from the first slice to the last; `None` where they are too near to tell.
+    fn steady(&self) -> Option<f64> {
+        let ((first, before), last) = (self.first?, self.last?);
+        let span = last.since(first);
+        let rate = ByteCount::new(self.bytes - before).rate_over(span);
+        rate.filter(|_| span >= STEADY_MIN).map(BitRate::as_f64)
+    }
+
+    /// Rate of the newest slices, past the slowest of slow start; where there are too few, at least this much, from the
+    /// request on.
+    fn late(&self, asked_at: Instant) -> Option<f64> {
+        let last = self.last?;
+        if self.steady().is_some() {
+            return Some(self.recent.rate_over(last, LATE)?.as_f64());
+        }
+        let whole = ByteCount::new(self.bytes).rate_over(last.since(asked_at));
+        whole.map(BitRate::as_f64)
+    }
+
+    /// From the first slice to the last.
+    fn lasts(&self) -> Duration {
+        let first = self.first.map(|(first, _)| first);
+        let span = first.and_then(|first| Some(self.last?.since(first)));
+        span.unwrap_or_default()
+    }
+}
+
+/// Slices nearer than this say more about scheduling.
+const STEADY_MIN: Duration = Duration::from_millis(80);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: AttemptId = AttemptId(1);
+    const OTHER: AttemptId = AttemptId(2);
+
+    /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
+    fn shown(before: u64, slow: u64, other: u64) -> Blame {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let usual = (None, BitRate::from_kbps(8_000));
+        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
+        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        for n in 0..=10 {
+            comparison.progress(ms(n * 100), SLOW, before * 100);
+        }
+        comparison.body_begins(ms(1_010), OTHER, ms(970));
+        for n in 0..=5 {
+            comparison.progress(ms(1_010 + n * 100), OTHER, other * 100);
+            comparison.progress(ms(1_060 + n * 100), SLOW, slow * 100);
+        }
+        comparison.ended(OTHER);
+        comparison.finding(ms(1_600)).unwrap().blame
+    }
+
+    #[test]
+    fn who_is_slow_shows_in_what_two_bodies_get_together() {
+        let cases = [
+            // They share what one had alone: evenly, or as TCP shares with one that is nearer.
+            (200, 100, 100, Blame::Line),
+            (200, 60, 140, Blame::Line),
+            // The slow one goes on as it was, and the other gets much more.
+            (200, 200, 800, Blame::Edge),
+            (200, 180, 400, Blame::Edge),
+            // Nothing is taken away, and yet nothing is won.
+            (200, 200, 200, Blame::Both),
+            (200, 200, 100, Blame::Both),
+            // It is back.
+            (200, 900, 900, Blame::Nobody),
+        ];
+        for (before, slow, other, blame) in cases {
+            assert_eq!(shown(before, slow, other), blame, "{before} {slow} {other}");
+        }
+    }
+
+    #[test]
+    fn what_ends_before_both_have_come_tells_nothing() {
+        let usual = (None, BitRate::from_kbps(8_000));
+        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
+        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        comparison.ended(AttemptId(3));
+        assert_eq!(comparison.finding(Instant::ZERO), None);
+        comparison.ended(SLOW);
+        let finding = comparison.finding(Instant::ZERO).unwrap();
+        assert_eq!(finding.blame, Blame::Nobody);
+    }
+}

@@ -1,0 +1,278 @@
+//! A body is slow and playback can wait: whether its edge is to blame, or the line.
+//!
+//! What other edges bring at the same time tells at once. In doubt one of them is asked for a little of the same object
+//! beside the slow body, which goes on. An edge that is to blame is left, and the line is still known to carry what it did.
+
+use alloc::string::ToString;
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount};
+
+use crate::action::CancelReason;
+use crate::event::DecisionKind;
+use crate::fetch::{Attempt, Blame, Comparison, Fetch, Finding, Phase, Role};
+use crate::input::{AttemptId, EdgeId, FetchId};
+use crate::session::Session;
+
+/// Playback is to be left with this much when a slow body ends, or it is helped.
+const LEFT_OVER: Duration = Duration::from_secs(2);
+/// The probe asks for what the slow body brings in this time, within these: enough to get past slow start. It ends as soon
+/// as the question is answered.
+const PROBE_LASTS: Duration = Duration::from_millis(400);
+const PROBE_MIN: ByteCount = ByteCount::new(64 << 10);
+const PROBE_MAX: ByteCount = ByteCount::new(192 << 10);
+/// A comparison that shows that the line is slow holds for this long.
+const LINE_SLOW: Duration = Duration::from_secs(20);
+/// One that shows nothing is repeated after this long.
+const COMPARE_AGAIN: Duration = Duration::from_secs(4);
+/// A body that has come for this long, and so much of it, says something about its edge.
+const TELLS_AFTER: Duration = Duration::from_millis(500);
+const TELLS_FROM: ByteCount = ByteCount::new(64 << 10);
+/// Who brings this much more than the slow body, at the same time, does not share a slow line with it.
+const CLEARLY: f64 = 2.0;
+/// A body below this share of what was expected is slow.
+const SLOW_SHARE: f64 = 0.4;
+/// A rest that takes longer than this is worth being continued elsewhere.
+const WORTH_LEAVING: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// Whether a slow body, left alone, would bring playback near its end.
+    pub(super) fn time_is_short(&self, fetch: &Fetch, id: AttemptId) -> bool {
+        let needs = fetch
+            .attempts
+            .iter()
+            .find(|one| one.id == id)
+            .and_then(|one| one.recent.rate(self.now)?.time_for(fetch.rest()));
+        needs.is_none_or(|needs| needs + LEFT_OVER > self.spare(fetch))
+    }
+
+    /// Finds out whose fault a slow body is.
+    pub(super) fn compare(&mut self, fetch: &mut Fetch, id: AttemptId) {
+        if self.comparison.is_some() {
+            return;
+        }
+        let Some(slow) = fetch.attempts.iter().find(|one| one.id == id) else {
+            return;
+        };
+        let (Some(rate), Some(usual)) = (slow.recent.rate(self.now), slow.expected) else {
+            return;
+        };
+        let slow_edge = slow.edge;
+        if let Some((blame, other, others_rate)) = self.concurrent(slow_edge, rate) {
+            let comparison = Comparison::new(
+                (id, slow_edge),
+                (id, other),
+                (slow.usual, usual),
+                slow.recent.clone(),
+            );
+            let finding = Finding {
+                blame,
+                before: rate.as_f64(),
+                slow: rate.as_f64(),
+                other: others_rate.as_f64(),
+            };
+            self.found(&comparison, finding, Some(fetch));
+            return;
+        }
+        let bytes = rate.bytes_in(PROBE_LASTS).clamp(PROBE_MIN, PROBE_MAX);
+        let bytes = if self.extra_allowed(bytes) {
+            bytes
+        } else {
+            PROBE_MIN
+        };
+        let Some(other) = self.compared_with(fetch, slow_edge, bytes) else {
+            return;
+        };
+        let name = self.edges.name(other).to_string();
+        if !self.extra_allowed(bytes) {
+            let why = "slow, but the budget for comparing it is used up";
+            let slow = self.edges.name(slow_edge).to_string();
+            self.decide(DecisionKind::Blame, slow, why, &[]);
+            return;
+        }
+        let (usual_forecast, recent) = (slow.usual, slow.recent.clone());
+        let inputs = [("slow_bps", rate.as_f64()), ("usual_bps", usual.as_f64())];
+        let why = "the body is far slower than usual: is it the edge, or the line?";
+        self.decide(DecisionKind::Probe, name, why, &inputs);
+        let probe = self.begin_probe(other, fetch.object, bytes.get());
+        self.comparison = Some(Comparison::new(
+            (id, slow_edge),
+            (probe, other),
+            (usual_forecast, usual),
+            recent,
+        ));
+    }
+
+    /// Whom to compare with: who is expected to be best, of those that may be used next if there are any.
+    fn compared_with(&mut self, fetch: &Fetch, slow: EdgeId, bytes: ByteCount) -> Option<EdgeId> {
+        let mut not = fetch.edges_tried();
+        not.push(slow);
+        let few = not.len();
+        not.extend(self.edges.left(self.now));
+        let (now, object) = (self.now, fetch.object);
+        self.edges
+            .choose_helper(now, object, bytes, &not)
+            .or_else(|| self.edges.choose_helper(now, object, bytes, &not[..few]))
+    }
+
+    /// What a body that comes from another edge at the same time tells.
+    fn concurrent(&self, slow: EdgeId, rate: BitRate) -> Option<(Blame, EdgeId, BitRate)> {
+        let others = self.fetches.iter().flat_map(|fetch| &fetch.attempts);
+        let telling = others.filter(|one| {
+            let told = one
+                .first_byte_at
+                .is_some_and(|at| self.now.since(at) >= TELLS_AFTER);
+            one.edge != slow
+                && told
+                && one.bytes >= TELLS_FROM
+                && matches!(one.phase, Phase::Body { .. })
+        });
+        let judged = |one: &Attempt| {
+            let others_rate = one.recent.rate(self.now)?;
+            let share = others_rate.as_f64() / one.expected?.as_f64().max(1.0);
+            let blame = if others_rate.as_f64() > rate.as_f64() * CLEARLY {
+                Blame::Edge
+            } else if share < SLOW_SHARE {
+                Blame::Line
+            } else {
+                return None;
+            };
+            Some((blame, one.edge, others_rate))
+        };
+        telling.filter_map(judged).next()
+    }
+
+    /// Draws the conclusion of a comparison that is over.
+    pub(super) fn settle_comparison(&mut self) {
+        let finding = self
+            .comparison
+            .as_ref()
+            .and_then(|comparison| comparison.finding(self.now));
+        let Some(finding) = finding else { return };
+        let Some(comparison) = self.comparison.take() else {
+            return;
+        };
+        let of = |session: &Self, attempt: AttemptId| -> Option<FetchId> {
+            let mut fetches = session.fetches.iter();
+            let fetch = fetches.find(|one| one.attempts.iter().any(|one| one.id == attempt))?;
+            Some(fetch.id)
+        };
+        if let Some(probe) = of(self, comparison.other.0) {
+            self.abandon(probe, CancelReason::Abandoned);
+        }
+        let slow = of(self, comparison.slow.0);
+        let index = slow.and_then(|id| self.fetches.iter().position(|fetch| fetch.id == id));
+        let Some(index) = index else {
+            return self.found(&comparison, finding, None);
+        };
+        let mut fetch = self.fetches.swap_remove(index);
+        self.found(&comparison, finding, Some(&mut fetch));
+        self.fetches.push(fetch);
+    }
+
+    /// Takes what a comparison showed; `fetch` is the slow one, if it is still on its way.
+    fn found(&mut self, comparison: &Comparison, finding: Finding, fetch: Option<&mut Fetch>) {
+        let (slow, other) = (comparison.slow, comparison.other.1);
+        self.conclude(slow.1, other, comparison.usual_rate, finding);
+        if finding.blame != Blame::Edge {
+            return;
+        }
+        let rate = BitRate::from_bps(1).scaled(finding.slow);
+        self.edges
+            .blame(self.now, (slow.1, rate), other, comparison.usual);
+        let Some(fetch) = fetch else { return };
+        // What is left of it comes sooner from elsewhere; nothing is fetched twice but the joint.
+        let needs = rate.time_for(fetch.rest()).unwrap_or(Duration::MAX);
+        let alone = fetch.attempts.len() == 1 && fetch.attempts.iter().any(|one| one.id == slow.0);
+        if alone && needs > WORTH_LEAVING && self.edges.current() != Some(slow.1) {
+            self.cancel(fetch, slow.0, CancelReason::Slow);
+            self.go_on(fetch);
+        }
+    }
+
+    /// Says whose fault it is, and how long that is believed.
+    fn conclude(&mut self, slow: EdgeId, other: EdgeId, usual: BitRate, finding: Finding) {
+        let name = |session: &Self, id: EdgeId| session.edges.name(id).to_string();
+        let (chosen, why) = match finding.blame {
+            Blame::Edge => {
+                let why = "another edge brought far more at the same time: the edge is slow";
+                (name(self, slow), why)
+            }
+            Blame::Line => {
+                self.line_slow_until = self.now + LINE_SLOW;
+                self.edges.line_slowed(self.now, [slow, other]);
+                let why = "another edge only shared what this one brought: the line is slow";
+                ("line".to_string(), why)
+            }
+            Blame::Both => {
+                self.line_slow_until = self.now + COMPARE_AGAIN;
+                let why = "the line had room, but another edge is no faster";
+                ("nobody".to_string(), why)
+            }
+            Blame::Nobody => {
+                self.line_slow_until = self.now + COMPARE_AGAIN / 2;
+                let why = "the comparison was over too soon, or the edge came back";
+                ("nobody".to_string(), why)
+            }
+        };
+        let inputs = [
+            ("usual_bps", usual.as_f64()),
+            ("before_bps", finding.before),
+            ("slow_bps", finding.slow),
+            ("other_bps", finding.other),
+        ];
+        self.decide(DecisionKind::Blame, chosen, why, &inputs);
+    }
+
+    /// A helper is faster than what it helped, and goes on alone: the edge is slow.
+    pub(super) fn helper_is_faster(&mut self, fetch: &Fetch, slow: AttemptId) {
+        let (Some(slow), Some(helper)) = pair(fetch, slow) else {
+            return;
+        };
+        let rate = |one: &Attempt| one.recent.rate(self.now).unwrap_or_default();
+        let (slow_rate, others_rate) = (rate(slow), rate(helper));
+        let (edge, other, usual) = (slow.edge, helper.edge, slow.usual);
+        let finding = Finding {
+            blame: Blame::Edge,
+            before: slow_rate.as_f64(),
+            slow: slow_rate.as_f64(),
+            other: others_rate.as_f64(),
+        };
+        let expected = slow.expected.unwrap_or_default();
+        self.conclude(edge, other, expected, finding);
+        self.edges.blame(self.now, (edge, slow_rate), other, usual);
+    }
+
+    /// A helper is not faster: where it was to help against slowness, the line is slow and not the edge.
+    pub(super) fn help_ends(&mut self, fetch: &Fetch, helper: AttemptId) {
+        let Some(helper) = fetch.attempts.iter().find(|one| one.id == helper) else {
+            return;
+        };
+        let name = self.edges.name(helper.edge).to_string();
+        let chosen = alloc::format!("without {name}");
+        let slow = fetch.attempts.iter().find(|one| one.role == Role::Primary);
+        let against = helper.helps_against.filter(|late| !late.is_silence());
+        let (Some(_), Some(slow)) = (against, slow) else {
+            let why = "the edge in use came back";
+            return self.decide(DecisionKind::Hedge, chosen, why, &[]);
+        };
+        let rate = |one: &Attempt| one.recent.rate(self.now).unwrap_or_default().as_f64();
+        let finding = Finding {
+            blame: Blame::Line,
+            before: 0.0,
+            slow: rate(slow),
+            other: rate(helper),
+        };
+        let (edge, other, usual) = (slow.edge, helper.edge, slow.expected.unwrap_or_default());
+        let why = "another edge is no faster: the line is slow";
+        self.decide(DecisionKind::Hedge, chosen, why, &[]);
+        self.conclude(edge, other, usual, finding);
+    }
+}
+
+/// An attempt and its helper.
+fn pair(fetch: &Fetch, helped: AttemptId) -> (Option<&Attempt>, Option<&Attempt>) {
+    let helped = fetch.attempts.iter().find(|one| one.id == helped);
+    let helper = fetch.attempts.iter().find(|one| one.role == Role::Helper);
+    (helped, helper)
+}
