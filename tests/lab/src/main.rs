@@ -1,6 +1,7 @@
 //! `nearcast-lab`: measures decisions over recorded networks.
 
 mod abr;
+mod moment;
 mod sets;
 
 use std::io::Write as _;

@@ -30,6 +30,7 @@ pub(crate) struct Client {
     handed: BTreeMap<TrackKind, Vec<(MediaTime, MediaTime)>>,
     /// Rung of each video segment that was handed on last.
     shown: BTreeMap<u32, u16>,
+    replaced: usize,
     /// What is handed on while it arrives.
     arriving: BTreeMap<FetchId, (Epoch, ObjectKey)>,
     fetch_of: BTreeMap<AttemptId, FetchId>,
@@ -71,6 +72,7 @@ impl Client {
             known: Vec::new(),
             handed: BTreeMap::new(),
             shown: BTreeMap::new(),
+            replaced: 0,
             arriving: BTreeMap::new(),
             fetch_of: BTreeMap::new(),
             received: BTreeMap::new(),
@@ -121,6 +123,7 @@ impl Client {
             over,
             bytes,
             shown: self.shown,
+            replaced: self.replaced,
         }
     }
 
@@ -359,7 +362,8 @@ impl Client {
             return;
         };
         if let (ObjectKey::Media(key, index), TrackKind::Video) = (object, track) {
-            self.shown.insert(index, key.representation);
+            let before = self.shown.insert(index, key.representation);
+            self.replaced += usize::from(before.is_some_and(|rung| rung != key.representation));
         }
         let handed = self.handed.entry(track).or_default();
         if let Some((_, end)) = handed.last()

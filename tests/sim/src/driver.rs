@@ -57,6 +57,8 @@ pub struct Outcome {
     pub bytes: Vec<ByteCount>,
     /// Which representation of each video segment was handed on to be shown, by the segment's index.
     pub shown: BTreeMap<u32, u16>,
+    /// Video segments of which another representation took the place of one that was handed on before.
+    pub replaced: usize,
 }
 
 /// What came of a world.

@@ -11,6 +11,7 @@
 mod agenda;
 mod client;
 mod driver;
+pub mod player;
 mod setup;
 mod title;
 pub mod trace;

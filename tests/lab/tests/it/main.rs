@@ -221,9 +221,14 @@ fn refusals_say_what_is_wrong_and_what_would_be_right() {
             "no rule is named \"hightest\" in this profile: it knows throughput,",
         ),
         (
-            "--profile sabre",
-            "--profile player",
-            "profile player is not built yet",
+            "--profile sabre --abr lowest",
+            "--profile player --abr lowest",
+            "no rule is named \"lowest\" in this profile: it knows horizon, dynamic, throughput, bola, bb, rmpc",
+        ),
+        (
+            "--profile sabre --abr lowest",
+            "--profile player --abr bb --max-buffer 4",
+            "it must hold at least that",
         ),
         (
             "--profile sabre",
