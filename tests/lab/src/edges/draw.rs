@@ -103,6 +103,9 @@ pub(crate) fn run(world: WorldSetup, sample: &mut Sample) -> Result<Story> {
     sample.sessions += 1;
     sample.virtual_s += client.ended_at.as_secs_f64();
     sample.extras.push(Extra::of(&client.report));
+    if sample.keep {
+        sample.reports.push(client.report.clone());
+    }
     Ok(Story {
         report: client.report,
         sprung: outcome.sprung.first().copied(),

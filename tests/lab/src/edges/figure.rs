@@ -1,5 +1,6 @@
 //! What is measured of one seed, and the figures of all of them.
 
+use nearcast_protocol::report::SessionReport;
 use serde::Serialize;
 
 use super::story::Extra;
@@ -12,8 +13,8 @@ pub(crate) struct World {
     pub(crate) about: &'static str,
     /// Of so many seeds asked for one is run: those with a crowd take as long as many others.
     pub(crate) clients: u64,
-    /// Draws one world, runs it and says what came of it.
-    pub(crate) run: fn(u64) -> anyhow::Result<Sample>,
+    /// Draws one world by the sample's seed, runs it and notes what came of it.
+    pub(crate) run: fn(&mut Sample) -> anyhow::Result<()>,
     pub(crate) figures: fn(&[Sample]) -> Vec<Figure>,
 }
 
@@ -27,6 +28,9 @@ pub(crate) struct Sample {
     pub(crate) extras: Vec<Extra>,
     pub(crate) sessions: usize,
     pub(crate) virtual_s: f64,
+    /// Whether reports are kept.
+    pub(crate) keep: bool,
+    pub(crate) reports: Vec<SessionReport>,
 }
 
 /// One number of a world, and whether it is as good as it has to be.
@@ -52,9 +56,10 @@ pub(crate) enum Bar {
 }
 
 impl Sample {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, keep: bool) -> Self {
         Self {
             seed,
+            keep,
             ..Self::default()
         }
     }

@@ -6,7 +6,8 @@ mod story;
 mod tell;
 mod worlds;
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -39,6 +40,9 @@ pub(crate) struct Arguments {
     /// Write a line for each number of each seed here
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Write the sessions' reports into this folder: to see why a figure is what it is
+    #[arg(long, value_name = "DIR")]
+    reports: Option<PathBuf>,
     /// Write the table here, as one page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -49,10 +53,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let mut measured = Vec::new();
     for world in asked(&arguments.world)? {
         let seeds = (arguments.seeds / world.clients).max(1);
-        let samples = run(
-            world,
-            arguments.first..arguments.first.saturating_add(seeds),
-        )?;
+        let seeds = arguments.first..arguments.first.saturating_add(seeds);
+        let samples = run(world, seeds, arguments.reports.as_deref())?;
         measured.push(Measured::new(world, samples));
     }
     let table = Table::new(&measured);
@@ -95,7 +97,7 @@ fn asked(names: &[String]) -> Result<Vec<&'static World>> {
 }
 
 /// Runs a world with each of the seeds, on all cores; what comes of it does not depend on their number.
-fn run(world: &World, seeds: std::ops::Range<u64>) -> Result<Vec<Sample>> {
+fn run(world: &World, seeds: Range<u64>, reports: Option<&Path>) -> Result<Vec<Sample>> {
     let seeds: Vec<u64> = seeds.collect();
     let progress = bar(seeds.len(), world.name);
     let began = Moment::now();
@@ -103,8 +105,15 @@ fn run(world: &World, seeds: std::ops::Range<u64>) -> Result<Vec<Sample>> {
         .par_iter()
         .progress_with(progress.clone())
         .map(|seed| {
-            let sample = (world.run)(*seed);
-            sample.with_context(|| format!("world {}, seed {seed}", world.name))
+            let mut sample = Sample::new(*seed, reports.is_some());
+            let place = || format!("world {}, seed {seed}", world.name);
+            (world.run)(&mut sample).with_context(place)?;
+            for (n, report) in std::mem::take(&mut sample.reports).iter().enumerate() {
+                let folder = reports.unwrap_or(Path::new(""));
+                let name = format!("{}-{seed}-{n}.json", world.name);
+                write::file(&folder.join(name), &serde_json::to_string(report)?)?;
+            }
+            Ok(sample)
         })
         .collect();
     progress.finish_and_clear();

@@ -27,7 +27,8 @@ const EDGES: Range = Range {
 const WITHIN: u64 = 2;
 const RIGHT: f64 = 0.95;
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("attribution").rng();
     let count = draw::between(&mut rng, 2, 10);
     let edges = draw::ranked(&mut rng, count, EDGES);
@@ -43,18 +44,17 @@ fn run(seed: u64) -> Result<Sample> {
         Change::LastMileRate(fifth())
     };
     world.traps.push(trap(&mut rng, change));
-    let mut sample = Sample::new(seed);
-    let story = draw::run(world, &mut sample)?;
+    let story = draw::run(world, sample)?;
     let Some(sprung) = story.sprung else {
         sample.note(UNSEEN, 1.0);
-        return Ok(sample);
+        return Ok(());
     };
     let hit = segment(sprung.object).context("a trap springs in a segment")?;
     let served = served(&story.report);
     let then = served.iter().find(|one| one.segment == hit + WITHIN);
     let Some(then) = then else {
         sample.note(UNSEEN, 1.0);
-        return Ok(sample);
+        return Ok(());
     };
     let changed = then.edge != format!("edge-{}", sprung.edge);
     let cell = match (is_edge, changed) {
@@ -65,7 +65,7 @@ fn run(seed: u64) -> Result<Sample> {
     };
     sample.note(cell, 1.0);
     sample.note_if("right", is_edge == changed);
-    Ok(sample)
+    Ok(())
 }
 
 /// Truth, then what was concluded.

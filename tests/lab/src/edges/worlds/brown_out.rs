@@ -30,7 +30,8 @@ const WITHIN: f64 = 2.0;
 /// So many segments after the one that was hit have the rung that they have in a quiet world.
 const KEPT: u64 = 5;
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("brown-out").rng();
     let edges = draw::ranked(&mut rng, 10, EDGES);
     let last_mile = draw::link(
@@ -40,12 +41,11 @@ fn run(seed: u64) -> Result<Sample> {
     let quiet = draw::world(seed, MEDIA_S, edges, last_mile);
     let mut world = quiet.clone();
     world.traps.push(trap(&mut rng, Change::EdgeRate(fifth())));
-    let mut sample = Sample::new(seed);
-    let story = draw::run(world, &mut sample)?;
+    let story = draw::run(world, sample)?;
     let Some(sprung) = story.sprung else {
-        return Ok(sample);
+        return Ok(());
     };
-    let quiet = served(&draw::run(quiet, &mut sample)?.report);
+    let quiet = served(&draw::run(quiet, sample)?.report);
     let served = served(&story.report);
     let hit = segment(sprung.object).context("a trap springs in a segment")?;
     let name = format!("edge-{}", sprung.edge);
@@ -70,7 +70,7 @@ fn run(seed: u64) -> Result<Sample> {
     sample.note("stalls", stalls);
     let flaps = flaps(&served, f64::INFINITY);
     sample.note("flaps", draw::count(flaps as u64));
-    Ok(sample)
+    Ok(())
 }
 
 /// Returns a trap in the middle of a segment, a while after the start.

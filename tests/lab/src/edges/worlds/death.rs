@@ -1,15 +1,18 @@
 //! The edge in use fails in the middle of a segment, in every shape.
 
-use anyhow::{Context as _, Result};
+use std::sync::Arc;
+
+use anyhow::Result;
 use nearcast_protocol::fault::Fault;
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_protocol::report::{AttemptReport, FetchReport, SessionReport};
-use nearcast_sim::Change;
+use nearcast_sim::{Change, SimTitle};
 use nearcast_units::{Ratio, Seed};
 
-use super::brown_out::{segment, trap};
+use super::brown_out::trap;
 use crate::edges::draw::{self, Range, Story};
 use crate::edges::figure::{Figure, Sample, World, largest_share, seconds, total};
-use crate::edges::story::{buffered_s, is_video, stalls};
+use crate::edges::story::{buffered_s, stalls};
 
 pub(crate) const WORLD: World = World {
     name: "death",
@@ -99,7 +102,8 @@ const HANDOVER: &str = "hand-over";
 const TWICE: &str = "fetched twice, but for corrupt";
 const STALLS: &str = "stalls with 6 s buffered";
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("death").rng();
     let count = draw::between(&mut rng, 2, 10);
     let edges = draw::ranked(&mut rng, count, EDGES);
@@ -109,37 +113,41 @@ fn run(seed: u64) -> Result<Sample> {
     );
     let mut world = draw::world(seed, MEDIA_S, edges, last_mile);
     let trap = trap(&mut rng, Change::Edge(Fault::Kill));
-    let mut sample = Sample::new(seed);
+    let title = Arc::clone(&world.clients[0].title);
     for shape in &SHAPES {
         let mut trap = trap.clone();
         trap.change = Change::Edge((shape.fault)());
         world.traps = vec![trap];
         world.digests = shape.name == "corrupt";
-        let story = draw::run(world.clone(), &mut sample)?;
-        note(&mut sample, shape, &story)?;
+        let story = draw::run(world.clone(), sample)?;
+        note(sample, shape, &story, &title);
     }
-    Ok(sample)
+    Ok(())
 }
 
-fn note(sample: &mut Sample, shape: &Shape, story: &Story) -> Result<()> {
+fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
     let Some(sprung) = story.sprung else {
-        return Ok(());
+        return;
     };
     let edge = format!("edge-{}", sprung.edge);
     let at_s = sprung.at.as_secs_f64();
     let report = &story.report;
     let met = match shape.meets {
         Meets::UnderWay => {
-            let hit = segment(sprung.object).context("a trap springs in a segment")?;
-            under_way(report, hit, &edge, at_s).map(|fetch| (fetch, at_s))
+            under_way(report, &edge, at_s).map(|(fetch, one)| (fetch, one.start_s.max(at_s)))
         }
         Meets::NextRequest => next(report, &edge, at_s).map(|(fetch, one)| (fetch, one.start_s)),
         Meets::NextEnd => next(report, &edge, at_s).map(|(fetch, one)| (fetch, one.end_s)),
     };
     let Some((fetch, from_s)) = met else {
-        return Ok(());
+        return;
     };
-    let others = fetch.attempts.iter().filter(|one| one.edge != edge);
+    // Bytes that are wrong are fetched anew, and a lower rung is another object: it is the same segment.
+    let same = |one: &&FetchReport| one.track == fetch.track && one.segment == fetch.segment;
+    let fetches = report.fetches.iter().filter(same);
+    let others = fetches
+        .flat_map(|fetch| &fetch.attempts)
+        .filter(|one| one.edge != edge && one.end_s >= from_s);
     let firsts = others.filter_map(|one| one.first_byte_s);
     // Help that came before the fault and goes on has taken over at once.
     let first_s = firsts
@@ -147,11 +155,12 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story) -> Result<()> {
         .fold(NEVER_S, f64::min);
     sample.note(shape.handover, first_s);
     sample.note(HANDOVER, first_s);
-    let twice: u64 = fetch.attempts.iter().map(|one| one.wasted_bytes).sum();
-    let size = report.segments.iter().rev().find(|one| {
-        Some(one.track.as_str()) == fetch.track.as_deref() && Some(one.index) == fetch.segment
-    });
-    if let Some(size) = size.map(|one| one.bytes).filter(|bytes| *bytes > 0) {
+    let attempts = fetch.attempts.iter();
+    // What was given up for a lower rung is not there twice.
+    let twice = attempts.filter(|one| one.code.as_deref() != Some("lower_rung"));
+    let twice: u64 = twice.map(|one| one.wasted_bytes).sum();
+    let size = object(fetch).map(|object| title.size(object).get());
+    if let Some(size) = size.filter(|bytes| *bytes > 0) {
         let share = draw::count(twice) / draw::count(size);
         sample.note(shape.twice, share);
         // What is wrong has to be fetched anew.
@@ -164,19 +173,35 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story) -> Result<()> {
         sample.note(shape.stalls, stalls);
         sample.note(STALLS, stalls);
     }
-    Ok(())
 }
 
-/// Returns the fetch of a segment that had an attempt on an edge at a time.
+/// Returns the segment that a fetch brings, as made titles name their representations.
+fn object(fetch: &FetchReport) -> Option<ObjectKey> {
+    let name = fetch.representation.as_deref()?;
+    let (track, representation) = match name.strip_prefix('v') {
+        Some(rung) => (0, rung.parse().ok()?),
+        None => (1, 0),
+    };
+    let key = RepresentationKey {
+        period: 0,
+        track,
+        representation,
+    };
+    Some(ObjectKey::Media(key, u32::try_from(fetch.segment?).ok()?))
+}
+
+/// What had left an edge when it failed arrives within this time.
+const UNDER_WAY_S: f64 = 0.5;
+
+/// Returns the first media request that an edge which failed at a time does not fulfil, and its attempt there.
 fn under_way<'a>(
     report: &'a SessionReport,
-    segment: u64,
     edge: &str,
     at_s: f64,
-) -> Option<&'a FetchReport> {
-    let there = |one: &AttemptReport| one.edge == edge && one.start_s <= at_s && one.end_s >= at_s;
-    report.fetches.iter().find(|fetch| {
-        is_video(fetch) && fetch.segment == Some(segment) && fetch.attempts.iter().any(there)
+) -> Option<(&'a FetchReport, &'a AttemptReport)> {
+    first(report, |one| {
+        let unhurt = one.result == "ok" && one.end_s <= at_s + UNDER_WAY_S;
+        one.edge == edge && one.end_s >= at_s && !unhurt
     })
 }
 
@@ -186,10 +211,18 @@ fn next<'a>(
     edge: &str,
     at_s: f64,
 ) -> Option<(&'a FetchReport, &'a AttemptReport)> {
+    first(report, |one| one.edge == edge && one.start_s >= at_s)
+}
+
+/// Returns the media request that began first of those with such an attempt.
+fn first(
+    report: &SessionReport,
+    such: impl Fn(&AttemptReport) -> bool,
+) -> Option<(&FetchReport, &AttemptReport)> {
     let media = report.fetches.iter().filter(|fetch| fetch.kind == "media");
     let attempts = media.flat_map(|fetch| fetch.attempts.iter().map(move |one| (fetch, one)));
     attempts
-        .filter(|(_, one)| one.edge == edge && one.start_s >= at_s)
+        .filter(|(_, one)| such(one))
         .min_by(|(_, a), (_, b)| a.start_s.total_cmp(&b.start_s))
 }
 

@@ -30,7 +30,8 @@ const HALF_PERIOD_S: (f64, f64) = (10.0, 30.0);
 const BACK_WITHIN_S: f64 = 60.0;
 const FLAPS_MAX: f64 = 1.0;
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("flap").rng();
     let count = draw::between(&mut rng, 1, 9);
     let best = draw::link(20.0, 40.0);
@@ -69,8 +70,7 @@ fn run(seed: u64) -> Result<Sample> {
         });
         at_s += draw::uniform(&mut rng, HALF_PERIOD_S);
     }
-    let mut sample = Sample::new(seed);
-    let report = draw::run(world, &mut sample)?.report;
+    let report = draw::run(world, sample)?.report;
     let served = served(&report);
     let flaps = flaps(&served, BACK_WITHIN_S);
     sample.note("flaps in 10 min", draw::count(flaps as u64));
@@ -80,7 +80,7 @@ fn run(seed: u64) -> Result<Sample> {
         draw::count(changes.count() as u64),
     );
     sample.note("stalls", draw::count(report.stall_count));
-    Ok(sample)
+    Ok(())
 }
 
 fn figures(samples: &[Sample]) -> Vec<Figure> {

@@ -32,7 +32,8 @@ const AFTER_S: usize = 30;
 const SPAN_S: usize = 5;
 const LOAD_MAX: f64 = 1.3;
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("herd").rng();
     let title = Arc::new(SimTitle::made(
         Duration::from_secs(MEDIA_S),
@@ -85,7 +86,6 @@ fn run(seed: u64) -> Result<Sample> {
         ..WorldSetup::default()
     };
     let outcome = Simulation::world(world).run_all();
-    let mut sample = Sample::new(seed);
     let mut stalled = 0;
     for (client, arrives_s) in outcome.clients.iter().zip(arrivals) {
         ensure!(client.violations.is_empty(), "{:?}", client.violations);
@@ -113,7 +113,7 @@ fn run(seed: u64) -> Result<Sample> {
     sample.note("load in the worst 5 s, of the fair share", most);
     sample.note("stalls", draw::count(stalled as u64));
     sample.note_if("nobody stalled", stalled == 0);
-    Ok(sample)
+    Ok(())
 }
 
 fn shuffled(rng: &mut Rng) -> Vec<usize> {

@@ -19,19 +19,19 @@ const MEDIA_S: u64 = 8;
 /// Design §6: what the choice may cost on top of a round trip to the best edge.
 const MORE_S: f64 = 0.05;
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("start").rng();
     let edges = draw::ranked(&mut rng, 10, ANY);
     let last_mile = draw::link(
         draw::uniform(&mut rng, (2.0, 30.0)),
         draw::log_uniform(&mut rng, (5.0, 100.0)),
     );
-    let mut sample = Sample::new(seed);
     let world = draw::world(seed, MEDIA_S, edges, last_mile);
-    let all = draw::run(world.clone(), &mut sample)?;
+    let all = draw::run(world.clone(), sample)?;
     let startup_s = all.report.startup_s.context("nothing was shown")?;
     // What the oracle does is no part of what is spent.
-    let mut beside = Sample::new(seed);
+    let mut beside = Sample::new(seed, false);
     let mut best: Option<(f64, f64)> = None;
     for edge in 0..world.edges.len() {
         let mut alone = world.clone();
@@ -57,7 +57,7 @@ fn run(seed: u64) -> Result<Sample> {
         "more than the oracle and one RTT",
         startup_s - oracle_s - rtt_s,
     );
-    Ok(sample)
+    Ok(())
 }
 
 fn figures(samples: &[Sample]) -> Vec<Figure> {

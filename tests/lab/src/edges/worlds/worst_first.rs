@@ -31,7 +31,8 @@ const EDGES: [(f64, f64); 10] = [
 ];
 const GOOD: [&str; 2] = ["edge-3", "edge-6"];
 
-fn run(seed: u64) -> Result<Sample> {
+fn run(sample: &mut Sample) -> Result<()> {
+    let seed = sample.seed;
     let mut rng = Seed::new(seed).split("worst-first").rng();
     let links = EDGES.map(|(rtt_ms, mbps)| {
         let mut about = |number: f64| number * draw::uniform(&mut rng, (0.9, 1.1));
@@ -42,9 +43,8 @@ fn run(seed: u64) -> Result<Sample> {
         draw::uniform(&mut rng, (2.0, 20.0)),
         draw::log_uniform(&mut rng, (20.0, 200.0)),
     );
-    let mut sample = Sample::new(seed);
     let world = draw::world(seed, MEDIA_S, draw::edges(links), last_mile);
-    let report = draw::run(world, &mut sample)?.report;
+    let report = draw::run(world, sample)?.report;
     let served = served(&report);
     let good = |edge: &str| GOOD.contains(&edge);
     let first = served.first().is_some_and(|one| good(&one.edge));
@@ -54,7 +54,7 @@ fn run(seed: u64) -> Result<Sample> {
     if let Some(startup_s) = report.startup_s {
         sample.note("start-up", startup_s);
     }
-    Ok(sample)
+    Ok(())
 }
 
 fn figures(samples: &[Sample]) -> Vec<Figure> {
