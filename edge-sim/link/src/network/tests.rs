@@ -298,6 +298,20 @@ fn play(
     (arrivals, sent)
 }
 
+#[test]
+fn a_flow_that_is_closed_while_it_waits_leaves_nothing_due() {
+    let mut network = Network::new(Some(SlowStart::default()));
+    let edge = network.add_link(link(80_000, 50));
+    let flow = network.open_flow(T0, &[edge], Transport::Tcp).unwrap();
+    network.send(T0, flow, ByteCount::new(1_000_000));
+    // The first window has left, and the round is not over.
+    network.handle_timeout(T0 + ms(60));
+    while network.poll_arrival().is_some() {}
+    assert!(network.next_deadline().is_some());
+    network.close_flow(T0 + ms(60), flow);
+    assert_eq!(network.next_deadline(), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

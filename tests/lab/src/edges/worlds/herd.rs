@@ -22,10 +22,10 @@ pub(crate) const WORLD: World = World {
 
 const CLIENTS: usize = 1_000;
 const EDGES: usize = 10;
-const MEDIA_S: u64 = 100;
+const MEDIA_S: u64 = 80;
 /// All of them come within this time.
 const ARRIVE_S: f64 = 20.0;
-const DIES_S: usize = 45;
+const DIES_S: usize = 40;
 /// So long after the death the survivors are looked at.
 const AFTER_S: usize = 30;
 /// The shortest time in which a load is one.
@@ -39,8 +39,8 @@ fn run(sample: &mut Sample) -> Result<()> {
         Duration::from_secs(MEDIA_S),
         Seed::new(seed),
     ));
-    // All edges alike, with room for all clients at the top rung on nine of them.
-    let links = (0..EDGES).map(|_| draw::link(draw::uniform(&mut rng, (10.0, 30.0)), 1_000.0));
+    // All edges alike, with room for all clients at the top rung on a few of them: loads are then what sessions choose.
+    let links = (0..EDGES).map(|_| draw::link(draw::uniform(&mut rng, (10.0, 30.0)), 2_000.0));
     let edges = draw::edges(links);
     let mut last_miles = Vec::new();
     let mut clients = Vec::new();
