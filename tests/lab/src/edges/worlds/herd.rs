@@ -40,7 +40,7 @@ fn run(sample: &mut Sample) -> Result<()> {
         Seed::new(seed),
     ));
     // All edges alike, with room for all clients at the top rung on a few of them: loads are then what sessions choose.
-    let links = (0..EDGES).map(|_| draw::link(draw::uniform(&mut rng, (10.0, 30.0)), 2_000.0));
+    let links = (0..EDGES).map(|_| draw::link(16.0, 2_000.0));
     let edges = draw::edges(links);
     let mut last_miles = Vec::new();
     let mut clients = Vec::new();
