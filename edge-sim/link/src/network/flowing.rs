@@ -320,7 +320,7 @@ impl Flow {
 }
 
 impl Link {
-    fn capacity(&self) -> u64 {
+    pub(super) fn capacity(&self) -> u64 {
         match self.state {
             LinkState::Up => self.config.rate.map_or(UNLIMITED_BPS, BitRate::as_bps),
             LinkState::Stopped | LinkState::Killed => 0,

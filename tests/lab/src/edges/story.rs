@@ -32,7 +32,9 @@ impl Extra {
         let bytes = &report.bytes;
         let beside = |one: &&AttemptReport| {
             let code = one.code.as_deref();
-            one.hedge || matches!(code, Some("lost_race" | "not_needed"))
+            // All of it was wrong: that is a failure's price and not that of help.
+            let wrong = one.result == "ok" && one.wasted_bytes == one.bytes;
+            (one.hedge && !wrong) || matches!(code, Some("lost_race" | "not_needed"))
         };
         let attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
         let spent: u64 = attempts.filter(beside).map(|one| one.wasted_bytes).sum();
