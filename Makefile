@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-full install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -62,20 +62,26 @@ test: check features title ## Everything that must hold: check, feature matrix, 
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
-# With ARGS, a part of the figures is measured again: the rules have a target of their own.
+# With ARGS, a part of the figures is measured again: edges and rules have targets of their own.
 bench: setup-test build title ## Measure and print the figures as a table
 	$(CARGO) run --release -p nearcast-e2e --bin nearcast-bench -- $(ARGS)
-	$(if $(ARGS),,@$(MAKE) --no-print-directory bench-abr)
+	$(if $(ARGS),,@$(MAKE) --no-print-directory bench-edges bench-abr)
 
 # Recorded networks are not part of the repository: NEARCAST_TRACES names their folder. A set that is not there
 # is named, and fails, after all others were measured.
-LAB := $(CARGO) run --release -p nearcast-lab -- bench sets --optimum --keep target/bench
+BENCH := $(CARGO) run --release -p nearcast-lab -- bench
+LAB := $(BENCH) sets --optimum --keep target/bench
 
 bench-abr: ## Measure the rules over ten recorded networks of each set
 	$(LAB)/ten --limit 10
 
-bench-full: ## Measure the rules over all recorded networks (goes on where it was ended)
+# A few seeds show figures, and only many judge them.
+bench-edges: ## Measure the choice of edges in worlds that chance drew
+	$(BENCH) edges --seeds 100 --figures-only
+
+bench-full: ## Measure the rules over all recorded networks (goes on where it was ended), and judge edges by 2000 seeds
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html
+	$(BENCH) edges --seeds 2000 --json target/bench/edges.json --html target/bench/edges.html
 
 install: build ## Put binaries and shell completions into $(PREFIX)
 	@install -d "$(DESTDIR)$(PREFIX)/bin"

@@ -1,6 +1,8 @@
 //! Max-min fair shares, in whole bits per second and rounded down, so that no capacity is exceeded.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// One who wants a share.
 #[derive(Clone, Debug)]
@@ -15,44 +17,61 @@ pub(crate) struct Claim {
 /// filling: Bertsekas and Gallager, "Data Networks", section 6.5). Returns one rate per claim.
 pub(crate) fn share(capacities: &[u64], claims: &[Claim]) -> Vec<u64> {
     let mut left = capacities.to_vec();
-    let mut rates: Vec<Option<u64>> = claims.iter().map(|_| None).collect();
-    // Each turn settles at least one claim.
-    for _ in 0..claims.len() {
-        let mut users: Vec<u64> = left.iter().map(|_| 0).collect();
-        for (claim, rate) in claims.iter().zip(&rates) {
-            if rate.is_none() {
-                for &resource in &claim.route {
-                    users[resource] += 1;
-                }
-            }
+    let mut users: Vec<Vec<usize>> = capacities.iter().map(|_| Vec::new()).collect();
+    for (index, claim) in claims.iter().enumerate() {
+        for &resource in &claim.route {
+            users[resource].push(index);
         }
-        let bottleneck = (0..left.len())
-            .filter(|&resource| users[resource] > 0)
-            .map(|resource| (left[resource] / users[resource], resource))
-            .min();
-        let modest = claims
-            .iter()
-            .zip(&rates)
-            .enumerate()
-            .filter(|(_, (_, rate))| rate.is_none())
-            .map(|(index, (claim, _))| (claim.demand, index))
-            .min();
-        let Some((demand, index)) = modest else {
-            break;
-        };
-        let settled: Vec<(usize, u64)> = match bottleneck {
-            Some((fair, resource)) if fair < demand => (0..claims.len())
-                .filter(|&i| rates[i].is_none() && claims[i].route.contains(&resource))
-                .map(|i| (i, fair))
-                .collect(),
-            _ => Vec::from([(index, demand)]),
-        };
-        for (index, rate) in settled {
+    }
+    let mut open: Vec<usize> = users.iter().map(Vec::len).collect();
+    // What each resource has for one more user. It only grows as others are settled, so what is found here is a lower
+    // bound, brought up to date when it comes first.
+    let fair = |left: &[u64], open: &[usize], resource: usize| {
+        let users = u64::try_from(open[resource]).unwrap_or(u64::MAX);
+        left[resource].checked_div(users)
+    };
+    let mut fairest: BinaryHeap<Reverse<(u64, usize)>> = (0..left.len())
+        .filter_map(|resource| Some(Reverse((fair(&left, &open, resource)?, resource))))
+        .collect();
+    let mut modest: Vec<(u64, usize)> = claims.iter().map(|claim| claim.demand).zip(0..).collect();
+    modest.sort_unstable();
+    let mut rates: Vec<Option<u64>> = claims.iter().map(|_| None).collect();
+    let mut settle = |index: usize, rate: u64, left: &mut [u64], open: &mut [usize]| {
+        if rates[index].is_none() {
             rates[index] = Some(rate);
             for &resource in &claims[index].route {
                 left[resource] = left[resource].saturating_sub(rate);
+                open[resource] -= 1;
             }
         }
+    };
+    let mut settled_to = 0;
+    while let Some(&Reverse((known, resource))) = fairest.peek() {
+        match fair(&left, &open, resource) {
+            None => {
+                fairest.pop();
+            }
+            Some(now) if now != known => {
+                fairest.pop();
+                fairest.push(Reverse((now, resource)));
+            }
+            Some(now) => match modest.get(settled_to) {
+                Some(&(demand, index)) if demand <= now => {
+                    settle(index, demand, &mut left, &mut open);
+                    settled_to += 1;
+                }
+                _ => {
+                    fairest.pop();
+                    for &index in &users[resource] {
+                        settle(index, now, &mut left, &mut open);
+                    }
+                }
+            },
+        }
+    }
+    // Those that cross nothing.
+    for (index, claim) in claims.iter().enumerate() {
+        settle(index, claim.demand, &mut left, &mut open);
     }
     rates.into_iter().map(Option::unwrap_or_default).collect()
 }

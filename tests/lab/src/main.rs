@@ -1,6 +1,8 @@
-//! `nearcast-lab`: measures decisions over recorded networks.
+//! `nearcast-lab`: measures decisions over recorded networks and in worlds that chance drew.
 
 mod abr;
+mod edges;
+mod moment;
 mod sets;
 
 use std::io::Write as _;
@@ -8,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures decisions over recorded networks.
+/// Measures decisions over recorded networks and in worlds that chance drew.
 #[derive(Debug, Parser)]
 #[command(name = "nearcast-lab", version)]
 struct Arguments {
@@ -29,6 +31,8 @@ enum Command {
 enum Bench {
     /// Rules that choose rungs, over one set of recorded networks
     Abr(Box<abr::Arguments>),
+    /// How edges are chosen, left and come back to, in worlds that chance drew and broke
+    Edges(edges::Arguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     let Command::Bench { bench } = Arguments::parse().command;
     let done = match &bench {
         Bench::Abr(arguments) => abr::execute(arguments),
+        Bench::Edges(arguments) => edges::execute(arguments),
         Bench::Sets(arguments) => sets::execute(arguments),
     };
     match done {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use nearcast_sim::trace::{Profile, Setup, rules};
+use nearcast_sim::trace::Setup;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::abr::ProfileName;
 use crate::abr::html;
 use crate::abr::measure::{Bench, Limit, Session};
 use crate::abr::set::{self, Set, TRACES};
@@ -44,7 +45,7 @@ struct Public {
     name: &'static str,
     folder: &'static str,
     movie: &'static str,
-    profile: Profile,
+    profile: ProfileName,
     mu: f64,
     cap_s: f64,
     length_s: Option<f64>,
@@ -55,7 +56,7 @@ const fn pensieve(folder: &'static str) -> Public {
         name: folder,
         folder,
         movie: "envivio.json",
-        profile: Profile::Pensieve,
+        profile: ProfileName::Pensieve,
         mu: 4.3,
         cap_s: 60.0,
         length_s: None,
@@ -67,7 +68,7 @@ const fn sabre(name: &'static str, folder: &'static str, movie: &'static str, mu
         name,
         folder,
         movie,
-        profile: Profile::Sabre,
+        profile: ProfileName::Sabre,
         mu,
         cap_s: 25.0,
         length_s: None,
@@ -111,9 +112,11 @@ struct Kept<T> {
 /// Measures every set that is there, then fails if one is not.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     for name in &arguments.abr {
-        let known = [Profile::Sabre, Profile::Pensieve].map(|profile| rules::named(profile, name));
+        let profiles = [ProfileName::Sabre, ProfileName::Pensieve];
         ensure!(
-            known.iter().any(Option::is_some),
+            profiles
+                .iter()
+                .any(|one| one.rules().contains(&name.as_str())),
             "no rule is named \"{name}\""
         );
     }
@@ -185,7 +188,7 @@ impl Public {
         let movie = set::movie(Path::new(self.movie))?;
         let mut set = Set::read(Path::new(self.folder), arguments.limit)?;
         self.name.clone_into(&mut set.name);
-        let mut rules = rules::names(self.profile);
+        let mut rules = self.profile.rules();
         if arguments.abr.is_empty() {
             rules.retain(|rule| *rule != "lowest");
         } else {

@@ -1,49 +1,46 @@
-//! Drives one session over one world in virtual time: the earliest of what is due happens, the session
-//! hears of it, does what follows, and so on until it ends.
+//! The clock that drives all sessions over one world: the earliest of what is due happens, a session hears of it,
+//! does what follows, and so on until all have ended.
 
-use nearcast_core::{
-    Action, AttemptId, EdgeOffer, Epoch, Event, FetchId, Grant, Input, Session, TransportEvent,
-};
-use nearcast_protocol::manifest::{ObjectKey, TrackKind};
-use nearcast_protocol::report::SessionReport;
-use nearcast_units::{ByteCount, Instant, MediaTime};
-
-use crate::setup::{Setup, TimedFault};
-use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// One session in one world.
+use nearcast_core::Input;
+use nearcast_protocol::report::SessionReport;
+use nearcast_units::{ByteCount, Instant};
+
+use crate::agenda::Agenda;
+use crate::client::Client;
+use crate::setup::{LinkSchedule, Setup, TimedFault, Watch, WorldSetup};
+use crate::world::{Sprung, World};
+
+/// One world and all sessions in it.
 #[derive(Debug)]
 pub struct Simulation {
-    setup: Setup,
     world: World,
-    session: Session,
+    clients: Vec<Client>,
+    /// Clients' deadlines, and each client's place among them.
+    deadlines: BTreeSet<(Instant, usize)>,
+    deadline_of: Vec<Option<Instant>>,
+    /// Sessions that have not ended.
+    running: usize,
     now: Instant,
-    /// Inputs that come later, in the order `(when, since when known)`.
-    inputs: BTreeMap<(Instant, u64), Later>,
-    sequence: u64,
-    log: Vec<String>,
-    violations: Vec<String>,
-    grants: usize,
-    /// What was handed on of each track and not taken back: from and to.
-    handed: BTreeMap<TrackKind, Vec<(MediaTime, MediaTime)>>,
-    /// What is handed on while it arrives.
-    arriving: BTreeMap<FetchId, (Epoch, ObjectKey)>,
-    fetch_of: BTreeMap<AttemptId, FetchId>,
-    /// How much of each fetch is here without a gap.
-    received: BTreeMap<FetchId, u64>,
-    /// Fetches with wrong bytes in them.
-    corrupt: BTreeSet<FetchId>,
+    agenda: Agenda<Later>,
+    schedules: Vec<LinkSchedule>,
+    limit: Instant,
 }
 
 #[derive(Debug)]
 enum Later {
-    Input(Input),
+    Input(usize, Input),
     Fault(TimedFault),
+    /// A schedule reaches this step.
+    Link {
+        schedule: usize,
+        step: usize,
+    },
 }
 
-/// What came of it.
+/// What came of one session.
 #[derive(Debug)]
 pub struct Outcome {
     /// The session's own report.
@@ -58,338 +55,199 @@ pub struct Outcome {
     pub over: bool,
     /// Body bytes that arrived from each appliance.
     pub bytes: Vec<ByteCount>,
+    /// Which representation of each video segment was handed on to be shown, by the segment's index.
+    pub shown: BTreeMap<u32, u16>,
+    /// Video segments of which another representation took the place of one that was handed on before.
+    pub replaced: usize,
 }
 
-/// How long the backend takes to answer.
-const BACKEND: Duration = Duration::from_millis(40);
-/// A run that needs more steps than this is a loop without progress.
+/// What came of a world.
+#[derive(Debug)]
+pub struct WorldOutcome {
+    /// Of each client.
+    pub clients: Vec<Outcome>,
+    /// Traps that sprang, in order.
+    pub sprung: Vec<Sprung>,
+    /// Body bytes that arrived in each second of the world from each appliance.
+    pub load: Vec<Vec<u64>>,
+}
+
+/// A run that needs more steps than this for each client is a loop without progress.
 const STEPS_MAX: u64 = 3_000_000;
 
 impl Simulation {
-    /// Makes the world and the session; nothing has happened yet.
+    /// Makes a world with one client, of which everything is watched; nothing has happened yet.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
+        Self::world(setup.world(Watch::ALL))
+    }
+
+    /// Makes a world; nothing has happened yet.
+    ///
+    /// # Panics
+    /// When the set-up names a link, an appliance or a client that is not there.
+    #[must_use]
+    pub fn world(setup: WorldSetup) -> Self {
         let mut simulation = Self {
             world: World::new(&setup),
-            session: Session::new(setup.config.clone()),
+            clients: Vec::new(),
+            deadlines: BTreeSet::new(),
+            deadline_of: vec![None; setup.clients.len()],
+            running: setup.clients.len(),
             now: Instant::ZERO,
-            inputs: BTreeMap::new(),
-            sequence: 0,
-            log: Vec::new(),
-            violations: Vec::new(),
-            grants: 0,
-            handed: BTreeMap::new(),
-            arriving: BTreeMap::new(),
-            fetch_of: BTreeMap::new(),
-            received: BTreeMap::new(),
-            corrupt: BTreeSet::new(),
-            setup,
+            agenda: Agenda::default(),
+            schedules: setup.schedules,
+            limit: Instant::ZERO + setup.limit,
         };
-        simulation.later(Duration::ZERO, Later::Input(Input::Load));
-        for fault in simulation.setup.faults.clone() {
-            simulation.later(fault.at, Later::Fault(fault));
+        for (index, client) in setup.clients.iter().enumerate() {
+            let arrives = Instant::ZERO + client.arrives;
+            let agenda = &mut simulation.agenda;
+            agenda.add(arrives, Later::Input(index, Input::Load));
         }
-        for timed in simulation.setup.commands.clone() {
-            simulation.later(timed.at, Later::Input(Input::Command(timed.command)));
+        for fault in setup.faults {
+            let at = Instant::ZERO + fault.at;
+            simulation.agenda.add(at, Later::Fault(fault));
+        }
+        for (index, client) in setup.clients.into_iter().enumerate() {
+            for timed in &client.commands {
+                let at = Instant::ZERO + client.arrives + timed.at;
+                let input = Input::Command(timed.command.clone());
+                simulation.agenda.add(at, Later::Input(index, input));
+            }
+            let client = Client::new(index, client, setup.watch);
+            simulation.clients.push(client);
+        }
+        for schedule in 0..simulation.schedules.len() {
+            simulation.reach(schedule, 0);
         }
         simulation
     }
 
-    /// Runs until the session ends or the limit is reached.
+    /// Runs until the one session ends or the limit is reached.
+    ///
+    /// # Panics
+    /// When there is not exactly one client.
     #[must_use]
-    pub fn run(mut self) -> Outcome {
-        let limit = Instant::ZERO + self.setup.limit;
+    pub fn run(self) -> Outcome {
+        assert_eq!(self.clients.len(), 1, "a world with one client");
+        let mut clients = self.run_all().clients;
+        clients.remove(0)
+    }
+
+    /// Runs until all sessions have ended or the limit is reached.
+    #[must_use]
+    pub fn run_all(mut self) -> WorldOutcome {
         let mut steps = 0_u64;
-        while !self.session.is_over() {
-            let input = self.inputs.first_key_value().map(|((at, _), _)| *at);
-            let Some(next) = [
-                input,
-                self.world.next_deadline(),
-                self.session.next_deadline(),
-            ]
-            .into_iter()
-            .flatten()
-            .min() else {
-                self.violations.push(format!(
-                    "nothing is due at {} s and the session is not over",
-                    self.now.as_secs_f64()
-                ));
+        let steps_max = STEPS_MAX.saturating_mul(self.clients.len() as u64);
+        while self.running > 0 {
+            let deadline = self.deadlines.first().map(|(at, _)| *at);
+            let due = [self.agenda.next(), self.world.next_deadline(), deadline];
+            let Some(next) = due.into_iter().flatten().min() else {
+                self.violated("nothing is due and the session is not over");
                 break;
             };
-            if next > limit {
+            if next > self.limit {
                 break;
             }
             steps += 1;
-            if steps > STEPS_MAX {
-                self.violations.push(format!(
-                    "more than {STEPS_MAX} steps by {} s",
-                    self.now.as_secs_f64()
-                ));
+            if steps > steps_max {
+                self.violated("the world goes on without end");
                 break;
             }
             self.now = self.now.max(next);
             self.step();
         }
-        let over = self.session.is_over();
-        Outcome {
-            report: self.session.report(self.now),
-            log: self.log,
-            violations: self.violations,
-            ended_at: self.now,
-            over,
-            bytes: self.world.bytes_sent.clone(),
+        let now = self.now;
+        let clients = self.clients.into_iter().enumerate();
+        let clients = clients
+            .map(|(index, client)| client.outcome(now, self.world.bytes(index).to_vec()))
+            .collect();
+        let (sprung, load) = self.world.into_records();
+        WorldOutcome {
+            clients,
+            sprung,
+            load,
         }
-    }
-
-    fn later(&mut self, after: Duration, later: Later) {
-        self.sequence += 1;
-        self.inputs.insert((self.now + after, self.sequence), later);
     }
 
     fn step(&mut self) {
         let now = self.now;
-        for (attempt, event) in self.world.advance(now) {
-            let mut arrived = None;
-            if let (TransportEvent::Progress { from, to }, Some(fetch)) =
-                (&event, self.fetch_of.get(&attempt))
-            {
-                arrived = Some((*fetch, *from, *to));
-            }
-            self.tell(Input::Transport { attempt, event });
-            if let Some((fetch, from, to)) = arrived {
-                let received = self.received.entry(fetch).or_default();
-                if from <= *received && to > *received {
-                    *received = to;
-                    if self.world.is_corrupt(attempt) {
-                        self.corrupt.insert(fetch);
-                    }
-                }
-                self.tell_playable(fetch);
-            }
+        for ((client, attempt), event) in self.world.advance(now) {
+            self.clients[client].heard(now, &mut self.world, attempt, event);
+            self.settle(client);
         }
-        while let Some(entry) = self
-            .inputs
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)
-        {
-            match entry.remove() {
-                Later::Input(input) => self.tell(input),
+        while let Some(later) = self.agenda.pop(now) {
+            match later {
+                Later::Input(client, input) => {
+                    self.clients[client].tell(now, &mut self.world, input);
+                    self.settle(client);
+                }
                 Later::Fault(fault) => {
-                    let healthy = self
-                        .setup
-                        .edges
-                        .get(fault.edge)
-                        .map(|edge| edge.link)
-                        .unwrap_or_default();
-                    self.write("fault", &format!("{:?}", fault.fault));
-                    self.world
-                        .fault(now, fault.edge, (fault.fault, fault.on), healthy);
-                }
-            }
-        }
-        if self.session.next_deadline().is_some_and(|due| due <= now) {
-            self.tell(Input::Timeout);
-        }
-    }
-
-    fn tell(&mut self, input: Input) {
-        let text = serde_json::to_string(&input).unwrap_or_else(|error| error.to_string());
-        self.write("input", &text);
-        self.session.handle(self.now, input);
-        while let Some(action) = self.session.poll_action() {
-            self.act(action);
-        }
-        while let Some(event) = self.session.poll_event() {
-            self.note(&event);
-        }
-        if let Err(violation) = self.session.check_invariants() {
-            self.violations
-                .push(format!("at {} s: {violation}", self.now.as_secs_f64()));
-        }
-    }
-
-    fn note(&mut self, event: &Event) {
-        let text = serde_json::to_string(event).unwrap_or_else(|error| error.to_string());
-        self.write("event", &text);
-    }
-
-    fn write(&mut self, kind: &str, text: &str) {
-        self.log.push(format!(
-            "{{\"at_ns\":{},\"{kind}\":{text}}}",
-            self.now.as_nanos()
-        ));
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::RequestGrant { .. } => {
-                let all: Vec<usize> = (0..self.setup.edges.len()).collect();
-                let named = match &self.setup.grants {
-                    Some((first, _)) if self.grants == 0 => all[..*first].to_vec(),
-                    Some((_, later)) => later.clone(),
-                    None => all,
-                };
-                self.grants += 1;
-                let edges = named.into_iter().zip(0..);
-                let edges = edges
-                    .map(|(edge, rank)| EdgeOffer {
-                        name: self.setup.edges[edge].name.clone(),
-                        rank,
-                    })
-                    .collect();
-                let grant = Grant {
-                    edges,
-                    refresh_after: self.setup.refresh_after,
-                };
-                self.later(BACKEND, Later::Input(Input::Granted(grant)));
-            }
-            Action::StartAttempt(spec) => {
-                self.fetch_of.insert(spec.attempt, spec.fetch);
-                self.world.start(self.now, spec, &self.setup.title);
-            }
-            Action::CancelAttempt {
-                attempt,
-                drop_connections,
-            } => self.world.cancel(self.now, attempt, drop_connections),
-            Action::Verify { fetch, .. } => self.later(
-                Duration::ZERO,
-                Later::Input(Input::Verified {
-                    fetch,
-                    intact: !self.corrupt.contains(&fetch),
-                }),
-            ),
-            Action::Parse { fetch, object } => {
-                let said = self.parse(fetch, object);
-                self.later(Duration::ZERO, Later::Input(said));
-            }
-            // Nothing is decoded here.
-            Action::Prepare { epoch } => {
-                self.later(Duration::ZERO, Later::Input(Input::Prepared { epoch }))
-            }
-            Action::ResetNetwork => self.world.reset(self.now),
-            Action::HandOnPart {
-                epoch,
-                fetch,
-                object,
-                ..
-            } => {
-                self.arriving.insert(fetch, (epoch, object));
-                self.tell_playable(fetch);
-            }
-            Action::HandOn {
-                epoch,
-                fetch,
-                object,
-                track,
-            } => {
-                self.arriving.remove(&fetch);
-                self.decode(fetch, epoch, object);
-                self.handed_on(object, track);
-            }
-            Action::Flush { track, from, .. } => {
-                for (kind, handed) in &mut self.handed {
-                    if track.is_none() {
-                        // Elsewhere on the timeline: what follows need not join on.
-                        handed.clear();
-                    } else if track == Some(*kind) {
-                        handed.retain(|(_, to)| *to <= from);
+                    for client in &mut self.clients {
+                        client.write(now, "fault", &format!("{:?}", fault.fault));
                     }
+                    self.world.fault(now, fault.edge, fault.fault, fault.on);
                 }
-            }
-            // The session itself extrapolates, as with the player's null sink.
-            Action::Release { fetch } => {
-                self.arriving.remove(&fetch);
-                self.received.remove(&fetch);
-            }
-            // Sessions here have no policy but those built in.
-            Action::AskPolicy { .. } | Action::EndOfTrack { .. } | Action::Clock(_) => {}
-        }
-    }
-
-    /// Returns what a parser says; wrong bytes are nonsense to it.
-    fn parse(&self, fetch: FetchId, object: ObjectKey) -> Input {
-        if self.corrupt.contains(&fetch) {
-            return Input::ParseFailed {
-                object,
-                code: "manifest.malformed".into(),
-                message: "nonsense".into(),
-            };
-        }
-        let title = &self.setup.title;
-        match object {
-            ObjectKey::Index(key) => Input::IndexParsed {
-                key,
-                segments: title.index(key),
-                init: true,
-            },
-            ObjectKey::Manifest | ObjectKey::Init(_) | ObjectKey::Media(..) | ObjectKey::Probe => {
-                Input::ManifestParsed(title.outline())
+                Later::Link { schedule, step } => self.reach(schedule, step),
             }
         }
-    }
-
-    /// Returns whether what is there of a fetch is wrong, which the decoder says then.
-    fn decode(&mut self, fetch: FetchId, epoch: Epoch, object: ObjectKey) -> bool {
-        let wrong = self.corrupt.contains(&fetch);
-        if wrong {
-            let said = Input::Undecodable {
-                epoch,
-                object,
-                code: "media.malformed".into(),
-            };
-            self.later(DEMUX, Later::Input(said));
-        }
-        wrong
-    }
-
-    /// Samples lie evenly in a segment here.
-    fn tell_playable(&mut self, fetch: FetchId) {
-        let Some(&(epoch, object)) = self.arriving.get(&fetch) else {
-            return;
-        };
-        if self.decode(fetch, epoch, object) {
-            self.arriving.remove(&fetch);
-            return;
-        }
-        let received = self.received.get(&fetch).copied().unwrap_or(0);
-        if let Some((start, end)) = self.setup.title.span(object) {
-            let size = self.setup.title.size(object).get().max(1);
-            let span = u128::from(received) * end.since(start).as_micros() / u128::from(size);
-            let until = start + Duration::from_micros(u64::try_from(span).unwrap_or(u64::MAX));
-            let playable = Input::Playable {
-                epoch,
-                object,
-                until,
-            };
-            self.later(Duration::ZERO, Later::Input(playable));
-        }
-    }
-
-    /// Segments are handed on each once and in order, and without a hole but for subtitles: what nobody has of them is
-    /// left out.
-    fn handed_on(&mut self, object: ObjectKey, track: TrackKind) {
-        let Some((from, to)) = self.setup.title.span(object) else {
-            return;
-        };
-        let handed = self.handed.entry(track).or_default();
-        if let Some((_, end)) = handed.last()
-            && (from + JOINT < *end || track != TrackKind::Text && from > *end + JOINT)
+        while let Some(&(due, client)) = self.deadlines.first()
+            && due <= now
         {
-            self.violations.push(format!(
-                "at {} s: {track:?} from {} s was handed on after what ends at {} s",
-                self.now.as_secs_f64(),
-                from.as_secs_f64(),
-                end.as_secs_f64()
-            ));
+            self.clients[client].tell(now, &mut self.world, Input::Timeout);
+            self.settle(client);
         }
-        handed.push((from, to));
+    }
+
+    /// Notes what a client waits for after it was told something.
+    fn settle(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        for (after, input) in client.take_later() {
+            self.agenda
+                .add(self.now + after, Later::Input(index, input));
+        }
+        let due = client.next_deadline();
+        let before = std::mem::replace(&mut self.deadline_of[index], due);
+        if before != due {
+            if let Some(before) = before {
+                self.deadlines.remove(&(before, index));
+            }
+            if let Some(due) = due {
+                self.deadlines.insert((due, index));
+            }
+        }
+        if client.take_ended() {
+            self.running -= 1;
+        }
+    }
+
+    /// A link becomes what its schedule says, and stays so until the next step.
+    fn reach(&mut self, index: usize, step: usize) {
+        let schedule = &self.schedules[index];
+        let Some(this) = schedule.steps.get(step) else {
+            return;
+        };
+        self.world.set_link(self.now, schedule.link, this.link);
+        let next = step + 1;
+        let last = next == schedule.steps.len();
+        if !last || schedule.repeats {
+            let later = Later::Link {
+                schedule: index,
+                step: if last { 0 } else { next },
+            };
+            // A step of no time at all, repeated, would go on for ever at one time.
+            let lasts = this.lasts.max(Duration::from_micros(1));
+            self.agenda.add(self.now + lasts, later);
+        }
+    }
+
+    fn violated(&mut self, what: &str) {
+        let at_s = self.now.as_secs_f64();
+        for client in self.clients.iter_mut().filter(|client| !client.is_over()) {
+            client.violated(format!("at {at_s} s: {what}"));
+        }
     }
 }
-
-/// How long taking a segment apart takes.
-const DEMUX: Duration = Duration::from_millis(20);
-/// Segments that meet within this join on.
-const JOINT: Duration = Duration::from_millis(20);
 
 impl Outcome {
     /// Returns the log as one text, to compare two runs byte for byte.

@@ -1,16 +1,17 @@
 //! What a simulated world is made of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{Command, Config};
 use nearcast_link::LinkConfig;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::ObjectKey;
-use nearcast_units::BitRate;
+use nearcast_units::{BitRate, Ratio};
 
 use crate::title::SimTitle;
 
-/// A world and what happens in it.
+/// A world with one client, and what happens in it.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The session's settings, its seed among them.
@@ -35,6 +36,67 @@ pub struct Setup {
     pub limit: Duration,
 }
 
+/// A world with any number of clients. Appliances serve all of them.
+#[derive(Clone, Debug, Default)]
+pub struct WorldSetup {
+    /// Appliances.
+    pub edges: Vec<EdgeSetup>,
+    /// Links that clients are behind, each alone or several together.
+    pub last_miles: Vec<LinkConfig>,
+    /// Who plays.
+    pub clients: Vec<ClientSetup>,
+    /// Whether appliances say the digest of what they give.
+    pub digests: bool,
+    /// What goes wrong, and when.
+    pub faults: Vec<TimedFault>,
+    /// What goes wrong once a client is in the middle of a segment.
+    pub traps: Vec<Trap>,
+    /// How links change.
+    pub schedules: Vec<LinkSchedule>,
+    /// The run ends here for sessions that have not ended.
+    pub limit: Duration,
+    /// What is watched beside the sessions' own reports.
+    pub watch: Watch,
+}
+
+/// One session and its viewer.
+#[derive(Clone, Debug)]
+pub struct ClientSetup {
+    /// The session's settings, its seed among them.
+    pub config: Config,
+    /// What is played.
+    pub title: Arc<SimTitle>,
+    /// Which of the world's last miles it is behind.
+    pub last_mile: usize,
+    /// When it begins to play.
+    pub arrives: Duration,
+    /// Appliances that its first grant names, best first.
+    pub edges: Vec<usize>,
+    /// Those that later grants name.
+    pub later_edges: Vec<usize>,
+    /// When a grant has to be refreshed; `None` is never.
+    pub refresh_after: Option<Duration>,
+    /// What the viewer does, and when.
+    pub commands: Vec<TimedCommand>,
+}
+
+/// What costs more than deciding does: on for tests, off where many sessions are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Write every input and event down.
+    pub log: bool,
+    /// Check invariants after each step.
+    pub invariants: bool,
+}
+
+impl Watch {
+    /// Everything.
+    pub const ALL: Self = Self {
+        log: true,
+        invariants: true,
+    };
+}
+
 /// One appliance.
 #[derive(Clone, Debug)]
 pub struct EdgeSetup {
@@ -44,17 +106,70 @@ pub struct EdgeSetup {
     pub link: LinkConfig,
 }
 
-/// Something that goes wrong at a time since the play intent.
+/// Something that goes wrong at a time since the world began.
 #[derive(Clone, Debug)]
 pub struct TimedFault {
     /// When.
     pub at: Duration,
-    /// Index of the appliance; the number of appliances stands for the last mile, whose rate may change.
+    /// Index of the appliance.
     pub edge: usize,
     /// What; `None` restores the appliance.
     pub fault: Option<Fault>,
     /// Which objects; faults of the link concern all.
     pub on: fn(ObjectKey) -> bool,
+}
+
+/// Something that goes wrong once, when a client has got so much of a video segment.
+#[derive(Clone, Debug)]
+pub struct Trap {
+    /// Which client.
+    pub client: usize,
+    /// Not before this time since the world began.
+    pub after: Duration,
+    /// The share of the segment that it has got.
+    pub share: Ratio,
+    /// What goes wrong.
+    pub change: Change,
+}
+
+/// What goes wrong with what a client uses.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// With the appliance that brings the segment.
+    Edge(Fault),
+    /// The appliance that brings the segment has only this share of its rate.
+    EdgeRate(Ratio),
+    /// The client's last mile has only this share of its rate.
+    LastMileRate(Ratio),
+}
+
+/// Names a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkName {
+    /// An appliance's own.
+    Edge(usize),
+    /// One that clients are behind.
+    LastMile(usize),
+}
+
+/// How a link changes.
+#[derive(Clone, Debug)]
+pub struct LinkSchedule {
+    /// Which link.
+    pub link: LinkName,
+    /// One after the other, from the beginning of the world on.
+    pub steps: Vec<LinkStep>,
+    /// Whether the first step follows the last, as recorded networks are repeated; else the last one stays.
+    pub repeats: bool,
+}
+
+/// A stretch of time in which a link does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStep {
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// What the link is like.
+    pub link: LinkConfig,
 }
 
 /// Something the viewer does at a time since the play intent.
@@ -129,5 +244,35 @@ impl Setup {
             command,
         });
         self
+    }
+
+    /// Returns the same world as one that may have more clients.
+    #[must_use]
+    pub fn world(self, watch: Watch) -> WorldSetup {
+        let all: Vec<usize> = (0..self.edges.len()).collect();
+        let (edges, later_edges) = match self.grants {
+            Some((first, later)) => (all.into_iter().take(first).collect(), later),
+            None => (all.clone(), all),
+        };
+        WorldSetup {
+            edges: self.edges,
+            last_miles: vec![self.last_mile],
+            clients: vec![ClientSetup {
+                config: self.config,
+                title: Arc::new(self.title),
+                last_mile: 0,
+                arrives: Duration::ZERO,
+                edges,
+                later_edges,
+                refresh_after: self.refresh_after,
+                commands: self.commands,
+            }],
+            digests: self.digests,
+            faults: self.faults,
+            traps: Vec::new(),
+            schedules: Vec::new(),
+            limit: self.limit,
+            watch,
+        }
     }
 }

@@ -8,6 +8,8 @@ use nearcast_protocol::manifest::{
 };
 use nearcast_units::{BitRate, ByteCount, MediaTime, Seed};
 
+use crate::trace::Movie;
+
 /// What is played in a simulation.
 #[derive(Clone, Debug)]
 pub struct SimTitle {
@@ -34,31 +36,13 @@ impl SimTitle {
                 let start = SEGMENT * u32::try_from(index).unwrap_or(u32::MAX);
                 let duration = SEGMENT.min(duration.saturating_sub(start));
                 let factor = if vary { *scene } else { 1.0 };
-                let size = bitrate.scaled(factor).bytes_in(duration);
                 Segment {
                     start: MediaTime::from_duration(start),
                     duration,
-                    size: Some(size),
+                    size: Some(bitrate.scaled(factor).bytes_in(duration)),
                 }
             });
-            Representation {
-                id,
-                bitrate,
-                codecs: String::new(),
-                resolution: None,
-                container: Container::Fmp4,
-                init: true,
-                index: SegmentIndex::Known(segments.collect()),
-                media_offset_us: 0,
-            }
-        };
-        let track = |kind, language: Option<&str>, representations| Track {
-            kind,
-            language: language.map(Into::into),
-            label: None,
-            role: None,
-            default: language == Some("en"),
-            representations,
+            representation(id, bitrate, segments.collect())
         };
         let video = LADDER_KBPS
             .iter()
@@ -83,6 +67,35 @@ impl SimTitle {
             track(TrackKind::Audio, Some("sv"), audio("sv")),
             track(TrackKind::Text, Some("en"), cues),
         ];
+        Self::of(duration, tracks)
+    }
+
+    /// Makes a title of a movie's ladder and sizes: so many segments of picture and nothing else. Past its end the movie
+    /// is repeated.
+    #[must_use]
+    pub fn movie(movie: &Movie, segments: usize) -> Self {
+        let duration = Duration::from_secs_f64(movie.segment_ms() / 1e3);
+        let start = |index: usize| duration * u32::try_from(index).unwrap_or(u32::MAX);
+        let rungs = movie.bitrates_kbps().iter().enumerate();
+        let rungs = rungs.map(|(rung, kbps)| {
+            let segments = (0..segments).map(|index| {
+                let bits = BitRate::from_bps(1).scaled(movie.sizes_bits(index)[rung]);
+                Segment {
+                    start: MediaTime::from_duration(start(index)),
+                    duration,
+                    size: Some(bits.bytes_in(Duration::from_secs(1))),
+                }
+            });
+            let bitrate = BitRate::from_bps(1_000).scaled(*kbps);
+            representation(format!("v{rung}"), bitrate, segments.collect())
+        });
+        Self::of(
+            start(segments),
+            vec![track(TrackKind::Video, None, rungs.collect())],
+        )
+    }
+
+    fn of(duration: Duration, tracks: Vec<Track>) -> Self {
         Self {
             outline: Outline {
                 duration: Some(duration),
@@ -167,5 +180,29 @@ impl SimTitle {
             SegmentIndex::Known(segments) => segments.get(usize::try_from(index).ok()?),
             SegmentIndex::Deferred => None,
         }
+    }
+}
+
+fn track(kind: TrackKind, language: Option<&str>, representations: Vec<Representation>) -> Track {
+    Track {
+        kind,
+        language: language.map(Into::into),
+        label: None,
+        role: None,
+        default: language == Some("en"),
+        representations,
+    }
+}
+
+fn representation(id: String, bitrate: BitRate, segments: Vec<Segment>) -> Representation {
+    Representation {
+        id,
+        bitrate,
+        codecs: String::new(),
+        resolution: None,
+        container: Container::Fmp4,
+        init: true,
+        index: SegmentIndex::Known(segments),
+        media_offset_us: 0,
     }
 }

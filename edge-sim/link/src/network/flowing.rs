@@ -1,12 +1,12 @@
 //! How it flows: shares of the links, slices of transfers, one change after the other.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_units::{BitRate, ByteCount, Instant};
 
-use super::{Arrival, FlowId, Link, LinkState, Network, Transfer, TransferId};
+use super::{Arrival, Flow, FlowId, Link, LinkState, Network, Transfer, TransferId};
 use crate::sharing::{Claim, share};
 
 /// An amount in bits times 10^9: what a rate in bits per second passes in a whole number of nanoseconds is
@@ -24,86 +24,73 @@ const SLICE_SPAN: Duration = Duration::from_millis(100);
 const UNLIMITED_BPS: u64 = 1_000_000_000_000;
 
 impl Network {
-    /// When a slice ends, a window is used up or a wait is over.
-    pub(super) fn next_change(&self) -> Option<Instant> {
-        let slices = self
-            .transfers
-            .values()
-            .filter(|transfer| transfer.rate > 0)
-            .map(|transfer| transfer.due(self.now));
-        let windows = self.flows.values().filter(|flow| flow.rate > 0);
-        let windows = windows.filter_map(|flow| {
-            let budget = flow.window.budget()?;
-            Some(self.now + time_for(budget, flow.rate))
-        });
-        // A wait matters only to a flow with something to send.
-        let waits = self
-            .transfers
-            .values()
-            .filter_map(|transfer| self.flows.get(&transfer.flow)?.window.due());
-        slices.chain(windows).chain(waits).min()
-    }
-
-    /// Lets everything flow until `to`, which is not after the next change.
-    pub(super) fn step(&mut self, to: Instant) {
-        let span = to.since(self.now).as_nanos();
-        self.now = self.now.max(to);
+    /// A flow has come to its next change: a slice ends, a window is used up or a wait is over.
+    pub(super) fn turn(&mut self, id: FlowId) {
+        self.settle(id);
         let now = self.now;
-        let mut changed = false;
-        let mut spent: BTreeMap<FlowId, Volume> = BTreeMap::new();
-        let mut due = Vec::new();
-        for (id, transfer) in &mut self.transfers {
-            if transfer.rate == 0 {
-                continue;
+        let rtt = 2 * self.delay(id);
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        flow.window = flow.window.tick(now, rtt);
+        let due: Vec<TransferId> = flow.transfers.clone();
+        let mut ended = false;
+        for transfer in due {
+            let slice = self.transfers.get(&transfer);
+            if slice.is_some_and(|slice| slice.slice_is_due(now)) {
+                self.put_under_way(transfer);
             }
-            // The next change is rounded up to whole nanoseconds, so a transfer or a window may be used up a
-            // little before.
-            let spent = spent.entry(transfer.flow).or_default();
-            let budget = self.flows.get(&transfer.flow);
-            let budget = budget.and_then(|flow| flow.window.budget());
-            let sent = (u128::from(transfer.rate) * span)
-                .min(transfer.left)
-                .min(budget.map_or(Volume::MAX, |budget| budget.saturating_sub(*spent)));
-            transfer.left -= sent;
-            transfer.slice += sent;
-            *spent += sent;
-            if transfer.slice_is_due(now) {
-                due.push(*id);
+            if self.transfers.get(&transfer).is_some_and(|t| t.left == 0) {
+                self.end(transfer);
+                ended = true;
             }
         }
-        for (id, flow) in &mut self.flows {
-            let before = flow.window;
-            let rtt = 2 * flow
-                .route
-                .iter()
-                .map(|link| self.links[*link].config.delay)
-                .sum::<Duration>();
-            if let Some(sent) = spent.get(id) {
-                flow.window = flow.window.spend(*sent, now);
-            }
-            flow.window = flow.window.tick(now, rtt);
-            changed |= before.is_waiting() != flow.window.is_waiting();
-        }
-        for id in due {
-            self.put_under_way(id);
-            if self.transfers.get(&id).is_some_and(|t| t.left == 0)
-                && let Some(done) = self.transfers.remove(&id)
-            {
-                self.rest(done.flow);
-                changed = true;
-            }
-        }
-        if changed {
-            self.allocate();
+        if ended || self.flows.get(&id).is_some_and(Flow::is_misplaced) {
+            self.changed(id);
+        } else {
+            self.schedule(id);
         }
     }
 
-    /// Notes that a flow has nothing to send any more, if so.
-    pub(super) fn rest(&mut self, flow: FlowId) {
-        if !self.transfers.values().any(|other| other.flow == flow)
-            && let Some(flow) = self.flows.get_mut(&flow)
-        {
-            flow.idle_since = self.now;
+    /// Lets a flow send what it could since it was last looked at.
+    pub(super) fn settle(&mut self, id: FlowId) {
+        let now = self.now;
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        let span = now.since(flow.settled).as_nanos();
+        flow.settled = now;
+        if flow.rate == 0 {
+            return;
+        }
+        // The next change is rounded up to whole nanoseconds, so a transfer or a window may be used up a little
+        // before.
+        let mut budget = flow.window.budget().unwrap_or(Volume::MAX);
+        let mut spent = 0;
+        for id in &flow.transfers {
+            if let Some(transfer) = self.transfers.get_mut(id) {
+                let sent = (u128::from(transfer.rate) * span)
+                    .min(transfer.left)
+                    .min(budget);
+                transfer.left -= sent;
+                transfer.slice += sent;
+                budget -= sent;
+                spent += sent;
+            }
+        }
+        flow.window = flow.window.spend(spent, now);
+    }
+
+    /// Forgets a transfer, and notes that its flow has nothing to send any more, if so.
+    pub(super) fn end(&mut self, id: TransferId) {
+        let Some(gone) = self.transfers.remove(&id) else {
+            return;
+        };
+        if let Some(flow) = self.flows.get_mut(&gone.flow) {
+            flow.transfers.retain(|other| *other != id);
+            if flow.transfers.is_empty() {
+                flow.idle_since = self.now;
+            }
         }
     }
 
@@ -138,57 +125,179 @@ impl Network {
         );
     }
 
-    /// Divides the links anew: something began, ended or changed.
-    pub(super) fn allocate(&mut self) {
-        let capacities: Vec<u64> = self.links.iter().map(Link::capacity).collect();
-        let mut by_flow: BTreeMap<FlowId, Vec<TransferId>> = BTreeMap::new();
-        for flow in self.flows.values_mut() {
-            flow.rate = 0;
+    /// What a flow has to send, or whether it may, has changed: its links are divided anew.
+    pub(super) fn changed(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        flow.sharing = flow.may_send();
+        let (route, sharing) = (flow.route.clone(), flow.sharing);
+        for link in &route {
+            let sharers = &mut self.links[*link].sharers;
+            if sharing {
+                sharers.insert(id);
+            } else {
+                sharers.remove(&id);
+            }
         }
-        for (id, transfer) in &self.transfers {
-            by_flow.entry(transfer.flow).or_default().push(*id);
+        if !sharing {
+            self.give(id, 0);
         }
-        let mut claims = Vec::with_capacity(by_flow.len());
-        for (id, transfers) in &by_flow {
-            let flow = self.flows.get(id).filter(|flow| !flow.window.is_waiting());
-            claims.push(Claim {
-                route: flow.map(|flow| flow.route.clone()).unwrap_or_default(),
-                demand: flow.map_or(0, |_| {
-                    transfers
-                        .iter()
-                        .fold(0_u64, |sum, id| sum.saturating_add(self.demand(*id)))
-                        .min(UNLIMITED_BPS)
-                }),
+        self.allocate(&route, sharing.then_some(id));
+    }
+
+    /// A link passes more or less than before.
+    pub(super) fn capacity_changed(&mut self, link: usize) {
+        self.links[link].tight = true;
+        self.allocate(&[link], None);
+    }
+
+    /// Divides these links anew, and all that are tied to them by flows that cross both, for a flow that has come, or
+    /// for what has gone or changed. A link that has room for whatever its flows could get elsewhere ties nothing.
+    fn allocate(&mut self, links: &[usize], come: Option<FlowId>) {
+        let mut places: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut tied: Vec<usize> = Vec::new();
+        let mut flows: BTreeSet<FlowId> = come.into_iter().collect();
+        for link in links {
+            places.entry(*link).or_insert_with(|| {
+                tied.push(*link);
+                tied.len() - 1
             });
         }
-        let rates = share(&capacities, &claims);
-        for ((flow, transfers), rate) in by_flow.into_iter().zip(rates) {
-            let claims: Vec<Claim> = transfers
-                .iter()
-                .map(|id| Claim {
-                    route: Vec::from([0]),
-                    demand: self.demand(*id),
-                })
-                .collect();
-            let shares = share(&[rate], &claims);
-            if let Some(flow) = self.flows.get_mut(&flow) {
-                flow.rate = shares.iter().sum();
+        let mut next = 0;
+        while let Some(&link) = tied.get(next) {
+            next += 1;
+            // One that had no room before leaves its flows more now.
+            let tight = !self.has_room(link);
+            if !core::mem::replace(&mut self.links[link].tight, tight) && !tight {
+                continue;
             }
-            for (id, share) in transfers.into_iter().zip(shares) {
-                let mut stopped = false;
-                if let Some(transfer) = self.transfers.get_mut(&id) {
-                    if transfer.rate == 0 && transfer.slice == 0 {
-                        transfer.slice_began = self.now;
-                    }
-                    stopped = transfer.rate > 0 && share == 0;
-                    transfer.rate = share;
+            for id in &self.links[link].sharers {
+                if !flows.insert(*id) {
+                    continue;
                 }
-                // What has left arrives, even if nothing follows.
-                if stopped {
-                    self.put_under_way(id);
+                for other in self.flows.get(id).map_or(&[][..], |flow| &flow.route) {
+                    places.entry(*other).or_insert_with(|| {
+                        tied.push(*other);
+                        tied.len() - 1
+                    });
                 }
             }
         }
+        let capacities: Vec<u64> = tied
+            .iter()
+            .map(|link| self.links[*link].capacity())
+            .collect();
+        let claim = |id: &FlowId| {
+            let route = self.flows.get(id).map_or(&[][..], |flow| &flow.route);
+            Claim {
+                route: route.iter().map(|link| places[link]).collect(),
+                demand: self.demand_of(*id),
+            }
+        };
+        let claims: Vec<Claim> = flows.iter().map(claim).collect();
+        let rates = share(&capacities, &claims);
+        for (id, rate) in flows.into_iter().zip(rates) {
+            self.give(id, rate);
+        }
+    }
+
+    /// Whether a link passes all that its flows could get over the other links of their routes.
+    fn has_room(&self, link: usize) -> bool {
+        let mut room = self.links[link].capacity();
+        self.links[link].sharers.iter().all(|id| {
+            let route = self.flows.get(id).map_or(&[][..], |flow| &flow.route);
+            let others = route.iter().filter(|other| **other != link);
+            let most = others.map(|other| self.links[*other].capacity()).min();
+            let left = room.checked_sub(most.unwrap_or(UNLIMITED_BPS));
+            room = left.unwrap_or(0);
+            left.is_some()
+        })
+    }
+
+    /// Gives a flow this rate, from now on, and each of its transfers its part.
+    fn give(&mut self, id: FlowId, rate: u64) {
+        let Some(flow) = self.flows.get(&id) else {
+            return;
+        };
+        let transfers = flow.transfers.clone();
+        let claims = transfers.iter().map(|id| Claim {
+            route: Vec::from([0]),
+            demand: self.demand(*id),
+        });
+        let shares = match transfers[..] {
+            // What one transfer can have is what its flow can have.
+            [_] => Vec::from([rate]),
+            _ => share(&[rate], &claims.collect::<Vec<_>>()),
+        };
+        let rate_of = |id: &TransferId| self.transfers.get(id).map(|one| one.rate);
+        let same = transfers
+            .iter()
+            .zip(&shares)
+            .all(|(id, share)| rate_of(id) == Some(*share));
+        // One without a share may have lost what it waited for.
+        if same && flow.sharing && flow.changes_at.is_some() {
+            return;
+        }
+        self.settle(id);
+        let now = self.now;
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.rate = shares.iter().sum();
+        }
+        for (id, share) in transfers.into_iter().zip(shares) {
+            let mut stopped = false;
+            if let Some(transfer) = self.transfers.get_mut(&id) {
+                if transfer.rate == 0 && transfer.slice == 0 {
+                    transfer.slice_began = now;
+                }
+                stopped = transfer.rate > 0 && share == 0;
+                transfer.rate = share;
+            }
+            // What has left arrives, even if nothing follows.
+            if stopped {
+                self.put_under_way(id);
+            }
+        }
+        self.schedule(id);
+    }
+
+    /// Notes when a flow changes next.
+    fn schedule(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.get(&id) else {
+            return;
+        };
+        let slices = flow.transfers.iter().filter_map(|id| {
+            let transfer = self.transfers.get(id)?;
+            (transfer.rate > 0).then(|| transfer.due(flow.settled))
+        });
+        let window = flow.window.budget().filter(|_| flow.rate > 0);
+        let window = window.map(|budget| flow.settled + time_for(budget, flow.rate));
+        // A wait matters only to a flow with something to send.
+        let wait = flow.window.due().filter(|_| !flow.transfers.is_empty());
+        let due = match flow.is_misplaced() {
+            true => Some(self.now),
+            false => slices.chain(window).chain(wait).min(),
+        };
+        let before = flow.changes_at;
+        if before == due {
+            return;
+        }
+        if let Some(before) = before {
+            self.changes.remove(&(before, id));
+        }
+        if let Some(due) = due {
+            self.changes.insert((due, id));
+        }
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.changes_at = due;
+        }
+    }
+
+    /// What a flow could send without any link's limit.
+    fn demand_of(&self, id: FlowId) -> u64 {
+        let transfers = self.flows.get(&id).map_or(&[][..], |flow| &flow.transfers);
+        let demands = transfers.iter().map(|id| self.demand(*id));
+        demands.fold(0, u64::saturating_add).min(UNLIMITED_BPS)
     }
 
     fn demand(&self, transfer: TransferId) -> u64 {
@@ -198,8 +307,20 @@ impl Network {
     }
 }
 
+impl Flow {
+    /// Whether it has something to send and may.
+    fn may_send(&self) -> bool {
+        !self.dead && !self.transfers.is_empty() && !self.window.is_waiting()
+    }
+
+    /// Whether it has a share that it cannot use, or none that it could.
+    fn is_misplaced(&self) -> bool {
+        self.sharing != self.may_send()
+    }
+}
+
 impl Link {
-    fn capacity(&self) -> u64 {
+    pub(super) fn capacity(&self) -> u64 {
         match self.state {
             LinkState::Up => self.config.rate.map_or(UNLIMITED_BPS, BitRate::as_bps),
             LinkState::Stopped | LinkState::Killed => 0,

@@ -1,6 +1,6 @@
 //! Links, flows and transfers in virtual time.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -128,6 +128,8 @@ pub struct Network {
     /// Under way, by arrival and order of sending. Bounded by what the flows may have in flight: one entry
     /// per slice of 64 KiB or 100 ms and transfer.
     arrivals: BTreeMap<(Instant, u64), Arrival>,
+    /// When each flow changes next: a slice ends, a window is used up, a wait is over.
+    changes: BTreeSet<(Instant, FlowId)>,
     names: u64,
 }
 
@@ -135,6 +137,10 @@ pub struct Network {
 struct Link {
     config: LinkConfig,
     state: LinkState,
+    /// Flows that have something to send over it and may.
+    sharers: BTreeSet<FlowId>,
+    /// Whether it may have been the limit of some of them.
+    tight: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +150,14 @@ struct Flow {
     dead: bool,
     window: Window,
     idle_since: Instant,
+    /// What it has to send.
+    transfers: Vec<TransferId>,
+    /// Whether it has a share of its links.
+    sharing: bool,
+    /// Everything before has been sent: a flow is looked at when it changes, not when others do.
+    settled: Instant,
+    /// Its place among the changes.
+    changes_at: Option<Instant>,
     /// What it may send now, bits per second.
     rate: u64,
     /// When its latest bytes arrive: later ones come no earlier.
@@ -174,6 +188,7 @@ impl Network {
             flows: BTreeMap::new(),
             transfers: BTreeMap::new(),
             arrivals: BTreeMap::new(),
+            changes: BTreeSet::new(),
             names: 0,
         }
     }
@@ -183,6 +198,8 @@ impl Network {
         self.links.push(Link {
             config,
             state: LinkState::Up,
+            sharers: BTreeSet::new(),
+            tight: false,
         });
         LinkId(self.links.len() - 1)
     }
@@ -224,8 +241,10 @@ impl Network {
     /// When the link is another network's.
     pub fn set_rate(&mut self, now: Instant, link: LinkId, rate: Option<BitRate>) {
         self.handle_timeout(now);
-        self.links[link.0].config.rate = rate;
-        self.allocate();
+        if self.links[link.0].config.rate != rate {
+            self.links[link.0].config.rate = rate;
+            self.capacity_changed(link.0);
+        }
     }
 
     /// Changes a link's delay; what is under way is not overtaken.
@@ -235,7 +254,6 @@ impl Network {
     pub fn set_delay(&mut self, now: Instant, link: LinkId, delay: Duration) {
         self.handle_timeout(now);
         self.links[link.0].config.delay = delay;
-        self.allocate();
     }
 
     /// Makes a link a black hole: what has left already arrives, nothing else moves.
@@ -259,12 +277,14 @@ impl Network {
             .map(|(id, _)| *id)
             .collect();
         for id in hit {
-            self.transfers.retain(|_, transfer| transfer.flow != id);
             let delay = self.delay(id);
             let Some(flow) = self.flows.get_mut(&id) else {
                 continue;
             };
             flow.dead = true;
+            for transfer in core::mem::take(&mut flow.transfers) {
+                self.transfers.remove(&transfer);
+            }
             if flow.transport == Transport::Tcp {
                 let at = flow.arrives.max(now + delay);
                 flow.arrives = at;
@@ -272,8 +292,8 @@ impl Network {
                 self.arrivals
                     .insert((at, self.names), Arrival::Reset { flow: id, at });
             }
+            self.changed(id);
         }
-        self.allocate();
     }
 
     /// Ends [`stop`](Self::stop), where flows go on, and [`kill`](Self::kill), after which new ones may be opened.
@@ -287,7 +307,7 @@ impl Network {
     fn set_state(&mut self, now: Instant, link: LinkId, state: LinkState) {
         self.handle_timeout(now);
         self.links[link.0].state = state;
-        self.allocate();
+        self.capacity_changed(link.0);
     }
 
     /// Opens a flow over a route, from the appliance to the client. Handshakes are not modelled: open it when
@@ -325,6 +345,10 @@ impl Network {
                 dead,
                 window: Window::new(self.slow_start, now, rtt),
                 idle_since: now,
+                transfers: Vec::new(),
+                sharing: false,
+                settled: now,
+                changes_at: None,
                 rate: 0,
                 arrives: now,
             },
@@ -335,10 +359,14 @@ impl Network {
     /// Closes a flow from the client's side: nothing of it arrives any more. Harmless when it is gone.
     pub fn close_flow(&mut self, now: Instant, flow: FlowId) {
         self.handle_timeout(now);
-        self.flows.remove(&flow);
-        self.transfers.retain(|_, transfer| transfer.flow != flow);
         self.arrivals.retain(|_, arrival| arrival.flow() != flow);
-        self.allocate();
+        if let Some(gone) = self.flows.get_mut(&flow) {
+            for transfer in core::mem::take(&mut gone.transfers) {
+                self.transfers.remove(&transfer);
+            }
+            self.changed(flow);
+            self.flows.remove(&flow);
+        }
     }
 
     /// Has the appliance send `bytes` on a flow, sharing it equally with the flow's other transfers. On a
@@ -346,18 +374,19 @@ impl Network {
     pub fn send(&mut self, now: Instant, flow: FlowId, bytes: ByteCount) -> TransferId {
         self.handle_timeout(now);
         let id = TransferId(self.name());
-        let idle = !self.transfers.values().any(|other| other.flow == flow);
         let rtt = 2 * self.delay(flow);
         let slow_start = self.slow_start;
+        self.settle(flow);
         match self.flows.get_mut(&flow) {
             Some(on) if !on.dead && bytes > ByteCount::ZERO => {
-                if idle {
+                if on.transfers.is_empty() {
                     on.window = if now.since(on.idle_since) > rtt + SlowStart::IDLE {
                         Window::new(slow_start, now, rtt)
                     } else {
-                        on.window.wake(now, rtt)
+                        on.window.tick(now, rtt).wake(now, rtt)
                     };
                 }
+                on.transfers.push(id);
             }
             Some(_) | None => return id,
         }
@@ -372,7 +401,7 @@ impl Network {
                 rate: 0,
             },
         );
-        self.allocate();
+        self.changed(flow);
         id
     }
 
@@ -381,20 +410,22 @@ impl Network {
         self.handle_timeout(now);
         if let Some(transfer) = self.transfers.get_mut(&transfer) {
             transfer.limit = rate;
+            let flow = transfer.flow;
+            self.changed(flow);
         }
-        self.allocate();
     }
 
     /// Gives a transfer up: nothing of it arrives any more, and its share is free. Harmless when it is gone.
     pub fn cancel(&mut self, now: Instant, transfer: TransferId) {
         self.handle_timeout(now);
-        if let Some(gone) = self.transfers.remove(&transfer) {
-            self.rest(gone.flow);
-        }
         self.arrivals.retain(
             |_, arrival| !matches!(arrival, Arrival::Bytes { transfer: of, .. } if *of == transfer),
         );
-        self.allocate();
+        if let Some(flow) = self.transfers.get(&transfer).map(|gone| gone.flow) {
+            self.settle(flow);
+            self.end(transfer);
+            self.changed(flow);
+        }
     }
 
     /// Returns the rate a transfer has at the moment; zero when it is over, waits or is gone.
@@ -408,10 +439,13 @@ impl Network {
     /// Moves time forward; harmless when called early.
     pub fn handle_timeout(&mut self, now: Instant) {
         // Each turn ends a slice, a round or a wait, of which a span of time holds finitely many.
-        while let Some(due) = self.next_change().filter(|due| *due <= now) {
-            self.step(due);
+        while let Some(&(due, flow)) = self.changes.first()
+            && due <= now
+        {
+            self.now = self.now.max(due);
+            self.turn(flow);
         }
-        self.step(now);
+        self.now = self.now.max(now);
     }
 
     /// Returns what has arrived by now, in the order of arrival; call until `None`.
@@ -431,7 +465,8 @@ impl Network {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let arrival = self.arrivals.first_key_value().map(|((at, _), _)| *at);
-        [self.next_change(), arrival].into_iter().flatten().min()
+        let change = self.changes.first().map(|(due, _)| *due);
+        [change, arrival].into_iter().flatten().min()
     }
 
     const fn name(&mut self) -> u64 {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::sharing::{Claim, share};
 
 const T0: Instant = Instant::ZERO;
 
@@ -298,6 +299,20 @@ fn play(
     (arrivals, sent)
 }
 
+#[test]
+fn a_flow_that_is_closed_while_it_waits_leaves_nothing_due() {
+    let mut network = Network::new(Some(SlowStart::default()));
+    let edge = network.add_link(link(80_000, 50));
+    let flow = network.open_flow(T0, &[edge], Transport::Tcp).unwrap();
+    network.send(T0, flow, ByteCount::new(1_000_000));
+    // The first window has left, and the round is not over.
+    network.handle_timeout(T0 + ms(60));
+    while network.poll_arrival().is_some() {}
+    assert!(network.next_deadline().is_some());
+    network.close_flow(T0 + ms(60), flow);
+    assert_eq!(network.next_deadline(), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -362,5 +377,46 @@ proptest! {
             }
         }
         prop_assert_eq!(all, total);
+    }
+
+    #[test]
+    fn shares_are_what_dividing_all_links_at_once_gives(
+        steps in prop::collection::vec((0_u8..6, 0_usize..3, 0_usize..4, 0_u64..4, 0_u64..80), 1..60),
+    ) {
+        let mut network = Network::new(Some(SlowStart::default()));
+        let edges: Vec<LinkId> = [9_000, 60_000, 3_000].map(|kbps| network.add_link(link(kbps, 8))).into();
+        let miles: Vec<LinkId> =
+            [2_000, 5_000, 5_000, 20_000].map(|kbps| network.add_link(link(kbps, 4))).into();
+        let (mut now, mut flows) = (T0, Vec::new());
+        for (kind, edge, mile, much, wait) in steps {
+            let place = mile + 4 * edge;
+            match kind {
+                0 | 1 => {
+                    let flow = network.open_flow(now, &[edges[edge], miles[mile]], Transport::Tcp).unwrap();
+                    network.send(now, flow, ByteCount::new(20_000 + much * 300_000));
+                    flows.push(flow);
+                }
+                2 if !flows.is_empty() => {
+                    let flow = flows[place % flows.len()];
+                    network.send(now, flow, ByteCount::new(50_000 + much * 90_000));
+                }
+                3 if !flows.is_empty() => network.close_flow(now, flows.swap_remove(place % flows.len())),
+                4 => network.set_rate(now, miles[mile], Some(BitRate::from_kbps(much * 3_000))),
+                _ => network.set_rate(now, edges[edge], Some(BitRate::from_kbps(much * 8_000))),
+            }
+            now = now + ms(wait);
+            run(&mut network, now);
+            let capacities: Vec<u64> = network.links.iter().map(Link::capacity).collect();
+            let sharing: Vec<&Flow> = network.flows.values().filter(|flow| flow.sharing).collect();
+            let claims: Vec<Claim> = sharing
+                .iter()
+                .map(|flow| Claim { route: flow.route.clone(), demand: u64::MAX })
+                .collect();
+            let rates: Vec<u64> = sharing.iter().map(|flow| flow.rate).collect();
+            // What is left over by rounding depends on how many are divided at once.
+            for (rate, all) in rates.iter().zip(share(&capacities, &claims)) {
+                prop_assert!(rate.abs_diff(all) <= 16, "{rates:?}");
+            }
+        }
     }
 }

@@ -208,12 +208,12 @@ impl Edge {
         self.rate.fade(LINE_KEEPS);
     }
 
-    /// What is expected of it by itself; `None` before it was measured.
     /// What it gave over the last while of transfer.
     pub(super) fn usual_rate(&self) -> Option<BitRate> {
         self.rate.usual()
     }
 
+    /// What is expected of it by itself; `None` before it was measured.
     pub(super) fn own_forecast(&self) -> Option<Forecast> {
         self.rate.forecast(self.ttfb(50).unwrap_or(USUAL_TTFB))
     }

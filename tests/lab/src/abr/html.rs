@@ -2,7 +2,7 @@
 
 use super::table::{Row, Table};
 
-const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}\
+pub(crate) const STYLE: &str = "body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}\
 table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #8884}\
 td:first-child,th:first-child{text-align:left}svg{display:block;margin:1em 0 2em;width:100%;height:auto}\
 text{font:13px system-ui,sans-serif;fill:currentColor}:root{color-scheme:light dark}";
@@ -174,7 +174,7 @@ fn steps(row: &Row, across: &Scale, up: &Scale) -> String {
     path
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

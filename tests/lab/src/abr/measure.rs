@@ -2,16 +2,19 @@
 
 use anyhow::{Context as _, Result};
 use indicatif::{ParallelProgressIterator as _, ProgressBar, ProgressStyle};
-use nearcast_sim::trace::{self, Effort, Movie, Optimum, Played, Profile, Setup, rules};
+use nearcast_sim::trace::{self, Effort, Movie, Optimum, Played, Setup};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::profile::ProfileName;
 use super::set::{Set, Trace};
+use super::write;
+use crate::moment::{Moment, speed};
 
 /// What is measured.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    pub(crate) profile: Profile,
+    pub(crate) profile: ProfileName,
     pub(crate) movie: Movie,
     pub(crate) set: Set,
     pub(crate) segments: usize,
@@ -42,7 +45,7 @@ impl Bench {
     /// Returns a session over this trace.
     fn setup<'a>(&'a self, trace: &'a Trace) -> Setup<'a> {
         Setup {
-            profile: self.profile,
+            profile: self.profile.reference(),
             network: &trace.network,
             movie: &self.movie,
             segments: self.segments,
@@ -69,19 +72,24 @@ impl Bench {
             _ => self.set.name.clone(),
         };
         let progress = bar(rules.len() * traces.len(), &what);
+        let began = Moment::now();
         let all: Result<Vec<Played>> = (0..rules.len() * traces.len())
             .into_par_iter()
             .progress_with(progress.clone())
             .map(|job| self.session(rules[job / traces.len()], &traces[job % traces.len()]))
             .collect();
         progress.finish_and_clear();
-        Ok(all?.chunks(traces.len()).map(<[Played]>::to_vec).collect())
+        let all = all?;
+        if self.profile == ProfileName::Player {
+            let virtual_s = all.iter().map(|played| played.total_ms / 1e3).sum();
+            write::tell(&speed(all.len(), virtual_s, began.elapsed_s()))?;
+        }
+        Ok(all.chunks(traces.len()).map(<[Played]>::to_vec).collect())
     }
 
     fn session(&self, rule: &str, trace: &Trace) -> Result<Played> {
         let setup = self.setup(trace);
-        let make = rules::named(self.profile, rule).context("a rule that is not there")?;
-        let played = trace::run(&setup, make(&setup).as_mut());
+        let played = self.profile.play(&setup, rule);
         played.with_context(|| format!("{rule} over {}/{}", self.set.name, trace.name))
     }
 
@@ -126,7 +134,7 @@ impl Bench {
 }
 
 /// Shows how far it is, where somebody looks at standard error.
-fn bar(count: usize, what: &str) -> ProgressBar {
+pub(crate) fn bar(count: usize, what: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
     let bar = ProgressBar::new(count as u64).with_message(what.to_owned());
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

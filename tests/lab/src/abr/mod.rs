@@ -3,6 +3,7 @@
 mod expect;
 pub(crate) mod html;
 pub(crate) mod measure;
+mod profile;
 pub(crate) mod set;
 pub(crate) mod table;
 pub(crate) mod write;
@@ -10,11 +11,11 @@ pub(crate) mod write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
-use clap::ValueEnum;
-use nearcast_sim::trace::{Profile, Setup, rules};
+use anyhow::{Result, ensure};
+use nearcast_sim::trace::Setup;
 
 use measure::{Bench, Session};
+pub(crate) use profile::ProfileName;
 use set::Set;
 use table::Table;
 
@@ -30,7 +31,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     profile: ProfileName,
     /// Rules, parted by commas; `all` for every one that the profile knows
-    #[arg(long, value_name = "NAME", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        visible_alias = "alg",
+        value_name = "NAME",
+        value_delimiter = ',',
+        required = true
+    )]
     abr: Vec<String>,
     /// What the buffer may hold [default: 25; pensieve: 60]
     #[arg(long, value_name = "S", value_parser = positive)]
@@ -67,16 +74,6 @@ pub(crate) struct Arguments {
     expect_share: f64,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ProfileName {
-    /// Latency is part of the network's time; transfers can be given up and segments replaced
-    Sabre,
-    /// A fixed round trip; the first segment has the second rung and does not count
-    Pensieve,
-    /// The whole session of the player
-    Player,
-}
-
 fn number(text: &str) -> Result<f64, String> {
     let number = text
         .parse()
@@ -95,33 +92,18 @@ fn share(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "not a share from 0 to 1".to_owned())
 }
 
-impl ProfileName {
-    /// Returns the profile of the reference simulators.
-    fn reference(self) -> Result<Profile> {
-        match self {
-            Self::Sabre => Ok(Profile::Sabre),
-            Self::Pensieve => Ok(Profile::Pensieve),
-            Self::Player => bail!("profile player is not built yet: take sabre or pensieve"),
-        }
-    }
-}
-
 /// Measures one set and tells what came of it.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
-    let profile = arguments.profile.reference()?;
+    let profile = arguments.profile;
     let rules = rule_names(profile, &arguments.abr)?;
     let movie = set::movie(&arguments.movie)?;
     let set = Set::read(&arguments.traces, arguments.limit)?;
-    let default_s = match profile {
-        Profile::Sabre => 25.0,
-        Profile::Pensieve => 60.0,
-    };
     let bench = Bench {
         profile,
         segments: Setup::segments(&movie, arguments.length.map(|length_s| length_s * 1e3)),
         movie,
         set,
-        cap_ms: arguments.max_buffer.unwrap_or(default_s) * 1e3,
+        cap_ms: arguments.max_buffer.unwrap_or(profile.buffer_s()) * 1e3,
         mu: arguments.mu,
         rules,
     };
@@ -179,8 +161,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Returns the rules that are asked for, each once.
-fn rule_names(profile: Profile, asked: &[String]) -> Result<Vec<String>> {
-    let known = rules::names(profile);
+fn rule_names(profile: ProfileName, asked: &[String]) -> Result<Vec<String>> {
+    let known = profile.rules();
     let mut names: Vec<String> = Vec::new();
     for name in asked {
         let these = if name == "all" {
@@ -190,7 +172,7 @@ fn rule_names(profile: Profile, asked: &[String]) -> Result<Vec<String>> {
         };
         for name in these {
             ensure!(
-                rules::named(profile, name).is_some(),
+                known.contains(&name),
                 "no rule is named \"{name}\" in this profile: it knows {}",
                 known.join(", ")
             );

@@ -1,7 +1,6 @@
 //! One row for each rule.
 
 use anyhow::Result;
-use nearcast_sim::trace::Profile;
 use serde::Serialize;
 
 use super::measure::{Bench, Limit, Session};
@@ -75,10 +74,7 @@ impl Table {
         });
         Self {
             schema: "nearcast.bench/1",
-            profile: match bench.profile {
-                Profile::Sabre => "sabre",
-                Profile::Pensieve => "pensieve",
-            },
+            profile: bench.profile.name(),
             traces: bench.set.traces.len(),
             set: bench.set.name.clone(),
             segments: bench.segments,

@@ -5,6 +5,8 @@
     reason = "a helper of tests may panic as tests do"
 )]
 
+mod edges;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -221,9 +223,14 @@ fn refusals_say_what_is_wrong_and_what_would_be_right() {
             "no rule is named \"hightest\" in this profile: it knows throughput,",
         ),
         (
-            "--profile sabre",
-            "--profile player",
-            "profile player is not built yet",
+            "--profile sabre --abr lowest",
+            "--profile player --abr lowest",
+            "no rule is named \"lowest\" in this profile: it knows horizon, dynamic, throughput, bola, bb, rmpc",
+        ),
+        (
+            "--profile sabre --abr lowest",
+            "--profile player --abr bb --max-buffer 4",
+            "it must hold at least that",
         ),
         (
             "--profile sabre",
@@ -310,4 +317,39 @@ fn what_was_measured_is_taken_from_where_it_is_kept() {
     fs::write(room.path().join("oboe/slow.csv"), "90000,1001,100\n").unwrap();
     run();
     assert_ne!(fs::read_to_string(&file).unwrap(), kept);
+}
+
+#[test]
+fn the_player_plays_what_was_recorded() {
+    let room = room();
+    let text = stdout(&lab(
+        room.path(),
+        "abr --traces set --movie movie.json --profile player --alg bb,horizon --json -",
+    ));
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(table["profile"], "player");
+    assert_eq!(table["max_buffer_s"], 25.0);
+    let bb = &table["rows"][0];
+    assert_eq!(bb["rule"], "bb");
+    let number = |field: &str| bb[field].as_f64().unwrap();
+    // Both begin before their first segment is whole, the slow one after ten seconds of outage.
+    let startup_s = number("startup_s");
+    assert!((5.0..8.0).contains(&startup_s), "{startup_s}");
+    assert!((1e6..=2e6).contains(&number("mean_bitrate_bps")), "{bb}");
+    assert!(number("qoe_per_segment") < 0.0);
+}
+
+#[test]
+fn a_network_that_as_good_as_never_delivers_is_told_and_not_waited_for() {
+    let room = room();
+    let dead = room.path().join("dead");
+    fs::create_dir(&dead).unwrap();
+    fs::write(dead.join("one.csv"), "1000,0.001,100\n").unwrap();
+    let told = refusal(&lab(
+        room.path(),
+        "abr --traces dead --movie movie.json --profile player --abr bb",
+    ));
+    for what in ["bb over dead/one", "0 of 3 segments", "net.stalled"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
 }

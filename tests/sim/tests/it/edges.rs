@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::report::{ByteReport, FetchReport, SessionReport};
-use nearcast_sim::{EdgeSetup, Outcome, Setup, SimTitle, Simulation};
+use nearcast_sim::{
+    EdgeSetup, LinkName, LinkSchedule, LinkStep, Outcome, Setup, SimTitle, Simulation, Watch,
+};
 use nearcast_units::{BitRate, ByteCount, Rng, Seed};
 
 /// Worlds in a test; `NEARCAST_EDGE_WORLDS` takes more, which a release build is for.
@@ -72,17 +74,44 @@ struct Fall {
     outcome: Outcome,
 }
 
+/// Plays behind a line that gets these rates, in bit/s, one after the other.
+fn behind(setup: Setup, rates: &[(f64, u64)]) -> Outcome {
+    let mut link = setup.last_mile;
+    let mut world = setup.world(Watch::ALL);
+    let mut steps = Vec::new();
+    let mut from_s = 0.0;
+    for (at_s, rate) in rates {
+        let lasts = Duration::from_secs_f64(at_s - from_s);
+        steps.push(LinkStep { lasts, link });
+        from_s = *at_s;
+        link.rate = Some(BitRate::from_bps(*rate));
+    }
+    let lasts = Duration::from_secs(1);
+    steps.push(LinkStep { lasts, link });
+    world.schedules.push(LinkSchedule {
+        link: LinkName::LastMile(0),
+        steps,
+        repeats: false,
+    });
+    let outcome = Simulation::world(world).run();
+    assert_eq!(outcome.violations, Vec::<String>::new());
+    outcome
+}
+
 fn falls(seed: u64, line: bool) -> Fall {
     let (setup, mut rng) = differing(seed);
     let at_s = 25.0 + 40.0 * rng.next_f64();
     let quiet = run(setup.clone());
     let (edge, rate) = in_use(&setup, &quiet.report, at_s);
-    let place = if line { setup.edges.len() } else { edge };
     let name = setup.edges[edge].name.clone();
-    let fifth = Fault::Rate {
-        rate_bps: Some(rate / 5),
+    let outcome = if line {
+        behind(setup, &[(at_s, rate / 5)])
+    } else {
+        let fifth = Fault::Rate {
+            rate_bps: Some(rate / 5),
+        };
+        run(setup.fault(at_s, edge, Some(fifth)))
     };
-    let outcome = run(setup.fault(at_s, place, Some(fifth)));
     let report = &outcome.report;
     let by = second_segment_over(report, at_s);
     let blames = report.decisions.iter().filter(|one| {
@@ -173,12 +202,13 @@ fn a_line_that_becomes_slow_is_told_within_two_segments_and_no_edge_is_left_for_
 }
 
 /// Ten minutes with a buffer of 12 s in which every now and then an edge, or the line, becomes slow, or is itself again.
-fn restless(seed: u64) -> Setup {
+fn restless(seed: u64) -> (Setup, Vec<(f64, u64)>) {
     let (mut setup, mut rng) = differing(seed);
     setup.title = SimTitle::made(Duration::from_secs(600), Seed::new(seed));
     setup.limit = Duration::from_secs(1_200);
     setup.config.buffer_goal = Duration::from_secs(12);
     let places = setup.edges.len() + 1;
+    let mut line = Vec::new();
     let mut at_s = 10.0;
     while at_s < 590.0 {
         let place = usize::try_from(rng.below(u64::try_from(places).unwrap())).unwrap();
@@ -190,13 +220,17 @@ fn restless(seed: u64) -> Setup {
         let share = 0.15 + 0.85 * rng.next_f64();
         let rate = BitRate::from_bps(healthy).scaled(share).as_bps();
         let rate_bps = if rng.below(2) == 0 { healthy } else { rate };
-        let fault = Fault::Rate {
-            rate_bps: Some(rate_bps),
-        };
-        setup = setup.fault(at_s, place, Some(fault));
+        if place == setup.edges.len() {
+            line.push((at_s, rate_bps));
+        } else {
+            let fault = Fault::Rate {
+                rate_bps: Some(rate_bps),
+            };
+            setup = setup.fault(at_s, place, Some(fault));
+        }
         at_s += 2.0 + 18.0 * rng.next_f64();
     }
-    setup
+    (setup, line)
 }
 
 /// Edges in use, one after the other, and whether each change was forced.
@@ -221,7 +255,8 @@ fn changes(report: &SessionReport) -> Vec<(f64, String, bool)> {
 #[test]
 fn restless_worlds_cost_no_more_than_the_budget_and_do_not_make_edges_swing() {
     for seed in 0..worlds().div_ceil(4) {
-        let outcome = run(restless(seed));
+        let (setup, line) = restless(seed);
+        let outcome = behind(setup, &line);
         let report = &outcome.report;
         assert!(outcome.over && report.error.is_none(), "seed {seed}");
         let bytes = &report.bytes;
@@ -244,11 +279,11 @@ fn help_that_is_a_guess_ends_with_its_budget() {
     // What comes between two looks at it.
     const SLICE: u64 = 32 << 10;
     for seed in 0..worlds().div_ceil(4) {
-        let mut setup = restless(seed);
+        let (mut setup, line) = restless(seed);
         setup.config.buffer_goal = Duration::from_secs(5);
         setup.config.extra_allowance = ByteCount::new(BUDGET);
         setup.config.extra_percent = 0;
-        let outcome = run(setup);
+        let outcome = behind(setup, &line);
         let extra = outcome.report.bytes.extra;
         assert!(extra <= BUDGET + SLICE, "seed {seed}: {extra}");
     }

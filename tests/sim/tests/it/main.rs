@@ -5,6 +5,7 @@
     reason = "a helper of tests may panic as tests do"
 )]
 
+mod crowd;
 mod edges;
 mod golden;
 mod replace;

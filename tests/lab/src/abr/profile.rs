@@ -1,0 +1,77 @@
+//! Whose semantics sessions have, and which rules are known there.
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use nearcast_core::AbrRule;
+use nearcast_sim::player;
+use nearcast_sim::trace::{self, Played, Profile, Setup, rules};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// Latency is part of the network's time; transfers can be given up and segments replaced
+    Sabre,
+    /// A fixed round trip; the first segment has the second rung and does not count
+    Pensieve,
+    /// The whole session of the player, with connections and slow start; figures and the limit as in sabre
+    Player,
+}
+
+/// Rules that the player knows, by the names that they have in tables.
+const PLAYER: [(&str, AbrRule); 6] = [
+    ("horizon", AbrRule::Horizon),
+    ("dynamic", AbrRule::Dynamic),
+    ("throughput", AbrRule::Throughput),
+    ("bola", AbrRule::Bola),
+    ("bb", AbrRule::BufferBased),
+    ("rmpc", AbrRule::RobustMpc),
+];
+
+impl ProfileName {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sabre => "sabre",
+            Self::Pensieve => "pensieve",
+            Self::Player => "player",
+        }
+    }
+
+    /// What the buffer may hold where nothing else is asked for.
+    pub(crate) const fn buffer_s(self) -> f64 {
+        match self {
+            Self::Sabre | Self::Player => 25.0,
+            Self::Pensieve => 60.0,
+        }
+    }
+
+    /// Returns the names of all rules known, in the order of tables.
+    pub(crate) fn rules(self) -> Vec<&'static str> {
+        match self {
+            Self::Sabre | Self::Pensieve => rules::names(self.reference()),
+            Self::Player => PLAYER.iter().map(|(name, _)| *name).collect(),
+        }
+    }
+
+    /// Returns the profile of the reference simulators, where the player's the one whose figures it tells.
+    pub(crate) const fn reference(self) -> Profile {
+        match self {
+            Self::Sabre | Self::Player => Profile::Sabre,
+            Self::Pensieve => Profile::Pensieve,
+        }
+    }
+
+    /// Plays one session.
+    pub(crate) fn play(self, setup: &Setup<'_>, rule: &str) -> Result<Played> {
+        const ABSENT: &str = "a rule that is not there";
+        match self {
+            Self::Sabre | Self::Pensieve => {
+                let make = rules::named(setup.profile, rule).context(ABSENT)?;
+                Ok(trace::run(setup, make(setup).as_mut())?)
+            }
+            Self::Player => {
+                let known = PLAYER.iter().find(|(name, _)| *name == rule);
+                let (_, rule) = known.context(ABSENT)?;
+                Ok(player::play(setup, *rule)?)
+            }
+        }
+    }
+}
