@@ -72,9 +72,9 @@ pub struct Leaning {
 }
 
 impl Leaning {
-    /// The factor that follows.
-    pub(super) fn times(&self, signs: &Signs) -> f64 {
-        libm::exp((self.doubt * signs.doubt + self.riches * signs.riches).clamp(-1.5, 1.5))
+    /// The factor that follows; it stays within this power of e.
+    pub(super) fn times(&self, signs: &Signs, most: f64) -> f64 {
+        libm::exp((self.doubt * signs.doubt + self.riches * signs.riches).clamp(-most, most))
     }
 }
 
@@ -82,26 +82,26 @@ impl Default for HorizonConfig {
     fn default() -> Self {
         let leaning = |doubt, riches| Leaning { doubt, riches };
         Self {
-            middle: [-0.365, -0.460, -0.549, -0.204],
-            low: [0.987, 0.563, 0.216, 0.444],
-            high: [0.430, 1.277, 0.609, 1.939],
-            shift_by_doubt: -0.025,
-            shift_by_riches: 0.164,
-            low_by: leaning(0.251, 0.773),
-            high_by: leaning(-0.213, 0.000),
-            low_weight: 0.258,
-            low_weight_by: leaning(-0.858, 0.000),
-            high_weight: 0.173,
-            high_weight_by: leaning(0.186, 0.000),
-            kept: 3.198,
-            kept_by: leaning(0.113, -0.117),
-            kept_until: Duration::from_millis(45060),
-            level: 0.566,
-            level_by: leaning(0.053, 0.000),
-            switch: 1.234,
-            switch_by: leaning(0.479, -0.891),
-            stall: 0.721,
-            stall_by: leaning(0.226, -0.093),
+            middle: [-0.322, -0.462, -0.530, -0.178],
+            low: [0.883, 0.546, 0.211, 0.409],
+            high: [0.466, 1.264, 0.635, 1.855],
+            shift_by_doubt: -0.015,
+            shift_by_riches: 0.163,
+            low_by: leaning(0.288, 0.771),
+            high_by: leaning(-0.341, 0.000),
+            low_weight: 0.259,
+            low_weight_by: leaning(-0.859, 0.000),
+            high_weight: 0.163,
+            high_weight_by: leaning(0.125, 0.000),
+            kept: 3.288,
+            kept_by: leaning(0.102, -0.058),
+            kept_until: Duration::from_millis(47218),
+            level: 0.623,
+            level_by: leaning(0.014, 0.000),
+            switch: 1.363,
+            switch_by: leaning(0.591, -0.895),
+            stall: 0.835,
+            stall_by: leaning(0.275, -0.101),
             replace_margin: 0.02,
             abandon_margin: 0.8,
         }

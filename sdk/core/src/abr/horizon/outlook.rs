@@ -53,8 +53,8 @@ impl Outlook {
             riches: (middle - libm::log(top_bps.max(1.0))).clamp(-3.0, 1.5),
         };
         let shift = config.shift_by_riches * signs.riches + config.shift_by_doubt * signs.doubt;
-        let low = config.low_by.times(&signs);
-        let high = config.high_by.times(&signs);
+        let low = config.low_by.times(&signs, 1.5);
+        let high = config.high_by.times(&signs, 1.5);
         let mut means = [[0.0; HORIZONS]; PATHS];
         for (span, quantiles) in forecast.log_rates.iter().enumerate() {
             let [lowest, lower, middle, higher, highest] = *quantiles;
@@ -63,8 +63,8 @@ impl Outlook {
             means[1][span] = center;
             means[2][span] = center + config.high[span] * high * (highest - middle);
         }
-        let low_weight = config.low_weight * config.low_weight_by.times(&signs);
-        let high_weight = config.high_weight * config.high_weight_by.times(&signs);
+        let low_weight = config.low_weight * config.low_weight_by.times(&signs, 1.5);
+        let high_weight = config.high_weight * config.high_weight_by.times(&signs, 1.5);
         let all = 1.0 + low_weight + high_weight;
         let share = [low_weight / all, 1.0 / all, high_weight / all];
         Self {

@@ -88,9 +88,9 @@ impl Planner {
             .fold(0.0, f64::max);
         let top = if top > 0.0 { top } else { 1.0 };
         self.rungs = context.ladder.len().min(RUNGS_MAX);
-        let stall = config.stall * config.stall_by.times(&outlook.signs);
+        let stall = config.stall * config.stall_by.times(&outlook.signs, 1.5);
         self.stall = (context.weights.stall / top * stall) as f32;
-        let switch = config.switch * config.switch_by.times(&outlook.signs);
+        let switch = config.switch * config.switch_by.times(&outlook.signs, 1.0);
         self.switch = (context.weights.switch * switch) as f32;
         for (worth, rung) in self.worth.iter_mut().zip(&context.ladder) {
             *worth = (rung.value / top) as f32;
@@ -135,12 +135,12 @@ impl Planner {
             - 1;
         let duration_s = self.durations_s.first().map_or(4.0, |one| one.max(0.1));
         let enough_s = (config.kept_until.as_secs_f64() as f32).min(self.full_s * 0.9);
-        let kept = (config.kept * config.kept_by.times(signs) * (rate_bps / highest).min(1.0))
+        let kept = (config.kept * config.kept_by.times(signs, 1.5) * (rate_bps / highest).min(1.0))
             as f32
             * enough_s
             / duration_s
             / 4.0;
-        let level = (config.level * config.level_by.times(signs)) as f32;
+        let level = (config.level * config.level_by.times(signs, 1.5)) as f32;
         for (row, level_s) in rest.iter_mut().zip(self.grid.levels_s()) {
             let filled = (level_s / enough_s).min(1.0);
             let buffer = kept * filled * (2.0 - filled);
