@@ -1,6 +1,7 @@
 //! `nearcast-lab`: measures decisions over recorded networks.
 
 mod abr;
+mod fit;
 mod sets;
 
 use std::io::Write as _;
@@ -23,6 +24,11 @@ enum Command {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// Finds numbers that the product rests on, from recorded networks
+    Fit {
+        #[command(subcommand)]
+        fit: fit::Fit,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,10 +40,12 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
-    let Command::Bench { bench } = Arguments::parse().command;
-    let done = match &bench {
-        Bench::Abr(arguments) => abr::execute(arguments),
-        Bench::Sets(arguments) => sets::execute(arguments),
+    let done = match &Arguments::parse().command {
+        Command::Bench { bench } => match bench {
+            Bench::Abr(arguments) => abr::execute(arguments),
+            Bench::Sets(arguments) => sets::execute(arguments),
+        },
+        Command::Fit { fit } => fit::execute(fit),
     };
     match done {
         Ok(code) => code,

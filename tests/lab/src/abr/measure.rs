@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use indicatif::{ParallelProgressIterator as _, ProgressBar, ProgressStyle};
-use nearcast_sim::trace::{self, Effort, Movie, Optimum, Played, Profile, Setup, rules};
+use nearcast_core::abr::HorizonConfig;
+use nearcast_sim::trace::{self, Effort, Movie, Network, Optimum, Played, Profile, Setup, rules};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ pub(crate) struct Bench {
     pub(crate) cap_ms: f64,
     pub(crate) mu: f64,
     pub(crate) rules: Vec<String>,
+    /// What the rule `horizon` plans with, if not with the product's own numbers.
+    pub(crate) horizon: Option<HorizonConfig>,
 }
 
 /// One session in the figures that tables are made of.
@@ -39,11 +42,11 @@ pub(crate) struct Limit {
 }
 
 impl Bench {
-    /// Returns a session over this trace.
-    fn setup<'a>(&'a self, trace: &'a Trace) -> Setup<'a> {
+    /// Returns a session over this network.
+    pub(crate) fn setup<'a>(&'a self, network: &'a Network) -> Setup<'a> {
         Setup {
             profile: self.profile,
-            network: &trace.network,
+            network,
             movie: &self.movie,
             segments: self.segments,
             cap_ms: self.cap_ms,
@@ -79,9 +82,12 @@ impl Bench {
     }
 
     fn session(&self, rule: &str, trace: &Trace) -> Result<Played> {
-        let setup = self.setup(trace);
-        let make = rules::named(self.profile, rule).context("a rule that is not there")?;
-        let played = trace::run(&setup, make(&setup).as_mut());
+        let setup = self.setup(&trace.network);
+        let mut made = match self.horizon {
+            Some(config) if rule == "horizon" => rules::horizon(&setup, config),
+            _ => rules::named(self.profile, rule).context("a rule that is not there")?(&setup),
+        };
+        let played = trace::run(&setup, made.as_mut());
         played.with_context(|| format!("{rule} over {}/{}", self.set.name, trace.name))
     }
 
@@ -93,7 +99,7 @@ impl Bench {
             .par_iter()
             .progress_with(progress.clone())
             .map(|trace| {
-                let optimum = trace::optimum(&self.setup(trace), Effort::USUAL);
+                let optimum = trace::optimum(&self.setup(&trace.network), Effort::USUAL);
                 optimum.with_context(|| format!("optimum over {}/{}", self.set.name, trace.name))
             })
             .collect();

@@ -5,6 +5,8 @@
     reason = "a helper of tests may panic as tests do"
 )]
 
+mod fit;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
