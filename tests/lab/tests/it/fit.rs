@@ -64,6 +64,41 @@ fn fit(room: &Path, arguments: &str) -> (String, String) {
     )
 }
 
+/// Returns the number that follows a word.
+fn after(text: &str, word: &str) -> f64 {
+    let (_, rest) = text.split_once(word).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_forecast_is_learned_and_its_table_written() {
+    let room = room();
+    let (table, told) = fit(room.path(), "forecast --limit 4 --epochs 2");
+    let lines: Vec<&str> = told.lines().collect();
+    let [_, plain, product, first, second, written] = lines[..] else {
+        panic!("{told}");
+    };
+    assert!(plain.starts_with("average over 8 s"), "{told}");
+    assert!(product.starts_with("product"), "{told}");
+    assert!(
+        after(second, "fitted") < after(first, "fitted"),
+        "more of it is known after more: {told}"
+    );
+    let rounding = (after(written, "validated") - after(second, "validated")).abs();
+    assert!(rounding < 0.01, "{told}");
+    assert!(
+        table.contains("static WEIGHTS: [i16; super::network::COUNT] = ["),
+        "{table}"
+    );
+    let (_, numbers) = table.split_once("= [").unwrap();
+    let numbers = numbers.matches(',').count();
+    assert_eq!(numbers, 28 * 32 + 28 * 29 + 20 * 29);
+
+    fit(room.path(), "forecast --epochs 2 --out weights.rs");
+    let file = fs::read_to_string(room.path().join("weights.rs")).unwrap();
+    assert_eq!(file, table, "the same seed gives the same table");
+}
+
 #[test]
 fn numbers_of_horizon_are_found_and_benched() {
     let room = room();
@@ -98,4 +133,19 @@ fn numbers_of_horizon_are_found_and_benched() {
         told.contains("typing.json: there is no number \"stal\""),
         "{told}"
     );
+}
+
+#[test]
+fn a_fit_to_fewer_sets_is_none() {
+    let room = room();
+    fs::remove_dir_all(room.path().join("oboe")).unwrap();
+    for (arguments, told) in [
+        ("forecast", "sets of recorded networks are missing in"),
+        ("horizon", "the set of traces is not there: oboe"),
+    ] {
+        let text = refusal(&run(room.path(), arguments, 1));
+        assert!(text.contains(told) && text.contains("oboe"), "{text}");
+    }
+    let text = refusal(&run(room.path(), "forecast --traces none", 1));
+    assert!(text.contains("norway-train, oboe"), "{text}");
 }
