@@ -2,6 +2,7 @@
 
 mod abr;
 mod edges;
+mod fit;
 mod moment;
 mod sets;
 
@@ -25,6 +26,11 @@ enum Command {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// Finds numbers that the product rests on, from recorded networks
+    Fit {
+        #[command(subcommand)]
+        fit: fit::Fit,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,11 +44,13 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
-    let Command::Bench { bench } = Arguments::parse().command;
-    let done = match &bench {
-        Bench::Abr(arguments) => abr::execute(arguments),
-        Bench::Edges(arguments) => edges::execute(arguments),
-        Bench::Sets(arguments) => sets::execute(arguments),
+    let done = match &Arguments::parse().command {
+        Command::Bench { bench } => match bench {
+            Bench::Abr(arguments) => abr::execute(arguments),
+            Bench::Edges(arguments) => edges::execute(arguments),
+            Bench::Sets(arguments) => sets::execute(arguments),
+        },
+        Command::Fit { fit } => fit::execute(fit),
     };
     match done {
         Ok(code) => code,

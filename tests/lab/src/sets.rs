@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use nearcast_sim::trace::Setup;
+use nearcast_sim::trace::{Profile, Setup};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::abr::ProfileName;
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 }
 
 /// A set as its figures are told.
-struct Public {
+pub(crate) struct Public {
     /// What the table calls it.
     name: &'static str,
     folder: &'static str,
@@ -76,7 +76,7 @@ const fn sabre(name: &'static str, folder: &'static str, movie: &'static str, mu
 }
 
 /// On the ladder up to 35 Mbit/s a stall costs what the top rung is worth, as 4.3 is on the one up to 4.3 Mbit/s.
-const PUBLIC: [Public; 10] = [
+pub(crate) const PUBLIC: [Public; 10] = [
     pensieve("norway-train"),
     pensieve("oboe"),
     pensieve("fcc-broadband"),
@@ -132,7 +132,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             }
             continue;
         }
-        let bench = public.bench(arguments)?;
+        let bench = public.bench(arguments.limit, &arguments.abr)?;
         let mut hasher = DefaultHasher::new();
         program.hash(&mut hasher);
         // All inputs but the rule, by what they look like: no two of them look the same.
@@ -184,15 +184,21 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 impl Public {
-    fn bench(&self, arguments: &Arguments) -> Result<Bench> {
+    /// Whether its sessions have the semantics of this profile.
+    pub(crate) fn is_of(&self, profile: Profile) -> bool {
+        self.profile.reference() == profile
+    }
+
+    /// Returns its bench with these rules of those that its profile knows, or with all.
+    pub(crate) fn bench(&self, limit: Option<u32>, asked: &[String]) -> Result<Bench> {
         let movie = set::movie(Path::new(self.movie))?;
-        let mut set = Set::read(Path::new(self.folder), arguments.limit)?;
+        let mut set = Set::read(Path::new(self.folder), limit)?;
         self.name.clone_into(&mut set.name);
         let mut rules = self.profile.rules();
-        if arguments.abr.is_empty() {
+        if asked.is_empty() {
             rules.retain(|rule| *rule != "lowest");
         } else {
-            rules.retain(|rule| arguments.abr.iter().any(|asked| asked == rule));
+            rules.retain(|rule| asked.iter().any(|asked| asked == rule));
         }
         Ok(Bench {
             profile: self.profile,
@@ -202,6 +208,7 @@ impl Public {
             cap_ms: self.cap_s * 1e3,
             mu: self.mu,
             rules: rules.into_iter().map(str::to_owned).collect(),
+            horizon: None,
         })
     }
 }

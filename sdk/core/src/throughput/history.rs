@@ -1,5 +1,8 @@
 //! What is known of a line, as numbers that say what may come: averages over many spans, how much they differ, when the
 //! rate last changed for good.
+//!
+//! The spans are chosen by hand, so that they cover what is planned for; what follows from each sign is learned
+//! (`nearcast-lab fit forecast`), and holds for these signs alone.
 
 use super::Average;
 

@@ -1,6 +1,11 @@
 //! The network that says from a line's past what may come: two hidden layers, quantiles out. Quantile regression
 //! (Koenker and Bassett, 1978) by a small perceptron; the idea of predicting a distribution and planning with it is
 //! Fugu's (Yan et al., NSDI 2020).
+//!
+//! `nearcast-lab fit forecast` finds the weights (`tests/lab/src/fit/forecast` has the recipe): a simple rule plays over
+//! ten public sets of recorded networks, partly with noise on the rates, and notes the signs at each decision and what
+//! came then; Adam with the pinball loss learns from three of four networks of each set, and the fourth judges. A test
+//! there holds both forms of the network to each other; whoever changes one, or a sign, makes the table anew.
 
 use super::forecast::{HORIZONS, QUANTILES};
 use super::history::SIGNS;

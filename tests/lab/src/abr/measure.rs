@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use indicatif::{ParallelProgressIterator as _, ProgressBar, ProgressStyle};
-use nearcast_sim::trace::{self, Effort, Movie, Optimum, Played, Setup};
+use nearcast_core::abr::HorizonConfig;
+use nearcast_sim::trace::{self, Effort, Movie, Network, Optimum, Played, Setup};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub(crate) struct Bench {
     pub(crate) cap_ms: f64,
     pub(crate) mu: f64,
     pub(crate) rules: Vec<String>,
+    /// What the rule `horizon` plans with, if not with the product's own numbers.
+    pub(crate) horizon: Option<HorizonConfig>,
 }
 
 /// One session in the figures that tables are made of.
@@ -42,11 +45,11 @@ pub(crate) struct Limit {
 }
 
 impl Bench {
-    /// Returns a session over this trace.
-    fn setup<'a>(&'a self, trace: &'a Trace) -> Setup<'a> {
+    /// Returns a session over this network.
+    pub(crate) fn setup<'a>(&'a self, network: &'a Network) -> Setup<'a> {
         Setup {
             profile: self.profile.reference(),
-            network: &trace.network,
+            network,
             movie: &self.movie,
             segments: self.segments,
             cap_ms: self.cap_ms,
@@ -88,8 +91,8 @@ impl Bench {
     }
 
     fn session(&self, rule: &str, trace: &Trace) -> Result<Played> {
-        let setup = self.setup(trace);
-        let played = self.profile.play(&setup, rule);
+        let setup = self.setup(&trace.network);
+        let played = self.profile.play(&setup, rule, self.horizon);
         played.with_context(|| format!("{rule} over {}/{}", self.set.name, trace.name))
     }
 
@@ -101,7 +104,7 @@ impl Bench {
             .par_iter()
             .progress_with(progress.clone())
             .map(|trace| {
-                let optimum = trace::optimum(&self.setup(trace), Effort::USUAL);
+                let optimum = trace::optimum(&self.setup(&trace.network), Effort::USUAL);
                 optimum.with_context(|| format!("optimum over {}/{}", self.set.name, trace.name))
             })
             .collect();

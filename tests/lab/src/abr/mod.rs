@@ -1,5 +1,6 @@
 //! `bench abr`: rules over one set of recorded networks, as one table.
 
+pub(crate) mod config;
 mod expect;
 pub(crate) mod html;
 pub(crate) mod measure;
@@ -48,6 +49,9 @@ pub(crate) struct Arguments {
     /// What a second of stall costs, in Mbit/s of one segment
     #[arg(long, value_name = "X", default_value_t = 4.3, value_parser = number)]
     mu: f64,
+    /// Let the rule horizon plan with the numbers in this file (JSON, as `fit horizon --out` writes)
+    #[arg(long, value_name = "FILE")]
+    horizon: Option<PathBuf>,
     /// Take so many traces, evenly spaced in name order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -106,6 +110,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         cap_ms: arguments.max_buffer.unwrap_or(profile.buffer_s()) * 1e3,
         mu: arguments.mu,
         rules,
+        horizon: arguments.horizon.as_deref().map(config::read).transpose()?,
     };
     let played = bench.run()?;
     let sessions: Vec<Vec<Session>> = played

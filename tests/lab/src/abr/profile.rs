@@ -1,8 +1,9 @@
 //! Whose semantics sessions have, and which rules are known there.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use nearcast_core::AbrRule;
+use nearcast_core::abr::HorizonConfig;
 use nearcast_sim::player;
 use nearcast_sim::trace::{self, Played, Profile, Setup, rules};
 
@@ -59,15 +60,27 @@ impl ProfileName {
         }
     }
 
-    /// Plays one session.
-    pub(crate) fn play(self, setup: &Setup<'_>, rule: &str) -> Result<Played> {
+    /// Plays one session; `horizon` are other numbers for the rule of that name.
+    pub(crate) fn play(
+        self,
+        setup: &Setup<'_>,
+        rule: &str,
+        horizon: Option<HorizonConfig>,
+    ) -> Result<Played> {
         const ABSENT: &str = "a rule that is not there";
         match self {
             Self::Sabre | Self::Pensieve => {
-                let make = rules::named(setup.profile, rule).context(ABSENT)?;
-                Ok(trace::run(setup, make(setup).as_mut())?)
+                let mut rule = match horizon {
+                    Some(config) if rule == "horizon" => rules::horizon(setup, config),
+                    _ => rules::named(setup.profile, rule).context(ABSENT)?(setup),
+                };
+                Ok(trace::run(setup, rule.as_mut())?)
             }
             Self::Player => {
+                ensure!(
+                    horizon.is_none(),
+                    "profile player plays with the product's own numbers: leave --horizon out"
+                );
                 let known = PLAYER.iter().find(|(name, _)| *name == rule);
                 let (_, rule) = known.context(ABSENT)?;
                 Ok(player::play(setup, *rule)?)

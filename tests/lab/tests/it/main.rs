@@ -6,6 +6,7 @@
 )]
 
 mod edges;
+mod fit;
 
 use std::fs;
 use std::path::Path;

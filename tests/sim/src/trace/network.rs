@@ -93,6 +93,11 @@ impl Network {
         if periods.iter().all(|period| period.kbps <= 0.0) {
             return Err(NetworkError::NeverDelivers);
         }
+        Ok(Self::of(periods))
+    }
+
+    /// Makes a network of periods that were checked.
+    fn of(periods: Vec<Period>) -> Self {
         let running = |of: fn(&Period) -> f64| {
             let mut sum = 0.0;
             let mut before = vec![0.0];
@@ -102,7 +107,7 @@ impl Network {
             }));
             before
         };
-        Ok(Self {
+        Self {
             bits_before: running(|period| period.duration_ms * period.kbps),
             ms_before: running(|period| period.duration_ms),
             latencies: periods
@@ -110,7 +115,7 @@ impl Network {
                 .map(|period| period.duration_ms / period.latency_ms)
                 .sum(),
             periods,
-        })
+        }
     }
 
     /// Reads either form: `duration_ms,kbps,latency_ms` in each line, or two columns `time_s rate_mbps` parted by
@@ -156,6 +161,24 @@ impl Network {
     /// Returns how many requests one after the other would be answered in a round; infinite without latency.
     pub(super) fn round_latencies(&self) -> f64 {
         self.latencies
+    }
+
+    /// Returns the network as it is from this time on.
+    #[must_use]
+    pub fn begun_at(&self, at_ms: f64) -> Self {
+        let within = at_ms.rem_euclid(self.round_ms());
+        let index = self.ms_before.partition_point(|start| *start <= within);
+        let index = index.clamp(1, self.periods.len()) - 1;
+        let passed_ms = within - self.ms_before[index];
+        let mut periods = self.periods.clone();
+        periods.rotate_left(index);
+        periods.push(Period {
+            duration_ms: passed_ms,
+            ..periods[0]
+        });
+        periods[0].duration_ms -= passed_ms;
+        periods.retain(|period| period.duration_ms > 0.0);
+        Self::of(periods)
     }
 
     /// Returns the mean rate of a round.

@@ -211,6 +211,20 @@ fn what_came_is_found_without_walking() {
 }
 
 #[test]
+fn a_network_that_began_later_is_the_same_one_later() {
+    let network = Network::read("1000,2000,80\n500,0,80\n250,400,20\n").unwrap();
+    for begun_ms in [0.0, 300.0, 1000.0, 1600.0, 1750.0, 4000.0] {
+        let later = network.begun_at(begun_ms);
+        near(later.round_ms(), network.round_ms());
+        for at_ms in [0.0, 1.0, 700.0, 1749.0, 5000.0] {
+            let came = network.delivered_bits(begun_ms + at_ms) - network.delivered_bits(begun_ms);
+            near(later.delivered_bits(at_ms), came);
+        }
+    }
+    assert_eq!(network.begun_at(0.0), network);
+}
+
+#[test]
 fn a_sabre_session_by_hand() {
     // 2000 kbit/s, latency 100 ms. Rungs 1000 and 4000: a segment takes 0.1 + 2 s or 0.1 + 8 s.
     let network = Network::read("1000,2000,100\n").unwrap();

@@ -9,9 +9,12 @@ use crate::throughput::HORIZONS;
 
 /// What the planner assumes and how it weighs; the default is one configuration for all networks.
 ///
-/// Found by evolution (separable CMA-ES; Ros and Hansen, PPSN 2008) on three quarters of the recorded networks of four
-/// sets (norway-train, oboe, fcc-broadband, puffer-2021), with the sizes of the film Envivio.
-/// `nearcast-lab bench abr --abr horizon,rmpc,bola` measures what it reaches.
+/// `nearcast-lab fit horizon` finds them by evolution (CMA-ES; Hansen, 2016): gains in QoE, session by session, on three
+/// quarters of the recorded networks of four sets (norway-train, oboe, fcc-broadband, puffer-2021) with the sizes of the
+/// film Envivio; with `--sabre` on six more, where segments are replaced and transfers given up, which the two margins
+/// are about. It writes the numbers as JSON, which `nearcast-lab bench abr --horizon FILE` measures, and as text for
+/// [`HorizonConfig::default`]. They belong to the forecast that they were found with: after `nearcast-lab fit forecast`
+/// they are found anew.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HorizonConfig {

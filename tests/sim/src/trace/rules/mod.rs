@@ -13,6 +13,7 @@ mod sabre;
 mod throughput;
 
 use nearcast_core::AbrRule;
+use nearcast_core::abr::{Horizon, HorizonConfig};
 
 pub use product::Product;
 
@@ -34,6 +35,12 @@ pub fn named(profile: Profile, name: &str) -> Option<Make> {
 pub fn names(profile: Profile) -> Vec<&'static str> {
     let known = RULES.iter().filter(|rule| rule.profiles.contains(&profile));
     known.map(|rule| rule.name).collect()
+}
+
+/// Makes the rule `horizon` with numbers of one's own.
+#[must_use]
+pub fn horizon(setup: &Setup<'_>, config: HorizonConfig) -> Box<dyn Rule> {
+    Box::new(Product::new(setup, Box::new(Horizon::new(config))))
 }
 
 struct Named {
