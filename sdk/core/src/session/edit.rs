@@ -4,7 +4,7 @@ use alloc::string::ToString;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::TrackKind;
-use nearcast_units::MediaTime;
+use nearcast_units::{Instant, MediaTime};
 
 use super::{KINDS, Session, Sinks, slot};
 use crate::action::{Action, CancelReason};
@@ -33,6 +33,8 @@ impl Session {
         let to = to.min(last).max(first);
         let was = self.state.clone();
         self.given_up_for = None;
+        // What a policy waits for was about another place.
+        self.policy.wait(Instant::ZERO);
         let left = self.playhead();
         if self.clock.is_running() {
             self.hold_clock();

@@ -113,8 +113,8 @@ impl Session {
                 return self.plan_replacement(kind, period, chosen);
             }
             let choice = self.choose_representation(kind, period, chosen);
-            if let Some(Chosen::Replace(lowest, at, why)) = choice {
-                return self.replace(kind, lowest, at, why);
+            if let Some(Chosen::Replace(by, why)) = choice {
+                return self.replace(kind, by, why);
             }
             let Some(Chosen::Next(key, why)) = choice else {
                 if kind == TrackKind::Text {
@@ -160,7 +160,7 @@ impl Session {
             return;
         }
         match self.choose_representation(kind, period, track) {
-            Some(Chosen::Replace(lowest, at, why)) => self.replace(kind, lowest, at, why),
+            Some(Chosen::Replace(by, why)) => self.replace(kind, by, why),
             Some(Chosen::Next(..)) => self.policy.wait(self.now + ASK_AGAIN),
             None => {}
         }

@@ -9,7 +9,7 @@ use nearcast_units::{ByteCount, Instant};
 use super::{Init, KINDS, Session};
 use crate::abr::AbrContext;
 use crate::action::{Action, CancelReason};
-use crate::event::DecisionKind;
+use crate::event::{DecisionKind, PlayState};
 use crate::fetch::Fetch;
 use crate::schedule::{Buffered, REPLACE_AHEAD, Replacing};
 use crate::timeline::{Place, needs_init};
@@ -17,16 +17,28 @@ use crate::timeline::{Place, needs_init};
 /// With a full buffer the policy is asked again after so long at most.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// A buffered segment, and what is fetched in its place.
+pub(super) struct Replacement {
+    held: Buffered,
+    key: RepresentationKey,
+    index: u32,
+    size: ByteCount,
+}
+
 impl Session {
-    /// Segments of this ladder that could be replaced, the earliest first.
+    /// Segments of this ladder that could be replaced, the earliest first; none while the sinks are to show the first
+    /// picture, which would have to wait for them once more.
     fn could_be_replaced(
         &self,
         kind: TrackKind,
         lowest: RepresentationKey,
     ) -> impl Iterator<Item = &Buffered> {
         let from = self.playhead() + REPLACE_AHEAD;
+        let plays = self.state == PlayState::Playing;
         self.track(kind).buffered.iter().filter(move |held| {
-            held.start >= from && (held.key.period, held.key.track) == (lowest.period, lowest.track)
+            plays
+                && held.start >= from
+                && (held.key.period, held.key.track) == (lowest.period, lowest.track)
         })
     }
 
@@ -78,32 +90,41 @@ impl Session {
         }
     }
 
-    /// Begins to fetch another rung of what the policy named by its place among those that could be replaced.
-    pub(super) fn replace(
+    /// Returns what the policy named by its place among those that could be replaced, if it can be fetched now.
+    pub(super) fn replacement(
         &mut self,
         kind: TrackKind,
         lowest: RepresentationKey,
         (segment, rung): (usize, usize),
-        why: &'static str,
-    ) {
-        // Asked again when something has changed, and not at once.
-        self.policy.wait(self.now + ASK_AGAIN);
+    ) -> Option<Replacement> {
         let key = at_rung(lowest, rung);
-        let Some(held) = self.could_be_replaced(kind, lowest).nth(segment).copied() else {
-            return;
-        };
-        let Some(timeline) = &self.timeline else {
-            return;
-        };
+        let held = self.could_be_replaced(kind, lowest).nth(segment).copied()?;
+        let timeline = self.timeline.as_ref()?;
         let (index, size) = match timeline.place(key, held.start) {
             Place::Segment { index, segment } => (index, timeline.size(key, &segment)),
-            Place::IndexMissing => return self.want_index(kind, key),
-            Place::PeriodOver => return,
+            Place::IndexMissing => {
+                self.want_index(kind, key);
+                return None;
+            }
+            Place::PeriodOver => return None,
         };
-        if held.key == key || self.is_missing_at(key, held.start) || !self.fits(size) {
-            return;
-        }
-        self.policy.wait(Instant::ZERO);
+        let possible = held.key != key && !self.is_missing_at(key, held.start) && self.fits(size);
+        possible.then_some(Replacement {
+            held,
+            key,
+            index,
+            size,
+        })
+    }
+
+    /// Begins to fetch it.
+    pub(super) fn replace(&mut self, kind: TrackKind, by: Replacement, why: &'static str) {
+        let Replacement {
+            held,
+            key,
+            index,
+            size,
+        } = by;
         self.want_init(kind, key);
         let fetch = self.begin_fetch(ObjectKey::Media(key, index), Some(kind), size);
         self.track_mut(kind).replacing = Some(Replacing {

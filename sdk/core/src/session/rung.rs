@@ -7,6 +7,7 @@ use nearcast_units::{BitRate, ByteCount, MediaTime};
 
 use super::Session;
 use super::ask::Question;
+use super::replace::Replacement;
 use crate::abr::AbrDecision;
 use crate::event::PlayState;
 use crate::timeline::{Place, capped};
@@ -21,8 +22,8 @@ const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
 pub(super) enum Chosen {
     /// The next segment, at this rung.
     Next(RepresentationKey, &'static str),
-    /// A buffered segment again: the lowest rung of its ladder, which of those that could be replaced, at which rung.
-    Replace(RepresentationKey, (usize, usize), &'static str),
+    /// A buffered segment again, at another rung.
+    Replace(Replacement, &'static str),
 }
 
 impl Session {
@@ -103,11 +104,12 @@ impl Session {
                 return None;
             }
             AbrDecision::Replace { segment, rung } => {
-                return Some(Chosen::Replace(
-                    key(0)?,
-                    (segment, rung.min(top)),
-                    choice.why,
-                ));
+                let at = (segment, rung.min(top));
+                if let Some(by) = self.replacement(kind, key(0)?, at) {
+                    return Some(Chosen::Replace(by, choice.why));
+                }
+                // Not now: it goes on as it did.
+                last.unwrap_or(0)
             }
         };
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
