@@ -8,6 +8,9 @@ use crate::edge::Edge;
 use crate::input::{AttemptId, EdgeId, Protocol};
 use crate::throughput::{Forecast, RecentRate};
 
+/// A first byte that took longer than this took it for other reasons.
+pub(super) const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
+
 /// An attempt under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
@@ -78,6 +81,7 @@ pub(crate) enum Late {
     Connect,
     FirstByte,
     Paused,
+    Trickle,
     Slow,
     Overdue,
 }
@@ -88,6 +92,7 @@ impl Late {
             Self::Connect => "no connection within what this edge usually needs",
             Self::FirstByte => "no first byte within what this edge usually needs",
             Self::Paused => "the body paused for longer than this edge usually answers in",
+            Self::Trickle => "so little comes that it is as good as nothing",
             Self::Slow => "far slower than this edge was before",
             Self::Overdue => "slower than expected, and it would come after playback needs it",
         }
@@ -97,16 +102,27 @@ impl Late {
     pub(crate) const fn is_silence(self) -> bool {
         matches!(self, Self::Connect | Self::FirstByte | Self::Paused)
     }
+
+    /// Whether waiting is of no use: silence, or next to it.
+    pub(crate) const fn is_dead(self) -> bool {
+        self.is_silence() || matches!(self, Self::Trickle)
+    }
 }
 
 /// Between two requests for help for the same attempt.
 const HELP_AGAIN: Duration = Duration::from_secs(2);
-/// A body younger than this is in slow start and says nothing about the edge.
+/// A body younger than this says nothing about the edge.
 const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// Slower than this share of what was expected is suspicious.
 const SLOW_SHARE: f64 = 0.4;
 /// Slower than this share of what was expected is a reason for help when time is short.
 const DISAPPOINTS: f64 = 0.7;
+/// Slower than this share of what was expected is as good as silence.
+const TRICKLES: f64 = 0.05;
+/// A body younger than this many round trips may be in slow start, and says nothing about the edge unless less comes than
+/// its first flight (RFC 6928).
+const OPEN_AFTER: u32 = 6;
+const FIRST_FLIGHT: ByteCount = ByteCount::new(14_600);
 /// Less than this to go is not worth help.
 const SLOW_REST: Duration = Duration::from_millis(700);
 
@@ -174,6 +190,9 @@ impl Attempt {
                 Phase::Body { .. } => Late::Paused,
             });
         }
+        if self.trickles(now, edge) && self.silence_helped_until.is_none_or(|until| now >= until) {
+            return Some(Late::Trickle);
+        }
         let first = self.first_byte_at?;
         let rate = self.recent.rate(now)?;
         let rest = ByteCount::new(total?.saturating_sub(self.next));
@@ -195,10 +214,31 @@ impl Attempt {
         (needs > spare && disappoints).then_some(Late::Overdue)
     }
 
+    /// Whether so little has come for as long as a body may pause that waiting is of no use.
+    pub(crate) fn trickles(&self, now: Instant, edge: &Edge) -> bool {
+        let span = edge.pause_deadline();
+        let lasts = self.first_byte_at.map(|first| now.since(first));
+        let (Some(lasts), Some(rate), Some(expected)) =
+            (lasts, self.recent.rate_over(now, span), self.expected)
+        else {
+            return false;
+        };
+        let starting = !self.is_open(now, edge) && rate.bytes_in(span) >= FIRST_FLIGHT;
+        lasts >= span && !starting && rate.as_f64() < expected.as_f64() * TRICKLES
+    }
+
+    /// Whether the body has had the time to come out of slow start.
+    fn is_open(&self, now: Instant, edge: &Edge) -> bool {
+        let round_trip = edge.answers_in().unwrap_or_default().min(ROUND_TRIP_MAX);
+        let open_after = SLOW_AFTER.max(round_trip * OPEN_AFTER);
+        self.first_byte_at
+            .is_some_and(|first| now.since(first) >= open_after)
+    }
+
     /// Help against this was asked for, or is not to be had.
     pub(crate) fn helped(&mut self, now: Instant, late: Late) {
         let until = Some(now + HELP_AGAIN);
-        if late.is_silence() {
+        if late.is_dead() {
             self.silence_helped_until = until;
             self.noticed_at = self.noticed_at.or(Some(now));
         } else {

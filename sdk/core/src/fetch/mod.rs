@@ -7,6 +7,8 @@ mod compare;
 pub(crate) use attempt::{Attempt, Late, Phase, Role};
 pub(crate) use compare::{Blame, Comparison, Finding};
 
+use attempt::ROUND_TRIP_MAX;
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -319,7 +321,7 @@ impl Fetch {
                 reason,
             });
         }
-        if let Some(verdict) = self.judge_helper(now) {
+        if let Some(verdict) = self.judge_helper(now, edges) {
             return Some(verdict);
         }
         if let Some(lost) = self
@@ -358,7 +360,7 @@ impl Fetch {
         if newest.role == Role::Probe {
             return None;
         }
-        if self.attempts.len() > 1 && !late.is_silence() {
+        if self.attempts.len() > 1 && !late.is_dead() {
             return None;
         }
         Some(Verdict::Help {
@@ -368,10 +370,10 @@ impl Fetch {
     }
 
     /// Compares a helper with the attempt that it helps, once both have had time.
-    fn judge_helper(&self, now: Instant) -> Option<Verdict> {
+    fn judge_helper(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
         let helper = self.helper()?;
         (now >= judged_from(helper)?)
-            .then(|| self.judge(now, helper))
+            .then(|| self.judge(now, helper, edges))
             .flatten()
     }
 
@@ -380,14 +382,19 @@ impl Fetch {
         helpers.find(|attempt| attempt.role == Role::Helper)
     }
 
-    fn judge(&self, now: Instant, helper: &Attempt) -> Option<Verdict> {
+    fn judge(&self, now: Instant, helper: &Attempt, edges: &Edges) -> Option<Verdict> {
         let helped = self
             .attempts
             .iter()
             .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
         let faster = rate(helper) > rate(helped) * HELPER_FASTER;
-        let (attempt, reason) = if helped.first_byte_at.is_none() {
+        let trickles = |one: &Attempt| {
+            let edge = edges.get(one.edge);
+            edge.is_some_and(|edge| one.trickles(now, edge))
+        };
+        let silent = helped.first_byte_at.is_none() || faster && trickles(helped);
+        let (attempt, reason) = if silent {
             (helped.id, CancelReason::Silent)
         } else if faster {
             (helped.id, CancelReason::Slow)
@@ -398,10 +405,10 @@ impl Fetch {
     }
 
     /// The same at once, for help against slowness, which is a guess: it may cost no more.
-    pub(crate) fn judge_guess(&self, now: Instant) -> Option<Verdict> {
+    pub(crate) fn judge_guess(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
         let helper = self.helper()?;
-        let guess = helper.helps_against.is_some_and(|late| !late.is_silence());
-        guess.then(|| self.judge(now, helper)).flatten()
+        let guess = helper.helps_against.is_some_and(|late| !late.is_dead());
+        guess.then(|| self.judge(now, helper, edges)).flatten()
     }
 }
 
@@ -412,14 +419,11 @@ fn judged_from(helper: &Attempt) -> Option<Instant> {
     Some(first + JUDGE_AFTER.max(round_trip * 4))
 }
 
-/// A first byte that took longer than this took it for other reasons.
-const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::input::EdgeOffer;
-    use nearcast_units::Seed;
+    use nearcast_units::{BitRate, Seed};
 
     /// Nothing is needed soon.
     const AMPLE: Duration = Duration::from_secs(60);
@@ -581,6 +585,58 @@ mod tests {
                 reason: CancelReason::Slow
             })
         );
+    }
+
+    #[test]
+    fn a_body_that_trickles_is_as_good_as_silent_and_one_in_slow_start_is_not() {
+        let mut edges = edges();
+        let at = |n: u64| core::iter::once(n);
+        for n in 0..8 {
+            let edge = edges.get_mut(EdgeId(0)).unwrap();
+            edge.answered(ms(n), Duration::from_millis(200));
+        }
+        let expected = Some(BitRate::from_kbps(20_000));
+        // Bytes in each tenth of the first second, and in each of so many after it.
+        let cases = [
+            (200_000, 10, 1_000, Some(Late::Trickle)),
+            (200_000, 10, 50_000, None),
+            (1_000, 0, 0, Some(Late::Trickle)),
+            // Its first flights.
+            (9_000, 0, 0, None),
+        ];
+        for (before, count, after, late) in cases {
+            let mut fetch = fetch();
+            fetch.total = Some(100_000_000);
+            fetch.attempts[0].expected = expected;
+            for n in 0..=10 {
+                body(&mut fetch, 1, at(100 + n * 100), before);
+            }
+            for n in 1..=count {
+                body(&mut fetch, 1, at(1_100 + n * 100), after);
+            }
+            let edge = edges.get(EdgeId(0)).unwrap();
+            let age = 1_100 + count * 100;
+            let found = fetch.attempts[0].trickles(ms(age), edge);
+            assert_eq!(found, late.is_some(), "{before} {after}");
+            if late.is_none() {
+                continue;
+            }
+            let verdict = fetch.review(ms(age), &edges, AMPLE);
+            let attempt = AttemptId(1);
+            assert_eq!(verdict, late.map(|late| Verdict::Help { attempt, late }));
+            let (from, _) = fetch.resume_point();
+            let role = Role::Helper;
+            let (id, edge) = (AttemptId(2), EdgeId(1));
+            let helper = Attempt::new(id, edge, role, from, None, ms(age), expected);
+            fetch.attempts.push(helper);
+            for n in 0..6 {
+                body(&mut fetch, 1, at(age + 10 + n * 100), 1_000);
+                body(&mut fetch, 2, at(age + 20 + n * 100), 100_000);
+            }
+            let reason = CancelReason::Silent;
+            let verdict = fetch.review(ms(age + 600), &edges, AMPLE);
+            assert_eq!(verdict, Some(Verdict::Cancel { attempt, reason }));
+        }
     }
 
     #[test]

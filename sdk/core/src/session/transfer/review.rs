@@ -95,7 +95,8 @@ impl Session {
         if self.extra_allowed(ByteCount::ZERO) {
             return;
         }
-        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now) else {
+        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now, &self.edges)
+        else {
             return;
         };
         if reason == CancelReason::Slow {
@@ -124,14 +125,12 @@ impl Session {
         };
         attempt.helped(self.now, late);
         let late_edge = attempt.edge;
-        if !late.is_silence() {
-            // That the line is slow was said when it was found out.
-            if self.now < self.line_slow_until {
-                return;
-            }
-            if !self.time_is_short(fetch, id) {
-                return self.compare(fetch, id);
-            }
+        // That the line is slow was said when it was found out.
+        if !late.is_silence() && self.now < self.line_slow_until {
+            return;
+        }
+        if !late.is_dead() && !self.time_is_short(fetch, id) {
+            return self.compare(fetch, id);
         }
         let not = fetch.edges_tried();
         let Some(helper) = self
@@ -141,7 +140,7 @@ impl Session {
             return;
         };
         // Help against slowness is a guess and must be paid for; help against silence is not.
-        if !late.is_silence() && !self.extra_allowed(help_costs(fetch, id)) {
+        if !late.is_dead() && !self.extra_allowed(help_costs(fetch, id)) {
             let name = self.edges.name(late_edge).to_string();
             self.decide(
                 DecisionKind::Hedge,
