@@ -9,7 +9,7 @@ use crate::input::{AttemptId, EdgeId, Protocol};
 use crate::throughput::{Forecast, RecentRate};
 
 /// A first byte that took longer than this took it for other reasons.
-pub(super) const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
 
 /// An attempt under way.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) next: u64,
     pub(crate) started_at: Instant,
     pub(crate) first_byte_at: Option<Instant>,
+    /// From the request to its answer: a round trip, and what the edge took for it.
+    pub(crate) answered_in: Duration,
     pub(crate) bytes: ByteCount,
     /// Of these, bytes that another attempt had brought already.
     pub(crate) wasted: ByteCount,
@@ -119,9 +121,12 @@ const SLOW_SHARE: f64 = 0.4;
 const DISAPPOINTS: f64 = 0.7;
 /// Slower than this share of what was expected is as good as silence.
 const TRICKLES: f64 = 0.05;
-/// A body younger than this many round trips may be in slow start, and says nothing about the edge unless less comes than
-/// its first flight (RFC 6928).
+/// A body younger than this many round trips may be in slow start, and so may one whose newest slices come this much
+/// faster than it did over twice as long.
 const OPEN_AFTER: u32 = 6;
+const NEWEST: Duration = Duration::from_millis(400);
+const GROWS: f64 = 1.25;
+/// It says nothing about the edge, unless less comes than the first flight (RFC 6928).
 const FIRST_FLIGHT: ByteCount = ByteCount::new(14_600);
 /// Less than this to go is not worth help.
 const SLOW_REST: Duration = Duration::from_millis(700);
@@ -146,6 +151,7 @@ impl Attempt {
             next: from,
             started_at: now,
             first_byte_at: None,
+            answered_in: Duration::ZERO,
             bytes: ByteCount::ZERO,
             wasted: ByteCount::ZERO,
             wasted_before_help: ByteCount::ZERO,
@@ -193,11 +199,10 @@ impl Attempt {
         if self.trickles(now, edge) && self.silence_helped_until.is_none_or(|until| now >= until) {
             return Some(Late::Trickle);
         }
-        let first = self.first_byte_at?;
         let rate = self.recent.rate(now)?;
         let rest = ByteCount::new(total?.saturating_sub(self.next));
         let needs = rate.time_for(rest).unwrap_or(Duration::MAX);
-        if now.since(first) < SLOW_AFTER
+        if !self.is_open(now)
             || needs <= SLOW_REST
             || self.slowness_helped_until.is_some_and(|until| now < until)
         {
@@ -223,16 +228,22 @@ impl Attempt {
         else {
             return false;
         };
-        let starting = !self.is_open(now, edge) && rate.bytes_in(span) >= FIRST_FLIGHT;
+        let starting = !self.is_open(now) && rate.bytes_in(span) >= FIRST_FLIGHT;
         lasts >= span && !starting && rate.as_f64() < expected.as_f64() * TRICKLES
     }
 
-    /// Whether the body has had the time to come out of slow start.
-    fn is_open(&self, now: Instant, edge: &Edge) -> bool {
-        let round_trip = edge.answers_in().unwrap_or_default().min(ROUND_TRIP_MAX);
-        let open_after = SLOW_AFTER.max(round_trip * OPEN_AFTER);
-        self.first_byte_at
-            .is_some_and(|first| now.since(first) >= open_after)
+    /// Whether the body is out of slow start, by its age, and gets no faster.
+    fn is_open(&self, now: Instant) -> bool {
+        let open_after = SLOW_AFTER.max(self.round_trip() * OPEN_AFTER);
+        let lasts = self.first_byte_at.map(|first| now.since(first));
+        let rate = |span| self.recent.rate_over(now, span).map(BitRate::as_f64);
+        let grows = rate(NEWEST) > rate(NEWEST * 2).map(|rate| rate * GROWS);
+        lasts.is_some_and(|lasts| lasts >= open_after) && !grows
+    }
+
+    /// What a round trip takes at most.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.answered_in.min(ROUND_TRIP_MAX)
     }
 
     /// Help against this was asked for, or is not to be had.

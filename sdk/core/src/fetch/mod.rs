@@ -7,8 +7,6 @@ mod compare;
 pub(crate) use attempt::{Attempt, Late, Phase, Role};
 pub(crate) use compare::{Blame, Comparison, Finding};
 
-use attempt::ROUND_TRIP_MAX;
-
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -412,11 +410,10 @@ impl Fetch {
     }
 }
 
-/// A helper is out of slow start after a few round trips, of which the first byte took at least one.
+/// A helper has got somewhere in slow start after a few round trips.
 fn judged_from(helper: &Attempt) -> Option<Instant> {
     let first = helper.first_byte_at?;
-    let round_trip = first.since(helper.started_at).min(ROUND_TRIP_MAX);
-    Some(first + JUDGE_AFTER.max(round_trip * 4))
+    Some(first + JUDGE_AFTER.max(helper.round_trip() * 4))
 }
 
 #[cfg(test)]
@@ -608,6 +605,7 @@ mod tests {
             let mut fetch = fetch();
             fetch.total = Some(100_000_000);
             fetch.attempts[0].expected = expected;
+            fetch.attempts[0].answered_in = Duration::from_millis(200);
             for n in 0..=10 {
                 body(&mut fetch, 1, at(100 + n * 100), before);
             }
@@ -636,6 +634,46 @@ mod tests {
             let reason = CancelReason::Silent;
             let verdict = fetch.review(ms(age + 600), &edges, AMPLE);
             assert_eq!(verdict, Some(Verdict::Cancel { attempt, reason }));
+        }
+    }
+
+    #[test]
+    fn a_body_is_slow_only_when_it_had_the_time_to_open() {
+        let edges = edges();
+        // Round trip, then bytes in each tenth of the second after the first byte.
+        let cases = [
+            (20, [30_000; 10], true),
+            (200, [30_000; 10], false),
+            (
+                20,
+                [
+                    10_000, 10_000, 10_000, 10_000, 10_000, 20_000, 30_000, 40_000, 60_000, 90_000,
+                ],
+                false,
+            ),
+            (
+                20,
+                [
+                    200_000, 200_000, 200_000, 30_000, 30_000, 30_000, 30_000, 30_000, 30_000,
+                    30_000,
+                ],
+                true,
+            ),
+        ];
+        for (round_trip, slices, slow) in cases {
+            let mut fetch = fetch();
+            fetch.total = Some(100_000_000);
+            fetch.attempts[0].expected = Some(BitRate::from_kbps(20_000));
+            fetch.attempts[0].answered_in = Duration::from_millis(round_trip);
+            for (at, bytes) in (100..).step_by(100).zip(slices) {
+                body(&mut fetch, 1, core::iter::once(at), bytes);
+            }
+            let help = Verdict::Help {
+                attempt: AttemptId(1),
+                late: Late::Slow,
+            };
+            let verdict = fetch.review(ms(1_000), &edges, AMPLE);
+            assert_eq!(verdict, slow.then_some(help), "{round_trip} {slices:?}");
         }
     }
 

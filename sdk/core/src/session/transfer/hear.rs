@@ -69,6 +69,7 @@ impl Session {
                 let asked_at = attempt.quiet_since();
                 let waited = now.since(asked_at);
                 attempt.phase = Phase::Body { last_byte_at: now };
+                attempt.answered_in = waited;
                 let success = (200..300).contains(&status);
                 if let Some(edge) = self.edges.get_mut(edge_id) {
                     // A refusal is quick and says nothing about how soon media comes.
