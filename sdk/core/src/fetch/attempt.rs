@@ -49,6 +49,8 @@ pub(crate) struct Attempt {
     slowness_helped_until: Option<Instant>,
     /// When its silence was noticed first.
     pub(crate) noticed_at: Option<Instant>,
+    /// What came in all, from whichever edge, before it began to help.
+    pub(crate) before: Option<BitRate>,
     /// What it is to help against.
     pub(crate) helps_against: Option<Late>,
 }
@@ -120,7 +122,7 @@ const SLOW_SHARE: f64 = 0.4;
 /// Slower than this share of what was expected is a reason for help when time is short.
 const DISAPPOINTS: f64 = 0.7;
 /// Slower than this share of what was expected is as good as silence.
-const TRICKLES: f64 = 0.05;
+pub(crate) const TRICKLES: f64 = 0.05;
 /// A body younger than this many round trips may be in slow start, and so may one whose newest slices come this much
 /// faster than it did over twice as long.
 const OPEN_AFTER: u32 = 6;
@@ -165,6 +167,7 @@ impl Attempt {
             silence_helped_until: None,
             slowness_helped_until: None,
             noticed_at: None,
+            before: None,
             helps_against: None,
         }
     }

@@ -4,14 +4,16 @@
 mod attempt;
 mod compare;
 
-pub(crate) use attempt::{Attempt, Late, Phase, Role};
-pub(crate) use compare::{Blame, Comparison, Finding};
+pub(crate) use attempt::{Attempt, Late, Phase, Role, TRICKLES};
+pub(crate) use compare::{BEFORE, Blame, Comparison, Finding};
+
+use compare::MUCH_ROOM;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
-use nearcast_units::{ByteCount, Instant};
+use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::action::CancelReason;
 use crate::edge::Edges;
@@ -174,6 +176,17 @@ impl Fetch {
                 .unwrap_or(self.planned.get().max(self.received + 1))
                 .saturating_sub(self.received),
         )
+    }
+
+    /// Returns how large the object is, by the best knowledge.
+    pub(crate) fn size(&self) -> u64 {
+        self.received + self.rest().get()
+    }
+
+    /// Returns how much has come twice since help began.
+    pub(crate) fn came_twice(&self) -> ByteCount {
+        let twice = |one: &Attempt| one.wasted - one.wasted_before_help;
+        self.attempts.iter().map(twice).sum()
     }
 
     pub(crate) fn edges_tried(&self) -> Vec<EdgeId> {
@@ -386,7 +399,16 @@ impl Fetch {
             .iter()
             .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
-        let faster = rate(helper) > rate(helped) * HELPER_FASTER;
+        // One that brings as much on top of what came before shows that the line has room.
+        let newest = |attempt: &Attempt| {
+            let rate = attempt.recent.rate_over(now, JUDGE_AFTER);
+            rate.map_or(0.0, BitRate::as_f64)
+        };
+        let room = helper.before.is_some_and(|before| {
+            newest(helper) >= newest(helped)
+                && newest(helper) + newest(helped) > before.as_f64() * MUCH_ROOM
+        });
+        let faster = rate(helper) > rate(helped) * HELPER_FASTER || room;
         let trickles = |one: &Attempt| {
             let edge = edges.get(one.edge);
             edge.is_some_and(|edge| one.trickles(now, edge))
@@ -420,7 +442,7 @@ fn judged_from(helper: &Attempt) -> Option<Instant> {
 mod tests {
     use super::*;
     use crate::input::EdgeOffer;
-    use nearcast_units::{BitRate, Seed};
+    use nearcast_units::Seed;
 
     /// Nothing is needed soon.
     const AMPLE: Duration = Duration::from_secs(60);
@@ -674,6 +696,40 @@ mod tests {
             };
             let verdict = fetch.review(ms(1_000), &edges, AMPLE);
             assert_eq!(verdict, slow.then_some(help), "{round_trip} {slices:?}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_gets_what_the_slow_body_leaves_shows_that_the_line_has_room() {
+        let edges = edges();
+        // What came before, and what both bring in each tenth of a second.
+        let cases = [
+            (30_000, 30_000, 40_000, CancelReason::Slow),
+            (60_000, 30_000, 30_000, CancelReason::NotNeeded),
+            (30_000, 30_000, 20_000, CancelReason::NotNeeded),
+        ];
+        for (before, slow, helps, reason) in cases {
+            let mut fetch = fetch();
+            body(&mut fetch, 1, (100..=500).step_by(100), before);
+            let (from, _) = fetch.resume_point();
+            let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
+            let mut helper = Attempt::new(id, edge, role, from, None, ms(500), None);
+            helper.before = ByteCount::new(before).rate_over(Duration::from_millis(100));
+            fetch.attempts.push(helper);
+            for at in (600..=1_000).step_by(100) {
+                body(&mut fetch, 1, core::iter::once(at), slow);
+                body(&mut fetch, 2, core::iter::once(at), helps);
+            }
+            let ended = match reason {
+                CancelReason::Slow => AttemptId(1),
+                _ => AttemptId(2),
+            };
+            let verdict = fetch.review(ms(1_000), &edges, AMPLE);
+            let expected = Verdict::Cancel {
+                attempt: ended,
+                reason,
+            };
+            assert_eq!(verdict, Some(expected), "{before} {slow} {helps}");
         }
     }
 

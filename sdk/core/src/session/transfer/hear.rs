@@ -126,6 +126,7 @@ impl Session {
         let new = fetch.progress(self.now, id, from, to);
         let bytes = ByteCount::new(to.saturating_sub(from));
         self.progress_at = self.now;
+        self.arriving.progress(self.now, bytes.get());
         if let Some(edge) = self.edges.get_mut(edge_id) {
             edge.body_progress(self.now, bytes);
         }
