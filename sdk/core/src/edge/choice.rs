@@ -313,7 +313,8 @@ impl Edges {
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeChoice> {
-        let candidates = self.candidates(now, object, size, not);
+        // Who brings a few bytes sooner need not bring a segment sooner.
+        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
         let &(expected, _, _, best) = candidates.first()?;
         if let Some((current, since)) = self.current
             && let Some(&(held, ..)) = candidates.iter().find(|(.., id)| *id == current)
@@ -351,7 +352,6 @@ impl Edges {
                 candidates: Vec::new(),
             });
         }
-        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
         let &(soonest, trial, _, best) = candidates.first()?;
         // While an edge rests others may have lost it, too.
         let rests = |edge: &Edge| edge.offered && edge.state(now) != BreakerState::Closed;
@@ -654,6 +654,23 @@ mod tests {
         edges.fail(second(7_200), EdgeId(1), Duration::ZERO, "net.reset");
         let choice = edges.choose(second(7_200), OBJECT, SIZE, &[]).unwrap();
         assert_eq!(choice.edge, EdgeId(0));
+    }
+
+    #[test]
+    fn an_edge_that_only_answers_sooner_is_no_reason_to_change() {
+        let mut edges = edges(2);
+        let now = Instant::ZERO + DWELL;
+        edges.use_from_now(Instant::ZERO, EdgeId(0));
+        for (id, answers_ms) in [(0, 150), (1, 20)] {
+            measure_at(&mut edges, now, id, 4);
+            let edge = edges.get_mut(EdgeId(id)).unwrap();
+            for _ in 0..16 {
+                edge.answered(now, Duration::from_millis(answers_ms));
+            }
+        }
+        let few = ByteCount::new(1_000);
+        let choice = edges.choose(now + MEASURED, OBJECT, few, &[]).unwrap();
+        assert_eq!((choice.edge, choice.changed), (EdgeId(0), false));
     }
 
     /// An edge in use that becomes slow, and is slow no more.
