@@ -103,8 +103,9 @@ pub(crate) enum Verdict {
 
 /// Several edges answering at once for one object: the primary and two helpers.
 const LIVE_MAX: usize = 3;
-/// Bytes that a continuation asks for again, to see that both edges hold the same.
+/// Bytes that a continuation asks for again, to see that both edges hold the same; of a small object this part of it.
 const OVERLAP: u64 = 4096;
+const OVERLAP_SHARE: u64 = 16;
 /// A helper is judged after this long.
 const JUDGE_AFTER: Duration = Duration::from_millis(350);
 /// A helper must be this much faster to show that the edge, not the line, is slow.
@@ -165,7 +166,8 @@ impl Fetch {
 
     /// Returns where a continuation begins and how many bytes of it must match what is there.
     pub(crate) fn resume_point(&self) -> (u64, u64) {
-        let overlap = self.received.min(OVERLAP);
+        let overlap = OVERLAP.min(self.size() / OVERLAP_SHARE);
+        let overlap = self.received.min(overlap);
         (self.received - overlap, overlap)
     }
 
@@ -520,6 +522,9 @@ mod tests {
 
         let (from, overlap) = fetch.resume_point();
         assert_eq!((from, overlap), (250_000 - 4096, 4096));
+        let mut small = self::fetch();
+        (small.total, small.received) = (Some(36_000), 18_000);
+        assert_eq!(small.resume_point(), (18_000 - 2_250, 2_250));
         fetch.attempts.push(Attempt::new(
             AttemptId(2),
             EdgeId(1),
