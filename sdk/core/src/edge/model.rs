@@ -71,7 +71,9 @@ const USUAL_RATE: BitRate = BitRate::from_kbps(2_000);
 const RATE_DOUBT: f64 = 0.6;
 /// Precision of a rate that was measured for very long. A second of transfer has a twelfth of it: a deviation of 0.3.
 const RATE_SURE: f64 = 150.0;
-/// An edge that falls again within this time relapses, and is kept out of use for as long; doubled by each relapse.
+/// An edge that fell is kept out of use for so long: it is to be in use again within 60 s of its recovery, and not to swing.
+const FELL: Duration = Duration::from_secs(60);
+/// One that falls again within this time relapses, and is kept out of use for as long; doubled by each relapse.
 const RELAPSE: Duration = Duration::from_secs(600);
 /// Several edges answering 404 for thousands of objects must not grow without bound.
 const LACKS_MAX: usize = 1024;
@@ -138,10 +140,11 @@ impl Edge {
         self.fell_at = Some(now);
     }
 
-    /// Whether it fell again so soon after it had been gone back to that others are preferred, for longer with each time.
+    /// Whether it fell so lately that others are preferred: for longer each time that it fell soon after it had been gone
+    /// back to.
     pub(super) fn is_distrusted(&self, now: Instant) -> bool {
         self.fell_at
-            .is_some_and(|at| self.relapses > 0 && now.since(at) < relapse_counts(self.relapses))
+            .is_some_and(|at| now.since(at) < relapse_counts(self.relapses))
     }
 
     pub(super) fn shorten_rest(&mut self, latest: Instant) {
@@ -391,9 +394,12 @@ impl Edge {
     }
 }
 
-/// How long the nth relapse counts.
+/// How long an edge that fell is distrusted after so many relapses.
 fn relapse_counts(nth: u32) -> Duration {
-    RELAPSE.saturating_mul(1 << nth.saturating_sub(1).min(8))
+    match nth.checked_sub(1) {
+        None => FELL,
+        Some(doubled) => RELAPSE.saturating_mul(1 << doubled.min(8)),
+    }
 }
 
 /// Longer than this is never.
