@@ -725,10 +725,8 @@ mod tests {
                 body(&mut fetch, 1, core::iter::once(at), slow);
                 body(&mut fetch, 2, core::iter::once(at), helps);
             }
-            let ended = match reason {
-                CancelReason::Slow => AttemptId(1),
-                _ => AttemptId(2),
-            };
+            let left = reason == CancelReason::Slow;
+            let ended = AttemptId(if left { 1 } else { 2 });
             let verdict = fetch.review(ms(1_000), &edges, AMPLE);
             let expected = Verdict::Cancel {
                 attempt: ended,
