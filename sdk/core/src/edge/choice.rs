@@ -47,7 +47,7 @@ const QUICK_ENOUGH: f64 = 0.4;
 /// Whoever is chosen for one object is in use for the next ones too: what it takes for so much decides.
 const LONG_RUN: ByteCount = ByteCount::new(1_000_000);
 
-/// What an edge is expected to take, whether it is on trial, its rank, and which it is.
+/// What an edge is expected to take, whether it has to show first that it is well, its rank, and which it is.
 type Candidate = (Duration, bool, u32, EdgeId);
 
 /// What a choice of edge rests on.
@@ -143,6 +143,9 @@ impl Edges {
         }
         if self.current() == Some(id) {
             self.current = None;
+            if let Some(edge) = self.get_mut(id) {
+                edge.fell(now);
+            }
         }
     }
 
@@ -177,6 +180,9 @@ impl Edges {
         }
         self.carried = usual.map(|usual| (now, usual));
         if self.current() == Some(id) && !self.would_flap(now, other) {
+            if let Some(edge) = self.get_mut(id) {
+                edge.fell(now);
+            }
             self.leave_for(now, other);
         }
     }
@@ -307,7 +313,8 @@ impl Edges {
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeChoice> {
-        let candidates = self.candidates(now, object, size, not);
+        // Who brings a few bytes sooner need not bring a segment sooner.
+        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
         let &(expected, _, _, best) = candidates.first()?;
         if let Some((current, since)) = self.current
             && let Some(&(held, ..)) = candidates.iter().find(|(.., id)| *id == current)
@@ -345,7 +352,6 @@ impl Edges {
                 candidates: Vec::new(),
             });
         }
-        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
         let &(soonest, trial, _, best) = candidates.first()?;
         // While an edge rests others may have lost it, too.
         let rests = |edge: &Edge| edge.offered && edge.state(now) != BreakerState::Closed;
@@ -355,7 +361,7 @@ impl Edges {
             (soonest, best)
         };
         let why = if trial {
-            "only edges on trial are left"
+            "only edges that rested or relapsed are left"
         } else if chosen.1 == best {
             "expected to deliver first"
         } else {
@@ -377,7 +383,7 @@ impl Edges {
         self.spread(now, &candidates).map(|(_, id)| id)
     }
 
-    /// Those that may be asked: edges on trial come last, then the sooner, then the backend's order.
+    /// Those that may be asked: edges on trial, and those that keep failing, come last, then the sooner, then the backend's order.
     fn candidates(
         &self,
         now: Instant,
@@ -389,7 +395,7 @@ impl Edges {
         let mut candidates: Vec<Candidate> = self
             .usable(now, object, not)
             .map(|(id, edge)| {
-                let trial = edge.state(now) == BreakerState::HalfOpen;
+                let trial = edge.state(now) == BreakerState::HalfOpen || edge.is_distrusted(now);
                 (edge.expected(now, size, line), trial, edge.rank, id)
             })
             .collect();
@@ -617,6 +623,54 @@ mod tests {
                 assert_eq!(chosen == EdgeId(1), left && !dwells, "{mbps}");
             }
         }
+    }
+
+    #[test]
+    fn an_edge_that_relapses_is_gone_back_to_later_each_time_unless_nobody_else_is_left() {
+        let second = |n: u64| Instant::ZERO + Duration::from_secs(n);
+        let mut edges = edges(2);
+        edges.use_from_now(second(0), EdgeId(0));
+        let mut used = Vec::new();
+        // Every minute the better one is well again, and when it is used it fails.
+        for n in 1..120 {
+            let now = second(n * 60);
+            for (id, mbps) in [(0, 20), (1, 2)] {
+                measure_at(&mut edges, now, id, mbps);
+                edges.get_mut(EdgeId(id)).unwrap().served(now);
+            }
+            let now = now + MEASURED;
+            if edges.choose(now, OBJECT, SIZE, &[]).unwrap().edge == EdgeId(0) {
+                used.push(n);
+                edges.fail(now, EdgeId(0), Duration::ZERO, "net.reset");
+                assert_eq!(
+                    edges.choose(now, OBJECT, SIZE, &[]).unwrap().edge,
+                    EdgeId(1)
+                );
+            }
+        }
+        let gaps: Vec<u64> = used.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(gaps, [1, 10, 20, 40], "{used:?}");
+        // Better than none.
+        edges.fail(second(7_200), EdgeId(1), Duration::ZERO, "net.reset");
+        let choice = edges.choose(second(7_200), OBJECT, SIZE, &[]).unwrap();
+        assert_eq!(choice.edge, EdgeId(0));
+    }
+
+    #[test]
+    fn an_edge_that_only_answers_sooner_is_no_reason_to_change() {
+        let mut edges = edges(2);
+        let now = Instant::ZERO + DWELL;
+        edges.use_from_now(Instant::ZERO, EdgeId(0));
+        for (id, answers_ms) in [(0, 150), (1, 20)] {
+            measure_at(&mut edges, now, id, 4);
+            let edge = edges.get_mut(EdgeId(id)).unwrap();
+            for _ in 0..16 {
+                edge.answered(now, Duration::from_millis(answers_ms));
+            }
+        }
+        let few = ByteCount::new(1_000);
+        let choice = edges.choose(now + MEASURED, OBJECT, few, &[]).unwrap();
+        assert_eq!((choice.edge, choice.changed), (EdgeId(0), false));
     }
 
     /// An edge in use that becomes slow, and is slow no more.

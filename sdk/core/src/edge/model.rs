@@ -34,6 +34,10 @@ pub(crate) struct Edge {
     pub(super) left: u32,
     pub(super) left_at: Option<Instant>,
     pub(super) better: u32,
+    /// When it last failed or became slow while it was in use, and how often before it did so too soon after the time
+    /// before.
+    fell_at: Option<Instant>,
+    relapses: u32,
     breaker: EdgeBreaker,
     faults: Faults,
     connect: Spans,
@@ -67,6 +71,10 @@ const USUAL_RATE: BitRate = BitRate::from_kbps(2_000);
 const RATE_DOUBT: f64 = 0.6;
 /// Precision of a rate that was measured for very long. A second of transfer has a twelfth of it: a deviation of 0.3.
 const RATE_SURE: f64 = 150.0;
+/// An edge that fell is kept out of use for so long: it is to be in use again within 60 s of its recovery, and not to swing.
+const FELL: Duration = Duration::from_secs(60);
+/// One that falls again within this time relapses, and is kept out of use for as long; doubled by each relapse.
+const RELAPSE: Duration = Duration::from_secs(600);
 /// Several edges answering 404 for thousands of objects must not grow without bound.
 const LACKS_MAX: usize = 1024;
 
@@ -84,6 +92,8 @@ impl Edge {
             left: 0,
             left_at: None,
             better: 0,
+            fell_at: None,
+            relapses: 0,
             breaker: EdgeBreaker::new(rests),
             faults: Faults::default(),
             connect: Spans::default(),
@@ -118,6 +128,25 @@ impl Edge {
         self.breaker.handle_failure(now, rest_min, rng);
     }
 
+    /// It failed or became slow while it was in use.
+    pub(super) fn fell(&mut self, now: Instant) {
+        let trusted = self
+            .fell_at
+            .map(|at| at + relapse_counts(self.relapses + 1));
+        self.relapses = match trusted {
+            Some(trusted) if now < trusted => self.relapses + 1,
+            Some(_) | None => 0,
+        };
+        self.fell_at = Some(now);
+    }
+
+    /// Whether it fell so lately that others are preferred: for longer each time that it fell soon after it had been gone
+    /// back to.
+    pub(super) fn is_distrusted(&self, now: Instant) -> bool {
+        self.fell_at
+            .is_some_and(|at| now.since(at) < relapse_counts(self.relapses))
+    }
+
     pub(super) fn shorten_rest(&mut self, latest: Instant) {
         self.breaker.shorten_rest(latest);
     }
@@ -132,6 +161,7 @@ impl Edge {
         self.fresh_until = Instant::ZERO;
         self.measured_at = None;
         (self.left, self.left_at, self.better) = (0, None, 0);
+        (self.fell_at, self.relapses) = (None, 0);
     }
 
     pub(crate) fn connected(&mut self, took: Duration, cold: bool, protocol: Protocol) {
@@ -361,6 +391,14 @@ impl Edge {
         let body = BitRate::from_bps(1).scaled(bps).time_for(size);
         let ttfb = Duration::from_secs_f64(ttfb_s.min(NEEDS_MAX.as_secs_f64()));
         (ttfb + body.unwrap_or(NEEDS_MAX)).min(NEEDS_MAX) + self.faults.cost(now)
+    }
+}
+
+/// How long an edge that fell is distrusted after so many relapses.
+fn relapse_counts(nth: u32) -> Duration {
+    match nth.checked_sub(1) {
+        None => FELL,
+        Some(doubled) => RELAPSE.saturating_mul(1 << doubled.min(8)),
     }
 }
 

@@ -8,6 +8,9 @@ use crate::edge::Edge;
 use crate::input::{AttemptId, EdgeId, Protocol};
 use crate::throughput::{Forecast, RecentRate};
 
+/// A first byte that took longer than this took it for other reasons.
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
+
 /// An attempt under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
@@ -23,6 +26,8 @@ pub(crate) struct Attempt {
     pub(crate) next: u64,
     pub(crate) started_at: Instant,
     pub(crate) first_byte_at: Option<Instant>,
+    /// From the request to its answer: a round trip, and what the edge took for it.
+    pub(crate) answered_in: Duration,
     pub(crate) bytes: ByteCount,
     /// Of these, bytes that another attempt had brought already.
     pub(crate) wasted: ByteCount,
@@ -44,6 +49,8 @@ pub(crate) struct Attempt {
     slowness_helped_until: Option<Instant>,
     /// When its silence was noticed first.
     pub(crate) noticed_at: Option<Instant>,
+    /// What came in all, from whichever edge, before it began to help.
+    pub(crate) before: Option<BitRate>,
     /// What it is to help against.
     pub(crate) helps_against: Option<Late>,
 }
@@ -78,6 +85,7 @@ pub(crate) enum Late {
     Connect,
     FirstByte,
     Paused,
+    Trickle,
     Slow,
     Overdue,
 }
@@ -88,6 +96,7 @@ impl Late {
             Self::Connect => "no connection within what this edge usually needs",
             Self::FirstByte => "no first byte within what this edge usually needs",
             Self::Paused => "the body paused for longer than this edge usually answers in",
+            Self::Trickle => "so little comes that it is as good as nothing",
             Self::Slow => "far slower than this edge was before",
             Self::Overdue => "slower than expected, and it would come after playback needs it",
         }
@@ -97,16 +106,30 @@ impl Late {
     pub(crate) const fn is_silence(self) -> bool {
         matches!(self, Self::Connect | Self::FirstByte | Self::Paused)
     }
+
+    /// Whether waiting is of no use: silence, or next to it.
+    pub(crate) const fn is_dead(self) -> bool {
+        self.is_silence() || matches!(self, Self::Trickle)
+    }
 }
 
 /// Between two requests for help for the same attempt.
 const HELP_AGAIN: Duration = Duration::from_secs(2);
-/// A body younger than this is in slow start and says nothing about the edge.
+/// A body younger than this says nothing about the edge.
 const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// Slower than this share of what was expected is suspicious.
 const SLOW_SHARE: f64 = 0.4;
 /// Slower than this share of what was expected is a reason for help when time is short.
 const DISAPPOINTS: f64 = 0.7;
+/// Slower than this share of what was expected is as good as silence.
+pub(crate) const TRICKLES: f64 = 0.05;
+/// A body younger than this many round trips may be in slow start, and so may one whose newest slices come this much
+/// faster than it did over twice as long.
+const OPEN_AFTER: u32 = 6;
+const NEWEST: Duration = Duration::from_millis(400);
+const GROWS: f64 = 1.25;
+/// It says nothing about the edge, unless less comes than the first flight (RFC 6928).
+const FIRST_FLIGHT: ByteCount = ByteCount::new(14_600);
 /// Less than this to go is not worth help.
 const SLOW_REST: Duration = Duration::from_millis(700);
 
@@ -130,6 +153,7 @@ impl Attempt {
             next: from,
             started_at: now,
             first_byte_at: None,
+            answered_in: Duration::ZERO,
             bytes: ByteCount::ZERO,
             wasted: ByteCount::ZERO,
             wasted_before_help: ByteCount::ZERO,
@@ -143,6 +167,7 @@ impl Attempt {
             silence_helped_until: None,
             slowness_helped_until: None,
             noticed_at: None,
+            before: None,
             helps_against: None,
         }
     }
@@ -174,11 +199,13 @@ impl Attempt {
                 Phase::Body { .. } => Late::Paused,
             });
         }
-        let first = self.first_byte_at?;
+        if self.trickles(now, edge) && self.silence_helped_until.is_none_or(|until| now >= until) {
+            return Some(Late::Trickle);
+        }
         let rate = self.recent.rate(now)?;
         let rest = ByteCount::new(total?.saturating_sub(self.next));
         let needs = rate.time_for(rest).unwrap_or(Duration::MAX);
-        if now.since(first) < SLOW_AFTER
+        if !self.is_open(now)
             || needs <= SLOW_REST
             || self.slowness_helped_until.is_some_and(|until| now < until)
         {
@@ -195,10 +222,37 @@ impl Attempt {
         (needs > spare && disappoints).then_some(Late::Overdue)
     }
 
+    /// Whether so little has come for as long as a body may pause that waiting is of no use.
+    pub(crate) fn trickles(&self, now: Instant, edge: &Edge) -> bool {
+        let span = edge.pause_deadline();
+        let lasts = self.first_byte_at.map(|first| now.since(first));
+        let (Some(lasts), Some(rate), Some(expected)) =
+            (lasts, self.recent.rate_over(now, span), self.expected)
+        else {
+            return false;
+        };
+        let starting = !self.is_open(now) && rate.bytes_in(span) >= FIRST_FLIGHT;
+        lasts >= span && !starting && rate.as_f64() < expected.as_f64() * TRICKLES
+    }
+
+    /// Whether the body is out of slow start, by its age, and gets no faster.
+    fn is_open(&self, now: Instant) -> bool {
+        let open_after = SLOW_AFTER.max(self.round_trip() * OPEN_AFTER);
+        let lasts = self.first_byte_at.map(|first| now.since(first));
+        let rate = |span| self.recent.rate_over(now, span).map(BitRate::as_f64);
+        let grows = rate(NEWEST) > rate(NEWEST * 2).map(|rate| rate * GROWS);
+        lasts.is_some_and(|lasts| lasts >= open_after) && !grows
+    }
+
+    /// What a round trip takes at most.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.answered_in.min(ROUND_TRIP_MAX)
+    }
+
     /// Help against this was asked for, or is not to be had.
     pub(crate) fn helped(&mut self, now: Instant, late: Late) {
         let until = Some(now + HELP_AGAIN);
-        if late.is_silence() {
+        if late.is_dead() {
             self.silence_helped_until = until;
             self.noticed_at = self.noticed_at.or(Some(now));
         } else {

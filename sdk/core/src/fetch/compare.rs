@@ -20,7 +20,7 @@ pub(crate) struct Comparison {
     /// What the edge gave before it was slow.
     pub(crate) usual: Option<Forecast>,
     pub(crate) usual_rate: BitRate,
-    /// The slow body before the other one began.
+    /// All that came before the other body began: others share the line with the slow one.
     alone: RecentRate,
     overlap: Option<Overlap>,
     ended: bool,
@@ -32,10 +32,12 @@ struct Overlap {
     since: Instant,
     /// When the other one was asked.
     asked_at: Instant,
-    /// Rate of the slow body just before.
+    /// Rate of all that came just before.
     before: f64,
     slow: Stretch,
     other: Stretch,
+    /// Bytes of bodies beside these two.
+    beside: u64,
 }
 
 /// Bytes of one body from slice to slice.
@@ -71,7 +73,7 @@ pub(crate) struct Finding {
 
 /// The slow body's rate before the other's begins is taken over so long: less would be noise, more would reach back to
 /// the time when it was not slow.
-const BEFORE: Duration = Duration::from_millis(350);
+pub(crate) const BEFORE: Duration = Duration::from_millis(350);
 /// After so long both have shown what they can.
 const LONG_ENOUGH: Duration = Duration::from_millis(1_500);
 /// The other edge must be this much faster to be called better.
@@ -79,7 +81,7 @@ const FASTER: f64 = 1.5;
 /// Both together must carry this much more than the slow body did alone to show that the line had room; and this much
 /// where the other edge's body may still get faster.
 const ROOM: f64 = 1.2;
-const MUCH_ROOM: f64 = 1.35;
+pub(super) const MUCH_ROOM: f64 = 1.35;
 /// A body that has lasted for less than so many round trips may still be in slow start.
 const SLOW_START: u32 = 6;
 /// The newest slices.
@@ -122,20 +124,21 @@ impl Comparison {
                 before: before.map_or(0.0, BitRate::as_f64),
                 slow: Stretch::default(),
                 other: Stretch::default(),
+                beside: 0,
             });
         }
     }
 
     pub(crate) fn progress(&mut self, now: Instant, id: AttemptId, bytes: u64) {
-        let is_slow = id == self.slow.0;
-        if self.ended || !is_slow && id != self.other.0 {
+        if self.ended {
             return;
         }
         match &mut self.overlap {
-            Some(overlap) if is_slow => overlap.slow.add(now, bytes),
-            Some(overlap) => overlap.other.add(now, bytes),
-            None if is_slow => self.alone.progress(now, bytes),
-            None => {}
+            Some(overlap) if id == self.slow.0 => overlap.slow.add(now, bytes),
+            Some(overlap) if id == self.other.0 => overlap.other.add(now, bytes),
+            Some(overlap) => overlap.beside += bytes,
+            None if id == self.other.0 => {}
+            None => self.alone.progress(now, bytes),
         }
     }
 
@@ -153,10 +156,15 @@ impl Comparison {
         let Some(late) = overlap.other.late(overlap.asked_at) else {
             return over.then_some(Finding::NOTHING);
         };
+        // Too little of the other body tells nothing.
+        if self.ended && overlap.other.bytes < ENOUGH / 2 {
+            return Some(Finding::NOTHING);
+        }
         // Over too soon for two slices of a slow body: it goes on as it was.
         let steady = overlap.slow.steady();
         let slow = steady.unwrap_or(overlap.before);
-        let together = slow + late;
+        let beside = ByteCount::new(overlap.beside).rate_over(lasts);
+        let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
         let round_trip = overlap.since.since(overlap.asked_at);
         let starting = overlap.other.lasts() < round_trip * SLOW_START;
         let blame = if slow > self.usual_rate.as_f64() * CAME_BACK {
@@ -274,6 +282,41 @@ mod tests {
         for (before, slow, other, blame) in cases {
             assert_eq!(shown(before, slow, other), blame, "{before} {slow} {other}");
         }
+    }
+
+    #[test]
+    fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let usual = (None, BitRate::from_kbps(8_000));
+        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
+        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        for n in 0..=10 {
+            comparison.progress(ms(n * 100), SLOW, 10_000);
+            comparison.progress(ms(n * 100), AttemptId(3), 10_000);
+        }
+        // It has ended, and the other takes its place; its round trip is long.
+        comparison.body_begins(ms(1_010), OTHER, ms(910));
+        for n in 0..=5 {
+            comparison.progress(ms(1_010 + n * 100), OTHER, 10_000);
+            comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
+        }
+        assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Line);
+    }
+
+    #[test]
+    fn too_little_of_the_other_body_tells_nothing() {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let usual = (None, BitRate::from_kbps(8_000));
+        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
+        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        for n in 0..=10 {
+            comparison.progress(ms(n * 100), SLOW, 10_000);
+        }
+        comparison.body_begins(ms(1_010), OTHER, ms(970));
+        comparison.progress(ms(1_020), OTHER, 9_000);
+        assert_eq!(comparison.finding(ms(1_020)), None);
+        comparison.ended(SLOW);
+        assert_eq!(comparison.finding(ms(1_020)), Some(Finding::NOTHING));
     }
 
     #[test]

@@ -4,14 +4,16 @@
 mod attempt;
 mod compare;
 
-pub(crate) use attempt::{Attempt, Late, Phase, Role};
-pub(crate) use compare::{Blame, Comparison, Finding};
+pub(crate) use attempt::{Attempt, Late, Phase, Role, TRICKLES};
+pub(crate) use compare::{BEFORE, Blame, Comparison, Finding};
+
+use compare::MUCH_ROOM;
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
-use nearcast_units::{ByteCount, Instant};
+use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::action::CancelReason;
 use crate::edge::Edges;
@@ -101,8 +103,9 @@ pub(crate) enum Verdict {
 
 /// Several edges answering at once for one object: the primary and two helpers.
 const LIVE_MAX: usize = 3;
-/// Bytes that a continuation asks for again, to see that both edges hold the same.
+/// Bytes that a continuation asks for again, to see that both edges hold the same; of a small object this part of it.
 const OVERLAP: u64 = 4096;
+const OVERLAP_SHARE: u64 = 16;
 /// A helper is judged after this long.
 const JUDGE_AFTER: Duration = Duration::from_millis(350);
 /// A helper must be this much faster to show that the edge, not the line, is slow.
@@ -163,7 +166,8 @@ impl Fetch {
 
     /// Returns where a continuation begins and how many bytes of it must match what is there.
     pub(crate) fn resume_point(&self) -> (u64, u64) {
-        let overlap = self.received.min(OVERLAP);
+        let overlap = OVERLAP.min(self.size() / OVERLAP_SHARE);
+        let overlap = self.received.min(overlap);
         (self.received - overlap, overlap)
     }
 
@@ -174,6 +178,17 @@ impl Fetch {
                 .unwrap_or(self.planned.get().max(self.received + 1))
                 .saturating_sub(self.received),
         )
+    }
+
+    /// Returns how large the object is, by the best knowledge.
+    pub(crate) fn size(&self) -> u64 {
+        self.received + self.rest().get()
+    }
+
+    /// Returns how much has come twice since help began.
+    pub(crate) fn came_twice(&self) -> ByteCount {
+        let twice = |one: &Attempt| one.wasted - one.wasted_before_help;
+        self.attempts.iter().map(twice).sum()
     }
 
     pub(crate) fn edges_tried(&self) -> Vec<EdgeId> {
@@ -319,7 +334,7 @@ impl Fetch {
                 reason,
             });
         }
-        if let Some(verdict) = self.judge_helper(now) {
+        if let Some(verdict) = self.judge_helper(now, edges) {
             return Some(verdict);
         }
         if let Some(lost) = self
@@ -358,7 +373,7 @@ impl Fetch {
         if newest.role == Role::Probe {
             return None;
         }
-        if self.attempts.len() > 1 && !late.is_silence() {
+        if self.attempts.len() > 1 && !late.is_dead() {
             return None;
         }
         Some(Verdict::Help {
@@ -368,10 +383,10 @@ impl Fetch {
     }
 
     /// Compares a helper with the attempt that it helps, once both have had time.
-    fn judge_helper(&self, now: Instant) -> Option<Verdict> {
+    fn judge_helper(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
         let helper = self.helper()?;
         (now >= judged_from(helper)?)
-            .then(|| self.judge(now, helper))
+            .then(|| self.judge(now, helper, edges))
             .flatten()
     }
 
@@ -380,14 +395,28 @@ impl Fetch {
         helpers.find(|attempt| attempt.role == Role::Helper)
     }
 
-    fn judge(&self, now: Instant, helper: &Attempt) -> Option<Verdict> {
+    fn judge(&self, now: Instant, helper: &Attempt, edges: &Edges) -> Option<Verdict> {
         let helped = self
             .attempts
             .iter()
             .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
-        let faster = rate(helper) > rate(helped) * HELPER_FASTER;
-        let (attempt, reason) = if helped.first_byte_at.is_none() {
+        // One that brings as much on top of what came before shows that the line has room.
+        let newest = |attempt: &Attempt| {
+            let rate = attempt.recent.rate_over(now, JUDGE_AFTER);
+            rate.map_or(0.0, BitRate::as_f64)
+        };
+        let room = helper.before.is_some_and(|before| {
+            newest(helper) >= newest(helped)
+                && newest(helper) + newest(helped) > before.as_f64() * MUCH_ROOM
+        });
+        let faster = rate(helper) > rate(helped) * HELPER_FASTER || room;
+        let trickles = |one: &Attempt| {
+            let edge = edges.get(one.edge);
+            edge.is_some_and(|edge| one.trickles(now, edge))
+        };
+        let silent = helped.first_byte_at.is_none() || faster && trickles(helped);
+        let (attempt, reason) = if silent {
             (helped.id, CancelReason::Silent)
         } else if faster {
             (helped.id, CancelReason::Slow)
@@ -398,22 +427,18 @@ impl Fetch {
     }
 
     /// The same at once, for help against slowness, which is a guess: it may cost no more.
-    pub(crate) fn judge_guess(&self, now: Instant) -> Option<Verdict> {
+    pub(crate) fn judge_guess(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
         let helper = self.helper()?;
-        let guess = helper.helps_against.is_some_and(|late| !late.is_silence());
-        guess.then(|| self.judge(now, helper)).flatten()
+        let guess = helper.helps_against.is_some_and(|late| !late.is_dead());
+        guess.then(|| self.judge(now, helper, edges)).flatten()
     }
 }
 
-/// A helper is out of slow start after a few round trips, of which the first byte took at least one.
+/// A helper has got somewhere in slow start after a few round trips.
 fn judged_from(helper: &Attempt) -> Option<Instant> {
     let first = helper.first_byte_at?;
-    let round_trip = first.since(helper.started_at).min(ROUND_TRIP_MAX);
-    Some(first + JUDGE_AFTER.max(round_trip * 4))
+    Some(first + JUDGE_AFTER.max(helper.round_trip() * 4))
 }
-
-/// A first byte that took longer than this took it for other reasons.
-const ROUND_TRIP_MAX: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
 mod tests {
@@ -497,6 +522,9 @@ mod tests {
 
         let (from, overlap) = fetch.resume_point();
         assert_eq!((from, overlap), (250_000 - 4096, 4096));
+        let mut small = self::fetch();
+        (small.total, small.received) = (Some(36_000), 18_000);
+        assert_eq!(small.resume_point(), (18_000 - 2_250, 2_250));
         fetch.attempts.push(Attempt::new(
             AttemptId(2),
             EdgeId(1),
@@ -581,6 +609,131 @@ mod tests {
                 reason: CancelReason::Slow
             })
         );
+    }
+
+    #[test]
+    fn a_body_that_trickles_is_as_good_as_silent_and_one_in_slow_start_is_not() {
+        let mut edges = edges();
+        let at = |n: u64| core::iter::once(n);
+        for n in 0..8 {
+            let edge = edges.get_mut(EdgeId(0)).unwrap();
+            edge.answered(ms(n), Duration::from_millis(200));
+        }
+        let expected = Some(BitRate::from_kbps(20_000));
+        // Bytes in each tenth of the first second, and in each of so many after it.
+        let cases = [
+            (200_000, 10, 1_000, Some(Late::Trickle)),
+            (200_000, 10, 50_000, None),
+            (1_000, 0, 0, Some(Late::Trickle)),
+            // Its first flights.
+            (9_000, 0, 0, None),
+        ];
+        for (before, count, after, late) in cases {
+            let mut fetch = fetch();
+            fetch.total = Some(100_000_000);
+            fetch.attempts[0].expected = expected;
+            fetch.attempts[0].answered_in = Duration::from_millis(200);
+            for n in 0..=10 {
+                body(&mut fetch, 1, at(100 + n * 100), before);
+            }
+            for n in 1..=count {
+                body(&mut fetch, 1, at(1_100 + n * 100), after);
+            }
+            let edge = edges.get(EdgeId(0)).unwrap();
+            let age = 1_100 + count * 100;
+            let found = fetch.attempts[0].trickles(ms(age), edge);
+            assert_eq!(found, late.is_some(), "{before} {after}");
+            if late.is_none() {
+                continue;
+            }
+            let verdict = fetch.review(ms(age), &edges, AMPLE);
+            let attempt = AttemptId(1);
+            assert_eq!(verdict, late.map(|late| Verdict::Help { attempt, late }));
+            let (from, _) = fetch.resume_point();
+            let role = Role::Helper;
+            let (id, edge) = (AttemptId(2), EdgeId(1));
+            let helper = Attempt::new(id, edge, role, from, None, ms(age), expected);
+            fetch.attempts.push(helper);
+            for n in 0..6 {
+                body(&mut fetch, 1, at(age + 10 + n * 100), 1_000);
+                body(&mut fetch, 2, at(age + 20 + n * 100), 100_000);
+            }
+            let reason = CancelReason::Silent;
+            let verdict = fetch.review(ms(age + 600), &edges, AMPLE);
+            assert_eq!(verdict, Some(Verdict::Cancel { attempt, reason }));
+        }
+    }
+
+    #[test]
+    fn a_body_is_slow_only_when_it_had_the_time_to_open() {
+        let edges = edges();
+        // Round trip, then bytes in each tenth of the second after the first byte.
+        let cases = [
+            (20, [30_000; 10], true),
+            (200, [30_000; 10], false),
+            (
+                20,
+                [
+                    10_000, 10_000, 10_000, 10_000, 10_000, 20_000, 30_000, 40_000, 60_000, 90_000,
+                ],
+                false,
+            ),
+            (
+                20,
+                [
+                    200_000, 200_000, 200_000, 30_000, 30_000, 30_000, 30_000, 30_000, 30_000,
+                    30_000,
+                ],
+                true,
+            ),
+        ];
+        for (round_trip, slices, slow) in cases {
+            let mut fetch = fetch();
+            fetch.total = Some(100_000_000);
+            fetch.attempts[0].expected = Some(BitRate::from_kbps(20_000));
+            fetch.attempts[0].answered_in = Duration::from_millis(round_trip);
+            for (at, bytes) in (100..).step_by(100).zip(slices) {
+                body(&mut fetch, 1, core::iter::once(at), bytes);
+            }
+            let help = Verdict::Help {
+                attempt: AttemptId(1),
+                late: Late::Slow,
+            };
+            let verdict = fetch.review(ms(1_000), &edges, AMPLE);
+            assert_eq!(verdict, slow.then_some(help), "{round_trip} {slices:?}");
+        }
+    }
+
+    #[test]
+    fn a_helper_that_gets_what_the_slow_body_leaves_shows_that_the_line_has_room() {
+        let edges = edges();
+        // What came before, and what both bring in each tenth of a second.
+        let cases = [
+            (30_000, 30_000, 40_000, CancelReason::Slow),
+            (60_000, 30_000, 30_000, CancelReason::NotNeeded),
+            (30_000, 30_000, 20_000, CancelReason::NotNeeded),
+        ];
+        for (before, slow, helps, reason) in cases {
+            let mut fetch = fetch();
+            body(&mut fetch, 1, (100..=500).step_by(100), before);
+            let (from, _) = fetch.resume_point();
+            let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
+            let mut helper = Attempt::new(id, edge, role, from, None, ms(500), None);
+            helper.before = ByteCount::new(before).rate_over(Duration::from_millis(100));
+            fetch.attempts.push(helper);
+            for at in (600..=1_000).step_by(100) {
+                body(&mut fetch, 1, core::iter::once(at), slow);
+                body(&mut fetch, 2, core::iter::once(at), helps);
+            }
+            let left = reason == CancelReason::Slow;
+            let ended = AttemptId(if left { 1 } else { 2 });
+            let verdict = fetch.review(ms(1_000), &edges, AMPLE);
+            let expected = Verdict::Cancel {
+                attempt: ended,
+                reason,
+            };
+            assert_eq!(verdict, Some(expected), "{before} {slow} {helps}");
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ use crate::fetch::{Comparison, Fetch};
 use crate::input::{AttemptId, Command, Epoch, FetchId, Input};
 use crate::qoe::Recorder;
 use crate::schedule::TrackState;
+use crate::throughput::RecentRate;
 use crate::timeline::{Timeline, TrackWish};
 
 /// One playback: decides, and never acts.
@@ -105,10 +106,14 @@ pub struct Session {
     comparison: Option<Comparison>,
     /// A comparison showed that others are no faster: until then slowness is the line's.
     line_slow_until: Instant,
+    /// What the line was found to carry then.
+    line_slow_rate: Option<BitRate>,
     /// Bytes that races, help and probes have cost.
     pub(crate) extra: ByteCount,
     /// Bytes that were of use.
     useful: ByteCount,
+    /// All that came of late, from whichever edge.
+    arriving: RecentRate,
     /// When something last moved: bytes, the playhead, or the session's state.
     progress_at: Instant,
     edges_down: bool,
@@ -230,8 +235,10 @@ impl Session {
             probe_at: Instant::ZERO,
             comparison: None,
             line_slow_until: Instant::ZERO,
+            line_slow_rate: None,
             extra: ByteCount::ZERO,
             useful: ByteCount::ZERO,
+            arriving: RecentRate::default(),
             progress_at: Instant::ZERO,
             edges_down: false,
             last_failure: None,

@@ -201,6 +201,34 @@ fn a_line_that_becomes_slow_is_told_within_two_segments_and_no_edge_is_left_for_
     few(&leaves);
 }
 
+#[test]
+fn an_edge_that_next_to_stops_is_left_as_soon_as_a_silent_one_and_without_a_budget() {
+    let mut late = Vec::new();
+    for seed in 0..worlds() {
+        let (mut setup, mut rng) = differing(seed);
+        setup.config.extra_allowance = ByteCount::ZERO;
+        setup.config.extra_percent = 0;
+        let from_s = 15.0 + 40.0 * rng.next_f64();
+        let quiet = run(setup.clone());
+        // In the middle of a segment of the edge in use.
+        let whole = video(&quiet.report).find(|one| one.attempts[0].start_s > from_s);
+        let whole = &whole.unwrap().attempts[0];
+        let at_s = whole.start_s.midpoint(whole.end_s);
+        let edge = setup.edges.iter().position(|one| one.name == whole.edge);
+        let trickle = Fault::Trickle { rate_bps: 8_000 };
+        let outcome = run(setup.fault(at_s, edge.unwrap(), Some(trickle)));
+        let report = &outcome.report;
+        let others = video(report).flat_map(|one| &one.attempts);
+        let others = others.filter(|one| one.edge != whole.edge && one.start_s > at_s);
+        let firsts = others.filter_map(|one| one.first_byte_s);
+        let first_s = firsts.fold(f64::INFINITY, f64::min) - at_s;
+        if first_s > 2.0 {
+            late.push(format!("seed {seed}: {first_s} {:?}", report.failovers));
+        }
+    }
+    few(&late);
+}
+
 /// Ten minutes with a buffer of 12 s in which every now and then an edge, or the line, becomes slow, or is itself again.
 fn restless(seed: u64) -> (Setup, Vec<(f64, u64)>) {
     let (mut setup, mut rng) = differing(seed);

@@ -63,7 +63,7 @@ impl Session {
                 (id, slow_edge),
                 (id, other),
                 (slow.usual, usual),
-                slow.recent.clone(),
+                self.arriving.clone(),
             );
             let finding = Finding {
                 blame,
@@ -90,7 +90,7 @@ impl Session {
             self.decide(DecisionKind::Blame, slow, why, &[]);
             return;
         }
-        let (usual_forecast, recent) = (slow.usual, slow.recent.clone());
+        let (usual_forecast, recent) = (slow.usual, self.arriving.clone());
         let inputs = [("slow_bps", rate.as_f64()), ("usual_bps", usual.as_f64())];
         let why = "the body is far slower than usual: is it the edge, or the line?";
         self.decide(DecisionKind::Probe, name, why, &inputs);
@@ -193,6 +193,8 @@ impl Session {
     /// Says whose fault it is, and how long that is believed.
     fn conclude(&mut self, slow: EdgeId, other: EdgeId, usual: BitRate, finding: Finding) {
         let name = |session: &Self, id: EdgeId| session.edges.name(id).to_string();
+        self.line_slow_rate = (finding.blame == Blame::Line)
+            .then(|| BitRate::from_bps(1).scaled(finding.slow + finding.other));
         let (chosen, why) = match finding.blame {
             Blame::Edge => {
                 let why = "another edge brought far more at the same time: the edge is slow";

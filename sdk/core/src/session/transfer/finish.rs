@@ -19,10 +19,9 @@ impl Session {
             let Some(attempt) = fetch.attempts.iter().find(|one| one.id == id) else {
                 continue;
             };
-            let silent = self
-                .edges
-                .get(attempt.edge)
-                .is_some_and(|edge| attempt.silent(self.now, edge));
+            let silent = self.edges.get(attempt.edge).is_some_and(|edge| {
+                attempt.silent(self.now, edge) || attempt.trickles(self.now, edge)
+            });
             let reason = match attempt.role {
                 Role::Racer => CancelReason::LostRace,
                 Role::Primary if silent => CancelReason::Silent,

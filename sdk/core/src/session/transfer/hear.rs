@@ -69,6 +69,7 @@ impl Session {
                 let asked_at = attempt.quiet_since();
                 let waited = now.since(asked_at);
                 attempt.phase = Phase::Body { last_byte_at: now };
+                attempt.answered_in = waited;
                 let success = (200..300).contains(&status);
                 if let Some(edge) = self.edges.get_mut(edge_id) {
                     // A refusal is quick and says nothing about how soon media comes.
@@ -125,6 +126,7 @@ impl Session {
         let new = fetch.progress(self.now, id, from, to);
         let bytes = ByteCount::new(to.saturating_sub(from));
         self.progress_at = self.now;
+        self.arriving.progress(self.now, bytes.get());
         if let Some(edge) = self.edges.get_mut(edge_id) {
             edge.body_progress(self.now, bytes);
         }

@@ -9,13 +9,15 @@ use nearcast_units::ByteCount;
 use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
-use crate::fetch::{Fetch, FetchState, Late, RACE_BYTES, Role, Verdict};
+use crate::fetch::{BEFORE, Fetch, FetchState, Late, RACE_BYTES, Role, TRICKLES, Verdict};
 use crate::input::{AttemptId, Failure, FetchId};
 use crate::session::Session;
 use crate::session::control::object_name;
 
 /// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
 const START_PATIENCE: Duration = Duration::from_secs(2);
+/// Help against slowness may bring this part of an object twice.
+const GUESS_SHARE: u64 = 12;
 /// Help is judged after about this long.
 const HELP_LASTS: Duration = Duration::from_millis(500);
 
@@ -90,19 +92,22 @@ impl Session {
         true
     }
 
-    /// Help against slowness ends with its budget, whether or not it is clear by then who is faster.
+    /// Help against slowness ends with its budget, or when so much of the object came twice, whether or not it is clear
+    /// by then who is faster.
     fn end_guess(&mut self, fetch: &mut Fetch) {
-        if self.extra_allowed(ByteCount::ZERO) {
+        let most = (fetch.size() / GUESS_SHARE).max(RACE_BYTES);
+        if self.extra_allowed(ByteCount::ZERO) && fetch.came_twice().get() < most {
             return;
         }
-        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now) else {
+        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now, &self.edges)
+        else {
             return;
         };
         if reason == CancelReason::Slow {
             self.helper_is_faster(fetch, attempt);
         } else {
             let chosen = "alone".to_string();
-            let why = "the budget for help is used up";
+            let why = "help has cost enough";
             self.decide(DecisionKind::Hedge, chosen, why, &[]);
         }
         self.cancel(fetch, attempt, reason);
@@ -124,14 +129,11 @@ impl Session {
         };
         attempt.helped(self.now, late);
         let late_edge = attempt.edge;
-        if !late.is_silence() {
-            // That the line is slow was said when it was found out.
-            if self.now < self.line_slow_until {
-                return;
-            }
-            if !self.time_is_short(fetch, id) {
-                return self.compare(fetch, id);
-            }
+        if self.is_known(fetch, id, late) {
+            return;
+        }
+        if !late.is_dead() && !self.time_is_short(fetch, id) {
+            return self.compare(fetch, id);
         }
         let not = fetch.edges_tried();
         let Some(helper) = self
@@ -141,7 +143,7 @@ impl Session {
             return;
         };
         // Help against slowness is a guess and must be paid for; help against silence is not.
-        if !late.is_silence() && !self.extra_allowed(help_costs(fetch, id)) {
+        if !late.is_dead() && !self.extra_allowed(help_costs(fetch, id)) {
             let name = self.edges.name(late_edge).to_string();
             self.decide(
                 DecisionKind::Hedge,
@@ -152,6 +154,7 @@ impl Session {
             return;
         }
         let (from, overlap) = fetch.resume_point();
+        let before = self.arriving.rate_over(self.now, BEFORE);
         let chosen = alloc::format!(
             "{} helps {}",
             self.edges.name(helper),
@@ -169,7 +172,19 @@ impl Session {
         self.start_attempt(fetch, helper, Role::Helper, from, None, overlap);
         if let Some(begun) = fetch.attempts.last_mut() {
             begun.helps_against = Some(late);
+            begun.before = before;
         }
+    }
+
+    /// That the line is slow was said when it was found out, unless hardly anything of that comes.
+    fn is_known(&self, fetch: &Fetch, id: AttemptId, late: Late) -> bool {
+        if late.is_silence() || self.now >= self.line_slow_until {
+            return false;
+        }
+        let attempt = fetch.attempts.iter().find(|one| one.id == id);
+        let rate = attempt.and_then(|one| one.recent.rate(self.now));
+        let of_line = self.line_slow_rate.map(|line| line.scaled(TRICKLES));
+        !late.is_dead() || rate.zip(of_line).is_some_and(|(rate, line)| rate >= line)
     }
 }
 
