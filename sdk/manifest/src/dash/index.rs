@@ -417,7 +417,11 @@ impl Run {
                         .checked_sub(time)
                         .filter(|span| *span > 0)
                         .ok_or_else(|| ManifestError::malformed("S@r repeats into the past"))?;
-                    span.div_ceil(row.d)
+                    let count = span.div_ceil(row.d);
+                    // A rest that is shorter than times are told apart is none.
+                    let rest = time.saturating_add(row.d.saturating_mul(count - 1));
+                    let nothing = count > 1 && self.clock.at(rest)? == self.clock.at(until)?;
+                    if nothing { count - 1 } else { count }
                 }
             };
             let count = segments.reserve(count.min(left))?;
