@@ -231,8 +231,8 @@ impl Client {
                 let said = self.parse(fetch, object);
                 self.later(Duration::ZERO, said);
             }
-            // Nothing is decoded here.
-            Action::Prepare { epoch } => self.later(Duration::ZERO, Input::Prepared { epoch }),
+            // Not before what was handed on is found to be wrong, if it is.
+            Action::Prepare { epoch } => self.later(DEMUX, Input::Prepared { epoch }),
             Action::ResetNetwork => world.reset(now, self.index),
             Action::HandOnPart {
                 epoch,

@@ -84,6 +84,11 @@ impl Policy {
         self.custom.is_some() || self.built_in.replaces()
     }
 
+    /// Chooses where what was chosen first cannot be replaced after all.
+    pub(super) fn without_replacing(&mut self, context: &AbrContext) -> AbrChoice {
+        self.built_in.decide(context)
+    }
+
     pub(super) fn scores(&self) -> &[f64] {
         self.built_in.scores()
     }

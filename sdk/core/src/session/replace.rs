@@ -99,6 +99,9 @@ impl Session {
     ) -> Option<Replacement> {
         let key = at_rung(lowest, rung);
         let held = self.could_be_replaced(kind, lowest).nth(segment).copied()?;
+        if held.key == key || self.is_missing_at(key, held.start) {
+            return None;
+        }
         let timeline = self.timeline.as_ref()?;
         let (index, size) = match timeline.place(key, held.start) {
             Place::Segment { index, segment } => (index, timeline.size(key, &segment)),
@@ -108,8 +111,7 @@ impl Session {
             }
             Place::PeriodOver => return None,
         };
-        let possible = held.key != key && !self.is_missing_at(key, held.start) && self.fits(size);
-        possible.then_some(Replacement {
+        self.fits(size).then_some(Replacement {
             held,
             key,
             index,

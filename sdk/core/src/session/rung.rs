@@ -8,7 +8,7 @@ use nearcast_units::{BitRate, ByteCount, MediaTime};
 use super::Session;
 use super::ask::Question;
 use super::replace::Replacement;
-use crate::abr::AbrDecision;
+use crate::abr::{AbrChoice, AbrDecision};
 use crate::event::PlayState;
 use crate::timeline::{Place, capped};
 
@@ -94,7 +94,21 @@ impl Session {
             from: about,
         };
         self.tell_policy(&mut context, &question);
-        let choice = self.ask_policy(&context, about);
+        let mut choice = self.ask_policy(&context, about);
+        if let Some(AbrChoice {
+            decision: AbrDecision::Replace { segment, rung },
+            why,
+        }) = choice
+        {
+            let lowest = question.lowest;
+            if let Some(by) = self.replacement(kind, lowest, (segment, rung.min(top))) {
+                self.told = context;
+                return Some(Chosen::Replace(by, why));
+            }
+            // It cannot be had, or not now: what would come next?
+            context.buffered.clear();
+            choice = Some(self.policy.without_replacing(&context));
+        }
         self.told = context;
         let choice = choice?;
         let rung = match choice.decision {
@@ -103,14 +117,8 @@ impl Session {
                 self.policy.wait(self.now + span);
                 return None;
             }
-            AbrDecision::Replace { segment, rung } => {
-                let at = (segment, rung.min(top));
-                if let Some(by) = self.replacement(kind, key(0)?, at) {
-                    return Some(Chosen::Replace(by, choice.why));
-                }
-                // Not now: it goes on as it did.
-                last.unwrap_or(0)
-            }
+            // Nothing was offered to be replaced.
+            AbrDecision::Replace { .. } => last.unwrap_or(0),
         };
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, key(rung)?, last, rung);
