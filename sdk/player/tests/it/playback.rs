@@ -182,8 +182,9 @@ async fn when_an_edge_dies_in_mid_segment_the_rest_comes_from_another() {
         .into_iter()
         .find(|seen| seen.path.ends_with("/1-3.m4s"))
         .unwrap();
-    assert_eq!(continued.range.as_deref(), Some("bytes=4904-"));
     let size = fixtures()["/title/1-3.m4s"].len() as u64;
+    let from = format!("bytes={}-", 9000 - size / 16);
+    assert_eq!(continued.range.as_deref(), Some(from.as_str()));
     assert!(
         report.bytes.wasted * 4 < size,
         "{:?} of {size}",
