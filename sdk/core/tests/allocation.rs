@@ -10,14 +10,6 @@ use nearcast_core::{AbrRule, Forecast, RateEstimate};
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 const SEGMENT: Duration = Duration::from_secs(4);
-const RULES: [AbrRule; 6] = [
-    AbrRule::Horizon,
-    AbrRule::Dynamic,
-    AbrRule::Throughput,
-    AbrRule::Bola,
-    AbrRule::BufferBased,
-    AbrRule::RobustMpc,
-];
 
 fn context(buffer: Duration) -> AbrContext {
     let objective = Objective::default();
@@ -73,7 +65,7 @@ fn decide(policy: &mut dyn AbrPolicy, contexts: &[AbrContext]) {
 #[test]
 fn no_policy_allocates_while_it_decides() {
     let contexts: Vec<AbrContext> = (0..8).map(|n| context(SEGMENT * n)).collect();
-    for rule in RULES {
+    for rule in AbrRule::ALL {
         let mut policy = rule.policy();
         let measured = allocation_counter::measure(|| decide(policy.as_mut(), &contexts));
         assert_eq!(measured.count_total, 0, "{}", policy.name());

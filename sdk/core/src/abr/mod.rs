@@ -69,6 +69,16 @@ pub trait AbrPolicy: fmt::Debug + Send {
 }
 
 impl AbrRule {
+    /// All that are built in.
+    pub const ALL: [Self; 6] = [
+        Self::Horizon,
+        Self::Dynamic,
+        Self::Throughput,
+        Self::Bola,
+        Self::BufferBased,
+        Self::RobustMpc,
+    ];
+
     /// Makes the policy.
     #[must_use]
     pub fn policy(self) -> Box<dyn AbrPolicy> {

@@ -13,15 +13,6 @@ use crate::throughput::{Forecast, HORIZONS, QUANTILES};
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
 const SEGMENT: Duration = Duration::from_secs(4);
 
-const RULES: [AbrRule; 6] = [
-    AbrRule::Horizon,
-    AbrRule::Dynamic,
-    AbrRule::Throughput,
-    AbrRule::Bola,
-    AbrRule::BufferBased,
-    AbrRule::RobustMpc,
-];
-
 /// A line that has carried the same rate all along.
 fn steady(bps: f64) -> Forecast {
     Forecast {
@@ -305,7 +296,7 @@ proptest! {
     /// Whatever a policy is told: its answer can be carried out, and is the same again.
     #[test]
     fn every_policy_keeps_its_promises(contexts in prop::collection::vec(any_context(), 1..6)) {
-        for rule in RULES {
+        for rule in AbrRule::ALL {
             let mut one = rule.policy();
             let mut other = rule.policy();
             for context in &contexts {

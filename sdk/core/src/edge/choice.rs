@@ -19,14 +19,14 @@ use crate::throughput::Forecast;
 /// All edges of a session; an [`EdgeId`] is a place in it and never changes its meaning.
 #[derive(Clone, Debug)]
 pub(crate) struct Edges {
-    all: Vec<Edge>,
+    pub(super) all: Vec<Edge>,
     current: Option<(EdgeId, Instant)>,
     /// The edge in use before, if it was left without being forced to.
     before: Option<EdgeId>,
     /// When an edge was last gone back to without being forced to.
     returned_at: Option<Instant>,
     /// What the line was known to carry when the edge in use turned out to be slow, and since when it is not.
-    carried: Option<(Instant, Forecast)>,
+    pub(super) carried: Option<(Instant, Forecast)>,
     rng: Rng,
 }
 
@@ -36,8 +36,6 @@ const EDGES_MAX: usize = 64;
 const DWELL: Duration = Duration::from_secs(30);
 /// At most one return to the edge before in this time unless something fails.
 const FLAP_EVERY: Duration = Duration::from_secs(600);
-/// What the line carried over an edge that has become slow is believed for so long, where nothing else is known.
-const CARRIED_FOR: Duration = Duration::from_secs(60);
 /// An edge must promise to be this much sooner to be worth a change.
 const BETTER: f64 = 0.7;
 /// Who brings a segment in this share of what it plays is quick enough: rungs lie less than a factor of two apart, so that
@@ -187,79 +185,6 @@ impl Edges {
         }
     }
 
-    /// The line was found slow by comparison of two edges: what others were known for came over another line.
-    pub(crate) fn line_slowed(&mut self, now: Instant, compared: [EdgeId; 2]) {
-        self.carried = None;
-        for (index, edge) in self.all.iter_mut().enumerate() {
-            if compared.iter().all(|id| usize::from(id.0) != index) {
-                edge.line_slowed(now);
-            }
-        }
-    }
-
-    /// What the line carried over an edge that became slow since, while that is believed.
-    fn carried(&self, now: Instant) -> Option<Forecast> {
-        let (since, forecast) = self.carried?;
-        (now.since(since) < CARRIED_FOR).then_some(forecast)
-    }
-
-    /// The edge that shows what the line carries: the fastest of those measured in the last while, else the one measured
-    /// last.
-    fn line(&self, now: Instant) -> Option<&Edge> {
-        let measured = || self.all.iter().filter(|edge| edge.rate().is_some());
-        measured()
-            .filter(|edge| edge.is_fresh(now))
-            .max_by_key(|edge| edge.rate())
-            .or_else(|| measured().max_by_key(|edge| edge.fresh_until()))
-    }
-
-    /// Returns what the line is known to carry.
-    pub(crate) fn line_rate(&self, now: Instant) -> Option<BitRate> {
-        let carried = self.carried(now).and_then(|forecast| forecast.sustained);
-        self.line(now).and_then(Edge::rate).max(carried)
-    }
-
-    /// Returns the same as a forecast.
-    fn line_forecast(&self, now: Instant) -> Option<Forecast> {
-        let line = self.line(now).and_then(Edge::own_forecast);
-        let carried = self.carried(now);
-        let rate = |forecast: &Forecast| forecast.sustained;
-        if carried.as_ref().and_then(rate) > line.as_ref().and_then(rate) {
-            carried
-        } else {
-            line
-        }
-    }
-
-    /// Returns what is expected of the edge in use; where it was not measured, of the line.
-    pub(crate) fn forecast(&self, now: Instant) -> Option<Forecast> {
-        match self.current() {
-            Some(current) => self.forecast_of(now, current),
-            None => self.line_forecast(now),
-        }
-    }
-
-    /// Returns the same of one edge.
-    pub(crate) fn forecast_of(&self, now: Instant, id: EdgeId) -> Option<Forecast> {
-        let line = self.line_forecast(now)?;
-        let edge = self.get(id);
-        Some(match edge.and_then(Edge::own_forecast) {
-            Some(own) if own == line => own,
-            Some(_) => edge.and_then(|edge| edge.forecast(now, &line))?,
-            None => line,
-        })
-    }
-
-    /// Returns the rate that an edge is held to.
-    pub(crate) fn expected_rate(&self, now: Instant, id: EdgeId) -> Option<BitRate> {
-        let line = self.line_rate(now)?;
-        let edge = self.get(id)?;
-        // A fall that began with the segment before has moved the newest measurements already.
-        let usual = edge.usual_rate().filter(|_| edge.is_fresh(now));
-        let usual = usual.unwrap_or_default();
-        Some(edge.expected_rate(now, Some(line)).max(usual))
-    }
-
     /// Returns the edges that may be asked for an object now, by rank.
     pub(crate) fn usable<'a>(
         &'a self,
@@ -313,9 +238,8 @@ impl Edges {
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeChoice> {
-        // Who brings a few bytes sooner need not bring a segment sooner.
-        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
-        let &(expected, _, _, best) = candidates.first()?;
+        let candidates = self.candidates(now, object, size, not);
+        let &(soonest, trial, _, best) = candidates.first()?;
         if let Some((current, since)) = self.current
             && let Some(&(held, ..)) = candidates.iter().find(|(.., id)| *id == current)
         {
@@ -348,11 +272,10 @@ impl Edges {
                 edge: best,
                 why: "the edge in use cannot give this object",
                 changed: false,
-                expected,
+                expected: soonest,
                 candidates: Vec::new(),
             });
         }
-        let &(soonest, trial, _, best) = candidates.first()?;
         // While an edge rests others may have lost it, too.
         let rests = |edge: &Edge| edge.offered && edge.state(now) != BreakerState::Closed;
         let chosen = if self.all.iter().any(rests) {
@@ -379,7 +302,7 @@ impl Edges {
         size: ByteCount,
         not: &[EdgeId],
     ) -> Option<EdgeId> {
-        let candidates = self.candidates(now, object, size.max(LONG_RUN), not);
+        let candidates = self.candidates(now, object, size, not);
         self.spread(now, &candidates).map(|(_, id)| id)
     }
 
@@ -392,6 +315,8 @@ impl Edges {
         not: &[EdgeId],
     ) -> Vec<Candidate> {
         let line = self.line_rate(now);
+        // Who brings a few bytes sooner need not bring a segment sooner.
+        let size = size.max(LONG_RUN);
         let mut candidates: Vec<Candidate> = self
             .usable(now, object, not)
             .map(|(id, edge)| {
@@ -541,6 +466,7 @@ fn changed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::line::CARRIED_FOR;
     use alloc::format;
     use nearcast_units::Seed;
 

@@ -4,6 +4,7 @@ mod belief;
 mod breaker;
 mod choice;
 mod faults;
+mod line;
 mod model;
 mod remedy;
 

@@ -11,6 +11,7 @@ use crate::abr::AbrContext;
 use crate::action::{Action, CancelReason};
 use crate::event::{DecisionKind, PlayState};
 use crate::fetch::Fetch;
+use crate::input::FetchId;
 use crate::schedule::{Buffered, REPLACE_AHEAD, Replacing};
 use crate::timeline::{Place, needs_init};
 
@@ -165,9 +166,7 @@ impl Session {
         let track = self.track_mut(kind);
         let held = track.replaceable(playhead, &by).filter(|_| !lacks_init);
         let Some(old) = held else {
-            self.recorder.wasted_fetch(by.fetch);
-            self.actions.push_back(Action::Release { fetch: by.fetch });
-            return;
+            return self.drop_replacement(by.fetch);
         };
         let from = track.swap(&by, index, ByteCount::new(fetch.received), epoch);
         self.recorder.wasted_fetch(old.fetch);
@@ -175,6 +174,20 @@ impl Session {
         if old.handed_on {
             self.flush(Some(kind), from.max(old.start));
         }
+    }
+
+    pub(super) fn is_replacement(&self, id: FetchId) -> bool {
+        let mut all = self.tracks.iter().filter_map(|track| track.replacing);
+        all.any(|by| by.fetch == id)
+    }
+
+    /// Forgets a replacement that did not come; what is buffered stays.
+    pub(super) fn drop_replacement(&mut self, id: FetchId) {
+        for track in &mut self.tracks {
+            track.replacing.take_if(|by| by.fetch == id);
+        }
+        self.recorder.wasted_fetch(id);
+        self.actions.push_back(Action::Release { fetch: id });
     }
 
     /// Gives up replacements whose place is about to be shown, or is not there any more.

@@ -124,18 +124,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     };
     let limit = optimum.as_deref().map(|optimum| bench.limit(optimum));
     let table = Table::new(&bench, &sessions, limit.as_ref());
-    let json_only = arguments
-        .json
-        .as_ref()
-        .is_some_and(|path| path.as_os_str() == "-");
-    if json_only {
-        write::print(&table.json()?)?;
-    } else {
-        write::print(&table.text())?;
-        if let Some(path) = &arguments.json {
-            write::file(path, &table.json()?)?;
-        }
-    }
+    write::table(arguments.json.as_deref(), || table.text(), || table.json())?;
     if let Some(path) = &arguments.csv {
         write::file(path, &write::csv(&bench, &played, optimum.as_deref()))?;
     }
@@ -149,7 +138,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let compared =
         expected.compare(&bench, &played, optimum.as_deref(), arguments.expect_within)?;
     let text = compared.text();
-    if json_only {
+    if write::is_printed(arguments.json.as_deref()) {
         write::tell(&text)?;
     } else {
         write::print(&text)?;

@@ -18,14 +18,10 @@ pub(crate) enum ProfileName {
 }
 
 /// Rules that the player knows, by the names that they have in tables.
-const PLAYER: [(&str, AbrRule); 6] = [
-    ("horizon", AbrRule::Horizon),
-    ("dynamic", AbrRule::Dynamic),
-    ("throughput", AbrRule::Throughput),
-    ("bola", AbrRule::Bola),
-    ("bb", AbrRule::BufferBased),
-    ("rmpc", AbrRule::RobustMpc),
-];
+fn product() -> impl Iterator<Item = (&'static str, AbrRule)> {
+    let named = |rule: AbrRule| (rule.policy().name(), rule);
+    AbrRule::ALL.into_iter().map(named)
+}
 
 impl ProfileName {
     pub(crate) const fn name(self) -> &'static str {
@@ -48,7 +44,7 @@ impl ProfileName {
     pub(crate) fn rules(self) -> Vec<&'static str> {
         match self {
             Self::Sabre | Self::Pensieve => rules::names(self.reference()),
-            Self::Player => PLAYER.iter().map(|(name, _)| *name).collect(),
+            Self::Player => product().map(|(name, _)| name).collect(),
         }
     }
 
@@ -81,9 +77,9 @@ impl ProfileName {
                     horizon.is_none(),
                     "profile player plays with the product's own numbers: leave --horizon out"
                 );
-                let known = PLAYER.iter().find(|(name, _)| *name == rule);
+                let known = product().find(|(name, _)| *name == rule);
                 let (_, rule) = known.context(ABSENT)?;
-                Ok(player::play(setup, *rule)?)
+                Ok(player::play(setup, rule)?)
             }
         }
     }

@@ -30,6 +30,27 @@ pub(crate) fn file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
+/// Whether JSON goes to standard output, which is its own then.
+pub(crate) fn is_printed(json: Option<&Path>) -> bool {
+    json.is_some_and(|path| path.as_os_str() == "-")
+}
+
+/// Prints a table, or where it is to be JSON on standard output, only that; else JSON goes to its file.
+pub(crate) fn table(
+    json: Option<&Path>,
+    text: impl FnOnce() -> String,
+    as_json: impl FnOnce() -> Result<String>,
+) -> Result<()> {
+    match json {
+        Some(_) if is_printed(json) => print(&as_json()?),
+        Some(path) => {
+            print(&text())?;
+            file(path, &as_json()?)
+        }
+        None => print(&text()),
+    }
+}
+
 /// Returns a line for each rule and trace.
 pub(crate) fn csv(bench: &Bench, played: &[Vec<Played>], optimum: Option<&[Optimum]>) -> String {
     let mut text = String::from(

@@ -58,18 +58,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         measured.push(Measured::new(world, samples));
     }
     let table = Table::new(&measured);
-    let json_only = arguments
-        .json
-        .as_ref()
-        .is_some_and(|path| path.as_os_str() == "-");
-    if json_only {
-        write::print(&table.json()?)?;
-    } else {
-        write::print(&table.text())?;
-        if let Some(path) = &arguments.json {
-            write::file(path, &table.json()?)?;
-        }
-    }
+    write::table(arguments.json.as_deref(), || table.text(), || table.json())?;
     if let Some(path) = &arguments.csv {
         write::file(path, &tell::csv(&measured))?;
     }

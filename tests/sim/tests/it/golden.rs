@@ -13,15 +13,6 @@ use crate::run;
 /// What the decisions of these worlds were when they were last looked at, a line for each.
 const KNOWN: &str = include_str!("golden.txt");
 
-const RULES: [(AbrRule, &str); 6] = [
-    (AbrRule::Horizon, "horizon"),
-    (AbrRule::Dynamic, "dynamic"),
-    (AbrRule::Throughput, "throughput"),
-    (AbrRule::Bola, "bola"),
-    (AbrRule::BufferBased, "bb"),
-    (AbrRule::RobustMpc, "rmpc"),
-];
-
 /// A line that swings, edges that fail.
 fn world(seed: u64) -> Setup {
     let seed = Seed::new(seed);
@@ -57,7 +48,8 @@ fn digest(text: &str) -> u64 {
 #[test]
 fn decisions_are_those_that_are_known() {
     let mut found = String::new();
-    for (rule, name) in RULES {
+    for rule in AbrRule::ALL {
+        let name = rule.policy().name();
         for seed in 1..=3 {
             let mut setup = world(seed);
             setup.config.abr = rule;

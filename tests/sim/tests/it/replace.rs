@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use nearcast_core::{AbrRule, Command};
 use nearcast_protocol::fault::Fault;
-use nearcast_protocol::report::DecisionReport;
+use nearcast_protocol::manifest::ObjectKey;
+use nearcast_protocol::report::{DecisionReport, EdgeReport};
 use nearcast_sim::{Outcome, Setup, SimTitle};
 use nearcast_units::{BitRate, MediaTime, Seed};
 
@@ -61,6 +62,36 @@ fn a_steady_line_replaces_nothing_once_it_is_known() {
         .filter(|at_s| *at_s > 20.0)
         .collect();
     assert_eq!(late, Vec::<f64>::new());
+}
+
+#[test]
+fn a_better_picture_that_an_edge_refuses_is_done_without() {
+    let mut setup = line_that_gets_better();
+    // What is buffered when the line gets better, and no more.
+    for edge in 0..2 {
+        let refuses = Some(Fault::Status {
+            status: 500,
+            retry_after_s: None,
+        });
+        setup = setup.fault_on(40.0, edge, refuses, |object| {
+            matches!(object, ObjectKey::Media(key, 11..=12) if key.track == 0 && key.representation > 2)
+        });
+    }
+    let outcome = run(setup);
+    assert!(outcome.over, "{:?}", outcome.ended_at);
+    let refused = outcome.report.fetches.iter().filter(|one| {
+        let mut attempts = one.attempts.iter();
+        attempts.any(|attempt| attempt.code.as_deref() == Some("edge.server_error"))
+    });
+    let attempts: Vec<usize> = refused.map(|one| one.attempts.len()).collect();
+    assert!(!attempts.is_empty(), "nothing was tried");
+    assert!(
+        attempts.iter().all(|attempts| *attempts == 1),
+        "{attempts:?}"
+    );
+    assert_eq!(outcome.report.failovers, vec![]);
+    let rests = |edge: &&EdgeReport| edge.state != "closed";
+    assert_eq!(outcome.report.edges.iter().find(rests), None);
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Session {
         }
         fetch.failures += 1;
         self.note_failure(failure, Some(edge));
+        // A token is asked for as for anything else.
+        let gives_up = remedy(failure) != Remedy::AskBackend && fetch.attempts.is_empty();
+        if gives_up && self.is_replacement(fetch.id) {
+            return self.replacement_failed(fetch, edge, failure);
+        }
         match remedy(failure) {
             Remedy::OtherEdge { rest_min } => {
                 self.edge_failed(edge, rest_min, failure.code());
@@ -129,6 +134,23 @@ impl Session {
         }
         self.go_on(fetch);
         true
+    }
+
+    /// What is buffered is good enough: no other edge is asked for something better. Returns that the fetch does not go on.
+    fn replacement_failed(&mut self, fetch: &mut Fetch, edge: EdgeId, failure: &Failure) -> bool {
+        match remedy(failure) {
+            Remedy::OtherEdge { .. } if is_server_error(failure) => self.wrongs.miss(fetch.object),
+            Remedy::OtherEdge { rest_min } => self.edge_failed(edge, rest_min, failure.code()),
+            Remedy::OtherEdgeForObject => {
+                if let Some(edge) = self.edges.get_mut(edge) {
+                    edge.lacks(fetch.object);
+                }
+                self.wrongs.miss(fetch.object);
+            }
+            Remedy::AskBackend | Remedy::FetchAgain | Remedy::Tell => {}
+        }
+        self.drop_replacement(fetch.id);
+        false
     }
 
     /// Before the first frame, a failure that no waiting cures ends the session at once when every edge

@@ -182,7 +182,7 @@ impl Wrongs {
     }
 
     /// Nobody has the object, or can read it.
-    pub(super) fn miss(&mut self, object: ObjectKey) {
+    pub(in crate::session) fn miss(&mut self, object: ObjectKey) {
         if self.missing.contains(&object) {
             return;
         }

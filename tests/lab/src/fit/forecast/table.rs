@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 const HEAD: &str =
-    "//! The weights of the forecasting network: made by `nearcast-lab fit forecast`, not by hand.
+    "//! The weights of the forecasting network: as `nearcast-lab fit forecast` writes them, not by hand.
 
 /// Thousandths; layer by layer, unit by unit: the weights of its inputs, then its bias.
 #[rustfmt::skip]

@@ -1,0 +1,88 @@
+//! What the line that all edges are behind is known to carry, and what is expected of an edge behind it.
+
+use core::time::Duration;
+
+use nearcast_units::{BitRate, Instant};
+
+use super::choice::Edges;
+use super::model::Edge;
+use crate::input::EdgeId;
+use crate::throughput::Forecast;
+
+/// What the line carried over an edge that has become slow is believed for so long, where nothing else is known.
+pub(super) const CARRIED_FOR: Duration = Duration::from_secs(60);
+
+impl Edges {
+    /// The line was found slow by comparison of two edges: what others were known for came over another line.
+    pub(crate) fn line_slowed(&mut self, now: Instant, compared: [EdgeId; 2]) {
+        self.carried = None;
+        for (index, edge) in self.all.iter_mut().enumerate() {
+            if compared.iter().all(|id| usize::from(id.0) != index) {
+                edge.line_slowed(now);
+            }
+        }
+    }
+
+    /// What the line carried over an edge that became slow since, while that is believed.
+    fn carried(&self, now: Instant) -> Option<Forecast> {
+        let (since, forecast) = self.carried?;
+        (now.since(since) < CARRIED_FOR).then_some(forecast)
+    }
+
+    /// The edge that shows what the line carries: the fastest of those measured in the last while, else the one measured
+    /// last.
+    fn line(&self, now: Instant) -> Option<&Edge> {
+        let measured = || self.all.iter().filter(|edge| edge.rate().is_some());
+        measured()
+            .filter(|edge| edge.is_fresh(now))
+            .max_by_key(|edge| edge.rate())
+            .or_else(|| measured().max_by_key(|edge| edge.fresh_until()))
+    }
+
+    /// Returns what the line is known to carry.
+    pub(crate) fn line_rate(&self, now: Instant) -> Option<BitRate> {
+        let carried = self.carried(now).and_then(|forecast| forecast.sustained);
+        self.line(now).and_then(Edge::rate).max(carried)
+    }
+
+    /// Returns the same as a forecast.
+    fn line_forecast(&self, now: Instant) -> Option<Forecast> {
+        let line = self.line(now).and_then(Edge::own_forecast);
+        let carried = self.carried(now);
+        let rate = |forecast: &Forecast| forecast.sustained;
+        if carried.as_ref().and_then(rate) > line.as_ref().and_then(rate) {
+            carried
+        } else {
+            line
+        }
+    }
+
+    /// Returns what is expected of the edge in use; where it was not measured, of the line.
+    pub(crate) fn forecast(&self, now: Instant) -> Option<Forecast> {
+        match self.current() {
+            Some(current) => self.forecast_of(now, current),
+            None => self.line_forecast(now),
+        }
+    }
+
+    /// Returns the same of one edge.
+    pub(crate) fn forecast_of(&self, now: Instant, id: EdgeId) -> Option<Forecast> {
+        let line = self.line_forecast(now)?;
+        let edge = self.get(id);
+        Some(match edge.and_then(Edge::own_forecast) {
+            Some(own) if own == line => own,
+            Some(_) => edge.and_then(|edge| edge.forecast(now, &line))?,
+            None => line,
+        })
+    }
+
+    /// Returns the rate that an edge is held to.
+    pub(crate) fn expected_rate(&self, now: Instant, id: EdgeId) -> Option<BitRate> {
+        let line = self.line_rate(now)?;
+        let edge = self.get(id)?;
+        // A fall that began with the segment before has moved the newest measurements already.
+        let usual = edge.usual_rate().filter(|_| edge.is_fresh(now));
+        let usual = usual.unwrap_or_default();
+        Some(edge.expected_rate(now, Some(line)).max(usual))
+    }
+}
