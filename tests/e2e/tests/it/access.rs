@@ -209,6 +209,10 @@ fn is_same(
     let Some(size) = size(&entry.path) else {
         return false;
     };
+    // What an edge says in place of the object is no byte of it.
+    if entry.status.is_some_and(|status| status >= 400) {
+        return attempt.bytes == 0 && matches!(&*attempt.result, "failed" | "cancelled");
+    }
     // Whole objects and what is left of them are asked for to the end, probes and the first bytes of a race not.
     let (status, end) = match entry.status {
         Some(206) if fetch.kind == "probe" => (206, PROBE_BYTES.min(size)),
@@ -347,6 +351,27 @@ fn an_attempt_that_brought_nothing_explains_one_line_only() {
     entries.push(again.clone());
     assert_report_is_what_edges_logged(&report, &entries);
     entries.push(again);
+    assert_report_is_what_edges_logged(&report, &entries);
+}
+
+#[test]
+#[should_panic(expected = "the report hides")]
+fn a_refusal_needs_an_attempt_that_failed() {
+    let (mut report, mut entries) = story();
+    let mut refused = report.fetches[0].attempts[0].clone();
+    refused.bytes = 0;
+    refused.result = "failed".to_owned();
+    report.fetches[0].attempts.push(refused);
+    let refusal = Entry {
+        first: None,
+        last: None,
+        status: Some(503),
+        bytes: 128,
+        ..entries[0].clone()
+    };
+    entries.push(refusal.clone());
+    assert_report_is_what_edges_logged(&report, &entries);
+    entries.push(refusal);
     assert_report_is_what_edges_logged(&report, &entries);
 }
 
