@@ -62,7 +62,7 @@ pub(super) struct PlayingArguments {
     /// Keep the session's inputs for replay
     #[arg(long, value_name = "FILE", value_parser = parse_file)]
     record: Option<PathBuf>,
-    /// How the next rung is chosen: dynamic unless given
+    /// How the next rung is chosen: horizon unless given
     #[arg(long, value_enum, value_name = "NAME")]
     abr: Option<AbrChoice>,
     /// Where to start, as 90s or 10m, or 0 for the beginning; otherwise where it was left

@@ -75,9 +75,9 @@ impl Default for Config {
 #[serde(rename_all = "snake_case")]
 pub enum AbrRule {
     /// A plan over the segments to come for several rates that the line may have.
+    #[default]
     Horizon,
     /// Throughput while the buffer is short, buffer level (BOLA) when it is long.
-    #[default]
     Dynamic,
     /// Throughput only.
     Throughput,

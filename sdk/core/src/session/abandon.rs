@@ -117,7 +117,7 @@ impl Session {
                 ..key
             })
             .zip(ladder.unwrap_or_default())
-            .filter(|(key, _)| !self.is_missing_at(*key, slow.fetching.start))
+            .filter(|(key, _)| !self.is_doubtful(*key, slow.fetching.start))
             .collect()
     }
 

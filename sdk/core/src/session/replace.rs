@@ -100,7 +100,7 @@ impl Session {
     ) -> Option<Replacement> {
         let key = at_rung(lowest, rung);
         let held = self.could_be_replaced(kind, lowest).nth(segment).copied()?;
-        if held.key == key || self.is_missing_at(key, held.start) {
+        if held.key == key || self.is_doubtful(key, held.start) {
             return None;
         }
         let timeline = self.timeline.as_ref()?;

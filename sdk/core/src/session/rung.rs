@@ -45,12 +45,9 @@ impl Session {
         };
         if kind != self.leading() {
             let rung = self.rung_beside_picture(kind, ladder, self.last_rung(kind, period, track));
-            let rung = (0..=rung)
-                .rev()
-                .chain(rung..ladder.len())
-                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
+            let there = self.nearest_there(kind, key(rung)?, ladder.len())?;
             return Some(Chosen::Next(
-                key(rung)?,
+                there,
                 "as much as the picture leaves room for",
             ));
         }
@@ -68,11 +65,8 @@ impl Session {
         let ladder_len = ladder.len();
         if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
-            let rung = (0..=lock)
-                .rev()
-                .chain(lock..ladder.len())
-                .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
-            return Some(Chosen::Next(key(rung)?, "the viewer locked this rung"));
+            let there = self.nearest_there(kind, key(lock)?, ladder.len())?;
+            return Some(Chosen::Next(there, "the viewer locked this rung"));
         }
         // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
         let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
@@ -122,12 +116,33 @@ impl Session {
         };
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, key(rung)?, last, rung);
-        // Above the cap only where nothing below it can be had.
-        let rung = (0..=rung)
+        let there = self.nearest_there(kind, key(rung)?, ladder_len)?;
+        Some(Chosen::Next(there, choice.why))
+    }
+
+    /// Returns this representation or, where that lacks what comes next, the next one below it; above it, and so
+    /// above the cap, only where nothing below it can be had.
+    fn nearest_there(
+        &self,
+        kind: TrackKind,
+        wanted: RepresentationKey,
+        rungs: usize,
+    ) -> Option<RepresentationKey> {
+        let at = self.track(kind).next;
+        let rungs = u16::try_from(rungs).unwrap_or(u16::MAX);
+        let by_distance = (0..=wanted.representation)
             .rev()
-            .chain(rung..ladder_len)
-            .find(|rung| key(*rung).is_some_and(|key| !self.is_missing(kind, key)))?;
-        Some(Chosen::Next(key(rung)?, choice.why))
+            .chain(wanted.representation..rungs)
+            .map(|representation| RepresentationKey {
+                representation,
+                ..wanted
+            });
+        let mut sound = by_distance.clone();
+        sound.find(|key| !self.is_doubtful(*key, at)).or_else(|| {
+            by_distance
+                .clone()
+                .find(|key| !self.is_missing_at(*key, at))
+        })
     }
 
     /// The highest rung that the viewer's cap allows.
@@ -204,7 +219,7 @@ impl Session {
         rung: usize,
     ) -> usize {
         // One that nobody has, or can read, is not waited for.
-        if self.is_missing(kind, wanted) {
+        if self.is_doubtful(wanted, self.track(kind).next) {
             return rung;
         }
         let Some(timeline) = &self.timeline else {

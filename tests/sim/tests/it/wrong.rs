@@ -5,6 +5,7 @@ use std::time::Duration;
 use nearcast_core::Command;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
+use nearcast_protocol::report::FetchReport;
 use nearcast_sim::{Outcome, Setup};
 use nearcast_units::{BitRate, MediaTime};
 
@@ -64,6 +65,13 @@ fn what_every_edge_refuses_is_taken_from_another_rung() {
     let mut segments = outcome.report.segments.iter().rev();
     let last = segments.find(|one| one.track == "video").unwrap();
     assert!(last.bitrate_bps > 2_000_000, "{last:?}");
+    // Each such segment costs a request on every edge: after two of them the rung is left alone for a while.
+    let refused = |fetch: &&FetchReport| {
+        let mut attempts = fetch.attempts.iter();
+        attempts.any(|one| one.code.as_deref() == Some("edge.server_error"))
+    };
+    let refused = outcome.report.fetches.iter().filter(refused).count();
+    assert!((2..=5).contains(&refused), "{refused}");
 }
 
 #[test]

@@ -139,13 +139,15 @@ impl Session {
     /// What is buffered is good enough: no other edge is asked for something better. Returns that the fetch does not go on.
     fn replacement_failed(&mut self, fetch: &mut Fetch, edge: EdgeId, failure: &Failure) -> bool {
         match remedy(failure) {
-            Remedy::OtherEdge { .. } if is_server_error(failure) => self.wrongs.miss(fetch.object),
+            Remedy::OtherEdge { .. } if is_server_error(failure) => {
+                self.wrongs.do_not_ask(fetch.object);
+            }
             Remedy::OtherEdge { rest_min } => self.edge_failed(edge, rest_min, failure.code()),
             Remedy::OtherEdgeForObject => {
                 if let Some(edge) = self.edges.get_mut(edge) {
                     edge.lacks(fetch.object);
                 }
-                self.wrongs.miss(fetch.object);
+                self.wrongs.do_not_ask(fetch.object);
             }
             Remedy::AskBackend | Remedy::FetchAgain | Remedy::Tell => {}
         }

@@ -20,6 +20,8 @@ pub(in crate::session) struct Wrongs {
     pub(super) suspects: BTreeMap<ObjectKey, Suspects>,
     /// Objects that no edge has, or nobody can read.
     pub(super) missing: Vec<ObjectKey>,
+    /// Segments that no edge gave, oldest first: of which representation, and when that was known.
+    holes: VecDeque<(RepresentationKey, Instant)>,
     /// Objects that may still turn out to be wrong, newest last.
     given: VecDeque<Given>,
     /// Told when the object is fetched again.
@@ -105,6 +107,14 @@ const WRONG_MAX: u32 = 6;
 const WAIT_SUSPECT: Duration = Duration::from_millis(700);
 /// Times that this is doubled: who is paused does not mind, and who waits is helped by the watchdog.
 const AGAIN_MAX: u32 = 3;
+/// A representation that so many segments were missing of lately has holes.
+const HOLES: usize = 2;
+/// So many of all representations are remembered.
+const HOLES_MAX: usize = 32;
+/// So far apart may they have been found.
+const HOLES_WITHIN: Duration = Duration::from_mins(2);
+/// One with holes is tried again so long after the last of them.
+const HOLES_REST: Duration = Duration::from_secs(30);
 /// What is fetched again later than this is not fetched because of what was wrong.
 const HANDOVER_AGE: Duration = Duration::from_secs(10);
 impl Wrongs {
@@ -145,11 +155,27 @@ impl Wrongs {
     /// It came after all.
     pub(in crate::session) fn found(&mut self, object: ObjectKey) {
         self.missing.retain(|one| *one != object);
+        if let ObjectKey::Media(key, _) = object {
+            self.holes.retain(|(of, _)| *of != key);
+        }
     }
 
     pub(super) fn pieces_missing(&self, key: RepresentationKey) -> usize {
         let of = |object: &&ObjectKey| matches!(object, ObjectKey::Media(one, _) if *one == key);
         self.missing.iter().filter(of).count()
+    }
+
+    /// Whether segment after segment of a representation could not be had: others will not be there either, and each
+    /// of them is asked of every edge before that is known.
+    pub(in crate::session) fn has_holes(&self, key: RepresentationKey, now: Instant) -> bool {
+        let of_it = |(of, _): &&(RepresentationKey, Instant)| *of == key;
+        let mut latest = self.holes.iter().rev().filter(of_it);
+        latest
+            .next()
+            .is_some_and(|(_, at)| now.since(*at) < HOLES_REST)
+            && latest
+                .nth(HOLES - 2)
+                .is_some_and(|(_, at)| now.since(*at) < HOLES_WITHIN)
     }
 
     fn suspects_mut(&mut self, object: ObjectKey, now: Instant) -> &mut Suspects {
@@ -182,7 +208,18 @@ impl Wrongs {
     }
 
     /// Nobody has the object, or can read it.
-    pub(in crate::session) fn miss(&mut self, object: ObjectKey) {
+    pub(super) fn miss(&mut self, object: ObjectKey, now: Instant) {
+        self.do_not_ask(object);
+        if let ObjectKey::Media(key, _) = object {
+            if self.holes.len() >= HOLES_MAX {
+                self.holes.pop_front();
+            }
+            self.holes.push_back((key, now));
+        }
+    }
+
+    /// An edge does not give the object, and it is not worth asking the others.
+    pub(in crate::session) fn do_not_ask(&mut self, object: ObjectKey) {
         if self.missing.contains(&object) {
             return;
         }

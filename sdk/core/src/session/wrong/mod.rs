@@ -264,7 +264,7 @@ impl Session {
         if let ObjectKey::Init(_) = object {
             self.forget_init(kind, key);
         }
-        self.wrongs.miss(object);
+        self.wrongs.miss(object, self.now);
         // What the viewer has left since is nothing to end playback for, nor to change the choice.
         let track = self.track(kind);
         if (key.period, Some(key.track)) != (track.period, track.chosen) {
@@ -304,6 +304,12 @@ impl Session {
     /// Whether a representation lacks what is needed next of a track.
     pub(in crate::session) fn is_missing(&self, kind: TrackKind, key: RepresentationKey) -> bool {
         self.is_missing_at(key, self.track(kind).next)
+    }
+
+    /// Whether another representation is to be taken while there is one: it lacks what is needed at a time, or lacked
+    /// segment after segment lately.
+    pub(in crate::session) fn is_doubtful(&self, key: RepresentationKey, at: MediaTime) -> bool {
+        self.wrongs.has_holes(key, self.now) || self.is_missing_at(key, at)
     }
 
     pub(in crate::session) fn is_missing_at(&self, key: RepresentationKey, at: MediaTime) -> bool {
