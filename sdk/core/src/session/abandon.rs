@@ -86,6 +86,11 @@ impl Session {
         let [attempt] = fetch.attempts.as_slice() else {
             return None;
         };
+        // Where another edge may be the answer, that is found out first.
+        let compared = self.comparison.as_ref();
+        if compared.is_some_and(|one| one.slow.0 == attempt.id) {
+            return None;
+        }
         if attempt.role != Role::Primary
             || fetch.state != FetchState::Active
             || !matches!(attempt.phase, Phase::Body { .. })

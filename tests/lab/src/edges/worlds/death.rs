@@ -155,13 +155,7 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
         .fold(NEVER_S, f64::min);
     sample.note(shape.handover, first_s);
     sample.note(HANDOVER, first_s);
-    let attempts = fetch.attempts.iter();
-    // What was given up for a lower rung is not there twice.
-    let twice = attempts.filter(|one| one.code.as_deref() != Some("lower_rung"));
-    let twice: u64 = twice.map(|one| one.wasted_bytes).sum();
-    let size = object(fetch).map(|object| title.size(object).get());
-    if let Some(size) = size.filter(|bytes| *bytes > 0) {
-        let share = draw::count(twice) / draw::count(size);
+    if let Some(share) = twice(fetch, title) {
         sample.note(shape.twice, share);
         // What is wrong has to be fetched anew.
         if shape.name != "corrupt" {
@@ -173,6 +167,15 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
         sample.note(shape.stalls, stalls);
         sample.note(STALLS, stalls);
     }
+}
+
+/// Returns what came of a segment more than once, as a share of it. What was given up for a lower rung, or lost its place
+/// in the buffer to a better one later, came once.
+fn twice(fetch: &FetchReport, title: &SimTitle) -> Option<f64> {
+    let attempts = fetch.attempts.iter();
+    let came: u64 = attempts.map(|one| one.bytes).sum();
+    let size = title.size(object(fetch)?).get();
+    (size > 0).then(|| draw::count(came.saturating_sub(size)) / draw::count(size))
 }
 
 /// Returns the segment that a fetch brings, as made titles name their representations.
@@ -214,16 +217,31 @@ fn next<'a>(
     first(report, |one| one.edge == edge && one.start_s >= at_s)
 }
 
-/// Returns the media request that began first of those with such an attempt.
+/// Returns the media request that began first of those with such an attempt. A better picture of what is buffered is not
+/// waited for, and not fetched from elsewhere when its edge fails.
 fn first(
     report: &SessionReport,
     such: impl Fn(&AttemptReport) -> bool,
 ) -> Option<(&FetchReport, &AttemptReport)> {
-    let media = report.fetches.iter().filter(|fetch| fetch.kind == "media");
+    let media = report
+        .fetches
+        .iter()
+        .filter(|fetch| fetch.kind == "media" && !is_buffered(report, fetch));
     let attempts = media.flat_map(|fetch| fetch.attempts.iter().map(move |one| (fetch, one)));
     attempts
         .filter(|(_, one)| such(one))
         .min_by(|(_, a), (_, b)| a.start_s.total_cmp(&b.start_s))
+}
+
+/// Whether the segment was there at another rung when it was asked for.
+fn is_buffered(report: &SessionReport, fetch: &FetchReport) -> bool {
+    let mut earlier = report.fetches.iter().filter(|one| one.id < fetch.id);
+    earlier.any(|one| {
+        one.kind == "media"
+            && (&one.track, one.segment) == (&fetch.track, fetch.segment)
+            && one.representation != fetch.representation
+            && one.attempts.last().is_some_and(|last| last.result == "ok")
+    })
 }
 
 fn figures(samples: &[Sample]) -> Vec<Figure> {
