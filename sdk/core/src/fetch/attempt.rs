@@ -211,15 +211,26 @@ impl Attempt {
         {
             return None;
         }
-        let share = self
-            .expected
-            .map(|expected| rate.as_f64() / expected.as_f64().max(1.0));
+        let share = self.share_of_expected(now);
         if share.is_some_and(|share| share < SLOW_SHARE) {
             return Some(Late::Slow);
         }
         // An edge that gives what it always gave is not at fault when the rung was too high for it.
         let disappoints = share.is_none_or(|share| share < DISAPPOINTS);
         (needs > spare && disappoints).then_some(Late::Overdue)
+    }
+
+    /// Whether far less comes than was expected, and nobody has looked into it yet.
+    pub(crate) fn is_slow_unexplained(&self, now: Instant) -> bool {
+        self.slowness_helped_until.is_none()
+            && self
+                .share_of_expected(now)
+                .is_some_and(|share| share < SLOW_SHARE)
+    }
+
+    fn share_of_expected(&self, now: Instant) -> Option<f64> {
+        let rate = self.recent.rate(now)?.as_f64();
+        Some(rate / self.expected?.as_f64().max(1.0))
     }
 
     /// Whether so little has come for as long as a body may pause that waiting is of no use.

@@ -13,7 +13,7 @@ use super::ask::Question;
 use crate::abr::{AbrDecision, UnderWay};
 use crate::action::CancelReason;
 use crate::event::{DecisionKind, PlayState, seconds};
-use crate::fetch::{FetchState, Phase, Role};
+use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
 use crate::schedule::{Fetching, GAP};
 use crate::timeline::capped;
 
@@ -86,9 +86,8 @@ impl Session {
         let [attempt] = fetch.attempts.as_slice() else {
             return None;
         };
-        // Where another edge may be the answer, that is found out first.
-        let compared = self.comparison.as_ref();
-        if compared.is_some_and(|one| one.slow.0 == attempt.id) {
+        let in_time = self.state == PlayState::Playing && !self.time_is_short(fetch, attempt.id);
+        if in_time || self.may_be_the_edge(fetch, attempt) {
             return None;
         }
         if attempt.role != Role::Primary
@@ -107,6 +106,21 @@ impl Session {
                 .unwrap_or(fetch.planned.get().max(fetch.received + 1)),
             rate: attempt.recent.rate(self.now)?,
         })
+    }
+
+    /// Whether another edge may be the answer, and not a lower rung: that is found out first.
+    fn may_be_the_edge(&self, fetch: &Fetch, attempt: &Attempt) -> bool {
+        let compared = self.comparison.as_ref();
+        if compared.is_some_and(|one| one.slow.0 == attempt.id) {
+            return true;
+        }
+        let mut others = self
+            .edges
+            .usable(self.now, fetch.object, &[])
+            .filter(|(id, _)| *id != attempt.edge);
+        self.now >= self.line_slow_until
+            && attempt.is_slow_unexplained(self.now)
+            && others.next().is_some()
     }
 
     /// Lower rungs that can be had, the lowest first.

@@ -207,7 +207,7 @@ fn a_line_that_becomes_slow_is_told_within_two_segments_and_no_edge_is_left_for_
 
 #[test]
 fn an_edge_that_next_to_stops_is_left_as_soon_as_a_silent_one_and_without_a_budget() {
-    let mut late = Vec::new();
+    let (mut late, mut sinks) = (Vec::new(), Vec::new());
     for seed in 0..worlds() {
         let (mut setup, mut rng) = differing(seed);
         setup.config.extra_allowance = ByteCount::ZERO;
@@ -229,8 +229,14 @@ fn an_edge_that_next_to_stops_is_left_as_soon_as_a_silent_one_and_without_a_budg
         if first_s > 2.0 {
             late.push(format!("seed {seed}: {first_s} {:?}", report.failovers));
         }
+        // It is the edge that is left, not the rung.
+        let mut decisions = report.decisions.iter();
+        let abandons = decisions
+            .find(|one| one.kind == "abandon" && (at_s..at_s + first_s).contains(&one.at_s));
+        sinks.extend(abandons.map(|one| format!("seed {seed}: {one:?}")));
     }
     few(&late);
+    few(&sinks);
 }
 
 /// Ten minutes with a buffer of 12 s in which every now and then an edge, or the line, becomes slow, or is itself again.

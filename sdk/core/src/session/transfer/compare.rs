@@ -37,7 +37,7 @@ const WORTH_LEAVING: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Whether a slow body, left alone, would bring playback near its end.
-    pub(super) fn time_is_short(&self, fetch: &Fetch, id: AttemptId) -> bool {
+    pub(in crate::session) fn time_is_short(&self, fetch: &Fetch, id: AttemptId) -> bool {
         let needs = fetch
             .attempts
             .iter()
