@@ -56,13 +56,12 @@ impl Horizon {
         let buffer_s = seconds(context.buffer);
         let mut best = (0, f32::NEG_INFINITY);
         for rung in 0..self.planner.rungs() {
-            let mut worth = -context
+            let bits = self.planner.bits_next(rung);
+            let takes_s = core::array::from_fn(|path| outlook.takes_s(path, bits));
+            let switching = context
                 .last
                 .map_or(0.0, |last| self.planner.switching(last, rung));
-            for path in 0..PATHS {
-                let takes_s = outlook.takes_s(path, self.planner.bits_next(rung));
-                worth += outlook.share[path] * self.planner.next(path, rung, buffer_s, takes_s);
-            }
+            let worth = self.planner.next(outlook, rung, buffer_s, takes_s) - switching;
             self.scores[rung] = f64::from(worth);
             if worth > best.1 {
                 best = (rung, worth);
@@ -145,16 +144,19 @@ impl AbrPolicy for Horizon {
             .map_or(0.0, |next| seconds(next.duration));
         let over_s = seconds(context.buffer) + next_s - seconds(context.buffer_max);
         let full = context.ahead.is_empty() || over_s > 1e-3;
-        let otherwise = match context.last {
-            // Waiting for room costs nothing.
-            Some(last) if full => {
-                let room_s = seconds(context.buffer_max) - next_s;
-                let rest =
-                    |path: usize| outlook.share[path] * self.planner.before(path, room_s, last);
-                (0..PATHS).map(rest).sum()
-            }
-            Some(_) | None => worth,
+        // What is replaced leaves all that follows open, for each path on its own: so must what it is compared with. Waiting
+        // for room costs nothing.
+        let room_s = seconds(context.buffer_max) - next_s;
+        let goes_on_s = if full {
+            room_s
+        } else {
+            seconds(context.buffer)
         };
+        let otherwise = context.last.map_or(worth, |last| {
+            let rest =
+                |path: usize| outlook.share[path] * self.planner.before(path, goes_on_s, last);
+            (0..PATHS).map(rest).sum()
+        });
         if let Some(replacement) = self.best_replacement(context, &outlook, otherwise) {
             return replacement;
         }
@@ -182,12 +184,8 @@ impl AbrPolicy for Horizon {
             let switching = context
                 .last
                 .map_or(0.0, |last| self.planner.switching(last, rung));
-            let mut worth = -switching;
-            for path in 0..PATHS {
-                let takes_s = ttfb_s + bits * outlook.slowness(path, 0.0);
-                worth += outlook.share[path] * self.planner.next(path, rung, buffer_s, takes_s);
-            }
-            worth
+            let takes_s = core::array::from_fn(|path| ttfb_s + bits * outlook.slowness(path, 0.0));
+            self.planner.next(&outlook, rung, buffer_s, takes_s) - switching
         };
         let stay = worth(under_way.rung, rest.get() as f32 * 8.0, 0.0);
         let margin = self.config.abandon_margin as f32;

@@ -4,7 +4,7 @@ use super::config::HorizonConfig;
 use crate::throughput::{Forecast, HORIZONS, HORIZONS_S};
 
 /// Rates that are reckoned with: a low one, a middle one and a high one. The plan for each knows which of them it is
-/// from the second segment on; the first segment has to do for all.
+/// from the third segment on; the first two have to do for all.
 pub(super) const PATHS: usize = 3;
 /// Seconds that a path covers; it stays level after that.
 const SECONDS: usize = 64;

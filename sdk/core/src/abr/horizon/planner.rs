@@ -37,6 +37,8 @@ pub(super) struct Planner {
     before: Vec<[Row; LEVELS_MAX]>,
     /// The same once the next segment is there.
     after: Vec<[Row; LEVELS_MAX]>,
+    /// The same once the one after it is there.
+    later: Vec<[Row; LEVELS_MAX]>,
 }
 
 impl Default for Planner {
@@ -54,6 +56,7 @@ impl Default for Planner {
             grid: Grid::new(1.0),
             before: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
             after: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
+            later: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
         }
     }
 }
@@ -73,6 +76,9 @@ impl Planner {
                 self.end(&mut rest, context, outlook, path, config);
             }
             for step in (1..self.steps).rev() {
+                if step == 1 {
+                    self.later[path] = rest;
+                }
                 rest = self.back(&rest, step, buffer_s, path, outlook);
             }
             self.before[path] = self.back(&rest, 0, buffer_s, path, outlook);
@@ -222,17 +228,43 @@ impl Planner {
         self.switch * (self.worth(to) - self.worth(from)).abs()
     }
 
-    /// Worth of fetching the next segment at a rung, if it takes so long.
-    pub(super) fn next(&self, path: usize, rung: usize, buffer_s: f32, takes_s: f32) -> f32 {
-        self.after.get(path).map_or(0.0, |rest| {
-            self.fetched(
-                rest,
-                0,
-                rung.min(self.rungs.saturating_sub(1)),
-                buffer_s,
-                takes_s,
-            )
-        })
+    /// Worth of the next segment at a rung for all paths together, if it takes so long on each of them. The one after it
+    /// has the same rung on all of them, too: which of them it is shows only by and by.
+    pub(super) fn next(
+        &self,
+        outlook: &Outlook,
+        rung: usize,
+        buffer_s: f32,
+        takes_s: [f32; PATHS],
+    ) -> f32 {
+        let rung = rung.min(self.rungs.saturating_sub(1));
+        let mut worth = self.worth[rung];
+        let mut then_s = [0.0; PATHS];
+        for path in 0..PATHS {
+            let spare_s = buffer_s - takes_s[path];
+            worth -= outlook.share[path] * self.stall * (-spare_s).max(0.0);
+            then_s[path] = (spare_s.max(0.0) + self.durations_s[0]).min(self.full_s);
+        }
+        if self.steps < 2 {
+            let rest = |path: usize| {
+                outlook.share[path] * self.look_up(&self.after[path], then_s[path], rung)
+            };
+            return worth + (0..PATHS).map(rest).sum::<f32>();
+        }
+        let ends_s = buffer_s + self.durations_s[0];
+        let second = |second: usize| {
+            let all = |path: usize| {
+                let slowness = outlook.slowness(path, ends_s - then_s[path]);
+                let takes_s = outlook.ttfb_s + self.bits[1][second] * slowness;
+                let rest = &self.later[path];
+                outlook.share[path] * self.fetched(rest, 1, second, then_s[path], takes_s)
+            };
+            (0..PATHS).map(all).sum::<f32>() - self.switching(rung, second)
+        };
+        let best = (0..self.rungs)
+            .map(second)
+            .fold(f32::NEG_INFINITY, f32::max);
+        worth + best
     }
 
     /// Worth of playback from the next decision on.
