@@ -13,7 +13,10 @@ use crate::trace::Movie;
 /// What is played in a simulation.
 #[derive(Clone, Debug)]
 pub struct SimTitle {
+    /// With the size of every segment, whatever the manifest tells of them.
     outline: Outline,
+    /// Whether the manifest tells sizes.
+    tells_sizes: bool,
     /// Whose segments are told in an index of its own.
     deferred: fn(RepresentationKey) -> bool,
 }
@@ -95,8 +98,30 @@ impl SimTitle {
         )
     }
 
+    /// Makes a title like one that was packaged, from what its manifest tells and how large its segments are; the
+    /// manifest tells sizes where `outline` has them all.
+    #[must_use]
+    pub fn packaged(mut outline: Outline, size: impl Fn(ObjectKey) -> ByteCount) -> Self {
+        let mut tells_sizes = true;
+        for (key, one) in representations(&mut outline) {
+            let SegmentIndex::Known(segments) = &mut one.index else {
+                continue;
+            };
+            for (segment, index) in segments.iter_mut().zip(0..) {
+                tells_sizes &= segment.size.is_some();
+                segment.size = Some(size(ObjectKey::Media(key, index)));
+            }
+        }
+        Self {
+            outline,
+            tells_sizes,
+            deferred: |_| false,
+        }
+    }
+
     fn of(duration: Duration, tracks: Vec<Track>) -> Self {
         Self {
+            tells_sizes: true,
             outline: Outline {
                 duration: Some(duration),
                 periods: vec![Period {
@@ -125,17 +150,14 @@ impl SimTitle {
     #[must_use]
     pub fn outline(&self) -> Outline {
         let mut outline = self.outline.clone();
-        for (period, at) in outline.periods.iter_mut().zip(0..) {
-            for (track, nth) in period.tracks.iter_mut().zip(0..) {
-                for (one, representation) in track.representations.iter_mut().zip(0..) {
-                    let key = RepresentationKey {
-                        period: at,
-                        track: nth,
-                        representation,
-                    };
-                    if (self.deferred)(key) {
-                        one.index = SegmentIndex::Deferred;
-                    }
+        for (key, one) in representations(&mut outline) {
+            if (self.deferred)(key) {
+                one.index = SegmentIndex::Deferred;
+            } else if let (SegmentIndex::Known(segments), false) =
+                (&mut one.index, self.tells_sizes)
+            {
+                for segment in segments {
+                    segment.size = None;
                 }
             }
         }
@@ -181,6 +203,27 @@ impl SimTitle {
             SegmentIndex::Deferred => None,
         }
     }
+}
+
+fn representations(
+    outline: &mut Outline,
+) -> impl Iterator<Item = (RepresentationKey, &mut Representation)> {
+    let periods = outline.periods.iter_mut().zip(0..);
+    let tracks = periods.flat_map(|(one, period)| {
+        let tracks = one.tracks.iter_mut().zip(0..);
+        tracks.map(move |(one, track)| (period, track, one))
+    });
+    tracks.flat_map(|(period, track, one)| {
+        let representations = one.representations.iter_mut().zip(0..);
+        representations.map(move |(one, representation)| {
+            let key = RepresentationKey {
+                period,
+                track,
+                representation,
+            };
+            (key, one)
+        })
+    })
 }
 
 fn track(kind: TrackKind, language: Option<&str>, representations: Vec<Representation>) -> Track {
