@@ -13,6 +13,7 @@
 mod access;
 mod edges;
 mod frames;
+mod network;
 mod play;
 mod program;
 mod room;
@@ -32,4 +33,5 @@ mod refusals;
 mod screen;
 mod settings;
 mod shaka;
+mod simulated;
 mod sound;

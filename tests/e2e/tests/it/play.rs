@@ -7,6 +7,7 @@ use nearcast_protocol::report::{AttemptReport, FetchReport, SCHEMA, SessionRepor
 use tokio::process::Command;
 
 use crate::frames::{Frame, assert_every_frame_once, read_frames};
+use crate::network::Network;
 use crate::program::{Ended, Program};
 use crate::room::{Room, binary};
 
@@ -48,6 +49,25 @@ pub(crate) fn nearcast(room: &Room) -> Command {
 impl Play {
     /// Starts `nearcast` with these arguments, headless, with a report and the frames.
     pub(crate) fn start(room: &Room, name: &str, arguments: &[&str]) -> Self {
+        Self::start_with(room, name, arguments, |command| command)
+    }
+
+    /// The same in a network of its own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_in(
+        (room, network): (&Room, &Network),
+        name: &str,
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_with(room, name, arguments, |command| network.inside(&command))
+    }
+
+    fn start_with(
+        room: &Room,
+        name: &str,
+        arguments: &[&str],
+        place: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let report = room.path().join(format!("{name}.json"));
         let frames = room.path().join(format!("{name}.frames"));
         let mut command = nearcast(room);
@@ -59,7 +79,7 @@ impl Play {
             .arg("--frames")
             .arg(&frames);
         Self {
-            program: Program::start(room, name, command),
+            program: Program::start(room, name, place(command)),
             report,
             frames,
         }

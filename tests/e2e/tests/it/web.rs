@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::process::Command;
 
+use crate::network::{Network, has_begun};
 use crate::program::{Program, eventually, whole_lines};
 use crate::room::{Room, free_port};
 
@@ -63,7 +64,25 @@ impl Nginx {
             &format!("{name}/nginx.conf"),
             config(&folder, root, port, "", &limit),
         );
-        Self::run(room, name.to_owned(), port, access_log, config).await
+        Self::run(room, None, name.to_owned(), port, access_log, config).await
+    }
+
+    /// Serves the files under `root` at a port of a network of its own.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn start_in(
+        (room, network): (&Room, &Network),
+        name: &str,
+        root: &Path,
+        port: u16,
+    ) -> Self {
+        let folder = room.folder(name);
+        let access_log = folder.join("access.log");
+        let config = room.file(
+            &format!("{name}/nginx.conf"),
+            config(&folder, root, port, "", ""),
+        );
+        let name = name.to_owned();
+        Self::run(room, Some(network), name, port, access_log, config).await
     }
 
     /// Serves the files under `root` over TLS, with this certificate and its key.
@@ -86,6 +105,7 @@ impl Nginx {
         );
         Self::run(
             room,
+            None,
             name.to_owned(),
             port,
             folder.join("access.log"),
@@ -96,6 +116,7 @@ impl Nginx {
 
     async fn run(
         room: &Room,
+        network: Option<&Network>,
         name: String,
         port: u16,
         access_log: PathBuf,
@@ -110,10 +131,18 @@ impl Nginx {
             .arg(config.parent().unwrap())
             .arg("-c")
             .arg(&config);
+        if let Some(network) = network {
+            command = network.inside(&command);
+        }
+        let pid_file = config.with_file_name("pid");
+        let listens = || match network {
+            Some(_) => has_begun(&pid_file),
+            None => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(),
+        };
         let mut program = Program::start(room, &name, command);
         eventually("nginx listens", Duration::from_secs(20), || {
             assert!(program.is_running(), "nginx ended: {}", program.err());
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+            listens().then_some(())
         })
         .await;
         Self {
@@ -142,7 +171,15 @@ impl Nginx {
             .unwrap()
             .to_string_lossy()
             .into_owned();
-        Self::run(room, format!("{name}-again"), port, access_log, config).await
+        Self::run(
+            room,
+            None,
+            format!("{name}-again"),
+            port,
+            access_log,
+            config,
+        )
+        .await
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

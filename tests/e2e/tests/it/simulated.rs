@@ -1,0 +1,235 @@
+//! What is decided over sockets is what the simulator says for the same conditions.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use nearcast_link::LinkConfig;
+use nearcast_manifest::{Target, parse};
+use nearcast_protocol::fault::Fault;
+use nearcast_protocol::report::SessionReport;
+use nearcast_sim::{
+    Change, EdgeSetup, LinkName, LinkSchedule, LinkStep, Setup, SimTitle, Simulation, Trap, Watch,
+    WorldSetup,
+};
+use nearcast_units::{BitRate, ByteCount, Ratio};
+
+use crate::network::Network;
+use crate::play::Play;
+use crate::program::eventually;
+use crate::room::{Room, free_port};
+use crate::title::title;
+use crate::web::Nginx;
+
+/// So many rungs are the same at least.
+const SAME_RUNGS: f64 = 0.9;
+/// An edge is left at the same segment, or the one before or after it.
+const SAME_SEGMENT: u64 = 1;
+
+/// The made title, as the simulator plays it.
+fn packaged() -> SimTitle {
+    let text = fs::read(title().join("stream.mpd")).unwrap();
+    let manifest = parse(&text, "stream.mpd").unwrap();
+    SimTitle::packaged(manifest.outline.clone(), |object| {
+        let location = manifest.locations.locate(object).unwrap();
+        let Target::Path(path) = location.target else {
+            panic!("{location:?}");
+        };
+        ByteCount::new(fs::metadata(title().join(path)).unwrap().len())
+    })
+}
+
+/// Makes a world of these edges for the title: names, kilobits per second, and milliseconds one way. The first is played
+/// from: which of them wins a race of milliseconds is the machine's affair.
+fn world(edges: &[(&str, u64, u64)], lasts: Duration) -> WorldSetup {
+    let mut setup = Setup::quiet(packaged(), 0);
+    let edges = edges.iter().map(|&(name, kbps, delay_ms)| EdgeSetup {
+        name: name.to_owned(),
+        link: LinkConfig {
+            rate: Some(BitRate::from_kbps(kbps)),
+            delay: Duration::from_millis(delay_ms),
+        },
+    });
+    setup.edges = edges.collect();
+    setup.last_mile = LinkConfig::default();
+    setup.config.race_width = 1;
+    setup.limit = lasts;
+    setup.world(Watch::ALL)
+}
+
+fn simulate(world: WorldSetup) -> SessionReport {
+    Simulation::world(world).run_all().clients.remove(0).report
+}
+
+/// A segment of the picture: which representation it has, and who brought the end of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shown {
+    rung: String,
+    edge: String,
+}
+
+/// An edge that is left.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    at: u64,
+    from: String,
+    to: String,
+}
+
+/// Returns what there is of the picture in the end, segment by segment.
+fn shown(report: &SessionReport) -> BTreeMap<u64, Shown> {
+    let pictures = report
+        .fetches
+        .iter()
+        .filter(|one| one.kind == "media" && one.track.as_deref() == Some("video"));
+    let whole = pictures.filter_map(|fetch| {
+        let last = fetch.attempts.iter().rfind(|one| one.result == "ok")?;
+        let shown = Shown {
+            rung: fetch.representation.clone()?,
+            edge: last.edge.clone(),
+        };
+        Some((fetch.segment?, shown))
+    });
+    whole.collect()
+}
+
+fn left(shown: &BTreeMap<u64, Shown>) -> Vec<Left> {
+    let pairs = shown.values().zip(shown.iter().skip(1));
+    pairs
+        .filter(|(before, (_, after))| before.edge != after.edge)
+        .map(|(before, (at, after))| Left {
+            at: *at,
+            from: before.edge.clone(),
+            to: after.edge.clone(),
+        })
+        .collect()
+}
+
+/// Asserts that both tell the same, but for whom chance chose; returns when which edges were left, over sockets.
+fn assert_same(real: &SessionReport, simulated: &SessionReport) -> Vec<Left> {
+    let (real, simulated) = (shown(real), shown(simulated));
+    let both = real
+        .iter()
+        .filter_map(|(at, one)| Some((one, simulated.get(at)?)));
+    let same: Vec<bool> = both.map(|(one, other)| one.rung == other.rung).collect();
+    let count = |of: usize| f64::from(u32::try_from(of).unwrap());
+    let equal = count(same.iter().filter(|same| **same).count());
+    let all = count(real.len().max(simulated.len()));
+    assert!(
+        equal >= all * SAME_RUNGS,
+        "{equal} of {all} rungs:\n{real:?}\n{simulated:?}"
+    );
+    let (lefts, others) = (left(&real), left(&simulated));
+    let alike = |(one, other): (&Left, &Left)| {
+        one.from == other.from && one.at.abs_diff(other.at) <= SAME_SEGMENT
+    };
+    assert!(
+        lefts.len() == others.len() && lefts.iter().zip(&others).all(alike),
+        "{lefts:?}\n{others:?}\n{real:?}\n{simulated:?}"
+    );
+    lefts
+}
+
+#[tokio::test]
+async fn the_demo_decides_as_in_the_simulator() {
+    const LASTS: Duration = Duration::from_secs(40);
+    const KILLED_AFTER: Duration = Duration::from_secs(20);
+    // As `nearcast demo` has them.
+    let mut edges = [
+        ("sto-1", 9_000, 6),
+        ("sto-2", 20_000, 4),
+        ("upp-1", 18_000, 8),
+        ("got-1", 16_000, 11),
+        ("osl-1", 16_000, 14),
+        ("hel-1", 15_000, 12),
+        ("cph-1", 15_000, 16),
+        ("ham-1", 14_000, 21),
+        ("ams-1", 14_000, 25),
+        ("lon-1", 12_000, 32),
+    ];
+    let room = Room::alone().await;
+    let folder = title();
+    let arguments = ["demo", "--title-dir", folder.to_str().unwrap()];
+    let arguments = [&arguments[..], &["--duration", "40s"]].concat();
+    let played = Play::start(&room, "demo", &arguments).played(40).await;
+
+    let first = &shown(&played.report)[&1].edge;
+    edges.sort_by_key(|(name, _, _)| name != first);
+    let mut world = world(&edges, LASTS);
+    world.traps = vec![Trap {
+        client: 0,
+        after: KILLED_AFTER,
+        share: Ratio::new(0.4).unwrap(),
+        change: Change::Edge(Fault::Kill),
+    }];
+    let lefts = assert_same(&played.report, &simulate(world));
+    assert_eq!(lefts.len(), 1, "{lefts:?}");
+}
+
+/// One of two plain servers falls to a fifth of its rate while it is played from.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_slow_server_is_left_as_in_the_simulator_and_the_rung_kept() {
+    const LASTS: Duration = Duration::from_secs(40);
+    const SLOW_AFTER: Duration = Duration::from_secs(16);
+    const KBPS: u64 = 12_000;
+    let room = Room::alone().await;
+    let root = room.folder("root");
+    std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
+    let ports = [free_port(), free_port()];
+    let network = Network::start(&room, &ports.map(|port| (port, KBPS))).await;
+    let inside = (&room, &network);
+    let servers = [
+        Nginx::start_in(inside, "a", &root, ports[0]).await,
+        Nginx::start_in(inside, "b", &root, ports[1]).await,
+    ];
+    let bases = servers.each_ref().map(|server| server.url(""));
+    let edges = ["--edge", &bases[0], "--edge", &bases[1]];
+    let arguments = ["play", "title/stream.mpd", "--duration", "40s"];
+    let arguments = [&arguments[..], &edges].concat();
+    let play = Play::start_in(inside, "play", &arguments);
+    let told = |server: &Nginx| server.lines().len();
+    eventually("it begins", Duration::from_secs(30), || {
+        servers.iter().any(|server| told(server) > 0).then_some(())
+    })
+    .await;
+    tokio::time::sleep(SLOW_AFTER).await;
+    // Who won the race at the start.
+    let first = usize::from(told(&servers[1]) > told(&servers[0]));
+    network.slow(first, KBPS / 5).await;
+    let played = play.played(40).await;
+
+    let names = [first, 1 - first].map(|place| servers[place].edge());
+    let mut world = world(&names.each_ref().map(|name| (&**name, KBPS, 0)), LASTS);
+    let link = |kbps| LinkConfig {
+        rate: Some(BitRate::from_kbps(kbps)),
+        delay: Duration::ZERO,
+    };
+    let step = |lasts, kbps| LinkStep {
+        lasts,
+        link: link(kbps),
+    };
+    world.schedules = vec![LinkSchedule {
+        link: LinkName::Edge(0),
+        steps: vec![step(SLOW_AFTER, KBPS), step(LASTS, KBPS / 5)],
+        repeats: false,
+    }];
+    let lefts = assert_same(&played.report, &simulate(world));
+    let [left] = lefts.as_slice() else {
+        panic!("{lefts:?}");
+    };
+    assert_eq!((&left.from, &left.to), (&names[0], &names[1]));
+    // The segment on its way when it became slow, or the one after it, is the last from there.
+    let shown = shown(&played.report);
+    let fetches = played.report.fetches.iter();
+    let under_way = fetches
+        .filter(|one| one.track.as_deref() == Some("video") && one.kind == "media")
+        .filter(|one| one.attempts[0].start_s < SLOW_AFTER.as_secs_f64())
+        .filter_map(|one| one.segment)
+        .max()
+        .unwrap();
+    assert!(left.at <= under_way + 2, "{left:?} {under_way}");
+    let rungs = shown.range(under_way..).map(|(_, one)| &one.rung);
+    let before = &shown[&(under_way - 1)].rung;
+    assert!(rungs.clone().all(|rung| rung == before), "{shown:?}");
+}
