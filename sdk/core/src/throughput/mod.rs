@@ -175,6 +175,8 @@ fn keep_half(over: Duration, half_life_s: f64) -> f64 {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spans {
     newest: VecDeque<Duration>,
+    /// The same by length: quantiles are asked for far more often than a sample comes.
+    sorted: Vec<Duration>,
 }
 
 /// Enough for a 95 % quantile that one odd sample does not decide, and quick to forget.
@@ -182,14 +184,20 @@ const SPANS_MAX: usize = 32;
 
 impl Spans {
     pub(crate) fn add(&mut self, span: Duration) {
-        if self.newest.len() == SPANS_MAX {
-            self.newest.pop_front();
+        if self.newest.len() == SPANS_MAX
+            && let Some(oldest) = self.newest.pop_front()
+            && let Ok(place) = self.sorted.binary_search(&oldest)
+        {
+            self.sorted.remove(place);
         }
         self.newest.push_back(span);
+        let place = self.sorted.partition_point(|one| *one < span);
+        self.sorted.insert(place, span);
     }
 
     pub(crate) fn clear(&mut self) {
         self.newest.clear();
+        self.sorted.clear();
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -198,10 +206,8 @@ impl Spans {
 
     /// Returns a quantile by the nearest rank; `percent` is 1 to 100. `None` without samples.
     pub(crate) fn quantile(&self, percent: usize) -> Option<Duration> {
-        let mut sorted: Vec<Duration> = self.newest.iter().copied().collect();
-        sorted.sort_unstable();
-        let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).copied()
+        let rank = (self.sorted.len() * percent).div_ceil(100).max(1);
+        self.sorted.get(rank - 1).copied()
     }
 }
 
@@ -236,8 +242,8 @@ impl RecentRate {
 
     /// Returns the rate from the last slice that is `span` old, or the oldest that is remembered, to `now`.
     pub(crate) fn rate_over(&self, now: Instant, span: Duration) -> Option<BitRate> {
-        let old = self.marks.iter().rfind(|(at, _)| now.since(*at) >= span);
-        self.rate_since(now, *old.or(self.marks.front())?)
+        let old = self.marks.partition_point(|(at, _)| now.since(*at) >= span);
+        self.rate_since(now, *self.marks.get(old.saturating_sub(1))?)
     }
 
     pub(crate) fn last_at(&self) -> Option<Instant> {
@@ -298,6 +304,12 @@ mod tests {
         }
         assert_eq!(spans.quantile(50), Some(Duration::from_millis(10)));
         assert_eq!(spans.quantile(95), Some(Duration::from_millis(19)));
+        // The oldest are forgotten, however long they were.
+        for n in (101..=132).rev() {
+            spans.add(Duration::from_millis(n));
+        }
+        assert_eq!(spans.quantile(1), Some(Duration::from_millis(101)));
+        assert_eq!(spans.quantile(100), Some(Duration::from_millis(132)));
     }
 
     #[test]
