@@ -39,7 +39,8 @@ pub struct Config {
     pub start_timeout: Duration,
     /// Fails when playback has stalled for this long; `None` keeps trying.
     pub give_up: Option<Duration>,
-    /// How many edges race at start-up, at least 1.
+    /// How many edges race at start-up: for the manifest at first, and beside the one that brought it for the first
+    /// segment. With 1 there is no race.
     pub race_width: usize,
     /// Bytes that races, help and probes may cost before any share is counted.
     pub extra_allowance: ByteCount,

@@ -164,8 +164,8 @@ impl Edges {
         self.carried = None;
     }
 
-    /// The edge was found slow by comparison with `other`, which is used from now on, unless that would be one return too
-    /// many; the line still carries `usual`.
+    /// The edge was found slow by comparison with `other`, which is used from now on, or another one where that fell lately,
+    /// unless that would be one return too many; the line still carries `usual`.
     pub(crate) fn blame(
         &mut self,
         now: Instant,
@@ -177,12 +177,29 @@ impl Edges {
             edge.slowed(now, rate);
         }
         self.carried = usual.map(|usual| (now, usual));
-        if self.current() == Some(id) && !self.would_flap(now, other) {
+        let to = self.trusted_instead(now, id, other);
+        if self.current() == Some(id) && !self.would_flap(now, to) {
             if let Some(edge) = self.get_mut(id) {
                 edge.fell(now);
             }
-            self.leave_for(now, other);
+            self.leave_for(now, to);
         }
+    }
+
+    /// Returns `other` or, where it is on trial or fell lately, the best of those of which neither is true, if there is one.
+    fn trusted_instead(&self, now: Instant, than: EdgeId, other: EdgeId) -> EdgeId {
+        let trusted =
+            |edge: &Edge| edge.state(now) == BreakerState::Closed && !edge.is_distrusted(now);
+        if self.get(other).is_some_and(trusted) {
+            return other;
+        }
+        let line = self.line_rate(now);
+        let not = [than];
+        let others = self.usable(now, ObjectKey::Probe, &not);
+        others
+            .filter(|(_, edge)| trusted(edge))
+            .min_by_key(|(_, edge)| (edge.expected(now, LONG_RUN, line), edge.rank))
+            .map_or(other, |(id, _)| id)
     }
 
     /// Returns the edges that may be asked for an object now, by rank.
@@ -580,6 +597,23 @@ mod tests {
         edges.fail(second(7_200), EdgeId(1), Duration::ZERO, "net.reset");
         let choice = edges.choose(second(7_200), OBJECT, SIZE, &[]).unwrap();
         assert_eq!(choice.edge, EdgeId(0));
+    }
+
+    #[test]
+    fn who_fell_lately_takes_over_from_a_slow_edge_only_where_nobody_else_can() {
+        let now = Instant::ZERO + DWELL;
+        for others in [1, 2] {
+            let mut edges = edges(1 + others);
+            edges.use_from_now(Instant::ZERO, EdgeId(0));
+            for id in 0..=others {
+                measure_at(&mut edges, now, u16::try_from(id).unwrap(), 10);
+            }
+            let back = edges.get_mut(EdgeId(1)).unwrap();
+            back.fell(Instant::ZERO);
+            edges.blame(now, (EdgeId(0), BitRate::from_kbps(100)), EdgeId(1), None);
+            let in_use = if others == 1 { EdgeId(1) } else { EdgeId(2) };
+            assert_eq!(edges.current(), Some(in_use));
+        }
     }
 
     #[test]

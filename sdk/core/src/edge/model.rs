@@ -41,6 +41,8 @@ pub(crate) struct Edge {
     breaker: EdgeBreaker,
     faults: Faults,
     connect: Spans,
+    /// How long a connection was waited for in vain, before another edge was quicker.
+    waited: Option<Duration>,
     ttfb: Spans,
     rate: RateEstimate,
     /// Until when its rate describes the line; then it fades.
@@ -97,6 +99,7 @@ impl Edge {
             breaker: EdgeBreaker::new(rests),
             faults: Faults::default(),
             connect: Spans::default(),
+            waited: None,
             ttfb: Spans::default(),
             rate: RateEstimate::default(),
             fresh_until: Instant::ZERO,
@@ -156,6 +159,7 @@ impl Edge {
         self.breaker.handle_served();
         self.faults = Faults::default();
         self.connect.clear();
+        self.waited = None;
         self.ttfb.clear();
         self.rate = RateEstimate::default();
         self.fresh_until = Instant::ZERO;
@@ -169,6 +173,11 @@ impl Edge {
         if cold {
             self.connect.add(took);
         }
+    }
+
+    /// Another edge answered before this one was connected.
+    pub(crate) fn outrun(&mut self, waited: Duration) {
+        self.waited = self.waited.max(Some(waited));
     }
 
     pub(crate) fn answered(&mut self, now: Instant, ttfb: Duration) {
@@ -263,6 +272,11 @@ impl Edge {
     /// How soon it answers: a first byte, or where there was none yet, a connection.
     pub(crate) fn answers_in(&self) -> Option<Duration> {
         self.ttfb(50).or_else(|| self.connect.quantile(50))
+    }
+
+    /// The same, or how long it was waited for in vain; `None` where it was never asked.
+    pub(crate) fn answers_in_about(&self) -> Option<Duration> {
+        self.answers_in().or(self.waited)
     }
 
     pub(crate) fn ttfb(&self, percent: usize) -> Option<Duration> {

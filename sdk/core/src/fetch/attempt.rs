@@ -25,6 +25,8 @@ pub(crate) struct Attempt {
     /// Offset of the next byte to come.
     pub(crate) next: u64,
     pub(crate) started_at: Instant,
+    /// When an edge that thinks for no time answers: a round trip after the connection is there.
+    pub(crate) answers_at: Option<Instant>,
     pub(crate) first_byte_at: Option<Instant>,
     /// From the request to its answer: a round trip, and what the edge took for it.
     pub(crate) answered_in: Duration,
@@ -152,6 +154,7 @@ impl Attempt {
             to,
             next: from,
             started_at: now,
+            answers_at: None,
             first_byte_at: None,
             answered_in: Duration::ZERO,
             bytes: ByteCount::ZERO,

@@ -110,7 +110,7 @@ const OVERLAP_SHARE: u64 = 16;
 const JUDGE_AFTER: Duration = Duration::from_millis(350);
 /// A helper must be this much faster to show that the edge, not the line, is slow.
 const HELPER_FASTER: f64 = 1.5;
-/// A race for the first media segment is over after this many bytes: past slow start on most lines.
+/// What help is taken to cost at least: past slow start on most lines.
 pub(crate) const RACE_BYTES: u64 = 64 << 10;
 
 impl Fetch {

@@ -106,7 +106,7 @@ impl Default for HorizonConfig {
             switch_by: leaning(0.591, -0.895),
             stall: 0.835,
             stall_by: leaning(0.275, -0.101),
-            replace_margin: 0.0,
+            replace_margin: 0.005,
             abandon_margin: 0.8,
         }
     }

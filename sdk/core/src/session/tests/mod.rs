@@ -1,6 +1,7 @@
 //! The session as drivers see it: actions and events, whatever the order of inputs.
 
 mod missing;
+mod race;
 mod script;
 mod wrong;
 

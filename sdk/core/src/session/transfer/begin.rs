@@ -75,7 +75,7 @@ impl Session {
             };
             return;
         }
-        // Rivals that are left bring no more than their share: the edges are free for the whole.
+        // Rivals that are left bring the same: one edge is enough.
         self.cancel_all(fetch, CancelReason::LostRace);
         let not = fetch.edges_tried();
         let (from, overlap) = fetch.resume_point();

@@ -1,12 +1,10 @@
 //! What is heard of an attempt while it goes well.
 
-use alloc::string::ToString;
-
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::ByteCount;
 
 use crate::abr::Transfer;
-use crate::event::{DecisionKind, Event};
+use crate::event::Event;
 use crate::fetch::{Fetch, Phase, Role};
 use crate::input::{AttemptId, EdgeId, Failure, TransportEvent};
 use crate::session::Session;
@@ -51,6 +49,7 @@ impl Session {
                 attempt.protocol = Some(protocol);
                 let took = now.since(attempt.started_at);
                 attempt.phase = Phase::Waiting { since: now };
+                attempt.answers_at = Some(now + rtt.unwrap_or_default());
                 if let Some(edge) = self.edges.get_mut(edge_id) {
                     edge.connected(rtt.map_or(took, |rtt| took.max(rtt)), cold, protocol);
                 }
@@ -153,8 +152,7 @@ impl Session {
         if fetch.is_complete() {
             return;
         }
-        self.settle_race(fetch, id);
-        self.settle_manifest_race(fetch, id);
+        self.settle_race(fetch);
     }
 
     pub(super) fn attempt_complete(&mut self, fetch: &mut Fetch, id: AttemptId) -> bool {
@@ -176,20 +174,13 @@ impl Session {
             return false;
         }
         if !fetch.is_complete() {
-            if limit.is_none() {
-                return self.attempt_failed(fetch, id, &Failure::Truncated);
-            }
-            // A rival brought its share of the race before the primary did.
-            self.close_attempt(fetch, id, "ok", None);
-            return self.rival_finished(fetch, edge);
+            return self.attempt_failed(fetch, id, &Failure::Truncated);
         }
         self.measured(fetch, id);
         self.close_attempt(fetch, id, "ok", None);
         self.edge_gave(edge);
-        if fetch.object == ObjectKey::Manifest && role == Role::Racer {
-            self.edges.use_from_now(self.now, edge);
-            let name = self.edges.name(edge).to_string();
-            self.decide(DecisionKind::Race, name, "brought the manifest first", &[]);
+        if role == Role::Racer {
+            self.race_won(edge, "brought all of it first");
         }
         self.finish_transfer(fetch)
     }

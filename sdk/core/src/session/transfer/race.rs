@@ -1,20 +1,35 @@
 //! Races at start-up: several edges bring the same, and the first bytes decide.
+//!
+//! Who answers the short manifest first is near, and may be slow all the same: a second race, for the first segment,
+//! shows who is fast. Its rivals need no connection from the first race. They would shake hands once more, but so would
+//! the viewer who knew the best edge from the start, for what is asked beside the manifest; what they bring is not behind
+//! that by more than the manifest took.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::ObjectKey;
-use nearcast_units::ByteCount;
+use nearcast_units::{ByteCount, Instant};
 
 use crate::action::CancelReason;
+use crate::edge::Edge;
 use crate::event::DecisionKind;
-use crate::fetch::{Attempt, Fetch, FetchState, RACE_BYTES, Role};
+use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
 use crate::input::{AttemptId, EdgeId};
 use crate::session::Session;
 
-/// How long the others have before one more edge joins a race: a round trip to an edge nearby, and its handshakes.
-const JOIN_EVERY: Duration = Duration::from_millis(50);
+/// How long the others have before one more edge joins the race for the manifest. The backend's order may be the wrong way
+/// round: then the best of ten joins last, and what it is late by is lost. Sooner would ask all ten of almost everybody.
+const JOIN_EVERY: Duration = Duration::from_millis(15);
+/// Whoever has brought so much shows how fast it is. More would tell more, and take the line from the winner for longer.
+const ENOUGH: ByteCount = ByteCount::new(20_000);
+/// Where nobody has brought so much in this time the line is slow, or all are: rivals only share it.
+const RACE_LASTS: Duration = Duration::from_millis(70);
+/// What playback needs of the first segment to begin, about: who brings this first is the best edge to start with.
+const FOR_START: ByteCount = ByteCount::new(48_000);
+/// A body is taken to have lasted at least this long: its first bytes may come all at once.
+const BODY_MIN: Duration = Duration::from_millis(10);
 
 impl Session {
     /// The first edges by the backend's order all bring the manifest: the probe is useful work.
@@ -41,79 +56,64 @@ impl Session {
         fetch.joins_at = Some(self.now + JOIN_EVERY);
     }
 
-    /// Where nobody has brought anything yet one more edge joins the race for the manifest: the backend's order may
-    /// say nothing about this viewer. As with addresses (RFC 8305), but for a handshake nothing is spent on the others.
+    /// Where nobody is connected yet one more edge joins the race for the manifest: the backend's order may say nothing
+    /// about this viewer. As with addresses (RFC 8305), but for a handshake nothing is spent on the others.
     pub(super) fn join_race(&mut self, fetch: &mut Fetch) {
         if fetch.joins_at.is_none_or(|at| self.now < at) {
             return;
         }
         fetch.joins_at = None;
         let racing = fetch.attempts.iter().any(|one| one.role == Role::Racer);
-        if !racing || fetch.received > 0 || fetch.state != FetchState::Active {
+        let connects = |one: &Attempt| matches!(one.phase, Phase::Connecting { .. });
+        if !racing || !fetch.attempts.iter().all(connects) || fetch.state != FetchState::Active {
             return;
         }
-        let tried = fetch.edges_tried();
-        let fresh = |id: &EdgeId| !tried.contains(id) && !fetch.failed_on.contains(id);
-        let Some(edge) = self.ranked(fetch).into_iter().find(fresh) else {
+        let Some(edge) = self.fresh(fetch).first().copied() else {
             return;
         };
         let name = self.edges.name(edge).to_string();
-        let why = "nobody has brought anything yet: one more joins the race";
+        let why = "nobody is connected yet: one more joins the race";
         self.decide(DecisionKind::Race, name, why, &[]);
         self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
         fetch.joins_at = Some(self.now + JOIN_EVERY);
     }
 
-    /// Beside the winner, edges that answered nearly as soon show how fast they bring the first bytes.
+    /// Beside the winner, others show how fast they bring the first bytes: by turns one that was never asked, which may
+    /// be better than all that were, and one that answered nearly as soon.
     pub(super) fn race_media(&mut self, fetch: &mut Fetch) {
-        let Some(primary) = fetch.attempts.first().map(|attempt| attempt.edge) else {
+        let rivals = self.config.race_width;
+        let costs = ENOUGH.get() * u64::try_from(rivals).unwrap_or(u64::MAX);
+        // Of what is no longer than that, nothing would be left for the winner.
+        let short = fetch.planned.get() <= 2 * ENOUGH.get();
+        if rivals < 2 || short || !self.extra_allowed(ByteCount::new(costs)) {
             return;
-        };
-        let mut rivals = self.ranked(fetch);
-        // Those that answered soonest, then the backend's order.
-        let edges = &self.edges;
-        rivals.sort_by_key(|id| {
-            edges
-                .get(*id)
-                .map(|edge| edge.answers_in().unwrap_or(Duration::MAX))
-        });
-        // Those that were connected to in the race for the manifest cost no handshake.
-        rivals.retain(|id| {
-            *id != primary
-                && self
-                    .edges
-                    .get(*id)
-                    .is_some_and(|edge| edge.protocol.is_some())
-        });
-        for edge in rivals
+        }
+        for unknown in [Duration::ZERO, Duration::MAX]
             .into_iter()
-            .take(self.config.race_width.saturating_sub(1))
+            .cycle()
+            .take(rivals)
         {
-            let cost = ByteCount::new(RACE_BYTES) + reserved(fetch);
-            if fetch.planned.get() > 2 * RACE_BYTES && self.extra_allowed(cost) {
-                self.start_attempt(fetch, edge, Role::Racer, 0, Some(RACE_BYTES), 0);
-            }
+            let edges = &self.edges;
+            let answers_in = |id: &EdgeId| {
+                let edge = edges.get(*id);
+                edge.and_then(Edge::answers_in_about).unwrap_or(unknown)
+            };
+            let Some(edge) = self.fresh(fetch).into_iter().min_by_key(answers_in) else {
+                return;
+            };
+            self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
         }
     }
 
-    /// A long manifest is not fetched three times over: whoever has brought this much of it goes on alone.
-    pub(super) fn settle_manifest_race(&mut self, fetch: &mut Fetch, id: AttemptId) {
-        let leads = |one: &Attempt| one.id == id && one.bytes.get() >= RACE_BYTES;
-        if fetch.object != ObjectKey::Manifest || !fetch.attempts.iter().any(leads) {
-            return;
-        }
-        let losers: Vec<AttemptId> = fetch
-            .attempts
-            .iter()
-            .filter(|one| one.id != id && one.role == Role::Racer)
-            .map(|one| one.id)
-            .collect();
-        for loser in losers {
-            self.cancel(fetch, loser, CancelReason::LostRace);
-        }
+    /// Edges that have not been asked for an object, by rank.
+    fn fresh(&self, fetch: &Fetch) -> Vec<EdgeId> {
+        let tried = fetch.edges_tried();
+        let mut fresh = self.ranked(fetch);
+        fresh.retain(|id| !tried.contains(id) && !fetch.failed_on.contains(id));
+        fresh
     }
 
-    pub(super) fn ranked(&self, fetch: &Fetch) -> Vec<EdgeId> {
+    fn ranked(&self, fetch: &Fetch) -> Vec<EdgeId> {
         let mut usable: Vec<(u32, EdgeId)> = self
             .edges
             .usable(self.now, fetch.object, &fetch.avoid)
@@ -123,63 +123,74 @@ impl Session {
         usable.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Ends the race for the first media segment when somebody has brought its share.
-    pub(super) fn settle_race(&mut self, fetch: &mut Fetch, id: AttemptId) {
-        let racing = fetch
-            .attempts
-            .iter()
-            .any(|one| one.role == Role::Racer && one.to.is_some());
-        let Some(leader) = fetch.attempts.iter().find(|one| one.id == id) else {
-            return;
+    /// Ends a race once somebody has brought enough: whoever is expected to bring first what playback begins with goes on
+    /// alone.
+    pub(super) fn settle_race(&mut self, fetch: &mut Fetch) {
+        let racing = fetch.attempts.iter().any(|one| one.role == Role::Racer);
+        let lasts = |one: &Attempt| {
+            one.first_byte_at
+                .map_or(Duration::ZERO, |at| self.now.since(at))
         };
-        if !racing || leader.bytes.get() < RACE_BYTES || leader.role != Role::Primary {
+        let open = |one: &Attempt| one.bytes < ENOUGH && lasts(one) < RACE_LASTS;
+        if !racing || fetch.attempts.iter().all(open) {
             return;
         }
-        let losers: Vec<AttemptId> = fetch
-            .attempts
-            .iter()
-            .filter(|one| one.role == Role::Racer)
-            .map(|one| one.id)
-            .collect();
-        let winner = leader.edge;
+        let needed = if fetch.object == ObjectKey::Manifest {
+            fetch.size()
+        } else {
+            FOR_START.get()
+        };
+        let begun = |one: &&Attempt| one.bytes > ByteCount::ZERO;
+        let delivering = fetch.attempts.iter().filter(begun);
+        let first = delivering.min_by_key(|one| self.brings_at(one, needed));
+        let Some((winner, edge)) = first.map(|one| (one.id, one.edge)) else {
+            return;
+        };
+        let all = fetch.attempts.iter().map(|one| one.id);
+        let losers: Vec<AttemptId> = all.filter(|id| *id != winner).collect();
         for loser in losers {
             self.cancel(fetch, loser, CancelReason::LostRace);
         }
-        let name = self.edges.name(winner).to_string();
-        self.decide(
-            DecisionKind::Race,
-            name,
-            "brought the first bytes of media first",
-            &[],
-        );
+        if let Some(winner) = fetch.attempt_mut(winner) {
+            winner.role = Role::Primary;
+        }
+        let why = "expected to bring first what playback begins with";
+        self.race_won(edge, why);
     }
 
-    /// A rival brought its share: it is the better edge unless who brings the whole has three quarters of that.
-    pub(super) fn rival_finished(&mut self, fetch: &mut Fetch, rival: EdgeId) -> bool {
-        let far = |one: &Attempt| one.to.is_none() && one.next >= RACE_BYTES * 3 / 4;
-        if fetch.attempts.iter().any(far) {
-            return true;
+    /// Returns when an attempt will have brought so much. What its edge brings beside it, of the sound, shows how fast it is
+    /// as well: without that it would be taken for slower than a rival that brings nothing else.
+    fn brings_at(&self, one: &Attempt, needed: u64) -> Instant {
+        let fetches = self.fetches.iter().filter(|fetch| !fetch.is_probe());
+        let others = fetches.flat_map(|fetch| &fetch.attempts);
+        let beside = others.filter(|other| other.edge == one.edge && other.first_byte_at.is_some());
+        let all = beside.chain([one]);
+        let bytes: ByteCount = all.clone().map(|one| one.bytes).sum();
+        let begins = all
+            .clone()
+            .map(|one| one.answers_at.unwrap_or(one.started_at));
+        let ends = all.map(Attempt::last_byte_at);
+        let took = ends
+            .max()
+            .unwrap_or_default()
+            .since(begins.min().unwrap_or_default());
+        let rate = bytes.rate_over(took.max(BODY_MIN)).unwrap_or_default();
+        let rest = ByteCount::new(needed.saturating_sub(one.bytes.get()));
+        one.last_byte_at() + rate.time_for(rest).unwrap_or(Duration::MAX)
+    }
+
+    /// An edge that lost a race before it was connected is not near, which is good to know in the next.
+    pub(super) fn lost_race(&mut self, attempt: &Attempt) {
+        if matches!(attempt.phase, Phase::Connecting { .. })
+            && let Some(edge) = self.edges.get_mut(attempt.edge)
+        {
+            edge.outrun(self.now.since(attempt.started_at));
         }
-        self.cancel_all(fetch, CancelReason::LostRace);
-        self.edges.use_from_now(self.now, rival);
-        let name = self.edges.name(rival).to_string();
-        let why = "brought the first bytes of media clearly sooner";
+    }
+
+    pub(super) fn race_won(&mut self, edge: EdgeId, why: &'static str) {
+        self.edges.use_from_now(self.now, edge);
+        let name = self.edges.name(edge).to_string();
         self.decide(DecisionKind::Race, name, why, &[]);
-        if let Some(handover) = fetch.handover {
-            self.announce_handover(fetch, handover, rival);
-        }
-        fetch.state = FetchState::Active;
-        let (from, overlap) = fetch.resume_point();
-        self.start_attempt(fetch, rival, Role::Primary, from, None, overlap);
-        true
     }
-}
-
-/// What rivals of the race may still cost.
-fn reserved(fetch: &Fetch) -> ByteCount {
-    let shares = fetch.attempts.iter().filter_map(|one| {
-        let share = one.to?.saturating_sub(one.from);
-        Some(ByteCount::new(share) - one.bytes)
-    });
-    shares.sum()
 }
