@@ -98,7 +98,7 @@ async fn play_through(room: &Room, blow: Blow) -> (Played, FailoverReport) {
         (names.len() >= 4).then_some(())
     })
     .await;
-    let hit = in_mid_segment(&servers, 400_000).await;
+    let hit = in_mid_segment(&servers, 300_000).await;
     let (from, to) = (servers[hit].edge(), servers[1 - hit].edge());
     let told = format!("video goes on from {to} instead of {from} at byte ");
     let hand_overs = |play: &Play| -> Vec<u64> {
