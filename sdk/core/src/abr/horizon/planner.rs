@@ -11,11 +11,11 @@ use crate::abr::AbrContext;
 
 /// Segments planned: with more of them plans cost more and rest on less.
 pub(super) const STEPS: usize = 8;
-/// Segments of this length were played where the numbers were found, in seconds; plans are so much longer or shorter with
-/// others, within these.
+/// Segments of this length were played where the numbers were found, in seconds. With others a plan is longer or shorter.
 const SEGMENT_S: f64 = 4.0;
-const PLAN_SHORT: f64 = 0.4;
-const PLAN_LONG: f64 = 1.5;
+/// A switch in such a plan counts at least and at most so many times as much.
+const SWITCH_LEAST: f64 = 0.4;
+const SWITCH_MOST: f64 = 1.5;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
 
@@ -101,14 +101,15 @@ impl Planner {
         self.rungs = context.ladder.len().min(RUNGS_MAX);
         let stall = config.stall * config.stall_by.times(&outlook.signs, 1.5);
         self.stall = (context.weights.stall / top * stall) as f32;
-        // The shorter a plan, the less of what a switch brings is in it.
+        // The shorter a plan, the less of what a switch brings is in it, and the less of it is known at its end. The square
+        // is from recorded networks played with segments of 3 s.
         let plan = context
             .ahead
             .first()
             .map_or(1.0, |next| next.duration.as_secs_f64() / SEGMENT_S);
         let switch = config.switch
             * config.switch_by.times(&outlook.signs, 1.0)
-            * plan.clamp(PLAN_SHORT, PLAN_LONG);
+            * (plan * plan).clamp(SWITCH_LEAST, SWITCH_MOST);
         self.switch = (context.weights.switch * switch) as f32;
         for (worth, rung) in self.worth.iter_mut().zip(&context.ladder) {
             *worth = (rung.value / top) as f32;
