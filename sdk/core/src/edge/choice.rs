@@ -186,20 +186,15 @@ impl Edges {
         }
     }
 
-    /// Returns `other` or, where it is on trial or fell lately, the best of those of which neither is true, if there is one.
+    /// Returns `other` or, where it is on trial or fell lately and was only asked beside, the best of those of which neither is
+    /// true, if there is one.
     fn trusted_instead(&self, now: Instant, than: EdgeId, other: EdgeId) -> EdgeId {
-        let trusted =
-            |edge: &Edge| edge.state(now) == BreakerState::Closed && !edge.is_distrusted(now);
-        if self.get(other).is_some_and(trusted) {
+        if self.get(other).is_some_and(|edge| !edge.is_on_trial(now)) {
             return other;
         }
-        let line = self.line_rate(now);
-        let not = [than];
-        let others = self.usable(now, ObjectKey::Probe, &not);
-        others
-            .filter(|(_, edge)| trusted(edge))
-            .min_by_key(|(_, edge)| (edge.expected(now, LONG_RUN, line), edge.rank))
-            .map_or(other, |(id, _)| id)
+        let candidates = self.candidates(now, ObjectKey::Probe, LONG_RUN, &[than]);
+        let best = candidates.first().filter(|(_, trial, ..)| !trial);
+        best.map_or(other, |&(.., id)| id)
     }
 
     /// Returns the edges that may be asked for an object now, by rank.
@@ -337,8 +332,8 @@ impl Edges {
         let mut candidates: Vec<Candidate> = self
             .usable(now, object, not)
             .map(|(id, edge)| {
-                let trial = edge.state(now) == BreakerState::HalfOpen || edge.is_distrusted(now);
-                (edge.expected(now, size, line), trial, edge.rank, id)
+                let expected = edge.expected(now, size, line);
+                (expected, edge.is_on_trial(now), edge.rank, id)
             })
             .collect();
         candidates.sort_by_key(|&(expected, trial, rank, _)| (trial, expected, rank));

@@ -41,8 +41,8 @@ pub(crate) struct Edge {
     breaker: EdgeBreaker,
     faults: Faults,
     connect: Spans,
-    /// How long a connection was waited for in vain, before another edge was quicker.
-    waited: Option<Duration>,
+    /// Another edge was quicker than its connection.
+    outrun: bool,
     ttfb: Spans,
     rate: RateEstimate,
     /// Until when its rate describes the line; then it fades.
@@ -99,7 +99,7 @@ impl Edge {
             breaker: EdgeBreaker::new(rests),
             faults: Faults::default(),
             connect: Spans::default(),
-            waited: None,
+            outrun: false,
             ttfb: Spans::default(),
             rate: RateEstimate::default(),
             fresh_until: Instant::ZERO,
@@ -145,9 +145,14 @@ impl Edge {
 
     /// Whether it fell so lately that others are preferred: for longer each time that it fell soon after it had been gone
     /// back to.
-    pub(super) fn is_distrusted(&self, now: Instant) -> bool {
+    fn is_distrusted(&self, now: Instant) -> bool {
         self.fell_at
             .is_some_and(|at| now.since(at) < relapse_counts(self.relapses))
+    }
+
+    /// Whether others are preferred: it may be back, or fell lately.
+    pub(super) fn is_on_trial(&self, now: Instant) -> bool {
+        self.state(now) == BreakerState::HalfOpen || self.is_distrusted(now)
     }
 
     pub(super) fn shorten_rest(&mut self, latest: Instant) {
@@ -159,7 +164,7 @@ impl Edge {
         self.breaker.handle_served();
         self.faults = Faults::default();
         self.connect.clear();
-        self.waited = None;
+        self.outrun = false;
         self.ttfb.clear();
         self.rate = RateEstimate::default();
         self.fresh_until = Instant::ZERO;
@@ -176,8 +181,8 @@ impl Edge {
     }
 
     /// Another edge answered before this one was connected.
-    pub(crate) fn outrun(&mut self, waited: Duration) {
-        self.waited = self.waited.max(Some(waited));
+    pub(crate) const fn outrun(&mut self) {
+        self.outrun = true;
     }
 
     pub(crate) fn answered(&mut self, now: Instant, ttfb: Duration) {
@@ -274,9 +279,9 @@ impl Edge {
         self.ttfb(50).or_else(|| self.connect.quantile(50))
     }
 
-    /// The same, or how long it was waited for in vain; `None` where it was never asked.
-    pub(crate) fn answers_in_about(&self) -> Option<Duration> {
-        self.answers_in().or(self.waited)
+    /// Whether it was asked for anything, with or without success.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.outrun || self.answers_in().is_some()
     }
 
     pub(crate) fn ttfb(&self, percent: usize) -> Option<Duration> {

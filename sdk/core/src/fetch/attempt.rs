@@ -25,7 +25,8 @@ pub(crate) struct Attempt {
     /// Offset of the next byte to come.
     pub(crate) next: u64,
     pub(crate) started_at: Instant,
-    /// When an edge that thinks for no time answers: a round trip after the connection is there.
+    /// When an edge that thinks for no time answers: a round trip after the connection is there. `None` where the driver
+    /// cannot tell how long that takes.
     pub(crate) answers_at: Option<Instant>,
     pub(crate) first_byte_at: Option<Instant>,
     /// From the request to its answer: a round trip, and what the edge took for it.

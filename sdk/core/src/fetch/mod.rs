@@ -57,7 +57,7 @@ pub(crate) struct Fetch {
     etag: Option<alloc::string::String>,
     /// Who told first what object it is.
     pub(crate) identified_by: Option<EdgeId>,
-    /// When one more edge joins the race for it, if nobody has brought anything by then.
+    /// When one more edge joins the race for it, if none is connected by then.
     pub(crate) joins_at: Option<Instant>,
     /// A hand-over whose first byte is awaited.
     pub(crate) handover: Option<Handover>,
@@ -110,8 +110,6 @@ const OVERLAP_SHARE: u64 = 16;
 const JUDGE_AFTER: Duration = Duration::from_millis(350);
 /// A helper must be this much faster to show that the edge, not the line, is slow.
 const HELPER_FASTER: f64 = 1.5;
-/// What help is taken to cost at least: past slow start on most lines.
-pub(crate) const RACE_BYTES: u64 = 64 << 10;
 
 impl Fetch {
     pub(crate) const fn new(

@@ -71,7 +71,7 @@ impl Session {
         self.grant_number = self.grant_number.saturating_add(1);
         self.granted_at = self.now;
         self.refused = None;
-        self.wrongs.look_again();
+        self.wrongs.other_edges();
         self.grant = GrantState::Held {
             refresh_at: grant
                 .refresh_after

@@ -120,8 +120,8 @@ impl Session {
         Some(Chosen::Next(there, choice.why))
     }
 
-    /// Returns this representation or, where that lacks what comes next, the next one below it; above it, and so
-    /// above the cap, only where nothing below it can be had.
+    /// Returns this representation or, where that lacks what comes next or lacked segment after segment lately, the next one
+    /// below it; above it, and so above the cap, only where nothing below it can be had.
     fn nearest_there(
         &self,
         kind: TrackKind,
@@ -130,19 +130,17 @@ impl Session {
     ) -> Option<RepresentationKey> {
         let at = self.track(kind).next;
         let rungs = u16::try_from(rungs).unwrap_or(u16::MAX);
-        let by_distance = (0..=wanted.representation)
-            .rev()
-            .chain(wanted.representation..rungs)
-            .map(|representation| RepresentationKey {
-                representation,
-                ..wanted
-            });
-        let mut sound = by_distance.clone();
-        sound.find(|key| !self.is_doubtful(*key, at)).or_else(|| {
-            by_distance
-                .clone()
-                .find(|key| !self.is_missing_at(*key, at))
-        })
+        let key = |representation| RepresentationKey {
+            representation,
+            ..wanted
+        };
+        let mut below = (0..=wanted.representation).rev().map(key);
+        let mut above = (wanted.representation + 1..rungs).map(key);
+        let there = |key: &RepresentationKey| !self.is_missing_at(*key, at);
+        let sound = |key: &RepresentationKey| !self.is_doubtful(*key, at);
+        let found = below.clone().find(sound).or_else(|| below.find(there));
+        let higher = || above.clone().find(sound);
+        found.or_else(higher).or_else(|| above.find(there))
     }
 
     /// The highest rung that the viewer's cap allows.

@@ -110,9 +110,10 @@ impl Connection {
         }
     }
 
-    /// The round trip that QUIC measures all the time.
+    /// The round trip: QUIC measures it all the time, of TCP it is that of the handshake.
     pub(crate) fn current_rtt(&self) -> Option<Duration> {
-        self.alive.quic.as_ref().map(quinn::Connection::rtt)
+        let quic = self.alive.quic.as_ref().map(quinn::Connection::rtt);
+        quic.or(self.rtt)
     }
 }
 

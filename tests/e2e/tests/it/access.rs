@@ -38,8 +38,6 @@ struct Joined<'a> {
     entry: &'a Entry,
 }
 
-/// A rival in the race for the first media segment is asked for this much.
-const RACE_BYTES: u64 = 64 << 10;
 /// A probe is asked for this much.
 const PROBE_BYTES: u64 = 80 << 10;
 /// What may be on its way, or in buffers, when an edge is killed: lost, though the edge had sent it. Less than
@@ -213,10 +211,9 @@ fn is_same(
     if entry.status.is_some_and(|status| status >= 400) {
         return attempt.bytes == 0 && matches!(&*attempt.result, "failed" | "cancelled");
     }
-    // Whole objects and what is left of them are asked for to the end, probes and the first bytes of a race not.
+    // Whole objects and what is left of them are asked for to the end, probes not.
     let (status, end) = match entry.status {
         Some(206) if fetch.kind == "probe" => (206, PROBE_BYTES.min(size)),
-        Some(206) if attempt.hedge && attempt.offset == 0 => (206, RACE_BYTES.min(size)),
         _ if attempt.offset == 0 && fetch.kind != "probe" => (200, size),
         _ => (206, size),
     };
@@ -354,24 +351,36 @@ fn an_attempt_that_brought_nothing_explains_one_line_only() {
     assert_report_is_what_edges_logged(&report, &entries);
 }
 
-#[test]
-#[should_panic(expected = "the report hides")]
-fn a_refusal_needs_an_attempt_that_failed() {
+/// A request that was refused, as the edge logged it; in the report an attempt with this result.
+fn refused(result: &str) -> (SessionReport, Vec<Entry>) {
     let (mut report, mut entries) = story();
     let mut refused = report.fetches[0].attempts[0].clone();
     refused.bytes = 0;
-    refused.result = "failed".to_owned();
+    refused.result = result.to_owned();
     report.fetches[0].attempts.push(refused);
-    let refusal = Entry {
+    entries.push(Entry {
         first: None,
         last: None,
         status: Some(503),
         bytes: 128,
         ..entries[0].clone()
-    };
-    entries.push(refusal.clone());
-    assert_report_is_what_edges_logged(&report, &entries);
-    entries.push(refusal);
+    });
+    (report, entries)
+}
+
+#[test]
+fn a_refusal_is_no_byte_of_the_object() {
+    for result in ["failed", "cancelled"] {
+        let (report, entries) = refused(result);
+        assert_report_is_what_edges_logged(&report, &entries);
+    }
+}
+
+#[test]
+#[should_panic(expected = "the report hides")]
+fn a_refusal_explains_one_attempt_only() {
+    let (report, mut entries) = refused("failed");
+    entries.push(entries.last().unwrap().clone());
     assert_report_is_what_edges_logged(&report, &entries);
 }
 

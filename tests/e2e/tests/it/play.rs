@@ -53,7 +53,10 @@ impl Play {
     }
 
     /// The same in a network of its own.
-    #[cfg(target_os = "linux")]
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "other systems have no namespaces")
+    )]
     pub(crate) fn start_in(
         (room, network): (&Room, &Network),
         name: &str,

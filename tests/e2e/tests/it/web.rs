@@ -68,7 +68,10 @@ impl Nginx {
     }
 
     /// Serves the files under `root` at a port of a network of its own.
-    #[cfg(target_os = "linux")]
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "other systems have no namespaces")
+    )]
     pub(crate) async fn start_in(
         (room, network): (&Room, &Network),
         name: &str,

@@ -51,8 +51,8 @@ impl Horizon {
         Outlook::new(&context.forecast, &self.config, segment_s, top_bps)
     }
 
-    /// The best rung for the next segment, and what it is worth.
-    fn best_next(&mut self, context: &AbrContext, outlook: &Outlook) -> (usize, f32) {
+    /// The best rung for the next segment.
+    fn best_next(&mut self, context: &AbrContext, outlook: &Outlook) -> usize {
         let buffer_s = seconds(context.buffer);
         let mut best = (0, f32::NEG_INFINITY);
         for rung in 0..self.planner.rungs() {
@@ -67,7 +67,7 @@ impl Horizon {
                 best = (rung, worth);
             }
         }
-        best
+        best.0
     }
 
     /// The replacement that is worth most, if one is worth more than `otherwise`.
@@ -75,9 +75,9 @@ impl Horizon {
         &self,
         context: &AbrContext,
         outlook: &Outlook,
+        last: usize,
         otherwise: f32,
     ) -> Option<AbrChoice> {
-        let last = context.last?;
         let mut best = (otherwise + self.config.replace_margin as f32, None);
         for (segment, held) in context.buffered.iter().enumerate() {
             for rung in held.rung + 1..self.planner.rungs() {
@@ -137,7 +137,7 @@ impl AbrPolicy for Horizon {
     fn decide(&mut self, context: &AbrContext) -> AbrChoice {
         let outlook = self.outlook(context);
         self.planner.plan(context, &outlook, &self.config);
-        let (rung, worth) = self.best_next(context, &outlook);
+        let rung = self.best_next(context, &outlook);
         let next_s = context
             .ahead
             .first()
@@ -152,13 +152,13 @@ impl AbrPolicy for Horizon {
         } else {
             seconds(context.buffer)
         };
-        let otherwise = context.last.map_or(worth, |last| {
+        if let Some(last) = context.last {
             let rest =
                 |path: usize| outlook.share[path] * self.planner.before(path, goes_on_s, last);
-            (0..PATHS).map(rest).sum()
-        });
-        if let Some(replacement) = self.best_replacement(context, &outlook, otherwise) {
-            return replacement;
+            let otherwise = (0..PATHS).map(rest).sum();
+            if let Some(replacement) = self.best_replacement(context, &outlook, last, otherwise) {
+                return replacement;
+            }
         }
         if full {
             let span = Duration::try_from_secs_f32(over_s).unwrap_or(ASK_AGAIN);

@@ -67,7 +67,7 @@ impl Default for Planner {
 }
 
 impl Planner {
-    /// Plans from what is known; afterwards [`Self::before`] and [`Self::after`] may be asked.
+    /// Plans from what is known; afterwards [`Self::next`] and [`Self::before`] may be asked.
     pub(super) fn plan(&mut self, context: &AbrContext, outlook: &Outlook, config: &HorizonConfig) {
         self.pose(context, outlook, config);
         // Buffer that is left when the title ends is worth nothing.
@@ -103,10 +103,9 @@ impl Planner {
         self.stall = (context.weights.stall / top * stall) as f32;
         // The shorter a plan, the less of what a switch brings is in it, and the less of it is known at its end. The square
         // is from recorded networks played with segments of 3 s.
-        let plan = context
-            .ahead
-            .first()
-            .map_or(1.0, |next| next.duration.as_secs_f64() / SEGMENT_S);
+        let ahead = context.ahead.iter().take(STEPS);
+        let longest = ahead.map(|one| one.duration).max();
+        let plan = longest.map_or(1.0, |longest| longest.as_secs_f64() / SEGMENT_S);
         let switch = config.switch
             * config.switch_by.times(&outlook.signs, 1.0)
             * (plan * plan).clamp(SWITCH_LEAST, SWITCH_MOST);
@@ -267,7 +266,9 @@ impl Planner {
         let ends_s = buffer_s + self.durations_s[0];
         let second = |second: usize| {
             let all = |path: usize| {
-                let slowness = outlook.slowness(path, ends_s - then_s[path]);
+                // While playback stalls, nothing is played.
+                let asked_s = takes_s[path].max(ends_s - then_s[path]);
+                let slowness = outlook.slowness(path, asked_s);
                 let takes_s = outlook.ttfb_s + self.bits[1][second] * slowness;
                 let rest = &self.later[path];
                 outlook.share[path] * self.fetched(rest, 1, second, then_s[path], takes_s)

@@ -61,6 +61,8 @@ fn who_is_expected_to_bring_the_start_first_goes_on_alone() {
         // The line is slow, or all are: it is over after a while.
         ((0, 1_000), (75, 19_000), 1),
         ((75, 9_000), (0, 1_000), 0),
+        // A first flight, and then nothing.
+        ((5, 14_600), (90, 19_900), 1),
     ];
     for (first, rival, goes_on) in cases {
         let mut script = but(ObjectKey::Manifest);

@@ -6,7 +6,7 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::ByteCount;
 
-use crate::action::{Action, AttemptSpec, CancelReason};
+use crate::action::{Action, AttemptSpec};
 use crate::event::{DecisionKind, Event, seconds};
 use crate::fetch::{Attempt, Fetch, FetchState, Role};
 use crate::input::{AttemptId, EdgeId, FetchId};
@@ -75,8 +75,6 @@ impl Session {
             };
             return;
         }
-        // Rivals that are left bring the same: one edge is enough.
-        self.cancel_all(fetch, CancelReason::LostRace);
         let not = fetch.edges_tried();
         let (from, overlap) = fetch.resume_point();
         if let Some(choice) = self

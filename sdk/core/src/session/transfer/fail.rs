@@ -121,9 +121,7 @@ impl Session {
         }
         // Another attempt already brings the rest.
         if let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
-            if next.role == Role::Helper {
-                next.role = Role::Primary;
-            }
+            next.role = Role::Primary;
             let to = next.edge;
             let began = next.first_byte_at.is_some();
             self.take_over(fetch, to, began);

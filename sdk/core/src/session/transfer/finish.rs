@@ -86,6 +86,7 @@ impl Session {
         self.recorder
             .fetch_done(self.now, fetch, self.timeline.as_ref());
         self.wrongs.given(fetch, self.now);
+        self.wrongs.found(fetch.object);
         self.progress_at = self.now;
         // What still waits for an edge that failed keeps the reason; a success elsewhere does not explain it.
         if self.fetches.iter().all(|other| other.failures == 0) {

@@ -49,7 +49,7 @@ impl Session {
                 attempt.protocol = Some(protocol);
                 let took = now.since(attempt.started_at);
                 attempt.phase = Phase::Waiting { since: now };
-                attempt.answers_at = Some(now + rtt.unwrap_or_default());
+                attempt.answers_at = rtt.map(|rtt| now + rtt);
                 if let Some(edge) = self.edges.get_mut(edge_id) {
                     edge.connected(rtt.map_or(took, |rtt| took.max(rtt)), cold, protocol);
                 }

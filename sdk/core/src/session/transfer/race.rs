@@ -1,9 +1,8 @@
 //! Races at start-up: several edges bring the same, and the first bytes decide.
 //!
 //! Who answers the short manifest first is near, and may be slow all the same: a second race, for the first segment,
-//! shows who is fast. Its rivals need no connection from the first race. They would shake hands once more, but so would
-//! the viewer who knew the best edge from the start, for what is asked beside the manifest; what they bring is not behind
-//! that by more than the manifest took.
+//! shows who is fast. Its rivals need no connection from the first race: one without is late by its handshake only, which
+//! takes about as long as the manifest did.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -88,17 +87,15 @@ impl Session {
         if rivals < 2 || short || !self.extra_allowed(ByteCount::new(costs)) {
             return;
         }
-        for unknown in [Duration::ZERO, Duration::MAX]
-            .into_iter()
-            .cycle()
-            .take(rivals)
-        {
+        for unknown in [true, false].into_iter().cycle().take(rivals) {
             let edges = &self.edges;
-            let answers_in = |id: &EdgeId| {
+            let comes_first = |id: &EdgeId| {
                 let edge = edges.get(*id);
-                edge.and_then(Edge::answers_in_about).unwrap_or(unknown)
+                let answers_in = edge.and_then(Edge::answers_in);
+                let known = edge.is_some_and(Edge::was_asked);
+                (unknown && known, answers_in.unwrap_or(Duration::MAX))
             };
-            let Some(edge) = self.fresh(fetch).into_iter().min_by_key(answers_in) else {
+            let Some(edge) = self.fresh(fetch).into_iter().min_by_key(comes_first) else {
                 return;
             };
             self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
@@ -166,25 +163,32 @@ impl Session {
         let beside = others.filter(|other| other.edge == one.edge && other.first_byte_at.is_some());
         let all = beside.chain([one]);
         let bytes: ByteCount = all.clone().map(|one| one.bytes).sum();
-        let begins = all
-            .clone()
-            .map(|one| one.answers_at.unwrap_or(one.started_at));
-        let ends = all.map(Attempt::last_byte_at);
-        let took = ends
-            .max()
-            .unwrap_or_default()
-            .since(begins.min().unwrap_or_default());
-        let rate = bytes.rate_over(took.max(BODY_MIN)).unwrap_or_default();
+        let begins = |one: &Attempt| {
+            let began = one.answers_at.or(one.first_byte_at);
+            began.unwrap_or(one.started_at)
+        };
+        let began = all.clone().map(begins).min().unwrap_or_default();
+        let last = all.map(Attempt::last_byte_at).max().unwrap_or_default();
         let rest = ByteCount::new(needed.saturating_sub(one.bytes.get()));
-        one.last_byte_at() + rate.time_for(rest).unwrap_or(Duration::MAX)
+        let takes = |until: Instant| {
+            let took = until.since(began).max(BODY_MIN);
+            let rate = bytes.rate_over(took).unwrap_or_default();
+            rate.time_for(rest).unwrap_or(Duration::MAX)
+        };
+        let expected = one.last_byte_at() + takes(last);
+        if expected >= self.now || rest == ByteCount::ZERO {
+            return expected;
+        }
+        // It should have been here by now, and is slower than it looked.
+        self.now + takes(self.now)
     }
 
-    /// An edge that lost a race before it was connected is not near, which is good to know in the next.
+    /// An edge that lost a race before it was connected was asked, and may not be near.
     pub(super) fn lost_race(&mut self, attempt: &Attempt) {
         if matches!(attempt.phase, Phase::Connecting { .. })
             && let Some(edge) = self.edges.get_mut(attempt.edge)
         {
-            edge.outrun(self.now.since(attempt.started_at));
+            edge.outrun();
         }
     }
 

@@ -9,7 +9,7 @@ use nearcast_units::ByteCount;
 use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
-use crate::fetch::{BEFORE, Fetch, FetchState, Late, RACE_BYTES, Role, TRICKLES, Verdict};
+use crate::fetch::{BEFORE, Fetch, FetchState, Late, Role, TRICKLES, Verdict};
 use crate::input::{AttemptId, Failure, FetchId};
 use crate::session::Session;
 use crate::session::control::object_name;
@@ -18,6 +18,8 @@ use crate::session::control::object_name;
 const START_PATIENCE: Duration = Duration::from_secs(2);
 /// Help against slowness may bring this part of an object twice.
 const GUESS_SHARE: u64 = 12;
+/// What help is taken to cost at least: past slow start on most lines.
+const HELP_COSTS_MIN: ByteCount = ByteCount::new(64 << 10);
 /// Help is judged after about this long.
 const HELP_LASTS: Duration = Duration::from_millis(500);
 
@@ -95,7 +97,7 @@ impl Session {
     /// Help against slowness ends with its budget, or when so much of the object came twice, whether or not it is clear
     /// by then who is faster.
     fn end_guess(&mut self, fetch: &mut Fetch) {
-        let most = (fetch.size() / GUESS_SHARE).max(RACE_BYTES);
+        let most = (fetch.size() / GUESS_SHARE).max(HELP_COSTS_MIN.get());
         if self.extra_allowed(ByteCount::ZERO) && fetch.came_twice().get() < most {
             return;
         }
@@ -193,5 +195,5 @@ fn help_costs(fetch: &Fetch, id: AttemptId) -> ByteCount {
     let slow = fetch.attempts.iter().find(|one| one.id == id);
     let rate = slow.and_then(|one| one.recent.rate_over(one.last_byte_at(), HELP_LASTS));
     let twice = rate.map_or(ByteCount::ZERO, |rate| rate.bytes_in(HELP_LASTS));
-    twice.max(ByteCount::new(RACE_BYTES))
+    twice.max(HELP_COSTS_MIN)
 }

@@ -18,14 +18,21 @@ use crate::session::Session;
 pub(in crate::session) struct Wrongs {
     /// Who gave wrong bytes of an object, for when it is fetched again.
     pub(super) suspects: BTreeMap<ObjectKey, Suspects>,
-    /// Objects that no edge has, or nobody can read.
+    /// Objects that no edge has, or nobody can read, and those of which what one edge said is enough.
     pub(super) missing: Vec<ObjectKey>,
-    /// Segments that no edge gave, oldest first: of which representation, and when that was known.
-    holes: VecDeque<(RepresentationKey, Instant)>,
+    /// Segments that no edge gave, oldest first, and when that was known.
+    holes: VecDeque<Hole>,
     /// Objects that may still turn out to be wrong, newest last.
     given: VecDeque<Given>,
     /// Told when the object is fetched again.
     handovers: BTreeMap<ObjectKey, Handover>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hole {
+    key: RepresentationKey,
+    segment: u32,
+    at: Instant,
 }
 
 /// Edges that gave wrong bytes of an object.
@@ -138,9 +145,16 @@ impl Wrongs {
             .filter(|handover| fetch.started_at.since(handover.detected_at) < HANDOVER_AGE);
     }
 
-    /// Other edges, or files that were added: what nobody had may be there now.
+    /// An edge serves again: what nobody had may be there. A rung with holes is left alone all the same: its edges may have
+    /// rested for nothing but that.
     pub(in crate::session) fn look_again(&mut self) {
         self.missing.clear();
+    }
+
+    /// Others are asked from now on.
+    pub(in crate::session) fn other_edges(&mut self) {
+        self.missing.clear();
+        self.holes.clear();
     }
 
     /// The same, for one track; returns whether anything of it was missing.
@@ -156,7 +170,7 @@ impl Wrongs {
     pub(in crate::session) fn found(&mut self, object: ObjectKey) {
         self.missing.retain(|one| *one != object);
         if let ObjectKey::Media(key, _) = object {
-            self.holes.retain(|(of, _)| *of != key);
+            self.holes.retain(|one| one.key != key);
         }
     }
 
@@ -168,14 +182,10 @@ impl Wrongs {
     /// Whether segment after segment of a representation could not be had: others will not be there either, and each
     /// of them is asked of every edge before that is known.
     pub(in crate::session) fn has_holes(&self, key: RepresentationKey, now: Instant) -> bool {
-        let of_it = |(of, _): &&(RepresentationKey, Instant)| *of == key;
-        let mut latest = self.holes.iter().rev().filter(of_it);
-        latest
-            .next()
-            .is_some_and(|(_, at)| now.since(*at) < HOLES_REST)
-            && latest
-                .nth(HOLES - 2)
-                .is_some_and(|(_, at)| now.since(*at) < HOLES_WITHIN)
+        let of_it = self.holes.iter().rev().filter(|one| one.key == key);
+        let mut ages = of_it.map(|one| now.since(one.at));
+        ages.next().is_some_and(|age| age < HOLES_REST)
+            && ages.nth(HOLES - 2).is_some_and(|age| age < HOLES_WITHIN)
     }
 
     fn suspects_mut(&mut self, object: ObjectKey, now: Instant) -> &mut Suspects {
@@ -210,11 +220,17 @@ impl Wrongs {
     /// Nobody has the object, or can read it.
     pub(super) fn miss(&mut self, object: ObjectKey, now: Instant) {
         self.do_not_ask(object);
-        if let ObjectKey::Media(key, _) = object {
+        if let ObjectKey::Media(key, segment) = object {
+            self.holes
+                .retain(|one| (one.key, one.segment) != (key, segment));
             if self.holes.len() >= HOLES_MAX {
                 self.holes.pop_front();
             }
-            self.holes.push_back((key, now));
+            self.holes.push_back(Hole {
+                key,
+                segment,
+                at: now,
+            });
         }
     }
 
@@ -327,6 +343,51 @@ impl Session {
         match giver.filter(|_| code != Failure::Internal.code()) {
             Some(given) => self.blame(&given, Failure::Corrupt.code()),
             None => self.wrongs.count(object, 2, self.now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: RepresentationKey = RepresentationKey {
+        period: 0,
+        track: 0,
+        representation: 3,
+    };
+
+    /// Segments that are missing (`true`) or come, and when in seconds; whether the rung has holes then.
+    type Case<'a> = (&'a [(u64, u32, bool)], u64, bool);
+
+    #[test]
+    fn a_rung_has_holes_when_segment_after_segment_is_missing() {
+        let cases: [Case<'_>; 7] = [
+            (&[(0, 5, true)], 1, false),
+            (&[(0, 5, true), (4, 6, true)], 5, true),
+            (&[(0, 5, true), (4, 6, true)], 35, false),
+            (&[(0, 5, true), (115, 6, true)], 116, true),
+            (&[(0, 5, true), (125, 6, true)], 126, false),
+            (&[(0, 5, true), (2, 6, false), (4, 7, true)], 5, false),
+            (&[(0, 5, true), (4, 5, true)], 5, false),
+        ];
+        let second = |at| Instant::ZERO + Duration::from_secs(at);
+        for (segments, then, holes) in cases {
+            let mut wrongs = Wrongs::default();
+            for &(at, index, missing) in segments {
+                let object = ObjectKey::Media(KEY, index);
+                if missing {
+                    wrongs.miss(object, second(at));
+                } else {
+                    wrongs.found(object);
+                }
+            }
+            let then = second(then);
+            assert_eq!(wrongs.has_holes(KEY, then), holes, "{segments:?}");
+            wrongs.look_again();
+            assert_eq!(wrongs.has_holes(KEY, then), holes, "{segments:?}");
+            wrongs.other_edges();
+            assert!(!wrongs.has_holes(KEY, then));
         }
     }
 }

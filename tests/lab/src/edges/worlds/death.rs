@@ -172,10 +172,18 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
 /// Returns what came of a segment more than once, as a share of it. What was given up for a lower rung, or lost its place
 /// in the buffer to a better one later, came once.
 fn twice(fetch: &FetchReport, title: &SimTitle) -> Option<f64> {
-    let attempts = fetch.attempts.iter();
-    let came: u64 = attempts.map(|one| one.bytes).sum();
     let size = title.size(object(fetch)?).get();
-    (size > 0).then(|| draw::count(came.saturating_sub(size)) / draw::count(size))
+    let spans = fetch.attempts.iter().filter(|one| one.bytes > 0);
+    let mut spans: Vec<(u64, u64)> = spans
+        .map(|one| (one.offset, one.offset + one.bytes))
+        .collect();
+    spans.sort_unstable();
+    let (mut twice, mut reached) = (0, 0);
+    for (from, to) in spans {
+        twice += to.min(reached).saturating_sub(from);
+        reached = reached.max(to);
+    }
+    (size > 0).then(|| draw::count(twice) / draw::count(size))
 }
 
 /// Returns the segment that a fetch brings, as made titles name their representations.
@@ -235,12 +243,16 @@ fn first(
 
 /// Whether the segment was there at another rung when it was asked for.
 fn is_buffered(report: &SessionReport, fetch: &FetchReport) -> bool {
-    let mut earlier = report.fetches.iter().filter(|one| one.id < fetch.id);
-    earlier.any(|one| {
+    let asked_s = fetch.attempts.iter().map(|one| one.start_s);
+    let asked_s = asked_s.fold(f64::INFINITY, f64::min);
+    let mut others = report.fetches.iter().filter(|one| {
         one.kind == "media"
             && (&one.track, one.segment) == (&fetch.track, fetch.segment)
             && one.representation != fetch.representation
-            && one.attempts.last().is_some_and(|last| last.result == "ok")
+    });
+    others.any(|one| {
+        let mut attempts = one.attempts.iter();
+        attempts.any(|one| one.result == "ok" && one.end_s <= asked_s)
     })
 }
 
