@@ -228,6 +228,7 @@ async fn kill_in_mid_segment(player: Player, system: Arc<System>, prints: bool) 
                 .total
                 .map(|total| transfer.received.get() * 100 / total.get().max(1));
             transfer.track == Some(TrackKind::Video)
+                && !transfer.replaces
                 && share.is_some_and(|share| MIDDLE.contains(&share))
         });
         let edge =

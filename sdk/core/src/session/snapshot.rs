@@ -66,6 +66,8 @@ pub struct TransferSnapshot {
     pub received: ByteCount,
     /// Size of the object; `None` before headers tell.
     pub total: Option<ByteCount>,
+    /// Whether it is a better picture of a segment that is buffered: nobody waits for it.
+    pub replaces: bool,
 }
 
 /// One rung of the video ladder.
@@ -180,6 +182,7 @@ impl Session {
                 edge: fetch.attempts.first()?.edge,
                 received: ByteCount::new(fetch.received),
                 total: fetch.total.map(ByteCount::new),
+                replaces: self.is_replacement(fetch.id),
             })
         };
         self.fetches.iter().filter_map(transfer).collect()

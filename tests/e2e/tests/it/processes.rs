@@ -22,7 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 async fn an_edge_process_dies_in_mid_segment() {
     let room = Room::new().await;
     let mut system = System::start(&room, &[("a", EDGE), ("b", EDGE), ("c", EDGE)]).await;
-    let mut play = Play::start(&room, "play", &system.play());
+    // A better picture of what is buffered is not taken over by anybody: none is fetched.
+    let arguments = [system.play(), vec!["--abr", "dynamic"]].concat();
+    let mut play = Play::start(&room, "play", &arguments);
     play.program.line("playing", Duration::from_secs(20)).await;
 
     let (id, bytes) = in_mid_segment(&system.edges).await;

@@ -34,9 +34,9 @@ impl Extra {
             let code = one.code.as_deref();
             // All of it was wrong: that is a failure's price and not that of help.
             let wrong = one.result == "ok" && one.wasted_bytes == one.bytes;
-            // It had taken over by then, and a rung was given up.
-            let lower = code == Some("lower_rung");
-            (one.hedge && !wrong && !lower) || matches!(code, Some("lost_race" | "not_needed"))
+            // It had taken over by then, and was given up for something else.
+            let over = matches!(code, Some("lower_rung" | "superseded"));
+            (one.hedge && !wrong && !over) || matches!(code, Some("lost_race" | "not_needed"))
         };
         let attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
         let spent: u64 = attempts.filter(beside).map(|one| one.wasted_bytes).sum();

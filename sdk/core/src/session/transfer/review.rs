@@ -17,7 +17,7 @@ use crate::session::control::object_name;
 /// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 /// Help against slowness may bring this part of an object twice.
-const GUESS_SHARE: u64 = 12;
+const GUESS_SHARE: u64 = 16;
 /// What help is taken to cost at least: past slow start on most lines.
 const HELP_COSTS_MIN: ByteCount = ByteCount::new(64 << 10);
 /// Help is judged after about this long.
