@@ -56,7 +56,7 @@ async fn dash_and_hls_play_from_a_plain_web_server() {
 }
 
 /// What counts as the middle of a segment, per cent.
-const MIDDLE: std::ops::RangeInclusive<u64> = 10..=95;
+const MIDDLE: std::ops::RangeInclusive<u64> = 10..=90;
 
 /// What happens to one of two servers.
 enum Blow {

@@ -157,7 +157,7 @@ impl Wrongs {
         self.holes.clear();
     }
 
-    /// The same, for one track; returns whether anything of it was missing.
+    /// Looks again for what one track lacks; returns whether anything of it was missing.
     pub(in crate::session) fn look_again_for(&mut self, period: u16, track: u16) -> bool {
         let of = |object: &mut ObjectKey| {
             let key = object.representation();
