@@ -18,7 +18,9 @@ pub(crate) const BYTE: Volume = 8_000_000_000;
 
 /// Arrivals are this long at most, the cadence at which a transport reports progress.
 const SLICE: Volume = 65_536 * BYTE;
-const SLICE_SPAN: Duration = Duration::from_millis(100);
+/// The first lasts this long, and each that time makes full a quarter longer than the one before, up to the second.
+pub(super) const SLICE_SPAN_MIN: Duration = Duration::from_millis(10);
+const SLICE_SPAN_MAX: Duration = Duration::from_millis(100);
 
 /// As good as no limit.
 const UNLIMITED_BPS: u64 = 1_000_000_000_000;
@@ -101,6 +103,9 @@ impl Network {
         };
         let bytes = transfer.slice / BYTE;
         transfer.slice %= BYTE;
+        if self.now >= transfer.slice_began + transfer.slice_span {
+            transfer.slice_span = SLICE_SPAN_MAX.min(transfer.slice_span * 5 / 4);
+        }
         transfer.slice_began = self.now;
         let (flow, last) = (transfer.flow, transfer.left == 0);
         if bytes == 0 {
@@ -329,17 +334,17 @@ impl Link {
 }
 
 impl Transfer {
-    /// When the slice is full, the transfer over, or 100 ms have passed and there is a byte to show.
+    /// When the slice is full, the transfer over, or its time has passed and there is a byte to show.
     fn due(&self, now: Instant) -> Instant {
         let full = now + time_for(self.left.min(SLICE.saturating_sub(self.slice)), self.rate);
         let byte = now + time_for(BYTE.saturating_sub(self.slice).min(self.left), self.rate);
-        full.min(byte.max(self.slice_began + SLICE_SPAN))
+        full.min(byte.max(self.slice_began + self.slice_span))
     }
 
     fn slice_is_due(&self, now: Instant) -> bool {
         self.left == 0
             || self.slice >= SLICE
-            || (self.slice >= BYTE && now >= self.slice_began + SLICE_SPAN)
+            || (self.slice >= BYTE && now >= self.slice_began + self.slice_span)
     }
 }
 

@@ -73,8 +73,8 @@ impl core::error::Error for Refused {}
 /// What reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The next bytes of a transfer: 64 KiB (and what leaves in a nanosecond), or what was sent in 100 ms if that
-    /// is less, or one byte where a byte takes longer than that.
+    /// The next bytes of a transfer: 64 KiB (and what leaves in a nanosecond), or what was sent in 10 ms, later on in up to
+    /// 100 ms, if that is less, or one byte where a byte takes longer than that.
     Bytes {
         /// The flow it is on.
         flow: FlowId,
@@ -126,7 +126,7 @@ pub struct Network {
     flows: BTreeMap<FlowId, Flow>,
     transfers: BTreeMap<TransferId, Transfer>,
     /// Under way, by arrival and order of sending. Bounded by what the flows may have in flight: one entry
-    /// per slice of 64 KiB or 100 ms and transfer.
+    /// per slice of 64 KiB or 10 to 100 ms and transfer.
     arrivals: BTreeMap<(Instant, u64), Arrival>,
     /// When each flow changes next: a slice ends, a window is used up, a wait is over.
     changes: BTreeSet<(Instant, FlowId)>,
@@ -172,6 +172,7 @@ struct Transfer {
     /// Sent since the last slice was put under way.
     slice: Volume,
     slice_began: Instant,
+    slice_span: Duration,
     /// Bits per second.
     rate: u64,
 }
@@ -398,6 +399,7 @@ impl Network {
                 left: u128::from(bytes.get()) * BYTE,
                 slice: 0,
                 slice_began: now,
+                slice_span: flowing::SLICE_SPAN_MIN,
                 rate: 0,
             },
         );

@@ -41,8 +41,10 @@ pub(crate) struct Edge {
     breaker: EdgeBreaker,
     faults: Faults,
     connect: Spans,
-    /// Another edge was quicker than its connection.
-    outrun: bool,
+    /// The shortest round trip that a connection to it told.
+    round_trip: Option<Duration>,
+    /// The highest rate that the beginning of a body had.
+    first_rate: Option<BitRate>,
     ttfb: Spans,
     rate: RateEstimate,
     /// Until when its rate describes the line; then it fades.
@@ -99,7 +101,8 @@ impl Edge {
             breaker: EdgeBreaker::new(rests),
             faults: Faults::default(),
             connect: Spans::default(),
-            outrun: false,
+            round_trip: None,
+            first_rate: None,
             ttfb: Spans::default(),
             rate: RateEstimate::default(),
             fresh_until: Instant::ZERO,
@@ -164,7 +167,7 @@ impl Edge {
         self.breaker.handle_served();
         self.faults = Faults::default();
         self.connect.clear();
-        self.outrun = false;
+        (self.round_trip, self.first_rate) = (None, None);
         self.ttfb.clear();
         self.rate = RateEstimate::default();
         self.fresh_until = Instant::ZERO;
@@ -173,16 +176,34 @@ impl Edge {
         (self.fell_at, self.relapses) = (None, 0);
     }
 
-    pub(crate) fn connected(&mut self, took: Duration, cold: bool, protocol: Protocol) {
+    /// A connection is there after so long; `rtt` is what a round trip over it takes, where the driver can tell.
+    pub(crate) fn connected(
+        &mut self,
+        took: Duration,
+        rtt: Option<Duration>,
+        cold: bool,
+        protocol: Protocol,
+    ) {
         self.protocol = Some(protocol);
         if cold {
-            self.connect.add(took);
+            self.connect.add(rtt.map_or(took, |rtt| took.max(rtt)));
         }
+        let known = self.round_trip.into_iter().chain(rtt);
+        self.round_trip = known.min();
     }
 
-    /// Another edge answered before this one was connected.
-    pub(crate) const fn outrun(&mut self) {
-        self.outrun = true;
+    /// What a round trip to it takes; `None` before a connection told.
+    pub(crate) const fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// The beginning of a body had this rate.
+    pub(crate) fn gave_at_first(&mut self, rate: BitRate) {
+        self.first_rate = self.first_rate.max(Some(rate));
+    }
+
+    pub(crate) const fn first_rate(&self) -> Option<BitRate> {
+        self.first_rate
     }
 
     pub(crate) fn answered(&mut self, now: Instant, ttfb: Duration) {
@@ -274,16 +295,6 @@ impl Edge {
         self.rate.transferred();
     }
 
-    /// How soon it answers: a first byte, or where there was none yet, a connection.
-    pub(crate) fn answers_in(&self) -> Option<Duration> {
-        self.ttfb(50).or_else(|| self.connect.quantile(50))
-    }
-
-    /// Whether it was asked for anything, with or without success.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.outrun || self.answers_in().is_some()
-    }
-
     pub(crate) fn ttfb(&self, percent: usize) -> Option<Duration> {
         self.ttfb.quantile(percent)
     }
@@ -353,10 +364,14 @@ impl Edge {
             .clamp(Duration::from_millis(450), Duration::from_millis(1_000))
     }
 
+    /// What it is taken to need until the first byte before it was asked.
+    pub(crate) fn usual_ttfb(&self) -> Duration {
+        USUAL_TTFB + RANK_TTFB * self.rank.min(RANKS)
+    }
+
     /// What is believed of its time to first byte, in seconds.
     fn ttfb_belief(&self, now: Instant) -> Belief {
-        let first = USUAL_TTFB + RANK_TTFB * self.rank.min(RANKS);
-        let prior = Belief::prior(first.as_secs_f64(), TTFB_DOUBT);
+        let prior = Belief::prior(self.usual_ttfb().as_secs_f64(), TTFB_DOUBT);
         let (Some(seen), Some(at)) = (self.ttfb(50), self.measured_at) else {
             return prior;
         };

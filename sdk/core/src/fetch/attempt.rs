@@ -132,7 +132,7 @@ const OPEN_AFTER: u32 = 6;
 const NEWEST: Duration = Duration::from_millis(400);
 const GROWS: f64 = 1.25;
 /// It says nothing about the edge, unless less comes than the first flight (RFC 6928).
-const FIRST_FLIGHT: ByteCount = ByteCount::new(14_600);
+pub(crate) const FIRST_FLIGHT: ByteCount = ByteCount::new(14_600);
 /// Less than this to go is not worth help.
 const SLOW_REST: Duration = Duration::from_millis(700);
 
@@ -301,6 +301,12 @@ impl Attempt {
     /// Returns when nobody waits for it any longer, helped or not.
     pub(crate) fn patience_ends(&self) -> Instant {
         self.quiet_since() + SILENT_MAX
+    }
+
+    /// Returns when the body could have begun at the earliest.
+    pub(crate) fn body_due_at(&self) -> Instant {
+        let began = self.answers_at.or(self.first_byte_at);
+        began.unwrap_or(self.started_at)
     }
 
     /// Returns the last byte's time, or the start when none came: what failovers count from.

@@ -4,7 +4,7 @@
 mod attempt;
 mod compare;
 
-pub(crate) use attempt::{Attempt, Late, Phase, Role, TRICKLES};
+pub(crate) use attempt::{Attempt, FIRST_FLIGHT, Late, Phase, Role, TRICKLES};
 pub(crate) use compare::{BEFORE, Blame, Comparison, Finding};
 
 use compare::MUCH_ROOM;

@@ -13,7 +13,7 @@ use crate::schedule::{Fetching, GAP};
 
 /// Media wanted before playback starts or goes on: enough to hand the first samples on and to ride
 /// over one slow request. One segment is enough even when it is shorter.
-const START_LEVEL: Duration = Duration::from_millis(1_500);
+pub(super) const START_LEVEL: Duration = Duration::from_millis(1_500);
 /// A decoder takes some 20 ms for the first picture. One that takes longer than this is too slow anyway, and
 /// sound need not wait for it.
 const PREPARE_MAX: Duration = Duration::from_millis(400);

@@ -56,9 +56,6 @@ impl Session {
         let Some(attempt) = self.close_attempt(fetch, id, "cancelled", Some(reason.code())) else {
             return;
         };
-        if reason == CancelReason::LostRace {
-            self.lost_race(&attempt);
-        }
         if attempt.role == Role::Helper && fetch.attempts.iter().any(|one| one.to.is_none()) {
             if reason == CancelReason::Silent {
                 self.edge_failed(attempt.edge, Duration::ZERO, reason.code());

@@ -51,8 +51,9 @@ impl Session {
                 attempt.phase = Phase::Waiting { since: now };
                 attempt.answers_at = rtt.map(|rtt| now + rtt);
                 if let Some(edge) = self.edges.get_mut(edge_id) {
-                    edge.connected(rtt.map_or(took, |rtt| took.max(rtt)), cold, protocol);
+                    edge.connected(took, rtt, cold, protocol);
                 }
+                self.settle_race(fetch);
                 true
             }
             TransportEvent::RequestSent => {
@@ -126,6 +127,9 @@ impl Session {
         let bytes = ByteCount::new(to.saturating_sub(from));
         self.progress_at = self.now;
         self.arriving.progress(self.now, bytes.get());
+        if let Some(attempt) = fetch.attempts.iter().find(|one| one.id == id) {
+            self.learn_first_rate(attempt);
+        }
         if let Some(edge) = self.edges.get_mut(edge_id) {
             edge.body_progress(self.now, bytes);
         }

@@ -1,34 +1,41 @@
-//! Races at start-up: several edges bring the same, and the first bytes decide.
+//! Races at start-up: several edges bring the same, and whoever is expected to bring first what is needed goes on.
 //!
 //! Who answers the short manifest first is near, and may be slow all the same: a second race, for the first segment,
-//! shows who is fast. Its rivals need no connection from the first race: one without is late by its handshake only, which
-//! takes about as long as the manifest did.
+//! shows who is fast. A copy takes the line from the winner. So only those run that may still be first: by the round trip
+//! that their connection showed, and, until their first bytes tell, at a rate that would be a good one. Each leaves the race
+//! once it is expected behind another.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::ObjectKey;
-use nearcast_units::{ByteCount, Instant};
+use nearcast_protocol::manifest::{ObjectKey, TrackKind};
+use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::action::CancelReason;
 use crate::edge::Edge;
 use crate::event::DecisionKind;
-use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
+use crate::fetch::{Attempt, FIRST_FLIGHT, Fetch, FetchState, Phase, Role};
 use crate::input::{AttemptId, EdgeId};
 use crate::session::Session;
+use crate::session::playback::START_LEVEL;
 
 /// How long the others have before one more edge joins the race for the manifest. The backend's order may be the wrong way
-/// round: then the best of ten joins last, and what it is late by is lost. Sooner would ask all ten of almost everybody.
-const JOIN_EVERY: Duration = Duration::from_millis(15);
-/// Whoever has brought so much shows how fast it is. More would tell more, and take the line from the winner for longer.
-const ENOUGH: ByteCount = ByteCount::new(20_000);
-/// Where nobody has brought so much in this time the line is slow, or all are: rivals only share it.
-const RACE_LASTS: Duration = Duration::from_millis(70);
-/// What playback needs of the first segment to begin, about: who brings this first is the best edge to start with.
-const FOR_START: ByteCount = ByteCount::new(48_000);
+/// round: then the best of ten joins last, and what it is late by is lost. Whoever has near edges connects before all ten are asked.
+const JOIN_EVERY: Duration = Duration::from_millis(5);
+/// Whoever has brought so much, or could have for so long, shows how fast it is.
+const ENOUGH: ByteCount = ByteCount::new(4_000);
+const SHOWS_AFTER: Duration = Duration::from_millis(10);
+/// Who has not shown it yet may be as fast as this; with more, playback begins hardly sooner.
+const HOPED_FOR: BitRate = BitRate::from_kbps(20_000);
 /// A body is taken to have lasted at least this long: its first bytes may come all at once.
-const BODY_MIN: Duration = Duration::from_millis(10);
+const BODY_MIN: Duration = Duration::from_millis(5);
+/// A first connection and the first byte over it: TCP, TLS 1.3, the request.
+const COLD_ROUND_TRIPS: u32 = 3;
+/// Slow start is over after fewer rounds.
+const ROUNDS_MAX: u32 = 16;
+/// Longer than this is never.
+const NEVER: Duration = Duration::from_secs(600);
 
 impl Session {
     /// The first edges by the backend's order all bring the manifest: the probe is useful work.
@@ -77,29 +84,66 @@ impl Session {
         fetch.joins_at = Some(self.now + JOIN_EVERY);
     }
 
-    /// Beside the winner, others show how fast they bring the first bytes: by turns one that was never asked, which may
-    /// be better than all that were, and one that answered nearly as soon.
+    /// Beside the edge in use, others that may bring the start sooner show whether they do: those that promise it soonest.
     pub(super) fn race_media(&mut self, fetch: &mut Fetch) {
         let rivals = self.config.race_width;
         let costs = ENOUGH.get() * u64::try_from(rivals).unwrap_or(u64::MAX);
         // Of what is no longer than that, nothing would be left for the winner.
         let short = fetch.planned.get() <= 2 * ENOUGH.get();
+        let Some(in_use) = fetch.attempts.first().map(|one| one.edge) else {
+            return;
+        };
         if rivals < 2 || short || !self.extra_allowed(ByteCount::new(costs)) {
             return;
         }
-        for unknown in [true, false].into_iter().cycle().take(rivals) {
-            let edges = &self.edges;
-            let comes_first = |id: &EdgeId| {
-                let edge = edges.get(*id);
-                let answers_in = edge.and_then(Edge::answers_in);
-                let known = edge.is_some_and(Edge::was_asked);
-                (unknown && known, answers_in.unwrap_or(Duration::MAX))
-            };
-            let Some(edge) = self.fresh(fetch).into_iter().min_by_key(comes_first) else {
-                return;
-            };
+        let needed = self.needed(fetch);
+        // It brings the sound, too.
+        let own = self.promises(in_use, needed + self.sound_needed());
+        let fresh = self.fresh(fetch).into_iter();
+        let mut sooner: Vec<(Duration, EdgeId)> = fresh
+            .map(|edge| (self.promises(edge, needed), edge))
+            .filter(|(promised, _)| *promised < own)
+            .collect();
+        sooner.sort_by_key(|(promised, _)| *promised);
+        for (_, edge) in sooner.into_iter().take(rivals) {
             self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
         }
+    }
+
+    /// Returns how soon an edge may bring so much at best.
+    fn promises(&self, id: EdgeId, needed: u64) -> Duration {
+        let Some(edge) = self.edges.get(id) else {
+            return NEVER;
+        };
+        let rate = edge.first_rate().unwrap_or(HOPED_FOR);
+        let (round_trip, trips) = match edge.round_trip() {
+            Some(round_trip) => (round_trip, 1),
+            None => (edge.usual_ttfb(), COLD_ROUND_TRIPS),
+        };
+        round_trip * trips + takes(needed, rate, round_trip)
+    }
+
+    /// Returns how much of an object is needed before playback begins.
+    fn needed(&self, fetch: &Fetch) -> u64 {
+        let size = fetch.size();
+        let ObjectKey::Media(key, index) = fetch.object else {
+            return size;
+        };
+        let timeline = self.timeline.as_ref();
+        let segment = timeline.and_then(|timeline| timeline.segment(key, index));
+        let lasts = segment.map_or(START_LEVEL, |segment| segment.duration);
+        let rate = ByteCount::new(size).rate_over(lasts);
+        rate.map_or(size, |rate| size.min(rate.bytes_in(START_LEVEL).get()))
+    }
+
+    /// Returns how much of the sound is needed before playback begins, at the least.
+    fn sound_needed(&self) -> u64 {
+        let track = self.track(TrackKind::Audio);
+        let (Some(timeline), Some(chosen)) = (&self.timeline, track.chosen) else {
+            return 0;
+        };
+        let lowest = timeline.ladder(track.period, chosen).first();
+        lowest.map_or(0, |one| one.bitrate.bytes_in(START_LEVEL).get())
     }
 
     /// Edges that have not been asked for an object, by rank.
@@ -120,76 +164,97 @@ impl Session {
         usable.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Ends a race once somebody has brought enough: whoever is expected to bring first what playback begins with goes on
-    /// alone.
+    /// Takes those out of a race that are expected behind another. The last one goes on as if it had been asked alone.
     pub(super) fn settle_race(&mut self, fetch: &mut Fetch) {
-        let racing = fetch.attempts.iter().any(|one| one.role == Role::Racer);
-        let lasts = |one: &Attempt| {
-            one.first_byte_at
-                .map_or(Duration::ZERO, |at| self.now.since(at))
-        };
-        let open = |one: &Attempt| one.bytes < ENOUGH && lasts(one) < RACE_LASTS;
-        if !racing || fetch.attempts.iter().all(open) {
+        if !fetch.attempts.iter().any(|one| one.role == Role::Racer) {
             return;
         }
-        let needed = if fetch.object == ObjectKey::Manifest {
-            fetch.size()
-        } else {
-            FOR_START.get()
-        };
-        let begun = |one: &&Attempt| one.bytes > ByteCount::ZERO;
-        let delivering = fetch.attempts.iter().filter(begun);
-        let first = delivering.min_by_key(|one| self.brings_at(one, needed));
-        let Some((winner, edge)) = first.map(|one| (one.id, one.edge)) else {
+        let needed = self.needed(fetch);
+        let expected = |one: &Attempt| self.brings_at(one, needed);
+        let shown = fetch.attempts.iter().filter(|one| self.shows_rate(one));
+        let first = shown.map(|one| (expected(one), one.id, one.edge)).min();
+        let Some((at, winner, edge)) = first else {
             return;
         };
-        let all = fetch.attempts.iter().map(|one| one.id);
-        let losers: Vec<AttemptId> = all.filter(|id| *id != winner).collect();
+        let manifest = fetch.object == ObjectKey::Manifest;
+        let loses = |one: &&Attempt| {
+            // A connection costs nothing more, and tells how near its edge is.
+            let connects = matches!(one.phase, Phase::Connecting { .. });
+            one.id != winner && !(manifest && connects) && expected(one) >= at
+        };
+        let losers: Vec<AttemptId> = fetch
+            .attempts
+            .iter()
+            .filter(loses)
+            .map(|one| one.id)
+            .collect();
         for loser in losers {
             self.cancel(fetch, loser, CancelReason::LostRace);
         }
-        if let Some(winner) = fetch.attempt_mut(winner) {
-            winner.role = Role::Primary;
+        if let [last] = &mut fetch.attempts[..] {
+            last.role = Role::Primary;
+            let why = "expected to bring first what playback begins with";
+            self.race_won(edge, why);
         }
-        let why = "expected to bring first what playback begins with";
-        self.race_won(edge, why);
     }
 
-    /// Returns when an attempt will have brought so much. What its edge brings beside it, of the sound, shows how fast it is
-    /// as well: without that it would be taken for slower than a rival that brings nothing else.
+    /// Whether an attempt has shown how fast its edge is.
+    fn shows_rate(&self, one: &Attempt) -> bool {
+        let begun = one.bytes > ByteCount::ZERO;
+        begun && (one.bytes >= ENOUGH || self.now.since(one.body_due_at()) >= SHOWS_AFTER)
+    }
+
+    /// What an attempt shows of its edge.
+    pub(super) fn learn_first_rate(&mut self, one: &Attempt) {
+        if self.shows_rate(one)
+            && let Some(edge) = self.edges.get_mut(one.edge)
+        {
+            let rate = one
+                .bytes
+                .rate_over(self.now.since(one.body_due_at()).max(BODY_MIN));
+            edge.gave_at_first(rate.unwrap_or_default());
+        }
+    }
+
+    /// Returns when an attempt will have brought so much: as it goes on, or at best where it has not shown that yet.
     fn brings_at(&self, one: &Attempt, needed: u64) -> Instant {
-        let fetches = self.fetches.iter().filter(|fetch| !fetch.is_probe());
-        let others = fetches.flat_map(|fetch| &fetch.attempts);
-        let beside = others.filter(|other| other.edge == one.edge && other.first_byte_at.is_some());
-        let all = beside.chain([one]);
-        let bytes: ByteCount = all.clone().map(|one| one.bytes).sum();
-        let begins = |one: &Attempt| {
-            let began = one.answers_at.or(one.first_byte_at);
-            began.unwrap_or(one.started_at)
+        let round_trip = self.edges.get(one.edge).and_then(Edge::round_trip);
+        if !self.shows_rate(one) {
+            // A connection that takes so long has a round trip of half of that at least.
+            let lasts = self.now.since(one.started_at);
+            let round_trip = round_trip.unwrap_or(lasts / 2);
+            let answers_at = one
+                .answers_at
+                .unwrap_or(one.started_at + round_trip * COLD_ROUND_TRIPS);
+            return answers_at.max(self.now) + takes(needed, HOPED_FOR, round_trip);
+        }
+        let rate = |bytes: ByteCount, until: Instant, began: Instant| {
+            let rate = bytes.rate_over(until.since(began).max(BODY_MIN));
+            rate.unwrap_or_default()
         };
-        let began = all.clone().map(begins).min().unwrap_or_default();
-        let last = all.map(Attempt::last_byte_at).max().unwrap_or_default();
-        let rest = ByteCount::new(needed.saturating_sub(one.bytes.get()));
-        let takes = |until: Instant| {
-            let took = until.since(began).max(BODY_MIN);
-            let rate = bytes.rate_over(took).unwrap_or_default();
-            rate.time_for(rest).unwrap_or(Duration::MAX)
-        };
-        let expected = one.last_byte_at() + takes(last);
-        if expected >= self.now || rest == ByteCount::ZERO {
+        // What its edge brings beside it, of the sound, shows how fast it is as well, and is needed as well.
+        let (mut bytes, mut rest) = (one.bytes.get(), needed.saturating_sub(one.next));
+        let (mut began, mut last) = (one.body_due_at(), one.last_byte_at());
+        for fetch in self.fetches.iter().filter(|fetch| !fetch.is_probe()) {
+            for other in fetch.attempts.iter().filter(|other| other.edge == one.edge) {
+                bytes += other.bytes.get();
+                rest += self.needed(fetch).saturating_sub(other.next);
+                if other.bytes > ByteCount::ZERO {
+                    began = began.min(other.body_due_at());
+                    last = last.max(other.last_byte_at());
+                }
+            }
+        }
+        let all = ByteCount::new(bytes);
+        let first_rate = self.edges.get(one.edge).and_then(Edge::first_rate);
+        let pace = rate(all, last, began).max(first_rate.unwrap_or_default());
+        let expected = began + takes(bytes + rest, pace, round_trip.unwrap_or_default());
+        if expected >= self.now || rest == 0 {
             return expected;
         }
         // It should have been here by now, and is slower than it looked.
-        self.now + takes(self.now)
-    }
-
-    /// An edge that lost a race before it was connected was asked, and may not be near.
-    pub(super) fn lost_race(&mut self, attempt: &Attempt) {
-        if matches!(attempt.phase, Phase::Connecting { .. })
-            && let Some(edge) = self.edges.get_mut(attempt.edge)
-        {
-            edge.outrun();
-        }
+        let takes = rate(all, self.now, began).time_for(ByteCount::new(rest));
+        self.now + takes.unwrap_or(NEVER)
     }
 
     pub(super) fn race_won(&mut self, edge: EdgeId, why: &'static str) {
@@ -197,4 +262,21 @@ impl Session {
         let name = self.edges.name(edge).to_string();
         self.decide(DecisionKind::Race, name, why, &[]);
     }
+}
+
+/// How long so much takes from its first byte on: a flight each round trip, each twice as large as the one before, until
+/// flights take longer than that.
+fn takes(bytes: u64, rate: BitRate, round_trip: Duration) -> Duration {
+    let span = |bytes: u64| rate.time_for(ByteCount::new(bytes)).unwrap_or(NEVER);
+    let (mut left, mut flight) = (bytes, FIRST_FLIGHT.get());
+    let mut waits = Duration::ZERO;
+    for _ in 0..ROUNDS_MAX {
+        if left <= flight || span(flight) >= round_trip {
+            break;
+        }
+        waits += round_trip;
+        left -= flight;
+        flight *= 2;
+    }
+    (waits + span(left).min(NEVER)).min(NEVER)
 }
