@@ -35,6 +35,7 @@ pub mod abr;
 mod clock;
 mod edge;
 mod fetch;
+mod perceptron;
 mod qoe;
 mod schedule;
 mod throughput;
@@ -51,4 +52,6 @@ pub use input::{
 pub use session::{
     EdgeSnapshot, Owner, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot, Wait,
 };
-pub use throughput::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT, RateEstimate};
+pub use throughput::{
+    Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT, RateEstimate, SIGNS,
+};

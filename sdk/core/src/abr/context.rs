@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::objective::Weights;
 use crate::throughput::Forecast;
 
-/// Segments that a policy can look ahead at most. Nothing measured here gained from more than eight; the rest is room
-/// for policies of others.
-pub const LOOK_AHEAD: usize = 12;
+/// Segments that a policy can look ahead at most. More than eight are worth planning only where the title ends within them.
+pub const LOOK_AHEAD: usize = 24;
 
 /// Everything that a decision about the next segment rests on. One is kept by the session and filled anew each time,
 /// so that deciding allocates nothing.

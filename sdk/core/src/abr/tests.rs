@@ -8,7 +8,7 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::throughput::{Forecast, HORIZONS, QUANTILES};
+use crate::throughput::{Forecast, HORIZONS, QUANTILES, SIGNS};
 
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
 const SEGMENT: Duration = Duration::from_secs(4);
@@ -36,14 +36,14 @@ fn context(ladder_kbps: &[u64], buffer: Duration, mbps: f64, last: Option<usize>
             value: objective.value(rung, *bitrate, rates[0]),
         })
         .collect();
-    let sizes = (0..8).flat_map(|_| rates.iter().map(|rate| rate.bytes_in(SEGMENT)));
+    let sizes = (0..LOOK_AHEAD).flat_map(|_| rates.iter().map(|rate| rate.bytes_in(SEGMENT)));
     AbrContext {
         now: Instant::ZERO,
         buffer,
         buffer_max: Duration::from_secs(30),
         playing: true,
         last,
-        ahead: alloc::vec![SegmentAhead { duration: SEGMENT }; 8],
+        ahead: alloc::vec![SegmentAhead { duration: SEGMENT }; LOOK_AHEAD],
         left: Some(100),
         buffered: Vec::new(),
         sizes: sizes.collect(),
@@ -178,6 +178,42 @@ fn horizon_sees_a_large_segment_coming() {
 }
 
 #[test]
+fn horizon_uses_the_buffer_up_where_the_title_ends() {
+    let mut horizon = Horizon::default();
+    // Between the rungs of 3.0 and 5.8 Mbit/s: what is buffered carries the higher one for a while.
+    let mut goes_up_from = |left: usize| {
+        (4..50).find(|buffer_s| {
+            let middle = AbrContext {
+                buffer_max: Duration::from_secs(60),
+                ..at(*buffer_s, 4.2, 4)
+            };
+            let end = AbrContext {
+                left: u32::try_from(left).ok(),
+                ahead: alloc::vec![SegmentAhead { duration: SEGMENT }; left.min(LOOK_AHEAD)],
+                sizes: middle.sizes[..left.min(LOOK_AHEAD) * LADDER_KBPS.len()].to_vec(),
+                ..middle
+            };
+            rung(&mut horizon, &end) == 5
+        })
+    };
+    let (middle, end) = (goes_up_from(100), goes_up_from(12));
+    assert!(end.is_some() && end < middle, "{end:?} {middle:?}");
+}
+
+#[test]
+fn horizon_is_tempered_only_by_what_was_measured() {
+    let mut measured = at(14, 3.0, 3);
+    let temper = |context: &AbrContext| horizon::Temper::of(context);
+    assert_eq!(temper(&measured), Temper::default());
+    for (nth, sign) in measured.forecast.signs.iter_mut().enumerate() {
+        *sign = if nth % 2 == 0 { 4.0 } else { -4.0 };
+    }
+    let moved = temper(&measured);
+    assert_ne!(moved, Temper::default());
+    assert!(moved.0.iter().all(|by| by.abs() <= 1.5), "{moved:?}");
+}
+
+#[test]
 fn horizon_is_more_careful_on_a_line_that_strays() {
     let mut horizon = Horizon::default();
     let mut wild = at(7, 3.5, 3);
@@ -256,7 +292,8 @@ prop_compose! {
         max_ms in 0_u64..120_000,
         last in prop::option::of(0_usize..20),
         logs in prop::array::uniform20(5.0..25.0),
-        left in prop::option::of(0_u32..20),
+        left in prop::option::of(0_u32..40),
+        signs in prop::collection::vec(-4.0_f32..4.0, SIGNS),
         held in prop::collection::vec((0_usize..20, 0_u64..60_000), 0..8),
         stretch in 0.0..20.0,
         stall in prop::option::of(0.0..1000.0),
@@ -271,8 +308,9 @@ prop_compose! {
             row.sort_by(f64::total_cmp);
         }
         context.forecast = Forecast { log_rates, ..steady(libm::exp(logs[0])) };
+        context.forecast.signs.copy_from_slice(&signs);
         context.left = left;
-        let ahead = left.map_or(8, |left| left.min(8) as usize);
+        let ahead = left.map_or(LOOK_AHEAD, |left| (left as usize).min(LOOK_AHEAD));
         context.ahead.truncate(ahead);
         context.sizes.truncate(ahead * ladder.len());
         let weights = Objective { stall, ..Objective::default() };

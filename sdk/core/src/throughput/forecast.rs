@@ -5,6 +5,8 @@ use core::time::Duration;
 use nearcast_units::BitRate;
 use serde::{Deserialize, Serialize};
 
+use super::history::SIGNS;
+
 /// Spans from now on whose mean rates are forecast, in seconds.
 pub const HORIZONS_S: [f64; HORIZONS] = [3.0, 9.0, 20.0, 45.0];
 /// How many there are.
@@ -23,6 +25,9 @@ pub struct Forecast {
     pub ttfb: Duration,
     /// What the classical rules plan with: the lower of two averages; `None` before anything was measured.
     pub sustained: Option<BitRate>,
+    /// What the past of the line looks like ([`SIGNS`] numbers, free of the rate itself): what is forecast follows from it, and
+    /// policies may learn from it what else they like. All zero before anything was measured.
+    pub signs: [f32; SIGNS],
 }
 
 /// Where nothing was measured: a line that carries a picture, and may as well be three times faster or slower.
@@ -46,6 +51,7 @@ impl Forecast {
             log_rates: [PRIOR_OFF.map(|off| level + off * doubt); HORIZONS],
             ttfb: PRIOR_TTFB,
             sustained: None,
+            signs: [0.0; SIGNS],
         }
     }
 
@@ -64,6 +70,20 @@ impl Forecast {
             }
             (own, other) => own.or(other),
         };
+        // Signs of a line that was not measured say nothing.
+        if other.sustained.is_some() {
+            for (own, other) in self.signs.iter_mut().zip(&other.signs) {
+                *own = narrow(join(f64::from(*own), f64::from(*other)));
+            }
+        }
         self
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "signs are small numbers: what is cut off is noise"
+)]
+fn narrow(sign: f64) -> f32 {
+    sign as f32
 }

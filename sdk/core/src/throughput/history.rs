@@ -6,8 +6,8 @@
 
 use super::Average;
 
-/// How many numbers describe a line.
-pub(super) const SIGNS: usize = 31;
+/// How many numbers describe the past of a line.
+pub const SIGNS: usize = 31;
 
 /// Spans of the averages of the rate, of those of its logarithm, and of how far it strays, in seconds of transfer time.
 const RATES_S: [f64; 7] = [0.4, 1.0, 2.5, 6.0, 15.0, 35.0, 80.0];

@@ -6,6 +6,7 @@ mod network;
 mod weights;
 
 pub use forecast::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT};
+pub use history::SIGNS;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -126,11 +127,13 @@ impl RateEstimate {
             return None;
         }
         let level = self.history.level();
-        let relative = network::quantiles(&self.history.signs());
+        let signs = self.history.signs();
+        let relative = network::quantiles(&signs);
         Some(Forecast {
             log_rates: relative.map(|row| row.map(|quantile| level + f64::from(quantile))),
             ttfb,
             sustained: self.rate(),
+            signs,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The weights of the forecasting network: as `nearcast-lab fit forecast` writes them, not by hand.
+//! The weights of the network that forecasts rates: as `nearcast-lab fit forecast` writes them, not by hand.
 
 /// Thousandths; layer by layer, unit by unit: the weights of its inputs, then its bias.
 #[rustfmt::skip]

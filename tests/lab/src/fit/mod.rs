@@ -3,6 +3,8 @@
 
 mod forecast;
 mod horizon;
+mod learn;
+mod temper;
 
 use std::process::ExitCode;
 
@@ -33,12 +35,24 @@ pub(crate) enum Fit {
     /// sdk/core/src/abr/horizon/config.rs to standard output.
     #[command(verbatim_doc_comment)]
     Horizon(horizon::Arguments),
+    /// The network that says how bold or careful `horizon` plans: writes the table of its weights
+    ///
+    /// In each round networks of all public sets are played, three of four of each set, from random places of theirs. At
+    /// some decisions every rung near the chosen one is tried: the session is played again with that one instead, and
+    /// everything after it decided as ever, so that what it would have come to is known. The network is moved so that
+    /// choices that came to more become likelier (the gradient of a policy), by Adam. Every few rounds QoE is told of
+    /// those networks and of the fourth ones, without moves and with them.
+    ///
+    /// The table is sdk/core/src/abr/horizon/temper_weights.rs; the same seed gives the same table.
+    #[command(verbatim_doc_comment)]
+    Temper(temper::Arguments),
 }
 
 pub(crate) fn execute(fit: &Fit) -> Result<ExitCode> {
     match fit {
         Fit::Forecast(arguments) => forecast::execute(arguments),
         Fit::Horizon(arguments) => horizon::execute(arguments),
+        Fit::Temper(arguments) => temper::execute(arguments),
     }
 }
 

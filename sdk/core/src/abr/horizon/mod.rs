@@ -6,8 +6,11 @@ mod config;
 mod grid;
 mod outlook;
 mod planner;
+mod temper;
+mod temper_weights;
 
 pub use config::{HorizonConfig, Leaning};
+pub use temper::Temper;
 
 use core::time::Duration;
 
@@ -25,6 +28,10 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Default)]
 pub struct Horizon {
     config: HorizonConfig,
+    /// In place of what was learned.
+    temper: Option<Temper>,
+    /// The numbers of the present decision.
+    tempered: HorizonConfig,
     planner: Planner,
     scores: [f64; RUNGS_MAX],
 }
@@ -39,7 +46,15 @@ impl Horizon {
         }
     }
 
-    fn outlook(&self, context: &AbrContext) -> Outlook {
+    /// Plans with these moves from now on, whatever was learned: for whoever teaches what they should be.
+    pub fn set_temper(&mut self, temper: Temper) {
+        self.temper = Some(temper);
+    }
+
+    /// Plans for this decision.
+    fn plan(&mut self, context: &AbrContext) -> Outlook {
+        let temper = self.temper.unwrap_or_else(|| Temper::of(context));
+        self.tempered = temper.moves(&self.config);
         let segment_s = context
             .ahead
             .first()
@@ -48,7 +63,9 @@ impl Horizon {
             .ladder
             .last()
             .map_or(1.0, |top| top.bitrate.as_f64());
-        Outlook::new(&context.forecast, &self.config, segment_s, top_bps)
+        let outlook = Outlook::new(&context.forecast, &self.tempered, segment_s, top_bps);
+        self.planner.plan(context, &outlook, &self.tempered);
+        outlook
     }
 
     /// The best rung for the next segment.
@@ -135,8 +152,7 @@ impl AbrPolicy for Horizon {
     }
 
     fn decide(&mut self, context: &AbrContext) -> AbrChoice {
-        let outlook = self.outlook(context);
-        self.planner.plan(context, &outlook, &self.config);
+        let outlook = self.plan(context);
         let rung = self.best_next(context, &outlook);
         let next_s = context
             .ahead
@@ -176,8 +192,7 @@ impl AbrPolicy for Horizon {
         if under_way.elapsed < ABANDON_AFTER || under_way.rung == 0 {
             return None;
         }
-        let outlook = self.outlook(context);
-        self.planner.plan(context, &outlook, &self.config);
+        let outlook = self.plan(context);
         let buffer_s = seconds(context.buffer);
         let rest = under_way.total.saturating_sub(under_way.received);
         let worth = |rung: usize, bits: f32, ttfb_s: f32| {

@@ -7,10 +7,13 @@ use alloc::vec::Vec;
 use super::config::HorizonConfig;
 use super::grid::{Grid, LEVELS_MAX};
 use super::outlook::{Outlook, PATHS};
-use crate::abr::AbrContext;
+use crate::abr::{AbrContext, LOOK_AHEAD};
 
 /// Segments planned: with more of them plans cost more and rest on less.
-pub(super) const STEPS: usize = 8;
+const STEPS: usize = 8;
+/// Where the title ends within so many, all that are left are planned: what the buffer holds is to be used up by then, and a plan
+/// that does not see the end keeps it.
+const STEPS_MAX: usize = LOOK_AHEAD;
 /// Segments of this length were played where the numbers were found, in seconds. With others a plan is longer or shorter.
 const SEGMENT_S: f64 = 4.0;
 /// A switch in such a plan counts at least and at most so many times as much.
@@ -30,8 +33,8 @@ pub(super) struct Planner {
     /// What a switch costs between a rung and the one below.
     step: Row,
     steps: usize,
-    bits: [Row; STEPS],
-    durations_s: [f32; STEPS],
+    bits: [Row; STEPS_MAX],
+    durations_s: [f32; STEPS_MAX],
     /// What a second of stalling costs.
     pub(super) stall: f32,
     /// What a change of value costs, per unit.
@@ -53,8 +56,8 @@ impl Default for Planner {
             worth: [0.0; RUNGS_MAX],
             step: [0.0; RUNGS_MAX],
             steps: 0,
-            bits: [[0.0; RUNGS_MAX]; STEPS],
-            durations_s: [0.0; STEPS],
+            bits: [[0.0; RUNGS_MAX]; STEPS_MAX],
+            durations_s: [0.0; STEPS_MAX],
             stall: 0.0,
             switch: 0.0,
             full_s: 0.0,
@@ -116,8 +119,12 @@ impl Planner {
         for rung in 1..self.rungs {
             self.step[rung] = self.switch * (self.worth[rung] - self.worth[rung - 1]).abs();
         }
-        self.steps = context.ahead.len().min(STEPS);
-        for (step, segment) in context.ahead.iter().take(STEPS).enumerate() {
+        let known = context.ahead.len().min(STEPS_MAX);
+        let ends = context
+            .left
+            .is_some_and(|left| usize::try_from(left).is_ok_and(|left| left <= known));
+        self.steps = if ends { known } else { known.min(STEPS) };
+        for (step, segment) in context.ahead.iter().take(self.steps).enumerate() {
             self.durations_s[step] = segment.duration.as_secs_f64() as f32;
             for rung in 0..self.rungs {
                 self.bits[step][rung] = context.size_ahead(step, rung).get() as f32 * 8.0;

@@ -3,7 +3,6 @@
 mod baseline;
 mod drive;
 mod perceptron;
-mod table;
 mod training;
 
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use nearcast_units::Seed;
 
 use crate::abr::set::{self, TRACES};
 use crate::abr::write;
+use crate::fit::learn::table::{self, Table};
 use perceptron::Perceptron;
 use training::Training;
 
@@ -35,6 +35,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
+
+/// sdk/core/src/throughput/weights.rs.
+const TABLE: Table = Table {
+    does: "forecasts rates",
+    fit: "forecast",
+    count: "super::network::COUNT",
+};
 
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let seed = Seed::new(arguments.seed);
@@ -69,14 +76,58 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let mut training = Training::new(&rows.fitted, arguments.epochs, seed.split("training"));
     for epoch in 1..=arguments.epochs {
         training.epoch();
-        told(&format!("epoch {epoch:>3}"), training.network())?;
+        told(&format!("epoch {epoch:>3}"), &training.network())?;
     }
-    let table = table::write(training.network().weights());
+    let table = TABLE.write(training.network().network().weights());
     let written = table::read(&table).context("the table that was written")?;
-    told("as written", &training.network().with(written))?;
+    let signs = rows.fitted.first().map_or(0, |row| row.signs.len());
+    let written = Perceptron::of(signs, written).context("the table has another size")?;
+    told("as written", &written)?;
     match &arguments.out {
         Some(path) => write::file(path, &table)?,
         None => write::print(&table)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nearcast_core::RateEstimate;
+    use nearcast_units::{BitRate, Seed};
+
+    use super::*;
+
+    const OF_CORE: &str = include_str!("../../../../../sdk/core/src/throughput/weights.rs");
+
+    #[test]
+    fn the_table_in_the_core_is_written_like_this() {
+        assert_eq!(TABLE.write(&table::read(OF_CORE).unwrap()), OF_CORE);
+    }
+
+    #[test]
+    fn the_core_forecasts_what_the_network_that_learns_would() {
+        let weights = table::read(OF_CORE).unwrap();
+        let mut estimate = RateEstimate::default();
+        let mut rng = Seed::new(11).rng();
+        for segment in 0..40 {
+            for _ in 0..8 {
+                let rate = BitRate::from_bps(1).scaled(1e5 * libm::exp(4.0 * rng.next_f64()));
+                estimate.sample(rate, Duration::from_millis(50 + rng.below(200)));
+            }
+            let (signs, level) = estimate.signs().unwrap();
+            let network = Perceptron::of(signs.len(), weights.clone()).unwrap();
+            let ours = network.quantiles(&signs);
+            let core = estimate.forecast(Duration::ZERO).unwrap().log_rates;
+            for (ours, core) in ours.as_flattened().iter().zip(core.as_flattened()) {
+                let off = (level + f64::from(*ours) - core).abs();
+                assert!(
+                    off < 1e-4,
+                    "segment {segment}: {ours} + {level}, not {core}"
+                );
+            }
+            estimate.transferred();
+        }
+    }
 }

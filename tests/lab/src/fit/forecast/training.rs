@@ -1,11 +1,10 @@
-//! How the network learns: Adam (Kingma and Ba, ICLR 2015) with weight decay apart from it (Loshchilov and Hutter, ICLR
-//! 2019), a rate of learning that falls to nearly nothing, and the average of the weights on the way (Polyak and
-//! Juditsky, 1992) as what counts.
+//! How the forecast is learned: rows in an order of chance, at a rate of learning that falls to nearly nothing.
 
 use nearcast_units::{Rng, Seed};
 
 use super::drive::Row;
-use super::perceptron::Perceptron;
+use super::perceptron::{self, Perceptron};
+use crate::fit::learn::adam::Adam;
 
 /// Rows that one step learns from.
 const BATCH: usize = 128;
@@ -14,23 +13,15 @@ const RATE: f32 = 0.004;
 const RATE_SHARE_MIN: f32 = 0.02;
 /// How much of it is taken from every weight in each step.
 const DECAY: f32 = 2e-4;
-/// What the running means of the gradient, of its square and of the weights keep.
-const KEEP_MEAN: f32 = 0.9;
-const KEEP_SQUARE: f32 = 0.999;
+/// What the average of the weights keeps.
 const KEEP_WEIGHTS: f32 = 0.999;
-/// Keeps a weight still whose gradient is none.
-const LEAST: f32 = 1e-8;
 
 /// A network that learns from these rows.
 pub(super) struct Training<'a> {
     rows: &'a [Row],
     order: Vec<usize>,
     rng: Rng,
-    learning: Perceptron,
-    averaged: Perceptron,
-    mean: Vec<f32>,
-    square: Vec<f32>,
-    gradient: Vec<f32>,
+    adam: Adam,
     step: usize,
     steps: usize,
 }
@@ -39,27 +30,23 @@ impl<'a> Training<'a> {
     pub(super) fn new(rows: &'a [Row], epochs: u32, seed: Seed) -> Self {
         let signs = rows.first().map_or(0, |row| row.signs.len());
         let network = Perceptron::new(signs, &mut seed.split("weights").rng());
-        let zeros = vec![0.0; network.weights().len()];
         Self {
             rows,
             order: (0..rows.len()).collect(),
             rng: seed.split("order").rng(),
-            averaged: network.clone(),
-            learning: network,
-            mean: zeros.clone(),
-            square: zeros.clone(),
-            gradient: zeros,
+            adam: Adam::new(network.network(), DECAY, KEEP_WEIGHTS),
             step: 0,
             steps: rows.len().div_ceil(BATCH) * epochs as usize,
         }
     }
 
     /// Returns what was learned so far.
-    pub(super) fn network(&self) -> &Perceptron {
-        &self.averaged
+    pub(super) fn network(&self) -> Perceptron {
+        Perceptron::from(self.adam.averaged.clone())
     }
 
     /// Learns from each row once more, in an order of its own.
+    #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
     pub(super) fn epoch(&mut self) {
         for last in (1..self.order.len()).rev() {
             let other = self.rng.below(last as u64 + 1);
@@ -67,39 +54,18 @@ impl<'a> Training<'a> {
                 .swap(last, usize::try_from(other).unwrap_or(last));
         }
         for batch in 0..self.order.len().div_ceil(BATCH) {
-            self.gradient.fill(0.0);
-            let mut weight = 0.0;
-            for place in self.order.iter().skip(batch * BATCH).take(BATCH) {
-                let row = &self.rows[*place];
-                self.learning.add_gradient(row, &mut self.gradient);
-                weight += row.weight;
-            }
-            self.descend(weight);
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
-    fn descend(&mut self, weight: f32) {
-        self.step += 1;
-        let step = self.step as f32;
-        let rate = RATE * (1.0 - step / self.steps as f32).max(RATE_SHARE_MIN);
-        // Both means begin with nothing, which is taken out of them.
-        let known = |keep: f32| 1.0 - libm::powf(keep, step);
-        let (mean_known, square_known) = (known(KEEP_MEAN), known(KEEP_SQUARE));
-        // At first the weights' average is over all steps.
-        let kept = (1.0 - 1.0 / step).min(KEEP_WEIGHTS);
-        let means = self.mean.iter_mut().zip(&mut self.square);
-        let weights = self.learning.weights_mut().iter_mut();
-        let weights = weights.zip(self.averaged.weights_mut());
-        for (((mean, square), (learning, averaged)), slope) in
-            means.zip(weights).zip(&self.gradient)
-        {
-            let slope = slope / weight;
-            *mean = KEEP_MEAN * *mean + (1.0 - KEEP_MEAN) * slope;
-            *square = KEEP_SQUARE * *square + (1.0 - KEEP_SQUARE) * slope * slope;
-            let down = *mean / mean_known / ((*square / square_known).sqrt() + LEAST);
-            *learning -= rate * (down + DECAY * *learning);
-            *averaged = kept * *averaged + (1.0 - kept) * *learning;
+            self.step += 1;
+            let done = self.step as f32 / self.steps as f32;
+            let rate = RATE * (1.0 - done).max(RATE_SHARE_MIN);
+            let rows = self.order.iter().skip(batch * BATCH).take(BATCH);
+            let rows = rows.map(|place| &self.rows[*place]);
+            self.adam.descend(rate, |network, gradient| {
+                rows.map(|row| {
+                    perceptron::add_gradient(network, row, gradient);
+                    row.weight
+                })
+                .sum()
+            });
         }
     }
 }
