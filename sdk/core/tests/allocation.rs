@@ -32,14 +32,25 @@ fn context(buffer: Duration) -> AbrContext {
         ladder: ladder.collect(),
         last: Some(1),
         ahead: vec![SegmentAhead { duration: SEGMENT }; LOOK_AHEAD],
-        left: Some(100),
+        // All of it is planned, which takes most.
+        left: u32::try_from(LOOK_AHEAD).ok(),
         buffered: held.collect(),
         sizes: (0..rows)
             .flat_map(|_| rates.map(|rate| rate.bytes_in(SEGMENT)))
             .collect(),
-        forecast: Forecast::around(3e6, 0.3),
+        forecast: measured(),
         weights: objective.weights(5.8),
     }
+}
+
+fn measured() -> Forecast {
+    let mut estimate = RateEstimate::default();
+    for mbps in [3, 5, 2, 4] {
+        estimate.sample(BitRate::from_kbps(mbps * 1000), Duration::from_secs(1));
+    }
+    estimate
+        .forecast(Duration::from_millis(40))
+        .unwrap_or_default()
 }
 
 fn decide(policy: &mut dyn AbrPolicy, contexts: &[AbrContext]) {
@@ -55,6 +66,7 @@ fn decide(policy: &mut dyn AbrPolicy, contexts: &[AbrContext]) {
         elapsed: Duration::from_secs(3),
     };
     for context in contexts {
+        assert!(context.forecast.sustained.is_some(), "it is tempered");
         assert!(!policy.decide(context).why.is_empty());
         let _ = policy.review(context, &under_way);
         assert!(policy.scores().len() <= context.ladder.len());

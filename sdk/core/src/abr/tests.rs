@@ -297,6 +297,7 @@ prop_compose! {
         held in prop::collection::vec((0_usize..20, 0_u64..60_000), 0..8),
         stretch in 0.0..20.0,
         stall in prop::option::of(0.0..1000.0),
+        worth in prop::option::of((-10.0..10.0, -10.0..10.0)),
     ) -> AbrContext {
         let ladder: Vec<u64> = ladder.into_iter().collect();
         let top = ladder.len() - 1;
@@ -315,6 +316,13 @@ prop_compose! {
         context.sizes.truncate(ahead * ladder.len());
         let weights = Objective { stall, ..Objective::default() };
         context.weights = weights.weights(context.ladder[top].value);
+        // Scores need be neither above zero nor different.
+        if let Some((lowest, each)) = worth {
+            for (rung, one) in context.ladder.iter_mut().enumerate() {
+                one.value = lowest + each * rung as f64;
+            }
+            context.ladder[top].value = 0.0;
+        }
         let mut open_for = Duration::ZERO;
         for (rung, after_ms) in held {
             open_for += Duration::from_millis(after_ms);

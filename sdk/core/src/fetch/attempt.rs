@@ -303,10 +303,10 @@ impl Attempt {
         self.quiet_since() + SILENT_MAX
     }
 
-    /// Returns when the body could have begun at the earliest.
+    /// Returns when the body could have begun at the earliest; where a slow connection let it be expected later than it began, then.
     pub(crate) fn body_due_at(&self) -> Instant {
-        let began = self.answers_at.or(self.first_byte_at);
-        began.unwrap_or(self.started_at)
+        let began = self.answers_at.into_iter().chain(self.first_byte_at);
+        began.min().unwrap_or(self.started_at)
     }
 
     /// Returns the last byte's time, or the start when none came: what failovers count from.

@@ -322,7 +322,8 @@ impl Fetch {
 
         // Silence beside an attempt that delivers: the edge is at fault, not the line.
         if working && let Some(quiet) = self.attempts.iter().find(|attempt| silent(attempt)) {
-            let reason = if quiet.role == Role::Racer {
+            let races = self.attempts.iter().any(|one| one.role == Role::Racer);
+            let reason = if races {
                 CancelReason::LostRace
             } else {
                 CancelReason::Silent

@@ -43,7 +43,7 @@ impl Inner {
         };
         let limit = self.phase_limit;
         let opening = timeout(limit, self.open_socket(attempt)).await;
-        let (mut socket, rtt, peer) = match (opening, &self.proxy) {
+        let (mut socket, mut rtt, peer) = match (opening, &self.proxy) {
             (Ok(Ok(open)), _) => open,
             (Ok(Err(error)), None) => return Err(error),
             (Ok(Err(error)), Some(proxy)) => {
@@ -52,12 +52,15 @@ impl Inner {
             (Err(_), _) => return Err(late(ConnectStage::Tcp)),
         };
         if let Some(proxy) = &self.proxy {
+            let begun = Instant::now();
             timeout(
                 limit,
                 proxy::open_tunnel(&mut socket, proxy, attempt.origin),
             )
             .await
             .map_err(|_| late(ConnectStage::Tunnel))??;
+            // The way to the proxy and from there to the origin, whose connection it has opened by now.
+            rtt = begun.elapsed();
         }
         let (stream, http2) = match attempt.origin.scheme {
             Scheme::Http => (Stream::Plain(socket), false),

@@ -31,6 +31,8 @@ pub(crate) enum Fit {
     /// it gains in QoE over the first one on the same networks, session by session and clipped, so that no session and
     /// no set decides alone. Every few generations QoE is told of those networks, and of the fourth ones.
     ///
+    /// The numbers are tempered as the product's own are; `fit temper` is to follow.
+    ///
     /// The best of these goes to a file for `bench abr --horizon`, and as text for
     /// sdk/core/src/abr/horizon/config.rs to standard output.
     #[command(verbatim_doc_comment)]

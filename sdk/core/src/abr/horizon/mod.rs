@@ -30,14 +30,12 @@ pub struct Horizon {
     config: HorizonConfig,
     /// In place of what was learned.
     temper: Option<Temper>,
-    /// The numbers of the present decision.
-    tempered: HorizonConfig,
     planner: Planner,
     scores: [f64; RUNGS_MAX],
 }
 
 impl Horizon {
-    /// Makes the policy with numbers of one's own.
+    /// Makes the policy with numbers of one's own. They are tempered as the default ones are, which is what was learned with.
     #[must_use]
     pub fn new(config: HorizonConfig) -> Self {
         Self {
@@ -54,7 +52,7 @@ impl Horizon {
     /// Plans for this decision.
     fn plan(&mut self, context: &AbrContext) -> Outlook {
         let temper = self.temper.unwrap_or_else(|| Temper::of(context));
-        self.tempered = temper.moves(&self.config);
+        let config = temper.moves(&self.config);
         let segment_s = context
             .ahead
             .first()
@@ -63,8 +61,8 @@ impl Horizon {
             .ladder
             .last()
             .map_or(1.0, |top| top.bitrate.as_f64());
-        let outlook = Outlook::new(&context.forecast, &self.tempered, segment_s, top_bps);
-        self.planner.plan(context, &outlook, &self.tempered);
+        let outlook = Outlook::new(&context.forecast, &config, segment_s, top_bps);
+        self.planner.plan(context, &outlook, &config);
         outlook
     }
 

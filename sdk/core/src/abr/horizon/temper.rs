@@ -54,16 +54,18 @@ impl Temper {
         let buffer_s = context.buffer.as_secs_f64();
         let full_s = context.buffer_max.as_secs_f64().max(segment_s);
         let last = context.last.and_then(|last| context.ladder.get(last));
+        // Scores need not be above zero.
+        let top = context.ladder.iter().map(|one| one.value);
+        let top = top.fold(0.0, f64::max);
+        let top = if top > 0.0 { top } else { 1.0 };
         let left = f64::from(context.left.unwrap_or(1_000).max(1));
         let session = [
             over(highest.bitrate.as_f64()).clamp(-4.0, 3.0),
             over(lowest.bitrate.as_f64()).clamp(-3.0, 4.0) * 0.5,
-            libm::log(buffer_s / segment_s + 0.3),
-            buffer_s / full_s,
-            last.map_or(0.0, |last| {
-                last.value / highest.value.max(f64::MIN_POSITIVE)
-            }),
-            libm::log(full_s / segment_s) - 1.5,
+            libm::log(buffer_s / segment_s + 0.3).clamp(-4.0, 4.0),
+            (buffer_s / full_s).min(4.0),
+            last.map_or(0.0, |last| (last.value / top).clamp(-4.0, 4.0)),
+            (libm::log(full_s / segment_s) - 1.5).clamp(-4.0, 4.0),
             libm::log((most - least).max(0.05)),
             left.min(24.0) / 24.0,
             left.min(8.0) / 8.0,

@@ -26,6 +26,8 @@ const JOIN_EVERY: Duration = Duration::from_millis(5);
 /// Whoever has brought so much, or could have for so long, shows how fast it is.
 const ENOUGH: ByteCount = ByteCount::new(4_000);
 const SHOWS_AFTER: Duration = Duration::from_millis(10);
+/// What comes later is no beginning any more.
+const BEGINNING: ByteCount = ByteCount::new(256 << 10);
 /// Who has not shown it yet may be as fast as this; with more, playback begins hardly sooner.
 const HOPED_FOR: BitRate = BitRate::from_kbps(20_000);
 /// A body is taken to have lasted at least this long: its first bytes may come all at once.
@@ -74,6 +76,9 @@ impl Session {
         if !racing || !fetch.attempts.iter().all(connects) || fetch.state != FetchState::Active {
             return;
         }
+        if !self.extra_allowed(FIRST_FLIGHT) {
+            return;
+        }
         let Some(edge) = self.fresh(fetch).first().copied() else {
             return;
         };
@@ -87,7 +92,8 @@ impl Session {
     /// Beside the edge in use, others that may bring the start sooner show whether they do: those that promise it soonest.
     pub(super) fn race_media(&mut self, fetch: &mut Fetch) {
         let rivals = self.config.race_width;
-        let costs = ENOUGH.get() * u64::try_from(rivals).unwrap_or(u64::MAX);
+        let rivals_most = u64::try_from(rivals).unwrap_or(u64::MAX);
+        let costs = FIRST_FLIGHT.get().saturating_mul(rivals_most);
         // Of what is no longer than that, nothing would be left for the winner.
         let short = fetch.planned.get() <= 2 * ENOUGH.get();
         let Some(in_use) = fetch.attempts.first().map(|one| one.edge) else {
@@ -116,7 +122,7 @@ impl Session {
             return NEVER;
         };
         let rate = edge.first_rate().unwrap_or(HOPED_FOR);
-        let (round_trip, trips) = match edge.round_trip() {
+        let (round_trip, trips) = match edge.round_trip().or_else(|| edge.ttfb(50)) {
             Some(round_trip) => (round_trip, 1),
             None => (edge.usual_ttfb(), COLD_ROUND_TRIPS),
         };
@@ -131,9 +137,13 @@ impl Session {
         };
         let timeline = self.timeline.as_ref();
         let segment = timeline.and_then(|timeline| timeline.segment(key, index));
-        let lasts = segment.map_or(START_LEVEL, |segment| segment.duration);
-        let rate = ByteCount::new(size).rate_over(lasts);
-        rate.map_or(size, |rate| size.min(rate.bytes_in(START_LEVEL).get()))
+        let Some(segment) = segment else {
+            return size;
+        };
+        // Playback may begin in the middle of it.
+        let level = self.playhead().since(segment.start) + START_LEVEL;
+        let rate = ByteCount::new(size).rate_over(segment.duration);
+        rate.map_or(size, |rate| size.min(rate.bytes_in(level).get()))
     }
 
     /// Returns how much of the sound is needed before playback begins, at the least.
@@ -204,9 +214,10 @@ impl Session {
         begun && (one.bytes >= ENOUGH || self.now.since(one.body_due_at()) >= SHOWS_AFTER)
     }
 
-    /// What an attempt shows of its edge.
+    /// What the beginning of a body shows of its edge.
     pub(super) fn learn_first_rate(&mut self, one: &Attempt) {
         if self.shows_rate(one)
+            && one.bytes <= BEGINNING
             && let Some(edge) = self.edges.get_mut(one.edge)
         {
             let rate = one
@@ -237,8 +248,9 @@ impl Session {
         let (mut began, mut last) = (one.body_due_at(), one.last_byte_at());
         for fetch in self.fetches.iter().filter(|fetch| !fetch.is_probe()) {
             for other in fetch.attempts.iter().filter(|other| other.edge == one.edge) {
-                bytes += other.bytes.get();
-                rest += self.needed(fetch).saturating_sub(other.next);
+                bytes = bytes.saturating_add(other.bytes.get());
+                let needed = self.needed(fetch).saturating_sub(other.next);
+                rest = rest.saturating_add(needed);
                 if other.bytes > ByteCount::ZERO {
                     began = began.min(other.body_due_at());
                     last = last.max(other.last_byte_at());
@@ -248,7 +260,12 @@ impl Session {
         let all = ByteCount::new(bytes);
         let first_rate = self.edges.get(one.edge).and_then(Edge::first_rate);
         let pace = rate(all, last, began).max(first_rate.unwrap_or_default());
-        let expected = began + takes(bytes + rest, pace, round_trip.unwrap_or_default());
+        let expected = began
+            + takes(
+                bytes.saturating_add(rest),
+                pace,
+                round_trip.unwrap_or_default(),
+            );
         if expected >= self.now || rest == 0 {
             return expected;
         }

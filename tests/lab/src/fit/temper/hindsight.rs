@@ -18,7 +18,7 @@ use crate::sets::PUBLIC;
 const APART: usize = 2;
 /// Of each set, how much its decisions count together: on puffer-2021 they gain and lose several times as much as elsewhere, and
 /// on oboe a tenth.
-const WEIGHTS: [f32; 10] = [1.2, 3.0, 2.0, 0.6, 1.0, 0.7, 0.7, 0.7, 0.7, 0.7];
+const WEIGHTS: [f32; PUBLIC.len()] = [1.2, 3.0, 2.0, 0.6, 1.0, 0.7, 0.7, 0.7, 0.7, 0.7];
 /// Share of a session's decisions that is looked back at: neighbours say the same.
 const LOOKED_AT: f64 = 0.15;
 /// Share of the sessions that play from the beginning of a recording, as benches do.
@@ -164,11 +164,11 @@ fn look_back(
 ) -> Result<Vec<Decision>> {
     let notes = Notes::default();
     let pupil = Pupil::new(Some(Arc::clone(network)), None).noting(&notes);
-    play(set, line, segments, pupil)?;
+    let top = set.movie.bitrates_kbps().last().copied().unwrap_or(1.0) / 1e3;
+    let chosen = play(set, line, segments, pupil)?.qoe(set.mu) / top;
     let notes = notes
         .lock()
         .map_err(|_| anyhow!("a session came to no end"))?;
-    let top = set.movie.bitrates_kbps().last().copied().unwrap_or(1.0) / 1e3;
     let mut decisions = Vec::new();
     for (number, note) in notes.iter().enumerate() {
         if rng.next_f64() >= LOOKED_AT {
@@ -178,7 +178,6 @@ fn look_back(
             let pupil = Pupil::new(Some(Arc::clone(network)), Some((number, rung)));
             Ok(play(set, line, segments, pupil)?.qoe(set.mu) / top)
         };
-        let chosen = came_to(note.rung)?;
         let mut choices = Vec::new();
         for (rung, score) in note.scores.iter().enumerate() {
             if rung.abs_diff(note.rung) > APART {

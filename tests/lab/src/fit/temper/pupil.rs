@@ -183,9 +183,12 @@ pub(super) fn gain(network: &Network, decision: &Decision, gradient: &mut [f32])
         })
         .collect();
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let likely: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
+    let likely: Vec<f32> = scores
+        .iter()
+        .map(|score| libm::expf(score - highest))
+        .collect();
     let all: f32 = likely.iter().sum();
-    let gained = |choice: &Choice| ENOUGH * (choice.gained / ENOUGH).tanh();
+    let gained = |choice: &Choice| ENOUGH * libm::tanhf(choice.gained / ENOUGH);
     let likely = likely.iter().map(|likely| likely / all);
     let choices: Vec<(f32, &Choice)> = likely.zip(&decision.choices).collect();
     let expected: f32 = choices
@@ -200,7 +203,8 @@ pub(super) fn gain(network: &Network, decision: &Decision, gradient: &mut [f32])
         }
     }
     for (of_move, moved) in of_moves.iter_mut().zip(&moves.0) {
-        *of_move *= MOST * (1.0 - (moved / MOST).abs()).powi(2);
+        let flat = 1.0 - (moved / MOST).abs();
+        *of_move *= MOST * flat * flat;
     }
     network.add_gradient(&decision.inputs, &units, &of_moves, gradient);
     decision.weight
