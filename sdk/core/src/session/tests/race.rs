@@ -99,6 +99,21 @@ fn an_edge_that_connects_too_late_to_bring_the_manifest_first_is_not_asked() {
 }
 
 #[test]
+fn an_edge_that_delivers_sooner_than_its_connection_let_expect_is_judged_by_that() {
+    let mut script = starting(picture());
+    script.run(ms(15));
+    let specs = script.open.clone();
+    // A packet of the handshake was lost: that took long, and says nothing about what comes.
+    script.say(&specs[0], connected(400));
+    script.say(&specs[1], connected(5));
+    script.run(ms(30));
+    bring(&mut script, &specs[0], (0, 8_500), MANIFEST);
+    bring(&mut script, &specs[1], (0, 4_000), MANIFEST);
+    assert!(script.open.contains(&specs[0]));
+    assert!(!script.open.contains(&specs[1]));
+}
+
+#[test]
 fn those_that_promise_the_start_sooner_than_the_edge_in_use_race_with_it() {
     let round_trips = [20, 40, 25, 30].map(Some);
     let near = |last| {
