@@ -154,6 +154,13 @@ impl AbrContext {
         self.sizes.get(place).copied().unwrap_or(ByteCount::ZERO)
     }
 
+    /// Returns the highest value of a rung; 1 where none is above zero, which values need not be.
+    #[must_use]
+    pub fn top_value(&self) -> f64 {
+        let top = self.ladder.iter().map(|one| one.value).fold(0.0, f64::max);
+        if top > 0.0 { top } else { 1.0 }
+    }
+
     /// Returns the highest rung whose declared rate is at most `rate`; the lowest when there is none.
     #[must_use]
     pub fn sustained(&self, rate: BitRate) -> usize {

@@ -175,16 +175,14 @@ fn a_line_that_slows_down_costs_the_rung_and_not_the_edge() {
         );
     }
     let outcome = smooth(setup);
-    let segments = outcome.report.segments.iter();
-    let after: Vec<u64> = segments
-        .filter(|one| one.track == "video" && one.requested_s > 70.0)
-        .map(|one| one.bitrate_bps)
-        .collect();
-    // Towards the end what is buffered carries a little more than the line.
-    assert!(
-        !after.is_empty() && after.iter().all(|bps| *bps <= 1_750_000),
-        "{after:?}"
-    );
+    let last = outcome
+        .report
+        .segments
+        .iter()
+        .rev()
+        .find(|one| one.track == "video")
+        .unwrap();
+    assert!(last.bitrate_bps <= 1_050_000, "{}", last.bitrate_bps);
 }
 
 #[test]

@@ -95,12 +95,7 @@ impl Planner {
     }
 
     fn pose(&mut self, context: &AbrContext, outlook: &Outlook, config: &HorizonConfig) {
-        let top = context
-            .ladder
-            .iter()
-            .map(|one| one.value)
-            .fold(0.0, f64::max);
-        let top = if top > 0.0 { top } else { 1.0 };
+        let top = context.top_value();
         self.rungs = context.ladder.len().min(RUNGS_MAX);
         let stall = config.stall * config.stall_by.times(&outlook.signs, 1.5);
         self.stall = (context.weights.stall / top * stall) as f32;

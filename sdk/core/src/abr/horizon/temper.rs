@@ -4,7 +4,8 @@
 //! out: play on from a decision with each rung in turn, and see (Sinclair et al., "Hindsight learning for MDPs with exogenous
 //! inputs", ICML 2023). A small network was taught by many such decisions in which direction seven of the planner's numbers should
 //! have been moved there (`nearcast-lab fit temper`, whose help has the recipe). It sees what the line's past looks like, and where the
-//! session is: buffer, ladder, what is left of the title.
+//! session is: buffer, ladder, what is left of the title. The present weights are from a forerunner of that command, with the same gradient:
+//! six rounds on the four sets of profile pensieve, then sixteen on all ten, which the command does not repeat to the digit.
 
 use super::config::HorizonConfig;
 use super::temper_weights::WEIGHTS;
@@ -14,10 +15,7 @@ use crate::throughput::SIGNS;
 
 /// Width of both hidden layers.
 const HIDDEN: usize = 24;
-const INPUTS: usize = SIGNS + 10;
-pub(super) const COUNT: usize = perceptron::weights(INPUTS, HIDDEN, Temper::COUNT);
-/// Nothing is moved further, up or down.
-const MOST: f32 = 1.5;
+pub(super) const COUNT: usize = perceptron::weights(Temper::INPUTS, HIDDEN, Temper::COUNT);
 /// Of the forecast's spans, the one that says what the line carries: over 9 s.
 const USUAL: usize = 1;
 
@@ -30,19 +28,29 @@ pub struct Temper(pub [f32; Self::COUNT]);
 impl Temper {
     /// How many numbers are moved.
     pub const COUNT: usize = 7;
+    /// How many numbers describe a decision: the line's past, and where the session is.
+    pub const INPUTS: usize = SIGNS + 10;
+    /// Nothing is moved further, up or down.
+    pub const MOST: f32 = 1.5;
 
     /// What was learned for a decision like this one; none where nothing was measured.
     pub(in crate::abr) fn of(context: &AbrContext) -> Self {
         Self::inputs(context).map_or_else(Self::default, |inputs| {
-            let raw: [f32; Self::COUNT] =
-                perceptron::run::<INPUTS, HIDDEN, { Self::COUNT }>(&WEIGHTS, &inputs);
-            Self(raw.map(|raw| MOST * softsign(raw)))
+            Self::told(
+                perceptron::run::<{ Self::INPUTS }, HIDDEN, { Self::COUNT }>(&WEIGHTS, &inputs),
+            )
         })
+    }
+
+    /// Makes moves of what a network's last layer sums up.
+    #[must_use]
+    pub fn told(raw: [f32; Self::COUNT]) -> Self {
+        Self(raw.map(|raw| Self::MOST * softsign(raw)))
     }
 
     /// Describes a decision, for whoever teaches the network. `None` where nothing was measured, or nothing is left to be fetched.
     #[must_use]
-    pub fn inputs(context: &AbrContext) -> Option<[f32; INPUTS]> {
+    pub fn inputs(context: &AbrContext) -> Option<[f32; Self::INPUTS]> {
         let signs = &context.forecast.signs;
         let (lowest, highest) = (context.ladder.first()?, context.ladder.last()?);
         let segment_s = context.ahead.first()?.duration.as_secs_f64().max(0.1);
@@ -54,24 +62,22 @@ impl Temper {
         let buffer_s = context.buffer.as_secs_f64();
         let full_s = context.buffer_max.as_secs_f64().max(segment_s);
         let last = context.last.and_then(|last| context.ladder.get(last));
-        // Scores need not be above zero.
-        let top = context.ladder.iter().map(|one| one.value);
-        let top = top.fold(0.0, f64::max);
-        let top = if top > 0.0 { top } else { 1.0 };
         let left = f64::from(context.left.unwrap_or(1_000).max(1));
         let session = [
             over(highest.bitrate.as_f64()).clamp(-4.0, 3.0),
             over(lowest.bitrate.as_f64()).clamp(-3.0, 4.0) * 0.5,
             libm::log(buffer_s / segment_s + 0.3).clamp(-4.0, 4.0),
             (buffer_s / full_s).min(4.0),
-            last.map_or(0.0, |last| (last.value / top).clamp(-4.0, 4.0)),
+            last.map_or(0.0, |last| {
+                (last.value / context.top_value()).clamp(-4.0, 4.0)
+            }),
             (libm::log(full_s / segment_s) - 1.5).clamp(-4.0, 4.0),
             libm::log((most - least).max(0.05)),
             left.min(24.0) / 24.0,
             left.min(8.0) / 8.0,
             (buffer_s / (left * segment_s)).min(2.0),
         ];
-        let mut inputs = [0.0; INPUTS];
+        let mut inputs = [0.0; Self::INPUTS];
         let (of_line, of_session) = inputs.split_at_mut(SIGNS);
         of_line.copy_from_slice(signs);
         for (input, number) in of_session.iter_mut().zip(session) {

@@ -142,7 +142,7 @@ fn flatten(outer: &mut [f32], units: &[f32]) {
     }
 }
 
-pub(crate) fn softsign(x: f32) -> f32 {
+fn softsign(x: f32) -> f32 {
     x / (1.0 + x.abs())
 }
 

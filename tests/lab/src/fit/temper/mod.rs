@@ -17,7 +17,7 @@ use crate::fit::learn::network::{Network, Shape};
 use crate::fit::learn::table::{self, Table};
 use crate::moment::Moment;
 use hindsight::Stages;
-use pupil::{INPUTS, gain};
+use pupil::gain;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -48,7 +48,7 @@ const TABLE: Table = Table {
     count: "super::temper::COUNT",
 };
 const SHAPE: Shape = Shape {
-    inputs: INPUTS,
+    inputs: Temper::INPUTS,
     hidden: 24,
     outputs: Temper::COUNT,
 };

@@ -2,17 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use nearcast_core::SIGNS;
 use nearcast_core::abr::{
     AbrChoice, AbrContext, AbrDecision, AbrPolicy, Horizon, Temper, UnderWay,
 };
 
-use crate::fit::learn::network::{Network, softsign};
+use crate::fit::learn::network::Network;
 
-/// What a decision is described by: the line's past, and where the session is.
-pub(super) const INPUTS: usize = SIGNS + 10;
-/// Nothing is moved further: as in `nearcast-core`.
-const MOST: f32 = 1.5;
+const INPUTS: usize = Temper::INPUTS;
 /// How far a number is moved to see what that does to the scores.
 const NUDGE: f32 = 0.25;
 /// Differences of scores, of which 1 is the value of the highest rung, that make a choice about three times as likely.
@@ -160,12 +156,10 @@ impl AbrPolicy for Pupil {
     }
 }
 
-fn moves(raw: &[f32]) -> Temper {
-    let mut moves = Temper::default();
-    for (of_number, raw) in moves.0.iter_mut().zip(raw) {
-        *of_number = MOST * softsign(*raw);
-    }
-    moves
+fn moves(told: &[f32]) -> Temper {
+    let mut raw = [0.0; Temper::COUNT];
+    raw.copy_from_slice(told);
+    Temper::told(raw)
 }
 
 /// Adds what the weights do to what a decision loses, on average over its choices, each as likely as its score is high (the gradient
@@ -203,8 +197,8 @@ pub(super) fn gain(network: &Network, decision: &Decision, gradient: &mut [f32])
         }
     }
     for (of_move, moved) in of_moves.iter_mut().zip(&moves.0) {
-        let flat = 1.0 - (moved / MOST).abs();
-        *of_move *= MOST * flat * flat;
+        let flat = 1.0 - (moved / Temper::MOST).abs();
+        *of_move *= Temper::MOST * flat * flat;
     }
     network.add_gradient(&decision.inputs, &units, &of_moves, gradient);
     decision.weight
