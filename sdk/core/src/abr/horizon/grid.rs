@@ -19,7 +19,7 @@ pub(super) struct Grid {
 }
 
 /// Between which two levels a buffer lies, and how far from the lower one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     pub(super) level: usize,
     pub(super) share: f32,
@@ -56,6 +56,24 @@ impl Grid {
     /// Returns the levels in seconds, from empty to full.
     pub(super) fn levels_s(&self) -> &[f32] {
         self.levels_s.get(..self.count).unwrap_or_default()
+    }
+
+    /// Finds a buffer near where another one was: quicker than [`Self::place`] for one after the other.
+    pub(super) fn beside(&self, last: Place, buffer_s: f32) -> Place {
+        let mut level = last.level.min(LEVELS_MAX - 2);
+        while level + 2 < self.count && buffer_s >= self.levels_s[level + 1] {
+            level += 1;
+        }
+        while level > 0 && buffer_s < self.levels_s[level] {
+            level -= 1;
+        }
+        let per = if level < self.knee as usize {
+            self.per_fine
+        } else {
+            self.per_coarse
+        };
+        let share = ((buffer_s - self.levels_s[level]) * per).min(1.0);
+        Place { level, share }
     }
 
     /// Finds a buffer between the levels; beyond the highest it counts as full.

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use super::config::HorizonConfig;
-use super::grid::{Grid, LEVELS_MAX};
+use super::grid::{Grid, LEVELS_MAX, Place};
 use super::outlook::{Outlook, PATHS};
 use crate::abr::{AbrContext, LOOK_AHEAD};
 
@@ -23,6 +23,8 @@ const SWITCH_MOST: f64 = 1.5;
 pub(super) const RUNGS_MAX: usize = 16;
 
 type Row = [f32; RUNGS_MAX];
+/// Worth by last rung and level: the levels of a rung lie side by side, so that one walk over them does.
+type Table = [[f32; LEVELS_MAX]; RUNGS_MAX];
 
 /// The problem in the planner's units (values over the highest rung's, seconds, bits), and what came of it.
 #[derive(Clone, Debug)]
@@ -42,11 +44,11 @@ pub(super) struct Planner {
     pub(super) full_s: f32,
     grid: Grid,
     /// Worth of the rest of playback before the next decision, by level and last rung, for each path.
-    before: Vec<[Row; LEVELS_MAX]>,
+    before: Vec<Table>,
     /// The same once the next segment is there.
-    after: Vec<[Row; LEVELS_MAX]>,
+    after: Vec<Table>,
     /// The same once the one after it is there.
-    later: Vec<[Row; LEVELS_MAX]>,
+    later: Vec<Table>,
 }
 
 impl Default for Planner {
@@ -62,9 +64,9 @@ impl Default for Planner {
             switch: 0.0,
             full_s: 0.0,
             grid: Grid::new(1.0),
-            before: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
-            after: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
-            later: alloc::vec![[[0.0; RUNGS_MAX]; LEVELS_MAX]; PATHS],
+            before: alloc::vec![[[0.0; LEVELS_MAX]; RUNGS_MAX]; PATHS],
+            after: alloc::vec![[[0.0; LEVELS_MAX]; RUNGS_MAX]; PATHS],
+            later: alloc::vec![[[0.0; LEVELS_MAX]; RUNGS_MAX]; PATHS],
         }
     }
 }
@@ -79,7 +81,7 @@ impl Planner {
             .is_none_or(|left| usize::try_from(left).is_ok_and(|left| left > self.steps));
         let buffer_s = context.buffer.as_secs_f64() as f32;
         for path in 0..PATHS {
-            let mut rest = [[0.0; RUNGS_MAX]; LEVELS_MAX];
+            let mut rest = [[0.0; LEVELS_MAX]; RUNGS_MAX];
             if goes_on {
                 self.end(&mut rest, context, outlook, path, config);
             }
@@ -136,7 +138,7 @@ impl Planner {
     /// before, and being at the rung that the rate sustains.
     fn end(
         &self,
-        rest: &mut [Row; LEVELS_MAX],
+        rest: &mut Table,
         context: &AbrContext,
         outlook: &Outlook,
         path: usize,
@@ -161,12 +163,12 @@ impl Planner {
             / duration_s
             / 4.0;
         let level = (config.level * config.level_by.times(signs, 1.5)) as f32;
-        for (row, level_s) in rest.iter_mut().zip(self.grid.levels_s()) {
-            let filled = (level_s / enough_s).min(1.0);
-            let buffer = kept * filled * (2.0 - filled);
-            for (worth, of_rung) in row.iter_mut().zip(&self.worth).take(self.rungs) {
-                let off = (of_rung - self.worth[sustained]).abs();
-                *worth = buffer - level * off;
+        let levels_s = self.grid.levels_s();
+        for (row, of_rung) in rest.iter_mut().zip(&self.worth).take(self.rungs) {
+            let off = (of_rung - self.worth[sustained]).abs();
+            for (worth, level_s) in row.iter_mut().zip(levels_s) {
+                let filled = (level_s / enough_s).min(1.0);
+                *worth = kept * filled * (2.0 - filled) - level * off;
             }
         }
     }
@@ -174,12 +176,12 @@ impl Planner {
     /// One segment earlier: for each level and last rung, the best rung's worth.
     fn back(
         &self,
-        rest: &[Row; LEVELS_MAX],
+        rest: &Table,
         step: usize,
         buffer_s: f32,
         path: usize,
         outlook: &Outlook,
-    ) -> [Row; LEVELS_MAX] {
+    ) -> Table {
         let played_s: f32 = self.durations_s.iter().take(step).sum();
         // The buffer cannot grow beyond this until then; one level more is there to interpolate with.
         let most_s = buffer_s + played_s + 1e-3;
@@ -188,43 +190,57 @@ impl Planner {
             .levels_s()
             .partition_point(|level_s| *level_s <= most_s)
             + 1;
-        let mut table = [[0.0; RUNGS_MAX]; LEVELS_MAX];
-        for (row, &level_s) in table.iter_mut().zip(self.grid.levels_s()).take(reached) {
-            // Without stalls and pauses, what is played since now and the level say how late it is.
-            let slowness = outlook.slowness(path, played_s + buffer_s - level_s);
-            for (rung, worth) in row.iter_mut().enumerate().take(self.rungs) {
-                let takes_s = outlook.ttfb_s + self.bits[step][rung] * slowness;
-                *worth = self.fetched(rest, step, rung, level_s, takes_s);
+        let levels_s = self.grid.levels_s();
+        let levels_s = levels_s.get(..reached).unwrap_or(levels_s);
+        // Without stalls and pauses, what is played since now and the level say how late it is.
+        let mut slowness = [0.0; LEVELS_MAX];
+        for (slowness, level_s) in slowness.iter_mut().zip(levels_s) {
+            *slowness = outlook.slowness(path, played_s + buffer_s - level_s);
+        }
+        let lasts_s = self.durations_s[step];
+        let mut table: Table = [[0.0; LEVELS_MAX]; RUNGS_MAX];
+        for (rung, (row, rest)) in table.iter_mut().zip(rest).enumerate().take(self.rungs) {
+            let (bits, of_rung) = (self.bits[step][rung], self.worth[rung]);
+            // The higher the level, the higher the one after it, but where the rate falls: it is looked for beside the last one.
+            let mut place = Place::default();
+            for ((worth, level_s), slowness) in row.iter_mut().zip(levels_s).zip(&slowness) {
+                let spare_s = level_s - outlook.ttfb_s - bits * slowness;
+                let then_s = (spare_s.max(0.0) + lasts_s).min(self.full_s);
+                place = self.grid.beside(place, then_s);
+                let below = rest[place.level];
+                let follows = below + (rest[place.level + 1] - below) * place.share;
+                *worth = of_rung - self.stall * (-spare_s).max(0.0) + follows;
             }
-            // The best over all rungs with the cost of the switch: two sweeps, as the cost adds up from rung to rung.
-            for rung in 1..self.rungs {
-                row[rung] = row[rung].max(row[rung - 1] - self.step[rung]);
+        }
+        // The best over all rungs with the cost of the switch: two sweeps, as the cost adds up from rung to rung.
+        for rung in 1..self.rungs {
+            let (lower, higher) = table.split_at_mut(rung);
+            let (lower, higher) = (&lower[rung - 1], &mut higher[0]);
+            for (worth, below) in higher.iter_mut().zip(lower).take(reached) {
+                *worth = worth.max(below - self.step[rung]);
             }
-            for rung in (1..self.rungs).rev() {
-                row[rung - 1] = row[rung - 1].max(row[rung] - self.step[rung]);
+        }
+        for rung in (1..self.rungs).rev() {
+            let (lower, higher) = table.split_at_mut(rung);
+            let (lower, higher) = (&mut lower[rung - 1], &higher[0]);
+            for (worth, above) in lower.iter_mut().zip(higher).take(reached) {
+                *worth = worth.max(above - self.step[rung]);
             }
         }
         table
     }
 
     /// Worth of fetching a segment at a rung from a level, what follows included, without the switch.
-    fn fetched(
-        &self,
-        rest: &[Row; LEVELS_MAX],
-        step: usize,
-        rung: usize,
-        level_s: f32,
-        takes_s: f32,
-    ) -> f32 {
+    fn fetched(&self, rest: &Table, step: usize, rung: usize, level_s: f32, takes_s: f32) -> f32 {
         let spare_s = level_s - takes_s;
         let then_s = (spare_s.max(0.0) + self.durations_s[step]).min(self.full_s);
         self.worth[rung] - self.stall * (-spare_s).max(0.0) + self.look_up(rest, then_s, rung)
     }
 
-    fn look_up(&self, table: &[Row; LEVELS_MAX], buffer_s: f32, rung: usize) -> f32 {
+    fn look_up(&self, table: &Table, buffer_s: f32, rung: usize) -> f32 {
         let place = self.grid.place(buffer_s);
-        let below = table[place.level][rung];
-        below + (table[place.level + 1][rung] - below) * place.share
+        let below = table[rung][place.level];
+        below + (table[rung][place.level + 1] - below) * place.share
     }
 
     /// How many rungs are planned with.
