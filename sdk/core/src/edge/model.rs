@@ -154,7 +154,7 @@ impl Edge {
     }
 
     /// Whether others are preferred: it may be back, or fell lately.
-    pub(super) fn is_on_trial(&self, now: Instant) -> bool {
+    pub(crate) fn is_on_trial(&self, now: Instant) -> bool {
         self.state(now) == BreakerState::HalfOpen || self.is_distrusted(now)
     }
 

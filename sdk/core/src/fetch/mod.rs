@@ -61,6 +61,8 @@ pub(crate) struct Fetch {
     pub(crate) joins_at: Option<Instant>,
     /// A hand-over whose first byte is awaited.
     pub(crate) handover: Option<Handover>,
+    /// How much of it came twice, apart from a race.
+    pub(crate) twice: ByteCount,
 }
 
 /// Whether bytes are still on their way.
@@ -144,6 +146,7 @@ impl Fetch {
             identified_by: None,
             joins_at: None,
             handover: None,
+            twice: ByteCount::ZERO,
         }
     }
 
@@ -183,10 +186,10 @@ impl Fetch {
         self.received + self.rest().get()
     }
 
-    /// Returns how much has come twice since help began.
-    pub(crate) fn came_twice(&self) -> ByteCount {
-        let twice = |one: &Attempt| one.wasted - one.wasted_before_help;
-        self.attempts.iter().map(twice).sum()
+    /// Returns how much will have come twice where the helper goes on alone: all that the other brought since it began.
+    pub(crate) fn twice_by_helper(&self) -> ByteCount {
+        let again = |helper: &Attempt| self.received.saturating_sub(helper.next);
+        self.twice + ByteCount::new(self.helper().map_or(0, again))
     }
 
     pub(crate) fn edges_tried(&self) -> Vec<EdgeId> {
@@ -255,12 +258,17 @@ impl Fetch {
         } else {
             0
         };
+        let races = self.attempts.iter().any(|one| one.role == Role::Racer);
         let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.id == id) else {
             return ByteCount::ZERO;
         };
+        let again = ByteCount::new(bytes - new);
         attempt.next = to;
         attempt.bytes += ByteCount::new(bytes);
-        attempt.wasted += ByteCount::new(bytes - new);
+        attempt.wasted += again;
+        if !races {
+            self.twice += again;
+        }
         attempt.first_byte_at = attempt.first_byte_at.or(Some(now));
         attempt.phase = Phase::Body { last_byte_at: now };
         attempt.noticed_at = None;
@@ -389,7 +397,7 @@ impl Fetch {
             .flatten()
     }
 
-    fn helper(&self) -> Option<&Attempt> {
+    pub(crate) fn helper(&self) -> Option<&Attempt> {
         let mut helpers = self.attempts.iter();
         helpers.find(|attempt| attempt.role == Role::Helper)
     }

@@ -31,7 +31,10 @@ impl Session {
         let Some(handover) = fetch.handover else {
             return;
         };
-        self.edges.use_from_now(self.now, to);
+        // Another object may have led to another edge meanwhile: one failure is one change.
+        if self.edges.current().is_none_or(|id| id == handover.from) {
+            self.edges.use_from_now(self.now, to);
+        }
         self.announce_handover(fetch, handover, to);
         if delivering {
             fetch.handover = None;

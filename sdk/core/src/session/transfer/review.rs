@@ -10,14 +10,16 @@ use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
 use crate::fetch::{BEFORE, Fetch, FetchState, Late, Role, TRICKLES, Verdict};
-use crate::input::{AttemptId, Failure, FetchId};
+use crate::input::{AttemptId, EdgeId, Failure, FetchId};
 use crate::session::Session;
 use crate::session::control::object_name;
 
 /// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// Help against slowness may bring this part of an object twice.
+/// Help against slowness is judged at the latest when this part of an object has come twice, and nothing is left to it where this
+/// part would.
 const GUESS_SHARE: u64 = 16;
+const TWICE_SHARE: u64 = 11;
 /// What help is taken to cost at least: past slow start on most lines.
 const HELP_COSTS_MIN: ByteCount = ByteCount::new(64 << 10);
 /// Help is judged after about this long.
@@ -75,12 +77,7 @@ impl Session {
             match fetch.review(self.now, &self.edges, self.spare(fetch)) {
                 None => break,
                 Some(Verdict::Cancel { attempt, reason }) => {
-                    if reason == CancelReason::NotNeeded {
-                        self.help_ends(fetch, attempt);
-                    } else if reason == CancelReason::Slow {
-                        self.helper_is_faster(fetch, attempt);
-                    }
-                    self.cancel(fetch, attempt, reason);
+                    self.end_one(fetch, attempt, reason);
                 }
                 Some(Verdict::GiveUp { attempt }) => {
                     self.cancel_connection(attempt, true);
@@ -95,24 +92,49 @@ impl Session {
     }
 
     /// Help against slowness ends with its budget, or when so much of the object came twice, whether or not it is clear
-    /// by then who is faster.
+    /// by then who is faster; and as soon as it is clear where the helper could not go on alone later without as much.
     fn end_guess(&mut self, fetch: &mut Fetch) {
-        let most = (fetch.size() / GUESS_SHARE).max(HELP_COSTS_MIN.get());
-        if self.extra_allowed(ByteCount::ZERO) && fetch.came_twice().get() < most {
+        let most = guess_costs_most(fetch);
+        let spent = !self.extra_allowed(ByteCount::ZERO) || fetch.twice >= most;
+        if !spent && fetch.twice_by_helper() < most {
             return;
         }
         let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now, &self.edges)
         else {
             return;
         };
-        if reason == CancelReason::Slow {
-            self.helper_is_faster(fetch, attempt);
-        } else {
-            let chosen = "alone".to_string();
-            let why = "help has cost enough";
-            self.decide(DecisionKind::Hedge, chosen, why, &[]);
+        if reason == CancelReason::NotNeeded {
+            if spent {
+                let chosen = "alone".to_string();
+                let why = "help has cost enough";
+                self.decide(DecisionKind::Hedge, chosen, why, &[]);
+                self.cancel(fetch, attempt, reason);
+            }
+            return;
         }
-        self.cancel(fetch, attempt, reason);
+        self.end_one(fetch, attempt, reason);
+    }
+
+    /// Of several attempts at the same bytes this one need not go on.
+    fn end_one(&mut self, fetch: &mut Fetch, id: AttemptId, reason: CancelReason) {
+        if reason == CancelReason::NotNeeded {
+            self.help_ends(fetch, id);
+        } else if reason == CancelReason::Slow {
+            self.helper_is_faster(fetch, id);
+            if let Some(helper) = self.helper_comes_too_late(fetch, id) {
+                return self.cancel(fetch, helper, CancelReason::NotNeeded);
+            }
+        }
+        self.cancel(fetch, id, reason);
+    }
+
+    /// Returns the helper where the slow attempt brought so much beside it that much would come twice, and ends in time by itself:
+    /// its edge is left after this object.
+    fn helper_comes_too_late(&self, fetch: &Fetch, slow: AttemptId) -> Option<AttemptId> {
+        let much = fetch.twice_by_helper().get() > fetch.size() / TWICE_SHARE;
+        let slow = fetch.attempts.iter().find(|one| one.id == slow)?;
+        let needs = slow.recent.rate(self.now)?.time_for(fetch.rest())?;
+        (much && needs < self.spare(fetch)).then(|| Some(fetch.helper()?.id))?
     }
 
     /// Returns how long playback can do without an object.
@@ -137,15 +159,14 @@ impl Session {
         if !late.is_dead() && !self.time_is_short(fetch, id) {
             return self.compare(fetch, id);
         }
-        let not = fetch.edges_tried();
-        let Some(helper) = self
-            .edges
-            .choose_helper(self.now, fetch.object, fetch.rest(), &not)
-        else {
+        let Some(helper) = self.helper_against(fetch, late_edge) else {
             return;
         };
         // Help against slowness is a guess and must be paid for; help against silence is not.
-        if !late.is_dead() && !self.extra_allowed(help_costs(fetch, id)) {
+        let costs = help_costs(fetch, id);
+        let bearable = (fetch.twice + costs).get() <= fetch.size() / TWICE_SHARE;
+        let paid = self.extra_allowed(costs) && (bearable || fetch.twice < HELP_COSTS_MIN);
+        if !late.is_dead() && !paid {
             let name = self.edges.name(late_edge).to_string();
             self.decide(
                 DecisionKind::Hedge,
@@ -178,6 +199,23 @@ impl Session {
         }
     }
 
+    /// Whom to ask instead of a late edge: who brings or helps other objects that it was to bring, so that one failure is one change.
+    fn helper_against(&mut self, fetch: &Fetch, late: EdgeId) -> Option<EdgeId> {
+        let (now, object, not) = (self.now, fetch.object, fetch.edges_tried());
+        let others = self.fetches.iter().filter(|one| !one.is_probe());
+        let beside = others
+            .filter(|one| one.attempts.iter().any(|at| at.edge == late))
+            .filter_map(|one| Some(one.helper()?.edge));
+        let known: Vec<EdgeId> = self.edges.current().into_iter().chain(beside).collect();
+        let mut usable = self.edges.usable(now, object, &not);
+        let trusted = usable.find(|(id, edge)| known.contains(id) && !edge.is_on_trial(now));
+        if let Some((id, _)) = trusted {
+            return Some(id);
+        }
+        drop(usable);
+        self.edges.choose_helper(now, object, fetch.rest(), &not)
+    }
+
     /// That the line is slow was said when it was found out, unless hardly anything of that comes.
     fn is_known(&self, fetch: &Fetch, id: AttemptId, late: Late) -> bool {
         if late.is_silence() || self.now >= self.line_slow_until {
@@ -188,6 +226,11 @@ impl Session {
         let of_line = self.line_slow_rate.map(|line| line.scaled(TRICKLES));
         !late.is_dead() || rate.zip(of_line).is_some_and(|(rate, line)| rate >= line)
     }
+}
+
+/// What help against slowness may bring twice of an object.
+fn guess_costs_most(fetch: &Fetch) -> ByteCount {
+    ByteCount::new(fetch.size() / GUESS_SHARE).max(HELP_COSTS_MIN)
 }
 
 /// What help may bring twice before it is judged: as much as the slow body brings meanwhile.
