@@ -251,7 +251,7 @@ impl Attempt {
     }
 
     /// Whether the body is out of slow start, by its age, and gets no faster.
-    fn is_open(&self, now: Instant) -> bool {
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
         let open_after = SLOW_AFTER.max(self.round_trip() * OPEN_AFTER);
         let lasts = self.first_byte_at.map(|first| now.since(first));
         let rate = |span| self.recent.rate_over(now, span).map(BitRate::as_f64);

@@ -68,6 +68,8 @@ impl Session {
         self.given_up_for = Some(key);
     }
 
+    /// Returns the transfer on its way where playback may come to wait for it. One that may be in slow start gets faster by itself,
+    /// and what is fetched instead would begin with it again.
     fn could_be_given_up(&self) -> Option<Slow> {
         let fetching = self.track(TrackKind::Video).fetching?;
         let plays = matches!(
@@ -93,6 +95,7 @@ impl Session {
         if attempt.role != Role::Primary
             || fetch.state != FetchState::Active
             || !matches!(attempt.phase, Phase::Body { .. })
+            || !attempt.is_open(self.now)
         {
             return None;
         }
@@ -212,7 +215,11 @@ impl Session {
         let span = slow.fetching.end.since(slow.fetching.start);
         // The highest lower rung that would be there in time, else the lowest.
         let lower = self.lower_rungs(slow);
-        let takes = |one: &Representation| slow.rate.time_for(one.bitrate.bytes_in(span));
+        let waits = slow.first_byte_at.since(slow.started_at);
+        let takes = |one: &Representation| {
+            let body = slow.rate.time_for(one.bitrate.bytes_in(span))?;
+            Some(waits + body)
+        };
         let in_time = lower
             .iter()
             .rfind(|(_, one)| takes(one).is_some_and(|takes| takes < patience));

@@ -13,10 +13,12 @@ mod sweep;
 mod trace;
 mod wrong;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nearcast_core::{AbrRule, Command};
 use nearcast_protocol::fault::Fault;
+use nearcast_protocol::report::AttemptReport;
 use nearcast_sim::{Outcome, Setup, SimTitle, Simulation};
 use nearcast_units::{BitRate, MediaTime, Ratio, Seed};
 
@@ -123,6 +125,61 @@ fn a_silent_edge_is_left_within_two_seconds() {
         );
         let wasted = outcome.report.bytes.wasted;
         assert!(wasted < 600_000, "{wasted}");
+    }
+}
+
+#[test]
+fn sound_and_picture_leave_a_silent_edge_for_the_same_other() {
+    let mut setup = two_minutes();
+    for edge in &mut setup.edges {
+        edge.link.rate = Some(BitRate::from_kbps(4_000));
+    }
+    let quiet = smooth(setup.clone());
+    let brings = |track| {
+        let fetches = quiet
+            .report
+            .fetches
+            .iter()
+            .filter(|one| one.kind == "media");
+        let fetches = fetches.filter(move |one| one.track.as_deref() == Some(track));
+        fetches.filter_map(|one| one.attempts.iter().find(|at| at.result == "ok"))
+    };
+    let both = |at: f64| {
+        let under_way = |one: &&AttemptReport| one.first_byte_s < Some(at) && one.end_s > at + 0.05;
+        brings("audio")
+            .find(under_way)
+            .zip(brings("video").find(under_way))
+    };
+    let times = (100..1_000).map(|tenths| f64::from(tenths) / 10.0);
+    let times: Vec<f64> = times.filter(|at| both(*at).is_some()).collect();
+    assert!(times.len() > 5, "{times:?}");
+    for at in times {
+        let (_, picture) = both(at).unwrap();
+        let edge = setup.edges.iter().position(|one| one.name == picture.edge);
+        let outcome = smooth(setup.clone().fault(at, edge.unwrap(), Some(Fault::Stop)));
+        let left = outcome.report.failovers.iter().map(|one| &one.to);
+        let others: BTreeSet<&String> = left.collect();
+        assert_eq!(others.len(), 1, "{at}: {others:?}");
+    }
+}
+
+#[test]
+fn a_rung_is_not_given_up_while_its_transfer_gains_speed() {
+    // The near edge gives broken bytes from some time on; the one that is left is quick, but takes seconds to get there.
+    let mut setup = two_minutes();
+    setup.edges.truncate(2);
+    setup.config.buffer_goal = Duration::from_secs(6);
+    setup.config.race_width = 1;
+    for (edge, one_way_ms) in setup.edges.iter_mut().zip([10, 135]) {
+        edge.link.rate = Some(BitRate::from_kbps(20_000));
+        edge.link.delay = Duration::from_millis(one_way_ms);
+    }
+    for tenth in 0..20 {
+        let at = 30.0 + f64::from(tenth) / 10.0;
+        let outcome = smooth(setup.clone().fault(at, 0, Some(Fault::Corrupt)));
+        let decisions = outcome.report.decisions.iter();
+        let given_up: Vec<_> = decisions.filter(|one| one.kind == "abandon").collect();
+        assert!(given_up.is_empty(), "{at}: {given_up:#?}");
     }
 }
 
