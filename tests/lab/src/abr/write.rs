@@ -26,8 +26,13 @@ pub(crate) fn tell(text: &str) -> Result<()> {
         .context("standard error")
 }
 
+/// Writes a file, into a folder that is made where there is none.
 pub(crate) fn file(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    let writing = || format!("writing {}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(writing)?;
+    }
+    fs::write(path, text).with_context(writing)
 }
 
 /// Whether JSON goes to standard output, which is its own then.
