@@ -121,10 +121,20 @@ fn a_missed_bar_fails_and_is_named() {
     }
 }
 
+/// A slow body that moves on while help comes from afar, one that is helped twice, and an edge far away that takes over: of two
+/// thousand worlds, those that come closest to a bar.
+#[test]
+fn bars_hold_in_the_hardest_worlds() {
+    let room = room();
+    for seed in [111, 253, 708, 1532, 1770, 1972] {
+        let arguments = format!("edges --world death --first {seed} --seeds 1");
+        stdout(&lab(room.path(), &arguments));
+    }
+}
+
 #[test]
 fn reports_are_kept_where_asked_for() {
     let room = room();
-    fs::create_dir(room.path().join("kept")).unwrap();
     let arguments = "edges --world worst-first --seeds 1 --first 7 --figures-only --reports kept";
     stdout(&lab(room.path(), arguments));
     let report = fs::read_to_string(room.path().join("kept/worst-first-7-0.json")).unwrap();

@@ -94,9 +94,10 @@ impl Session {
     /// Help against slowness ends with its budget, or when so much of the object came twice, whether or not it is clear
     /// by then who is faster; and as soon as it is clear where the helper could not go on alone later without as much.
     fn end_guess(&mut self, fetch: &mut Fetch) {
-        let most = guess_costs_most(fetch);
-        let spent = !self.extra_allowed(ByteCount::ZERO) || fetch.twice >= most;
-        if !spent && fetch.twice_by_helper() < most {
+        let (most, to_come) = (guess_costs_most(fetch), fetch.twice_by_helper());
+        let too_late = to_come > most && to_come.get() > fetch.size() / TWICE_SHARE;
+        let spent = !self.extra_allowed(ByteCount::ZERO) || fetch.twice >= most || too_late;
+        if !spent && to_come < most {
             return;
         }
         let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now, &self.edges)
@@ -134,7 +135,10 @@ impl Session {
         let much = fetch.twice_by_helper().get() > fetch.size() / TWICE_SHARE;
         let slow = fetch.attempts.iter().find(|one| one.id == slow)?;
         let needs = slow.recent.rate(self.now)?.time_for(fetch.rest())?;
-        (much && needs < self.spare(fetch)).then(|| Some(fetch.helper()?.id))?
+        if !much || needs >= self.spare(fetch) {
+            return None;
+        }
+        Some(fetch.helper()?.id)
     }
 
     /// Returns how long playback can do without an object.
