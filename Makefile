@@ -72,7 +72,8 @@ bench: setup-test build title ## Measure and print the figures as a table
 BENCH := $(CARGO) run --release -p nearcast-lab -- bench
 LAB := $(BENCH) sets --optimum --keep target/bench
 
-bench-abr: ## Measure the rules over ten recorded networks of each set
+bench-abr: ## Measure the rules over ten recorded networks of each set, and what a decision costs
+	$(BENCH) decide
 	$(LAB)/ten --limit 10
 
 # A few seeds show figures, and only many judge them.

@@ -1,6 +1,7 @@
 //! `nearcast-lab`: measures decisions over recorded networks and in worlds that chance drew.
 
 mod abr;
+mod decide;
 mod edges;
 mod fit;
 mod moment;
@@ -39,6 +40,8 @@ enum Bench {
     Abr(Box<abr::Arguments>),
     /// How edges are chosen, left and come back to, in worlds that chance drew and broke
     Edges(edges::Arguments),
+    /// What one decision of each rule costs
+    Decide(decide::Arguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Bench { bench } => match bench {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
+            Bench::Decide(arguments) => decide::execute(arguments),
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),

@@ -8,10 +8,12 @@
 mod edges;
 mod fit;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use nearcast_core::AbrRule;
 use tempfile::TempDir;
 
 /// Two rungs, three segments of 4 s; a rung's segments are all of nominal size.
@@ -353,4 +355,23 @@ fn a_network_that_as_good_as_never_delivers_is_told_and_not_waited_for() {
     for what in ["bb over dead/one", "0 of 3 segments", "net.stalled"] {
         assert!(told.contains(what), "{what}: {told}");
     }
+}
+
+#[test]
+fn every_rule_has_its_cost() {
+    let room = room();
+    let text = stdout(&lab(room.path(), "decide --decisions 3"));
+    let rows: Vec<&str> = text.lines().skip(1).collect();
+    let rules: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|row| row.split(' ').next())
+        .collect();
+    assert_eq!(rows.len(), 4 * AbrRule::ALL.len(), "{text}");
+    assert_eq!(rules.len(), AbrRule::ALL.len(), "{text}");
+    let numbers = rows[0]
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok());
+    let numbers: Vec<f64> = numbers.collect();
+    // The first is of rungs.
+    assert!(numbers.len() == 4 && numbers[1] > 0.0, "{text}");
 }
