@@ -21,6 +21,11 @@ pub const QUANTILES: usize = 5;
 pub struct Forecast {
     /// Quantiles ([`QUANTILES_AT`]) of the logarithm of the mean rate in bit/s over each of [`HORIZONS_S`], ascending.
     pub log_rates: [[f64; QUANTILES]; HORIZONS],
+    /// The same quantiles by what whole transfers usually bring, each of which counts the same however long it took: slower to follow,
+    /// and steadier where the rate is another one from moment to moment.
+    pub usual: [[f64; QUANTILES]; HORIZONS],
+    /// How much the rate changes from moment to moment, 0 to 1.
+    pub roughness: f64,
     /// From a request to its first byte.
     pub ttfb: Duration,
     /// What the classical rules plan with: the lower of two averages; `None` before anything was measured.
@@ -47,8 +52,11 @@ impl Forecast {
     #[must_use]
     pub fn around(bps: f64, doubt: f64) -> Self {
         let level = libm::log(bps.max(1.0));
+        let log_rates = [PRIOR_OFF.map(|off| level + off * doubt); HORIZONS];
         Self {
-            log_rates: [PRIOR_OFF.map(|off| level + off * doubt); HORIZONS],
+            log_rates,
+            usual: log_rates,
+            roughness: 0.0,
             ttfb: PRIOR_TTFB,
             sustained: None,
             signs: [0.0; SIGNS],
@@ -59,7 +67,8 @@ impl Forecast {
     /// logarithm, as a normal prior and its observations are joined.
     pub(crate) fn leaning(mut self, share: f64, other: &Self) -> Self {
         let join = |own: f64, other: f64| own * share + other * (1.0 - share);
-        let rows = self.log_rates.iter_mut().zip(&other.log_rates);
+        let rows = self.log_rates.iter_mut().chain(&mut self.usual);
+        let rows = rows.zip(other.log_rates.iter().chain(&other.usual));
         for (own, other) in rows.flat_map(|(own, other)| own.iter_mut().zip(other)) {
             *own = join(*own, *other);
         }
@@ -72,6 +81,7 @@ impl Forecast {
         };
         // Signs of a line that was not measured say nothing.
         if other.sustained.is_some() {
+            self.roughness = join(self.roughness, other.roughness);
             for (own, other) in self.signs.iter_mut().zip(&other.signs) {
                 *own = narrow(join(f64::from(*own), f64::from(*other)));
             }

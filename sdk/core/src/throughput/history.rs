@@ -4,7 +4,7 @@
 //! The spans are chosen by hand, so that they cover what is planned for; what follows from each sign is learned
 //! (`nearcast-lab fit forecast`), and holds for these signs alone.
 
-use super::Average;
+use super::{Average, HORIZONS, QUANTILES};
 
 /// How many numbers describe the past of a line.
 pub const SIGNS: usize = 31;
@@ -18,6 +18,8 @@ const FALLS_S: [f64; 2] = [6.0, 40.0];
 const EXTREMES_S: f64 = 25.0;
 /// Slices are cut into parts of at most so many seconds: an average over one second must not take ten of them for one.
 const CUT_S: f64 = 0.5;
+/// Shorter ones are joined until they last so long: bytes come in bursts, and what follows from the signs was learned from such parts.
+const PART_S: f64 = 0.15;
 /// An outage counts as this, in bit/s: its logarithm is to have an end.
 const RATE_MIN_BPS: f64 = 20_000.0;
 /// A rate that differs by less, as a logarithm, has not changed.
@@ -28,6 +30,18 @@ const SAME_S: f64 = 6.0;
 const TRANSFERS: f64 = 10.0;
 const FIRST_SPREAD: f64 = 0.42;
 const FIRST_COUNT: f64 = 3.0;
+/// How much of a new transfer the running logarithm takes, and the mean of all at least.
+const RUNNING_GAIN: f64 = 0.4;
+const MEAN_GAIN: f64 = 0.02;
+/// What is left of the distance from the mean after each transfer, and about how many come in each of the forecast's spans.
+const STAYS: f64 = 0.7;
+const TRANSFERS_AHEAD: [f64; HORIZONS] = [1.0, 2.0, 4.0, 7.0];
+/// The forecast's quantiles, in deviations.
+const DEVIATIONS: [f64; QUANTILES] = [-1.4, -0.67, 0.0, 0.67, 1.4];
+/// A line is rough where its logarithm changes by so much from part to part over 40 s: from the first on a little, from the second on
+/// fully.
+const ROUGH: [f64; 2] = [0.08, 0.17];
+const ROUGH_OVER: usize = 2;
 
 /// What came so far.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +64,9 @@ pub(super) struct History {
     /// Logarithms of the rates of whole transfers, the newest first.
     transfers: [f64; 4],
     compared: u32,
+    /// Running logarithm and mean of all of them; each counts the same, however long it took.
+    running: f64,
+    mean: f64,
     /// What was expected of the transfer under way, and how far the last two strayed from it.
     expected: Option<f64>,
     errors: [f64; 2],
@@ -58,6 +75,8 @@ pub(super) struct History {
     counted: f64,
     /// What came since the last whole transfer: bits, and seconds.
     came: (f64, f64),
+    /// What is too short yet to be a part.
+    short: (f64, f64),
 }
 
 impl History {
@@ -65,6 +84,25 @@ impl History {
     pub(super) fn add(&mut self, bps: f64, over_s: f64) {
         self.came.0 += bps * over_s;
         self.came.1 += over_s;
+        if self.short.1 <= 0.0 && over_s >= PART_S {
+            return self.add_whole(bps, over_s);
+        }
+        self.short.0 += bps * over_s;
+        self.short.1 += over_s;
+        // Something is better than nothing.
+        if self.short.1 >= PART_S || self.total_s <= 0.0 {
+            self.take_short();
+        }
+    }
+
+    fn take_short(&mut self) {
+        let (bits, over_s) = core::mem::take(&mut self.short);
+        if over_s > 0.0 {
+            self.add_whole(bits / over_s, over_s);
+        }
+    }
+
+    fn add_whole(&mut self, bps: f64, over_s: f64) {
         let mut left_s = over_s;
         while left_s > 0.0 {
             let part_s = left_s.min(CUT_S);
@@ -122,6 +160,7 @@ impl History {
 
     /// A whole transfer is here: it is compared with what was expected of it.
     pub(super) fn compare(&mut self) {
+        self.take_short();
         let (bits, over_s) = core::mem::take(&mut self.came);
         if over_s <= 0.0 {
             return;
@@ -129,10 +168,13 @@ impl History {
         let came = log(bits / over_s);
         if self.compared == 0 {
             self.transfers = [came; 4];
+            (self.running, self.mean) = (came, came);
         }
         self.transfers.rotate_right(1);
         self.transfers[0] = came;
         self.compared += 1;
+        self.running += (came - self.running) * RUNNING_GAIN;
+        self.mean += (came - self.mean) * (1.0 / f64::from(self.compared)).max(MEAN_GAIN);
         if let Some(expected) = self.expected {
             let error = came - expected;
             self.errors = [error, self.errors[0]];
@@ -141,6 +183,22 @@ impl History {
             self.counted = self.counted * keep + 1.0;
         }
         self.expected = Some(f64::midpoint(self.rate(2), self.rate(4)));
+    }
+
+    /// What transfers usually bring, as quantiles over each of the forecast's spans; `None` before the first whole one.
+    pub(super) fn usual_transfers(&self) -> Option<[[f64; QUANTILES]; HORIZONS]> {
+        let spread = self.spread();
+        let over = |ahead: f64| {
+            let middle = self.mean + (self.running - self.mean) * libm::pow(STAYS, ahead);
+            DEVIATIONS.map(|deviations| middle + deviations * spread)
+        };
+        (self.compared > 0).then(|| TRANSFERS_AHEAD.map(over))
+    }
+
+    /// How rough the line is, 0 to 1: on a rough one the rate is another one from moment to moment, and comes back.
+    pub(super) fn roughness(&self) -> f64 {
+        let [begins, fully] = ROUGH;
+        ((value(&self.changes[ROUGH_OVER]) - begins) / (fully - begins)).clamp(0.0, 1.0)
     }
 
     /// Whether anything came at all.

@@ -129,8 +129,11 @@ impl RateEstimate {
         let level = self.history.level();
         let signs = self.history.signs();
         let relative = network::quantiles(&signs);
+        let log_rates = relative.map(|row| row.map(|quantile| level + f64::from(quantile)));
         Some(Forecast {
-            log_rates: relative.map(|row| row.map(|quantile| level + f64::from(quantile))),
+            log_rates,
+            usual: self.history.usual_transfers().unwrap_or(log_rates),
+            roughness: self.history.roughness(),
             ttfb,
             sustained: self.rate(),
             signs,
@@ -268,6 +271,28 @@ mod tests {
 
     fn ms(n: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_line_is_rough_where_its_rate_changes_and_not_where_bytes_come_in_bursts() {
+        let forecast = |slices: &[u64], ms: u32| {
+            let mut estimate = RateEstimate::default();
+            for (kbps, _) in slices.iter().cycle().zip(0..12_000 / ms) {
+                let over = Duration::from_millis(1) * ms;
+                estimate.sample(BitRate::from_kbps(*kbps), over);
+            }
+            estimate.transferred();
+            estimate.forecast(Duration::ZERO).unwrap()
+        };
+        assert!(forecast(&[4_000], 250).roughness <= 0.0);
+        assert!(forecast(&[7_900, 100], 75).roughness <= 0.0);
+        let rough = forecast(&[6_000, 2_000], 500);
+        assert!(rough.roughness >= 1.0);
+        // One whole transfer brought four megabits a second.
+        let middle = |row: &[f64; QUANTILES]| libm::exp(row[QUANTILES / 2]);
+        for row in &rough.usual {
+            assert!((middle(row) / 4e6 - 1.0).abs() < 1e-6, "{row:?}");
+        }
     }
 
     #[test]

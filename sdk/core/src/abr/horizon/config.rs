@@ -60,6 +60,10 @@ pub struct HorizonConfig {
     pub stall: f64,
     /// What the line is like makes it count more.
     pub stall_by: Leaning,
+    /// How much what transfers usually bring weighs beside the forecast, and how much more on a rough line.
+    pub usual: f64,
+    /// See `usual`.
+    pub usual_by_roughness: f64,
     /// What a replacement must gain to be worth its bytes, as a share of the highest value.
     pub replace_margin: f64,
     /// What giving up a transfer must gain, as a share of the highest value.
@@ -106,6 +110,8 @@ impl Default for HorizonConfig {
             switch_by: leaning(0.591, -0.895),
             stall: 0.835,
             stall_by: leaning(0.275, -0.101),
+            usual: 0.0,
+            usual_by_roughness: 0.5,
             replace_margin: 0.005,
             abandon_margin: 0.8,
         }

@@ -1,7 +1,7 @@
 //! What the rate may become: three paths from the forecast, each with its share.
 
 use super::config::HorizonConfig;
-use crate::throughput::{Forecast, HORIZONS, HORIZONS_S};
+use crate::throughput::{Forecast, HORIZONS, HORIZONS_S, QUANTILES};
 
 /// Rates that are reckoned with: a low one, a middle one and a high one. The plan for each knows which of them it is
 /// from the third segment on; the first two have to do for all.
@@ -12,6 +12,8 @@ const SECONDS: usize = 64;
 const FLOOR_BPS: f64 = 5_000.0;
 /// Which of the forecast's spans says what the line is like: the one over 9 s.
 const USUAL: usize = 1;
+/// What transfers usually bring weighs no more than this beside the forecast.
+const USUAL_MOST: f64 = 0.8;
 /// Within a path the rate of one span is at least and at most so many times its mean so far.
 const LEAST: f64 = 0.25;
 const MOST: f64 = 3.0;
@@ -47,7 +49,8 @@ impl Outlook {
         segment_s: f64,
         top_bps: f64,
     ) -> Self {
-        let [lowest, _, middle, _, highest] = forecast.log_rates[USUAL];
+        let log_rates = leaning(forecast, config);
+        let [lowest, _, middle, _, highest] = log_rates[USUAL];
         let signs = Signs {
             doubt: libm::log((highest - lowest).max(0.05)) + 0.2,
             riches: (middle - libm::log(top_bps.max(1.0))).clamp(-3.0, 1.5),
@@ -56,7 +59,7 @@ impl Outlook {
         let low = config.low_by.times(&signs, 1.5);
         let high = config.high_by.times(&signs, 1.5);
         let mut means = [[0.0; HORIZONS]; PATHS];
-        for (span, quantiles) in forecast.log_rates.iter().enumerate() {
+        for (span, quantiles) in log_rates.iter().enumerate() {
             let [lowest, lower, middle, higher, highest] = *quantiles;
             let center = middle + (config.middle[span] + shift) * (higher - lower);
             means[0][span] = center - config.low[span] * low * (middle - lowest);
@@ -90,6 +93,20 @@ impl Outlook {
     pub(super) fn settles_at_bps(&self, path: usize) -> f64 {
         1.0 / f64::from(self.slowness[path][SECONDS - 1])
     }
+}
+
+/// The forecast, leaning towards what transfers usually bring: who follows a rough line from moment to moment makes plans that do not
+/// last.
+fn leaning(forecast: &Forecast, config: &HorizonConfig) -> [[f64; QUANTILES]; HORIZONS] {
+    let share = config.usual + config.usual_by_roughness * forecast.roughness;
+    let share = share.clamp(0.0, USUAL_MOST);
+    let mut log_rates = forecast.log_rates;
+    for (row, usual) in log_rates.iter_mut().zip(&forecast.usual) {
+        for (quantile, usual) in row.iter_mut().zip(usual) {
+            *quantile += (usual - *quantile) * share;
+        }
+    }
+    log_rates
 }
 
 /// The rate between one horizon and the next, from means over all that comes before each. What is low over three

@@ -19,6 +19,8 @@ const SEGMENT_S: f64 = 4.0;
 /// A switch in such a plan counts at least and at most so many times as much.
 const SWITCH_LEAST: f64 = 0.4;
 const SWITCH_MOST: f64 = 1.5;
+/// Over so many last segments a switch comes to count once, as the objective has it: the fewer are left, the less can flip.
+const LAST: f64 = 5.0;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
 
@@ -109,6 +111,9 @@ impl Planner {
         let switch = config.switch
             * config.switch_by.times(&outlook.signs, 1.0)
             * (plan * plan).clamp(SWITCH_LEAST, SWITCH_MOST);
+        let after = context.left.map(|left| f64::from(left.saturating_sub(1)));
+        let flips = after.map_or(1.0, |after| (after / LAST).min(1.0));
+        let switch = switch * flips + switch.min(1.0) * (1.0 - flips);
         self.switch = (context.weights.switch * switch) as f32;
         for (worth, rung) in self.worth.iter_mut().zip(&context.ladder) {
             *worth = (rung.value / top) as f32;

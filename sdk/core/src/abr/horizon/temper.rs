@@ -2,7 +2,7 @@
 //!
 //! What the rate will be is not known, so that the worth of a rung is not known either, but on a recorded network it can be found
 //! out: play on from a decision with each rung in turn, and see (Sinclair et al., "Hindsight learning for MDPs with exogenous
-//! inputs", ICML 2023). A small network was taught by many such decisions in which direction seven of the planner's numbers should
+//! inputs", ICML 2023). A small network was taught by many such decisions in which direction eight of the planner's numbers should
 //! have been moved there (`nearcast-lab fit temper`, whose help has the recipe). It sees what the line's past looks like, and where the
 //! session is: buffer, ladder, what is left of the title. The present weights are from a forerunner of that command, with the same gradient:
 //! six rounds on the four sets of profile pensieve, then sixteen on all ten, which the command does not repeat to the digit.
@@ -18,16 +18,18 @@ const HIDDEN: usize = 24;
 pub(super) const COUNT: usize = perceptron::weights(Temper::INPUTS, HIDDEN, Temper::COUNT);
 /// Of the forecast's spans, the one that says what the line carries: over 9 s.
 const USUAL: usize = 1;
+/// What a move by one adds to the weight of what transfers usually bring.
+const USUAL_STEP: f64 = 0.3;
 
 /// Moves of the planner's numbers. The first adds to where the middle path lies, in distances between the quartiles; the others are
-/// powers of e: of how deep the low path lies and how much it weighs, of what buffer, switches and stalls count, and of how high the
-/// high path lies.
+/// powers of e (of how deep the low path lies and how much it weighs, of what buffer, switches and stalls count, of how high the
+/// high path lies); the last adds to how much what transfers usually bring weighs beside the forecast.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Temper(pub [f32; Self::COUNT]);
 
 impl Temper {
     /// How many numbers are moved.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// How many numbers describe a decision: the line's past, and where the session is.
     pub const INPUTS: usize = SIGNS + 10;
     /// Nothing is moved further, up or down.
@@ -88,8 +90,9 @@ impl Temper {
 
     /// Moves the planner's numbers.
     pub(super) fn moves(&self, config: &HorizonConfig) -> HorizonConfig {
-        let [middle, low, low_weight, kept, switch, stall, high] = self.0.map(f64::from);
+        let [middle, low, low_weight, kept, switch, stall, high, usual] = self.0.map(f64::from);
         HorizonConfig {
+            usual: config.usual + usual * USUAL_STEP,
             middle: config.middle.map(|number| number + middle),
             low: config.low.map(|number| number * libm::exp(low)),
             low_weight: config.low_weight * libm::exp(low_weight),

@@ -113,7 +113,8 @@ fn walk(value: &Value, pointer: &str, leaves: &mut Vec<Leaf>) {
 /// What shifts or leans does so to either side; all else is a weight, a factor or a span.
 fn scale(pointer: &str) -> Scale {
     let name = pointer.split('/').nth(1).unwrap_or_default();
-    if name == "middle" || name.starts_with("shift_by") || name.ends_with("_by") {
+    let leans = name == "middle" || name.starts_with("usual");
+    if leans || name.starts_with("shift_by") || name.ends_with("_by") {
         Scale::Plain
     } else {
         Scale::Logarithm

@@ -18,7 +18,7 @@ use crate::sets::PUBLIC;
 const APART: usize = 2;
 /// Of each set, how much its decisions count together: on puffer-2021 they gain and lose several times as much as elsewhere, and
 /// on oboe a tenth.
-const WEIGHTS: [f32; PUBLIC.len()] = [1.2, 3.0, 2.0, 0.6, 1.0, 0.7, 0.7, 0.7, 0.7, 0.7];
+const WEIGHTS: [f32; PUBLIC.len()] = [1.5, 5.0, 2.0, 0.8, 1.0, 0.7, 1.0, 1.2, 0.7, 0.7];
 /// Share of a session's decisions that is looked back at: neighbours say the same.
 const LOOKED_AT: f64 = 0.15;
 /// Share of the sessions that play from the beginning of a recording, as benches do.

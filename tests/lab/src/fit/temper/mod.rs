@@ -53,7 +53,7 @@ const SHAPE: Shape = Shape {
     outputs: Temper::COUNT,
 };
 /// Rate of learning at the beginning, and what is left of it at the end.
-const RATE: f32 = 0.003;
+const RATE: f32 = 0.002;
 const RATE_SHARE_MIN: f32 = 0.1;
 const DECAY: f32 = 0.003;
 /// What the average of the weights keeps in each step.
