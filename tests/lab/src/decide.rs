@@ -80,6 +80,7 @@ fn context(rungs: usize, left: usize, rng: &mut Rng) -> AbrContext {
     for _ in 0..24 {
         let rate = bitrates[rungs / 2].scaled(0.3 + 1.4 * rng.next_f64());
         estimate.sample(rate, Duration::from_millis(250));
+        estimate.transferred();
     }
     let held = (1..=HELD).map(|place| SegmentBuffered {
         rung: usize::try_from(rng.below(rungs as u64)).unwrap_or(0),

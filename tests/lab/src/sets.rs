@@ -231,9 +231,6 @@ fn resumed<T: DeserializeOwned + Serialize>(
         key,
         figures: measure()?,
     };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
     write::file(&path, &(serde_json::to_string(&kept)? + "\n"))?;
     Ok(kept.figures)
 }

@@ -28,6 +28,8 @@ pub(crate) struct Attempt {
     /// When an edge that thinks for no time answers: a round trip after the connection is there. `None` where the driver
     /// cannot tell how long that takes.
     pub(crate) answers_at: Option<Instant>,
+    /// What a round trip over its connection takes, where the driver can tell.
+    pub(crate) rtt: Option<Duration>,
     pub(crate) first_byte_at: Option<Instant>,
     /// From the request to its answer: a round trip, and what the edge took for it.
     pub(crate) answered_in: Duration,
@@ -156,6 +158,7 @@ impl Attempt {
             next: from,
             started_at: now,
             answers_at: None,
+            rtt: None,
             first_byte_at: None,
             answered_in: Duration::ZERO,
             bytes: ByteCount::ZERO,
@@ -259,9 +262,9 @@ impl Attempt {
         lasts.is_some_and(|lasts| lasts >= open_after) && !grows
     }
 
-    /// What a round trip takes at most.
+    /// What a round trip takes, at most.
     pub(super) fn round_trip(&self) -> Duration {
-        self.answered_in.min(ROUND_TRIP_MAX)
+        self.rtt.unwrap_or(self.answered_in).min(ROUND_TRIP_MAX)
     }
 
     /// Help against this was asked for, or is not to be had.

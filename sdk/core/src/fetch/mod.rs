@@ -66,6 +66,8 @@ pub(crate) struct Fetch {
     pub(crate) handover: Option<Handover>,
     /// How much of it came twice, apart from a race.
     pub(crate) twice: ByteCount,
+    /// Help against slowness came too late for it: it ends by itself.
+    pub(crate) goes_alone: bool,
 }
 
 /// Whether bytes are still on their way.
@@ -150,6 +152,7 @@ impl Fetch {
             joins_at: None,
             handover: None,
             twice: ByteCount::ZERO,
+            goes_alone: false,
         }
     }
 
@@ -438,9 +441,13 @@ impl Fetch {
 
     /// The same at once, for help against slowness, which is a guess: it may cost no more.
     pub(crate) fn judge_guess(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
-        let helper = self.helper()?;
-        let guess = helper.helps_against.is_some_and(|late| !late.is_dead());
-        guess.then(|| self.judge(now, helper, edges)).flatten()
+        self.judge(now, self.guess()?, edges)
+    }
+
+    /// A helper against slowness.
+    pub(crate) fn guess(&self) -> Option<&Attempt> {
+        let against = |helper: &&Attempt| helper.helps_against.is_some_and(|late| !late.is_dead());
+        self.helper().filter(against)
     }
 }
 

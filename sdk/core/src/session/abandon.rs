@@ -29,6 +29,8 @@ struct Slow {
     fetching: Fetching,
     started_at: Instant,
     first_byte_at: Instant,
+    /// What the next one will wait for, too.
+    answered_in: Duration,
     received: u64,
     total: u64,
     /// Of its last moments.
@@ -103,6 +105,7 @@ impl Session {
             fetching,
             started_at: attempt.started_at,
             first_byte_at: attempt.first_byte_at?,
+            answered_in: attempt.answered_in,
             received: fetch.received,
             total: fetch
                 .total
@@ -215,10 +218,9 @@ impl Session {
         let span = slow.fetching.end.since(slow.fetching.start);
         // The highest lower rung that would be there in time, else the lowest.
         let lower = self.lower_rungs(slow);
-        let waits = slow.first_byte_at.since(slow.started_at);
         let takes = |one: &Representation| {
             let body = slow.rate.time_for(one.bitrate.bytes_in(span))?;
-            Some(waits + body)
+            Some(slow.answered_in + body)
         };
         let in_time = lower
             .iter()

@@ -67,6 +67,8 @@ pub(super) struct History {
     /// Running logarithm and mean of all of them; each counts the same, however long it took.
     running: f64,
     mean: f64,
+    /// Of how many.
+    mean_of: f64,
     /// What was expected of the transfer under way, and how far the last two strayed from it.
     expected: Option<f64>,
     errors: [f64; 2],
@@ -156,6 +158,8 @@ impl History {
         for average in self.rates.iter_mut().chain(&mut self.logs) {
             average.fade(keep);
         }
+        // What was usual is to be learned anew.
+        self.mean_of *= keep;
     }
 
     /// A whole transfer is here: it is compared with what was expected of it.
@@ -173,8 +177,9 @@ impl History {
         self.transfers.rotate_right(1);
         self.transfers[0] = came;
         self.compared += 1;
+        self.mean_of += 1.0;
         self.running += (came - self.running) * RUNNING_GAIN;
-        self.mean += (came - self.mean) * (1.0 / f64::from(self.compared)).max(MEAN_GAIN);
+        self.mean += (came - self.mean) * (1.0 / self.mean_of).max(MEAN_GAIN);
         if let Some(expected) = self.expected {
             let error = came - expected;
             self.errors = [error, self.errors[0]];

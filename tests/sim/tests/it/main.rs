@@ -237,7 +237,7 @@ fn a_line_that_slows_down_costs_the_rung_and_not_the_edge() {
         .filter(|one| one.track == "video" && one.requested_s > 80.0)
         .map(|one| one.bitrate_bps)
         .collect();
-    // Not more than comes; single ones may be higher while there is buffer to spend.
+    // About what comes; single ones may be higher while there is buffer to spend.
     let mean = late.iter().sum::<u64>() / late.len() as u64;
     assert!(mean <= 1_500_000, "{late:?}");
 }

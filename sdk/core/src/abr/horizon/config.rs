@@ -15,7 +15,7 @@ use crate::throughput::HORIZONS;
 /// are about. It writes the numbers as JSON, which `nearcast-lab bench abr --horizon FILE` measures, and as text for
 /// [`HorizonConfig::default`]. They belong to the forecast that they were found with: after `nearcast-lab fit forecast`
 /// they are found anew. Those of the default are from a shorter search by separable CMA-ES (Ros and Hansen, PPSN 2008) with
-/// the same gains, on the four sets; both margins are guesses.
+/// the same gains, on the four sets; both margins are guesses, and what is usual weighs as much as served most of the ten public sets, by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HorizonConfig {

@@ -11,7 +11,7 @@ const SECONDS: usize = 64;
 /// Nothing is planned with less, in bit/s: even an outage ends.
 const FLOOR_BPS: f64 = 5_000.0;
 /// Which of the forecast's spans says what the line is like: the one over 9 s.
-const USUAL: usize = 1;
+const SPAN: usize = 1;
 /// What transfers usually bring weighs no more than this beside the forecast.
 const USUAL_MOST: f64 = 0.8;
 /// Within a path the rate of one span is at least and at most so many times its mean so far.
@@ -50,7 +50,7 @@ impl Outlook {
         top_bps: f64,
     ) -> Self {
         let log_rates = leaning(forecast, config);
-        let [lowest, _, middle, _, highest] = log_rates[USUAL];
+        let [lowest, _, middle, _, highest] = log_rates[SPAN];
         let signs = Signs {
             doubt: libm::log((highest - lowest).max(0.05)) + 0.2,
             riches: (middle - libm::log(top_bps.max(1.0))).clamp(-3.0, 1.5),

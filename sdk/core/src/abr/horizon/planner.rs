@@ -19,7 +19,7 @@ const SEGMENT_S: f64 = 4.0;
 /// A switch in such a plan counts at least and at most so many times as much.
 const SWITCH_LEAST: f64 = 0.4;
 const SWITCH_MOST: f64 = 1.5;
-/// Over so many last segments a switch comes to count once, as the objective has it: the fewer are left, the less can flip.
+/// Over so many last segments a switch comes to count once at most, as the objective has it: the fewer are left, the less can flip.
 const LAST: f64 = 5.0;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
@@ -45,7 +45,7 @@ pub(super) struct Planner {
     pub(super) switch: f32,
     pub(super) full_s: f32,
     grid: Grid,
-    /// Worth of the rest of playback before the next decision, by level and last rung, for each path.
+    /// Worth of the rest of playback before the next decision, by last rung and level, for each path.
     before: Vec<Table>,
     /// The same once the next segment is there.
     after: Vec<Table>,

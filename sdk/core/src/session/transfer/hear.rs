@@ -50,6 +50,7 @@ impl Session {
                 let took = now.since(attempt.started_at);
                 attempt.phase = Phase::Waiting { since: now };
                 attempt.answers_at = rtt.map(|rtt| now + rtt);
+                attempt.rtt = rtt;
                 if let Some(edge) = self.edges.get_mut(edge_id) {
                     edge.connected(took, rtt, cold, protocol);
                 }

@@ -9,17 +9,20 @@ use nearcast_units::ByteCount;
 use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
-use crate::fetch::{BEFORE, Fetch, FetchState, Late, Role, TRICKLES, Verdict};
+use crate::fetch::{Attempt, BEFORE, Fetch, FetchState, Late, Role, TRICKLES, Verdict};
 use crate::input::{AttemptId, EdgeId, Failure, FetchId};
 use crate::session::Session;
 use crate::session::control::object_name;
 
 /// While nothing is shown, a transfer that takes longer than this in all is helped if it disappoints.
 const START_PATIENCE: Duration = Duration::from_secs(2);
-/// Help against slowness is judged at the latest when this part of an object has come twice, and nothing is left to it where this
-/// part would.
+/// Help against slowness is judged at the latest when this part of an object has come twice.
 const GUESS_SHARE: u64 = 16;
-const TWICE_SHARE: u64 = 11;
+/// Where this part would have come twice by the time that the helper has caught up, one of the two ends at once.
+const TWICE_SHARE: u64 = 12;
+/// Before that a helper shows who is faster by what came for so long, and so much of it.
+const SHOWS_AFTER: Duration = Duration::from_millis(150);
+const SHOWS_FROM: ByteCount = ByteCount::new(48 << 10);
 /// What help is taken to cost at least: past slow start on most lines.
 const HELP_COSTS_MIN: ByteCount = ByteCount::new(64 << 10);
 /// Help is judged after about this long.
@@ -76,9 +79,7 @@ impl Session {
         for _ in 0..8 {
             match fetch.review(self.now, &self.edges, self.spare(fetch)) {
                 None => break,
-                Some(Verdict::Cancel { attempt, reason }) => {
-                    self.end_one(fetch, attempt, reason);
-                }
+                Some(verdict @ Verdict::Cancel { .. }) => self.end_one(fetch, verdict),
                 Some(Verdict::GiveUp { attempt }) => {
                     self.cancel_connection(attempt, true);
                     if !self.attempt_failed(fetch, attempt, &Failure::Stalled) {
@@ -94,51 +95,94 @@ impl Session {
     /// Help against slowness ends with its budget, or when so much of the object came twice, whether or not it is clear
     /// by then who is faster; and as soon as it is clear where the helper could not go on alone later without as much.
     fn end_guess(&mut self, fetch: &mut Fetch) {
-        let (most, to_come) = (guess_costs_most(fetch), fetch.twice_by_helper());
-        let too_late = to_come > most && to_come.get() > fetch.size() / TWICE_SHARE;
-        let spent = !self.extra_allowed(ByteCount::ZERO) || fetch.twice >= most || too_late;
-        if !spent && to_come < most {
+        let most = guess_costs_most(fetch);
+        if !self.extra_allowed(ByteCount::ZERO) || fetch.twice >= most {
+            match fetch.judge_guess(self.now, &self.edges) {
+                Some(Verdict::Cancel {
+                    attempt,
+                    reason: reason @ CancelReason::NotNeeded,
+                }) => {
+                    let why = "help has cost enough";
+                    self.decide(DecisionKind::Hedge, "alone".to_string(), why, &[]);
+                    self.cancel(fetch, attempt, reason);
+                }
+                Some(verdict) => self.end_one(fetch, verdict),
+                None => {}
+            }
             return;
         }
-        let Some(Verdict::Cancel { attempt, reason }) = fetch.judge_guess(self.now, &self.edges)
-        else {
+        let Some(helper) = fetch.guess().filter(|_| fetch.twice_by_helper() >= most) else {
+            return;
+        };
+        let shown = helper.bytes >= SHOWS_FROM
+            && (helper.first_byte_at).is_some_and(|at| self.now.since(at) >= SHOWS_AFTER);
+        let (id, begun) = (helper.id, helper.first_byte_at.is_some());
+        if shown
+            && let Some(verdict) = fetch.judge_guess(self.now, &self.edges)
+            && !matches!(
+                verdict,
+                Verdict::Cancel {
+                    reason: CancelReason::NotNeeded,
+                    ..
+                }
+            )
+        {
+            return self.end_one(fetch, verdict);
+        }
+        if fetch.twice_by_helper().get() <= fetch.size() / TWICE_SHARE {
+            return;
+        }
+        let Some(slow) = fetch.attempts.iter().find(|one| one.id != id) else {
+            return;
+        };
+        let slow = slow.id;
+        if begun && !self.ends_in_time(fetch, slow) {
+            // Playback would come to wait for it: whatever is slow, the helper is what is left.
+            self.cancel(fetch, slow, CancelReason::Slow);
+        } else {
+            self.go_alone(fetch, id);
+        }
+    }
+
+    /// One of several attempts at the same bytes need not go on.
+    fn end_one(&mut self, fetch: &mut Fetch, verdict: Verdict) {
+        let Verdict::Cancel { attempt, reason } = verdict else {
             return;
         };
         if reason == CancelReason::NotNeeded {
-            if spent {
-                let chosen = "alone".to_string();
-                let why = "help has cost enough";
-                self.decide(DecisionKind::Hedge, chosen, why, &[]);
-                self.cancel(fetch, attempt, reason);
-            }
-            return;
-        }
-        self.end_one(fetch, attempt, reason);
-    }
-
-    /// Of several attempts at the same bytes this one need not go on.
-    fn end_one(&mut self, fetch: &mut Fetch, id: AttemptId, reason: CancelReason) {
-        if reason == CancelReason::NotNeeded {
-            self.help_ends(fetch, id);
+            self.help_ends(fetch, attempt);
         } else if reason == CancelReason::Slow {
-            self.helper_is_faster(fetch, id);
-            if let Some(helper) = self.helper_comes_too_late(fetch, id) {
-                return self.cancel(fetch, helper, CancelReason::NotNeeded);
+            self.helper_is_faster(fetch, attempt);
+            // The slow one brought so much beside the helper that much would come twice.
+            let much = fetch.twice_by_helper().get() > fetch.size() / TWICE_SHARE;
+            let helper = fetch.helper().filter(|one| one.next < fetch.received);
+            if let Some(helper) = helper.map(|one| one.id)
+                && much
+                && self.ends_in_time(fetch, attempt)
+            {
+                return self.go_alone(fetch, helper);
             }
         }
-        self.cancel(fetch, id, reason);
+        self.cancel(fetch, attempt, reason);
     }
 
-    /// Returns the helper where the slow attempt brought so much beside it that much would come twice, and ends in time by itself:
-    /// its edge is left after this object.
-    fn helper_comes_too_late(&self, fetch: &Fetch, slow: AttemptId) -> Option<AttemptId> {
-        let much = fetch.twice_by_helper().get() > fetch.size() / TWICE_SHARE;
-        let slow = fetch.attempts.iter().find(|one| one.id == slow)?;
-        let needs = slow.recent.rate(self.now)?.time_for(fetch.rest())?;
-        if !much || needs >= self.spare(fetch) {
-            return None;
-        }
-        Some(fetch.helper()?.id)
+    /// Whether a slow attempt brings all of its object before playback needs it.
+    fn ends_in_time(&self, fetch: &Fetch, slow: AttemptId) -> bool {
+        let slow = fetch.attempts.iter().find(|one| one.id == slow);
+        let needs = slow.and_then(|slow| {
+            let rest = fetch.size().saturating_sub(slow.next);
+            slow.recent.rate(self.now)?.time_for(ByteCount::new(rest))
+        });
+        needs.is_some_and(|needs| needs < self.spare(fetch))
+    }
+
+    /// The helper comes too late to be worth what would come twice: the slow attempt ends its object by itself, or a lower rung takes
+    /// its place.
+    fn go_alone(&mut self, fetch: &mut Fetch, helper: AttemptId) {
+        let why = "help came too late: much would come twice";
+        self.decide(DecisionKind::Hedge, "alone".to_string(), why, &[]);
+        fetch.goes_alone = true;
+        self.cancel(fetch, helper, CancelReason::NotNeeded);
     }
 
     /// Returns how long playback can do without an object.
@@ -168,14 +212,15 @@ impl Session {
         };
         // Help against slowness is a guess and must be paid for; help against silence is not.
         let costs = help_costs(fetch, id);
-        let bearable = (fetch.twice + costs).get() <= fetch.size() / TWICE_SHARE;
-        let paid = self.extra_allowed(costs) && (bearable || fetch.twice < HELP_COSTS_MIN);
+        let first = fetch.twice < HELP_COSTS_MIN;
+        let bearable = first || fetch.twice + costs <= guess_costs_most(fetch);
+        let paid = self.extra_allowed(costs) && bearable && !fetch.goes_alone;
         if !late.is_dead() && !paid {
             let name = self.edges.name(late_edge).to_string();
             self.decide(
                 DecisionKind::Hedge,
                 name,
-                "slow, but the budget for help is used up",
+                "slow, but help has cost enough, or would",
                 &[],
             );
             return;
@@ -209,15 +254,18 @@ impl Session {
         let others = self.fetches.iter().filter(|one| !one.is_probe());
         let beside = others
             .filter(|one| one.attempts.iter().any(|at| at.edge == late))
-            .filter_map(|one| Some(one.helper()?.edge));
-        let known: Vec<EdgeId> = self.edges.current().into_iter().chain(beside).collect();
-        let mut usable = self.edges.usable(now, object, &not);
-        let trusted = usable.find(|(id, edge)| known.contains(id) && !edge.is_on_trial(now));
-        if let Some((id, _)) = trusted {
-            return Some(id);
-        }
-        drop(usable);
-        self.edges.choose_helper(now, object, fetch.rest(), &not)
+            .filter_map(|one| one.attempts.iter().rfind(|at| at.role == Role::Helper))
+            .map(|helper| helper.edge);
+        let trusted = |id: &EdgeId| {
+            let mut usable = self.edges.usable(now, object, &not);
+            let mut attempts = self.fetches.iter().flat_map(|one| &one.attempts);
+            usable.any(|(one, edge)| {
+                let silent = |at: &Attempt| at.edge == one && at.silent(now, edge);
+                one == *id && !edge.is_on_trial(now) && !attempts.any(silent)
+            })
+        };
+        let known = self.edges.current().into_iter().chain(beside).find(trusted);
+        known.or_else(|| self.edges.choose_helper(now, object, fetch.rest(), &not))
     }
 
     /// That the line is slow was said when it was found out, unless hardly anything of that comes.
