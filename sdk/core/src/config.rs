@@ -7,6 +7,7 @@ use nearcast_units::{BitRate, ByteCount, MediaTime, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::abr::Objective;
+use crate::memory::Memory;
 
 /// Settings of one session; the defaults suit a viewer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,13 @@ pub struct Config {
     pub extra_allowance: ByteCount,
     /// Share of the session's bytes that they may cost on top, per cent.
     pub extra_percent: u8,
+    /// What earlier sessions learnt ([`crate::Session::memory`]).
+    pub memory: Memory,
+    /// The network that the device is on, as the application names it; `None` takes nothing up and remembers nothing. Longer
+    /// names than 128 bytes count as none.
+    pub network: Option<String>,
+    /// When the session begins, in seconds since the Unix epoch: what is remembered fades with its age.
+    pub began_s: u64,
 }
 
 impl Default for Config {
@@ -67,6 +75,9 @@ impl Default for Config {
             race_width: 3,
             extra_allowance: ByteCount::new(256 << 10),
             extra_percent: 3,
+            memory: Memory::default(),
+            network: None,
+            began_s: 0,
         }
     }
 }

@@ -166,8 +166,12 @@ pub enum Command {
         /// Index among the text tracks of the period.
         track: Option<u16>,
     },
-    /// The device is on another network: what was learnt about edges no longer holds.
-    NetworkChanged,
+    /// The device is on another network: what was learnt about edges no longer holds. It is remembered where the network
+    /// that was left has a name, and what is remembered of the new one is taken up where that has one.
+    NetworkChanged {
+        /// The new network, as the application names it.
+        network: Option<String>,
+    },
     /// The application went to the background (`true`) or came back.
     Background {
         /// Whether it is in the background now.

@@ -28,6 +28,7 @@ mod action;
 mod config;
 mod event;
 mod input;
+mod memory;
 
 mod session;
 
@@ -49,6 +50,7 @@ pub use input::{
     AskId, AttemptId, CertificateProblem, Command, EdgeId, EdgeOffer, Epoch, Failure, FetchId,
     Grant, Input, Protocol, TransportEvent, Validators,
 };
+pub use memory::Memory;
 pub use session::{
     EdgeSnapshot, Owner, RungSnapshot, Session, Snapshot, TrackSnapshot, TransferSnapshot, Wait,
 };

@@ -117,7 +117,7 @@ impl Player {
     ///
     /// As for [`play`](Self::play).
     pub fn network_changed(&self) -> Result<(), PlayerError> {
-        self.command(Command::NetworkChanged)
+        self.command(Command::NetworkChanged { network: None })
     }
 
     /// Says that the application went to the background, or came back.

@@ -40,6 +40,11 @@ impl Belief {
         libm::exp(self.mean)
     }
 
+    /// Of the logarithm.
+    pub(crate) fn variance(self) -> f64 {
+        1.0 / self.precision
+    }
+
     /// What it may as well be (Box and Muller, 1958).
     pub(crate) fn draw(self, rng: &mut Rng) -> f64 {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - rng.next_f64()));

@@ -13,7 +13,9 @@ use nearcast_units::{BitRate, ByteCount, Instant, Rng};
 
 use super::breaker::{BreakerConfig, BreakerState};
 use super::model::Edge;
+use super::recall::Recalled;
 use crate::input::{EdgeId, EdgeOffer};
+use crate::memory::NetworkMemory;
 use crate::throughput::Forecast;
 
 /// All edges of a session; an [`EdgeId`] is a place in it and never changes its meaning.
@@ -27,6 +29,7 @@ pub(crate) struct Edges {
     returned_at: Option<Instant>,
     /// What the line was known to carry when the edge in use turned out to be slow, and since when it is not.
     pub(super) carried: Option<(Instant, Forecast)>,
+    pub(super) recalled: Recalled,
     rng: Rng,
 }
 
@@ -60,13 +63,14 @@ pub(crate) struct EdgeChoice {
 }
 
 impl Edges {
-    pub(crate) const fn new(rng: Rng) -> Self {
+    pub(crate) fn new(rng: Rng) -> Self {
         Self {
             all: Vec::new(),
             current: None,
             before: None,
             returned_at: None,
             carried: None,
+            recalled: Recalled::default(),
             rng,
         }
     }
@@ -93,7 +97,8 @@ impl Edges {
             if let Some(edge) = self.all.iter_mut().find(|edge| edge.name == offer.name) {
                 edge.offered_again(offer, rests);
             } else if self.all.len() < EDGES_MAX {
-                self.all.push(Edge::new(offer, rests));
+                let prior = self.recalled.of_edge(&offer.name);
+                self.all.push(Edge::new(offer, rests, prior));
             }
         }
         if self
@@ -154,14 +159,15 @@ impl Edges {
         }
     }
 
-    /// Forgets what belonged to another network.
-    pub(crate) fn network_changed(&mut self) {
+    /// Forgets what belonged to another network, and takes up what is remembered of this one.
+    pub(crate) fn network_changed(&mut self, remembered: NetworkMemory) {
         for edge in &mut self.all {
             edge.forget();
         }
         self.current = None;
         self.before = None;
         self.carried = None;
+        self.recall(remembered);
     }
 
     /// The edge was found slow by comparison with `other`, which is used from now on, or another one where that fell lately,
@@ -297,6 +303,8 @@ impl Edges {
         };
         let why = if trial {
             "only edges that rested or relapsed are left"
+        } else if chosen.1 == best && self.get(best).is_some_and(Edge::is_recalled) {
+            "expected to deliver first, as this network is remembered"
         } else if chosen.1 == best {
             "expected to deliver first"
         } else {

@@ -27,6 +27,10 @@ impl Faults {
         self.kinds.push((kind, count, now));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
     /// How many failures of a kind still count.
     pub(super) fn count(&self, now: Instant, kind: &str) -> f64 {
         let known = self.kinds.iter().find(|(one, ..)| *one == kind);

@@ -50,14 +50,16 @@ impl Edges {
         let line = self.line(now).and_then(Edge::own_forecast);
         let carried = self.carried(now);
         let rate = |forecast: &Forecast| forecast.sustained;
-        if carried.as_ref().and_then(rate) > line.as_ref().and_then(rate) {
+        let measured = if carried.as_ref().and_then(rate) > line.as_ref().and_then(rate) {
             carried
         } else {
             line
-        }
+        };
+        self.with_recalled(measured)
     }
 
-    /// Returns what is expected of the edge in use; where it was not measured, of the line.
+    /// Returns what is expected of the edge in use; where it was not measured, of the line. `None` where nothing was measured
+    /// or is remembered.
     pub(crate) fn forecast(&self, now: Instant) -> Option<Forecast> {
         match self.current() {
             Some(current) => self.forecast_of(now, current),

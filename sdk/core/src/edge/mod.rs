@@ -6,6 +6,7 @@ mod choice;
 mod faults;
 mod line;
 mod model;
+mod recall;
 mod remedy;
 
 pub use breaker::BreakerState;

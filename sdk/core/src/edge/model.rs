@@ -12,7 +12,9 @@ use nearcast_units::{BitRate, ByteCount, Instant, Rng};
 use super::belief::Belief;
 use super::breaker::{BreakerConfig, BreakerState, EdgeBreaker};
 use super::faults::Faults;
+use super::recall::EdgePrior;
 use crate::input::{EdgeOffer, Protocol};
+use crate::memory::{EdgeMemory, Usual};
 use crate::throughput::{Forecast, RateEstimate, Spans};
 
 /// One edge as this session has come to know it.
@@ -22,6 +24,8 @@ pub(crate) struct Edge {
     pub(crate) rank: u32,
     /// Whether the newest grant names it.
     pub(crate) offered: bool,
+    /// What it is taken for before it was measured.
+    pub(super) prior: EdgePrior,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) bytes: ByteCount,
     pub(crate) failures: u64,
@@ -66,13 +70,13 @@ const RANK_TTFB: Duration = Duration::from_millis(10);
 const RANKS: u32 = 100;
 /// How far times to first byte lie from that, and how far one of them from the edge's typical one, as deviations of the
 /// logarithm; more than so many tell nothing new.
-const TTFB_DOUBT: f64 = 0.5;
+pub(super) const TTFB_DOUBT: f64 = 0.5;
 const TTFB_NOISE: f64 = 0.3;
 const TTFB_COUNTS: u32 = 8;
 /// What the line is taken to carry before anything was measured.
-const USUAL_RATE: BitRate = BitRate::from_kbps(2_000);
+pub(super) const USUAL_RATE: BitRate = BitRate::from_kbps(2_000);
 /// How far edges lie from what the line carries, as a deviation of the logarithm.
-const RATE_DOUBT: f64 = 0.6;
+pub(super) const RATE_DOUBT: f64 = 0.6;
 /// Precision of a rate that was measured for very long. A second of transfer has a twelfth of it: a deviation of 0.3.
 const RATE_SURE: f64 = 150.0;
 /// An edge that fell is kept out of use for so long: it is to be in use again within 60 s of its recovery, and not to swing.
@@ -83,11 +87,12 @@ const RELAPSE: Duration = Duration::from_secs(600);
 const LACKS_MAX: usize = 1024;
 
 impl Edge {
-    pub(super) fn new(offer: &EdgeOffer, rests: BreakerConfig) -> Self {
+    pub(super) fn new(offer: &EdgeOffer, rests: BreakerConfig, prior: EdgePrior) -> Self {
         Self {
             name: offer.name.clone(),
             rank: offer.rank,
             offered: true,
+            prior,
             protocol: None,
             bytes: ByteCount::ZERO,
             failures: 0,
@@ -290,6 +295,42 @@ impl Edge {
         Some(self.own_forecast()?.leaning(share, line))
     }
 
+    /// For how many seconds its rate was measured.
+    pub(super) fn measured_s(&self) -> f64 {
+        self.rate.measured_s()
+    }
+
+    /// Whether what it is expected to take is what is remembered.
+    pub(crate) fn is_recalled(&self) -> bool {
+        self.prior.is_recalled() && self.measured_at.is_none()
+    }
+
+    /// Whether it answered, over this network.
+    pub(super) fn gave(&self) -> bool {
+        self.ttfb.count() > 0
+    }
+
+    /// Whether it failed and never answered, over this network.
+    pub(super) fn only_failed(&self) -> bool {
+        !self.faults.is_empty() && !self.gave()
+    }
+
+    /// What this session found of it. What was measured for long counts as a whole session; it does not fade with its age here,
+    /// since that is nothing beside the age of a memory.
+    pub(super) fn found(&self) -> EdgeMemory {
+        let counts = |precision: f64, doubt: f64| precision / (precision + 1.0 / (doubt * doubt));
+        let times = self.ttfb.count().clamp(1, TTFB_COUNTS);
+        let times = f64::from(times) / (TTFB_NOISE * TTFB_NOISE);
+        // Times to first byte hold what waits in queues, too: who is in use would look farther than who is not.
+        let round_trip = self.round_trip.or_else(|| self.ttfb(10));
+        let round_trip = round_trip
+            .map(|span| Usual::found(span.as_secs_f64() * 1e3, counts(times, TTFB_DOUBT)));
+        let measured = self.rate.weight() * RATE_SURE;
+        let rate = self.rate.typical_bps();
+        let rate = rate.map(|bps| Usual::found(bps, counts(measured, RATE_DOUBT)));
+        EdgeMemory::found(round_trip.unwrap_or_default(), rate.unwrap_or_default())
+    }
+
     /// A segment came from it, all of it.
     pub(crate) fn transferred(&mut self) {
         self.rate.transferred();
@@ -366,7 +407,8 @@ impl Edge {
 
     /// What it is taken to need until the first byte before it was asked.
     pub(crate) fn usual_ttfb(&self) -> Duration {
-        USUAL_TTFB + RANK_TTFB * self.rank.min(RANKS)
+        self.prior
+            .ttfb(USUAL_TTFB + RANK_TTFB * self.rank.min(RANKS))
     }
 
     /// What is believed of its time to first byte, in seconds.
@@ -384,7 +426,8 @@ impl Edge {
     /// What is believed of its rate, in bit/s, where the line is known to carry `line`. What was measured long ago is held
     /// down by that: the line may have become slower since.
     fn rate_belief(&self, now: Instant, line: Option<BitRate>) -> Belief {
-        let prior = Belief::prior(line.unwrap_or(USUAL_RATE).as_f64(), RATE_DOUBT);
+        let typical = line.unwrap_or(self.prior.line).as_f64() * self.prior.share;
+        let prior = Belief::prior(typical, RATE_DOUBT);
         let own = match (self.rate(), line) {
             (Some(own), Some(line)) if !self.is_fresh(now) => own.min(line),
             (Some(own), _) => own,

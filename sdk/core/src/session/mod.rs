@@ -46,6 +46,7 @@ use crate::edge::Edges;
 use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError};
 use crate::fetch::{Comparison, Fetch};
 use crate::input::{AttemptId, Command, Epoch, FetchId, Input};
+use crate::memory::Memory;
 use crate::qoe::Recorder;
 use crate::schedule::TrackState;
 use crate::throughput::RecentRate;
@@ -189,6 +190,9 @@ impl Session {
     /// Makes a session that waits for [`Input::Load`].
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let mut edges = Edges::new(config.seed.split("edges").rng());
+        let network = config.network.as_deref();
+        edges.recall(config.memory.recall(network, config.began_s));
         let wish = |language: &Option<String>| TrackWish {
             language: language.clone(),
             role: None,
@@ -205,7 +209,7 @@ impl Session {
             grant_failures: 0,
             refused: None,
             rng: config.seed.split("control").rng(),
-            edges: Edges::new(config.seed.split("edges").rng()),
+            edges,
             timeline: None,
             tracks: [
                 TrackState::new(TrackKind::Video, TrackWish::default()),
@@ -347,6 +351,23 @@ impl Session {
         self.build_report(now.max(self.now))
     }
 
+    /// Returns what is to be remembered so far: what the session began with, and what it found of the network that it is on,
+    /// where that has a name. Still there after the end.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let mut memory = self.config.memory.clone();
+        if let Some(network) = &self.config.network {
+            memory.keep(network, self.edges.remembered(self.time_s()));
+        }
+        memory
+    }
+
+    /// The time of day, in seconds since the Unix epoch.
+    fn time_s(&self) -> u64 {
+        let lasts = self.now.since(Instant::ZERO).as_secs();
+        self.config.began_s.saturating_add(lasts)
+    }
+
     /// Returns whether the session has ended: nothing more will come.
     #[must_use]
     pub const fn is_over(&self) -> bool {
@@ -385,7 +406,7 @@ impl Session {
             Command::CapRung { bitrate } => self.cap = bitrate,
             Command::SelectAudio { track } => self.select_audio(track),
             Command::SelectText { track } => self.select_text(track),
-            Command::NetworkChanged => self.network_changed(),
+            Command::NetworkChanged { network } => self.network_changed(network),
             Command::Background { hidden } => self.hidden = hidden,
             Command::Stop => self.stop(PlayState::Stopped),
         }

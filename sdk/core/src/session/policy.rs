@@ -79,6 +79,11 @@ impl Policy {
         self.built_in.review(context, under_way)
     }
 
+    /// Whether the application has one.
+    pub(super) const fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
     /// Whether it may want to replace what is buffered.
     pub(super) fn replaces(&self) -> bool {
         self.custom.is_some() || self.built_in.replaces()

@@ -8,7 +8,7 @@ use nearcast_units::{BitRate, ByteCount, MediaTime};
 use super::Session;
 use super::ask::Question;
 use super::replace::Replacement;
-use crate::abr::{AbrChoice, AbrDecision};
+use crate::abr::{AbrChoice, AbrContext, AbrDecision};
 use crate::event::PlayState;
 use crate::timeline::{Place, capped};
 
@@ -17,6 +17,11 @@ const DRY: Duration = Duration::from_secs(2);
 /// Share of the rate that sound may take beside the picture, and what it begins with before anything was measured.
 const SOUND_SHARE: f64 = 0.2;
 const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
+/// Share of the remembered rate that playback begins with. The picture comes hardly later than at the lowest rung, and where the
+/// line has become ten times slower since, playback begins late but goes on.
+const FIRST_SHARE: f64 = 0.05;
+const FIRST_BY_MEMORY: &str =
+    "the first segment may need a tenth of the rate that this network is remembered for";
 
 /// What is fetched next of a track, and why.
 pub(super) enum Chosen {
@@ -24,6 +29,15 @@ pub(super) enum Chosen {
     Next(RepresentationKey, &'static str),
     /// A buffered segment again, at another rung.
     Replace(Replacement, &'static str),
+}
+
+/// The highest rung whose next segment needs no more than a share of this rate.
+fn first_rung(context: &AbrContext, remembered: BitRate) -> usize {
+    let rate = remembered.scaled(FIRST_SHARE);
+    let plays = context.ahead.first().map_or(DRY, |next| next.duration);
+    let fits = |rung: &usize| context.size_ahead(0, *rung) <= rate.bytes_in(plays);
+    let rungs = 0..=context.sustained(rate);
+    rungs.rev().find(fits).unwrap_or(0)
 }
 
 impl Session {
@@ -88,6 +102,15 @@ impl Session {
             from: about,
         };
         self.tell_policy(&mut context, &question);
+        if last.is_none()
+            && !self.policy.is_custom()
+            && let Some(rate) = self.edges.recalled_rate()
+        {
+            let rung = first_rung(&context, rate);
+            self.told = context;
+            let there = self.nearest_there(kind, key(rung)?, ladder_len)?;
+            return Some(Chosen::Next(there, FIRST_BY_MEMORY));
+        }
         let mut choice = self.ask_policy(&context, about);
         if let Some(AbrChoice {
             decision: AbrDecision::Replace { segment, rung },

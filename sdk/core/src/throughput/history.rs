@@ -216,6 +216,15 @@ impl History {
         self.rates[4].value()
     }
 
+    /// The mean of the logarithm over the last minute of transfer, as a rate in bit/s.
+    pub(super) fn typical_bps(&self) -> Option<f64> {
+        self.logs[3].value().map(libm::exp)
+    }
+
+    pub(super) const fn measured_s(&self) -> f64 {
+        self.total_s
+    }
+
     /// The level that all else is told relative to: the logarithm of the rate in bit/s.
     pub(super) fn level(&self) -> f64 {
         f64::midpoint(self.rate(1), self.rate(3))

@@ -108,6 +108,16 @@ impl RateEstimate {
         Some(BitRate::from_bps(1).scaled(bps))
     }
 
+    /// Returns what was typical over the last minute of transfer (the mean of the logarithm), in bit/s.
+    pub(crate) fn typical_bps(&self) -> Option<f64> {
+        self.history.typical_bps()
+    }
+
+    /// Returns for how many seconds of transfer it was measured.
+    pub(crate) const fn measured_s(&self) -> f64 {
+        self.history.measured_s()
+    }
+
     /// How much was measured: the share that all transfers so far have in an average over 8 s of transfer.
     pub(crate) const fn weight(&self) -> f64 {
         self.slow.weight

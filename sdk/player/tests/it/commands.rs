@@ -256,7 +256,7 @@ async fn every_command_reaches_the_session() {
             Command::CapRung { bitrate },
             Command::SelectAudio { track: 0 },
             Command::SelectText { track: Some(0) },
-            Command::NetworkChanged,
+            Command::NetworkChanged { network: None },
             Command::Background { hidden: true },
             Command::Background { hidden: false },
             Command::Stop,

@@ -106,7 +106,7 @@ fn the_viewer_may_leave_while_something_is_replaced_and_edges_may_die() {
         },
         Command::SelectAudio { track: 1 },
         Command::Pause,
-        Command::NetworkChanged,
+        Command::NetworkChanged { network: None },
         Command::LockRung { rung: Some(1) },
     ];
     let mut begun = 0;

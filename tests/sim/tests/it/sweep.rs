@@ -70,7 +70,7 @@ fn world(seed: u64) -> Setup {
             0 => Command::Seek {
                 to: MediaTime::from_micros(i64::try_from(rng.below(90_000_000)).unwrap()),
             },
-            1 => Command::NetworkChanged,
+            1 => Command::NetworkChanged { network: None },
             2 => Command::SelectAudio {
                 track: u16::try_from(rng.below(2)).unwrap(),
             },

@@ -1,5 +1,6 @@
 //! The session as drivers see it: actions and events, whatever the order of inputs.
 
+mod memory;
 mod missing;
 mod race;
 mod script;
@@ -221,7 +222,9 @@ impl Chance {
             5 => Command::SelectText {
                 track: (self.rng.below(2) == 0).then_some(0),
             },
-            6 => Command::NetworkChanged,
+            6 => Command::NetworkChanged {
+                network: (self.rng.below(2) == 0).then(|| "n".into()),
+            },
             7 => Command::SelectAudio {
                 track: u16::try_from(self.rng.below(2)).unwrap(),
             },

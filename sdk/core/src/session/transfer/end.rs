@@ -1,5 +1,6 @@
 //! Ends attempts and fetches that are not wanted any more.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -126,17 +127,22 @@ impl Session {
         self.fetches.append(&mut fetches);
     }
 
-    /// The device is on another network: nothing learnt and no connection holds any more.
-    pub(in crate::session) fn network_changed(&mut self) {
-        self.edges.network_changed();
+    /// The device is on another network: nothing learnt and no connection holds any more. What was learnt is remembered, and
+    /// what is remembered of the new network taken up.
+    pub(in crate::session) fn network_changed(&mut self, network: Option<String>) {
+        self.config.memory = self.memory();
+        self.config.network = network;
+        let network = self.config.network.as_deref();
+        let remembered = self.config.memory.recall(network, self.time_s());
+        self.edges.network_changed(remembered);
+        let why = if self.edges.recalls() {
+            "the network changed to one that is remembered"
+        } else {
+            "the network changed"
+        };
         self.ask_soon();
         self.actions.push_back(Action::ResetNetwork);
-        self.decide(
-            DecisionKind::Edge,
-            "measure anew".into(),
-            "the network changed",
-            &[],
-        );
+        self.decide(DecisionKind::Edge, "measure anew".into(), why, &[]);
         self.restart_fetches(CancelReason::NetworkChanged);
     }
 }

@@ -40,7 +40,8 @@ const ROUNDS_MAX: u32 = 16;
 const NEVER: Duration = Duration::from_secs(600);
 
 impl Session {
-    /// The first edges by the backend's order all bring the manifest: the probe is useful work.
+    /// The first edges by the backend's order, or those that were near when this network was used last, all bring the manifest:
+    /// the probe is useful work.
     pub(super) fn race_manifest(&mut self, fetch: &mut Fetch) {
         let width = self.config.race_width.max(1);
         let racers: Vec<EdgeId> = self.ranked(fetch).into_iter().take(width).collect();
@@ -52,12 +53,13 @@ impl Session {
             .map(|id| self.edges.name(*id))
             .collect::<Vec<_>>()
             .join(", ");
-        self.decide(
-            DecisionKind::Race,
-            names,
-            "first of the backend's order race for the manifest",
-            &[],
-        );
+        let remembered = racers.iter().filter_map(|id| self.edges.get(*id));
+        let why = if remembered.clone().any(Edge::is_recalled) {
+            "those race for the manifest that this network is remembered to be near to"
+        } else {
+            "first of the backend's order race for the manifest"
+        };
+        self.decide(DecisionKind::Race, names, why, &[]);
         for edge in racers {
             self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
         }
@@ -156,7 +158,7 @@ impl Session {
         lowest.map_or(0, |one| one.bitrate.bytes_in(START_LEVEL).get())
     }
 
-    /// Edges that have not been asked for an object, by rank.
+    /// Edges that have not been asked for an object, the nearest as far as is known first.
     fn fresh(&self, fetch: &Fetch) -> Vec<EdgeId> {
         let tried = fetch.edges_tried();
         let mut fresh = self.ranked(fetch);
@@ -165,13 +167,13 @@ impl Session {
     }
 
     fn ranked(&self, fetch: &Fetch) -> Vec<EdgeId> {
-        let mut usable: Vec<(u32, EdgeId)> = self
+        let mut usable: Vec<(Duration, u32, EdgeId)> = self
             .edges
             .usable(self.now, fetch.object, &fetch.avoid)
-            .map(|(id, edge)| (edge.rank, id))
+            .map(|(id, edge)| (edge.usual_ttfb(), edge.rank, id))
             .collect();
         usable.sort_unstable();
-        usable.into_iter().map(|(_, id)| id).collect()
+        usable.into_iter().map(|(.., id)| id).collect()
     }
 
     /// Takes those out of a race that are expected behind another. The last one goes on as if it had been asked alone.
