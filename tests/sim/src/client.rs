@@ -117,6 +117,7 @@ impl Client {
         };
         Outcome {
             report: self.session.report(ended_at),
+            memory: self.session.memory(),
             log: self.log,
             violations: self.violations,
             ended_at,

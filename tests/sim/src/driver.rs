@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nearcast_core::Input;
+use nearcast_core::{Input, Memory};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{ByteCount, Instant};
 
@@ -45,6 +45,8 @@ enum Later {
 pub struct Outcome {
     /// The session's own report.
     pub report: SessionReport,
+    /// What the session remembers, for the next one.
+    pub memory: Memory,
     /// Every input and event, a line of JSON each with its time.
     pub log: Vec<String>,
     /// Broken invariants; empty in a sound run.

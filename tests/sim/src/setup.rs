@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nearcast_core::{Command, Config};
+use nearcast_core::{Command, Config, Memory};
 use nearcast_link::LinkConfig;
 use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::ObjectKey;
@@ -210,6 +210,15 @@ impl Setup {
             commands: Vec::new(),
             limit,
         }
+    }
+
+    /// Begins on a network of this name with what earlier sessions learnt, at so many seconds since the Unix epoch.
+    #[must_use]
+    pub fn on_network(mut self, name: &str, memory: Memory, began_s: u64) -> Self {
+        self.config.network = Some(name.to_owned());
+        self.config.memory = memory;
+        self.config.began_s = began_s;
+        self
     }
 
     /// Adds a fault.

@@ -18,7 +18,7 @@ fn worlds() -> u64 {
 const LENGTH: Duration = Duration::from_secs(120);
 
 /// Two to ten edges, each with a round trip and a rate of its own, behind a line of 4 to 40 Mbit/s.
-fn differing(seed: u64) -> (Setup, Rng) {
+pub(crate) fn differing(seed: u64) -> (Setup, Rng) {
     let seed = Seed::new(seed);
     let mut rng = seed.split("edges").rng();
     let count = 2 + u32::try_from(rng.below(9)).unwrap();

@@ -8,6 +8,7 @@
 mod crowd;
 mod edges;
 mod golden;
+mod memory;
 mod replace;
 mod sweep;
 mod trace;
