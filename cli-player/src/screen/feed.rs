@@ -245,7 +245,8 @@ impl Feed {
             return Ok(());
         }
         self.addresses = addresses;
-        self.player.network_changed()
+        // Which one it is now nobody says.
+        self.player.network_changed(None)
     }
 
     fn kill(&mut self, id: String) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nearcast_core::abr::{AbrPolicy, Objective};
-use nearcast_core::{AbrRule, Config, Session};
+use nearcast_core::{AbrRule, Config, Memory, Session};
 use nearcast_protocol::report::PlayerName;
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime, Seed};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::control::Granter;
 use crate::decode::{self, AudioTrack};
 use crate::driver::{Driver, Order, Setup};
@@ -94,6 +94,23 @@ impl PlayerBuilder {
     /// Uses connections and names that are shared with others. It outlives the player.
     pub fn network(mut self, network: Network) -> Self {
         self.network = NetworkChoice::Shared(network);
+        self
+    }
+
+    /// Says which network the device is on, so that playback begins as the last session over it ended: with edges that were near,
+    /// at a rung that its line carried ([`memory`](Self::memory)). Without it nothing is remembered.
+    ///
+    /// Any name of 1 to 128 bytes that is the same each time will do: a salted hash of the SSID, the operator's code with the
+    /// kind of radio, the autonomous system. It is better not the SSID itself nor anything else that names a person: it stays on
+    /// the device, in the memory and in recordings ([`record`](Self::record)), and neither edges nor the backend hear of it.
+    pub fn network_identity(mut self, identity: impl Into<String>) -> Self {
+        self.config.network = Some(identity.into());
+        self
+    }
+
+    /// Begins with what an earlier session learnt of networks ([`Player::memory`]).
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.config.memory = memory;
         self
     }
 
@@ -223,7 +240,8 @@ impl PlayerBuilder {
         self
     }
 
-    /// Writes the session's inputs there, for replay: JSON lines without URLs and tokens.
+    /// Writes the session's inputs there, for replay: JSON lines without URLs and tokens. What is remembered of networks is among
+    /// them, with their identities.
     pub fn record(mut self, to: impl Write + Send + 'static) -> Self {
         self.recording = Some(Box::new(to));
         self
@@ -253,6 +271,7 @@ impl PlayerBuilder {
             NetworkChoice::Own(options) => (Network::new(options)?, true),
             NetworkChoice::Shared(network) => (network, false),
         };
+        self.config.began_s = clock::time_of_day_s();
         let random = SystemRandom::new();
         if !self.seeded {
             self.config.seed = Seed::new(u64::from_le_bytes(random_bytes(&random)?));
@@ -362,11 +381,27 @@ impl PlayerBuilder {
         if self.config.race_width == 0 {
             return invalid("race_width", "at least one edge must be asked");
         }
+        if let Some(identity) = &self.config.network {
+            check_identity(identity)?;
+        }
         if self.config.buffer_goal.is_zero() {
             return invalid("buffer_goal", "without a buffer nothing can be played");
         }
         Ok(())
     }
+}
+
+/// # Errors
+///
+/// When nothing can be remembered under this name.
+pub(crate) fn check_identity(identity: &str) -> Result<(), PlayerError> {
+    if (1..=Memory::NAME_MAX).contains(&identity.len()) {
+        return Ok(());
+    }
+    Err(PlayerError::InvalidOption {
+        option: "network_identity",
+        reason: format!("it must have 1 to {} bytes", Memory::NAME_MAX),
+    })
 }
 
 const MEMORY_MIN: ByteCount = ByteCount::new(1 << 20);

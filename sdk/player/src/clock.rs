@@ -34,6 +34,16 @@ impl Clock {
     }
 }
 
+/// Returns the time of day, in seconds since the Unix epoch; 0 where the device's clock stands before that.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is remembered of a network is as old as it is by the calendar, sessions apart"
+)]
+pub(crate) fn time_of_day_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// Returns the runtime's name for `span` from now.
 pub(crate) fn after(span: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + span

@@ -75,8 +75,8 @@ pub use source::Source;
 
 pub use nearcast_core::abr;
 pub use nearcast_core::{
-    AbrRule, BreakerState, Decision, DecisionKind, EdgeId, EdgeSnapshot, PlayState, RungSnapshot,
-    SessionError, Snapshot, StallCause, TrackSnapshot, TransferSnapshot,
+    AbrRule, BreakerState, Decision, DecisionKind, EdgeId, EdgeSnapshot, Memory, PlayState,
+    RungSnapshot, SessionError, Snapshot, StallCause, TrackSnapshot, TransferSnapshot,
 };
 pub use nearcast_media::{Cue, CueAlign, CueLine, Sample, TrackInfo};
 #[cfg(feature = "video")]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nearcast_core::{Command, SessionError};
+use nearcast_core::{Command, Memory, SessionError};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{BitRate, MediaTime};
 use tokio::sync::mpsc::error::TrySendError;
@@ -11,8 +11,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
-use crate::builder::{Orders, PlayerBuilder};
-use crate::driver::Order;
+use crate::builder::{Orders, PlayerBuilder, check_identity};
+use crate::driver::{Finished, Order};
 use crate::error::PlayerError;
 use crate::event::{Events, PlayerEvent};
 use crate::network::Network;
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     /// Holds the events from the first on until somebody asks for them.
     pub(crate) first_events: Mutex<Option<broadcast::Receiver<PlayerEvent>>>,
     pub(crate) snapshot: watch::Receiver<PlayerSnapshot>,
-    pub(crate) finished: watch::Receiver<Option<Arc<SessionReport>>>,
+    pub(crate) finished: watch::Receiver<Option<Arc<Finished>>>,
     pub(crate) playhead: Playhead,
     /// Ends with the player, if it is the player's own.
     pub(crate) own_network: Option<Network>,
@@ -111,13 +111,16 @@ impl Player {
         self.command(Command::SelectText { track })
     }
 
-    /// Says that the device is on another network: what was learnt about edges no longer holds.
+    /// Says that the device is on another network: what was learnt about edges no longer holds. Where the network that was left
+    /// had an identity, that is remembered; where the new one has, what is remembered of it is taken up
+    /// ([`PlayerBuilder::network_identity`] says what identities are good).
     ///
     /// # Errors
     ///
-    /// As for [`play`](Self::play).
-    pub fn network_changed(&self) -> Result<(), PlayerError> {
-        self.command(Command::NetworkChanged { network: None })
+    /// As for [`play`](Self::play), and [`PlayerError::InvalidOption`] for an identity that has not 1 to 128 bytes.
+    pub fn network_changed(&self, identity: Option<String>) -> Result<(), PlayerError> {
+        identity.as_deref().map_or(Ok(()), check_identity)?;
+        self.command(Command::NetworkChanged { network: identity })
     }
 
     /// Says that the application went to the background, or came back.
@@ -181,8 +184,8 @@ impl Player {
     ///
     /// Playback goes on when the future is dropped.
     pub async fn ended(&self) -> Result<(), PlayerError> {
-        let report = self.final_report().await.ok_or(PlayerError::Closed)?;
-        match &report.error {
+        let finished = self.finished().await.ok_or(PlayerError::Closed)?;
+        match &finished.report.error {
             Some(error) => {
                 let (code, message) = (error.code.clone(), error.message.clone());
                 Err(PlayerError::Playback(SessionError { code, message }))
@@ -201,21 +204,61 @@ impl Player {
     ///
     /// Nothing is lost when the future is dropped.
     pub async fn report(&self) -> Result<SessionReport, PlayerError> {
+        self.ask(Order::Report, |finished| finished.report.clone())
+            .await
+    }
+
+    /// Returns what is to be remembered for the next session ([`PlayerBuilder::memory`]): what this one was given, and what it
+    /// has found so far of the networks that it was told the identity of. The application keeps it, as JSON for instance: it
+    /// can be serialised. It has names of edges, rates in bit/s, round trips in milliseconds, times in seconds since the Unix
+    /// epoch, and at most 16 networks with 32 edges each. It fades by half in a day. What a file says in its place may be anything: what
+    /// cannot be is dropped.
+    ///
+    /// ```no_run
+    /// # async fn example(kept: &str, source: nearcast_player::Source) -> Result<String, Box<dyn std::error::Error>> {
+    /// use nearcast_player::Player;
+    ///
+    /// let builder = Player::builder(source)
+    ///     .network_identity("sha256:5f1c")
+    ///     .memory(serde_json::from_str(kept).unwrap_or_default());
+    /// let player = builder.start()?;
+    /// player.ended().await?;
+    /// let keep = serde_json::to_string(&player.memory().await?)?;
+    /// # Ok(keep)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PlayerError::Closed`] when the player was torn down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn memory(&self) -> Result<Memory, PlayerError> {
+        self.ask(Order::Memory, |finished| finished.memory.clone())
+            .await
+    }
+
+    /// Asks the driver for something; after the end, takes it from what is left.
+    async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+        of: impl Fn(&Finished) -> T,
+    ) -> Result<T, PlayerError> {
         let finished = self.inner.finished.borrow().clone();
-        if let Some(report) = finished {
-            return Ok((*report).clone());
+        if let Some(finished) = finished {
+            return Ok(of(&finished));
         }
         let (to, answer) = oneshot::channel();
-        if self.inner.orders.0.send(Order::Report(to)).await.is_ok()
-            && let Ok(report) = answer.await
+        if self.inner.orders.0.send(order(to)).await.is_ok()
+            && let Ok(answer) = answer.await
         {
-            return Ok(report);
+            return Ok(answer);
         }
         // It ended meanwhile.
-        self.final_report()
-            .await
-            .map(|report| (*report).clone())
-            .ok_or(PlayerError::Closed)
+        let finished = self.finished().await.ok_or(PlayerError::Closed)?;
+        Ok(of(&finished))
     }
 
     /// Ends playback in order: the last telemetry is sent, connections are closed, tasks and threads have
@@ -242,7 +285,7 @@ impl Player {
                     .map_err(|_| PlayerError::Closed)?;
             }
         }
-        let report = self.final_report().await;
+        let finished = self.finished().await;
         let task = self
             .inner
             .task
@@ -257,8 +300,8 @@ impl Player {
         if let Some(network) = &self.inner.own_network {
             network.close().await;
         }
-        report
-            .map(|report| (*report).clone())
+        finished
+            .map(|finished| finished.report.clone())
             .ok_or(PlayerError::Closed)
     }
 
@@ -273,7 +316,7 @@ impl Player {
             })
     }
 
-    async fn final_report(&self) -> Option<Arc<SessionReport>> {
+    async fn finished(&self) -> Option<Arc<Finished>> {
         let mut finished = self.inner.finished.clone();
         finished.wait_for(Option::is_some).await.ok()?.clone()
     }

@@ -8,7 +8,7 @@ use nearcast_protocol::manifest::TrackKind;
 use tokio::sync::broadcast;
 
 use super::inbox::Happened;
-use super::{Driver, FLUSH_MAX, TICK};
+use super::{Driver, FLUSH_MAX, Finished, TICK};
 use crate::event::EventKind;
 
 /// How long decoders may take to give their last frames at the end.
@@ -50,7 +50,9 @@ impl Driver {
         }
         self.publish();
         let report = self.report();
-        self.finished.send_replace(Some(Arc::new(report)));
+        let memory = self.session.memory();
+        let finished = Finished { report, memory };
+        self.finished.send_replace(Some(Arc::new(finished)));
         // The application hears that there are no more events before the backend hears the last of them.
         self.events = broadcast::channel(1).0;
         let history = self.history();

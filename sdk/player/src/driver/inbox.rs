@@ -1,7 +1,7 @@
 //! Everything the driver waits for, in one place.
 
 use nearcast_core::abr::AbrDecision;
-use nearcast_core::{AskId, AttemptId, Command, FetchId};
+use nearcast_core::{AskId, AttemptId, Command, FetchId, Memory};
 use nearcast_manifest::{Index, Manifest, ManifestError};
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_protocol::report::SessionReport;
@@ -18,6 +18,7 @@ use crate::transport::Note;
 pub(crate) enum Order {
     Command(Command),
     Report(oneshot::Sender<SessionReport>),
+    Memory(oneshot::Sender<Memory>),
 }
 
 /// What a job came to.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{
-    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, Session, TransportEvent,
+    Command, Config, EdgeOffer, Epoch, Failure, FetchId, Input, Memory, Session, TransportEvent,
 };
 use nearcast_manifest::Manifest;
 use nearcast_protocol::manifest::TrackKind;
@@ -48,6 +48,13 @@ pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How often the backend is told how far the viewer is.
 const HISTORY_EVERY: Duration = Duration::from_secs(30);
 
+/// What is left of a session.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) report: SessionReport,
+    pub(crate) memory: Memory,
+}
+
 /// What a driver begins with.
 pub(crate) struct Setup {
     pub(crate) clock: Clock,
@@ -67,7 +74,7 @@ pub(crate) struct Setup {
     pub(crate) decoders: mpsc::Receiver<DecoderNote>,
     pub(crate) events: broadcast::Sender<PlayerEvent>,
     pub(crate) snapshot: watch::Sender<PlayerSnapshot>,
-    pub(crate) finished: watch::Sender<Option<Arc<SessionReport>>>,
+    pub(crate) finished: watch::Sender<Option<Arc<Finished>>>,
 }
 
 pub(crate) struct Driver {
@@ -114,7 +121,7 @@ pub(crate) struct Driver {
     stale: bool,
     events: broadcast::Sender<PlayerEvent>,
     snapshot: watch::Sender<PlayerSnapshot>,
-    finished: watch::Sender<Option<Arc<SessionReport>>>,
+    finished: watch::Sender<Option<Arc<Finished>>>,
 }
 
 impl Driver {
@@ -253,6 +260,9 @@ impl Driver {
             Happened::Order(Order::Report(to)) => {
                 // Whoever asked may have gone.
                 to.send(self.report()).ok();
+            }
+            Happened::Order(Order::Memory(to)) => {
+                to.send(self.session.memory()).ok();
             }
             Happened::Job(job) => self.job(job),
             Happened::Reaped => {}

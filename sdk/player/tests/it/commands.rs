@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nearcast_core::{Command, Input};
 use nearcast_player::{
-    BitRate, ByteCount, EventKind, MediaTime, NetworkOptions, PlayState, Player, PlayerBuilder,
-    PlayerSnapshot, RecordedLine, Source, TrackKind,
+    BitRate, ByteCount, EventKind, MediaTime, Memory, NetworkOptions, PlayState, Player,
+    PlayerBuilder, PlayerSnapshot, RecordedLine, Source, TrackKind,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -175,7 +175,7 @@ async fn after_a_change_of_network_nothing_goes_over_old_connections() {
     })
     .await;
     let before = player.report().await.unwrap().fetches.len();
-    player.network_changed().unwrap();
+    player.network_changed(None).unwrap();
     player.play().unwrap();
     to_the_end(&player).await;
     let report = player.close().await.unwrap();
@@ -230,7 +230,7 @@ async fn every_command_reaches_the_session() {
     player.cap_rung(bitrate).unwrap();
     player.select_audio(0).unwrap();
     player.select_text(Some(0)).unwrap();
-    player.network_changed().unwrap();
+    player.network_changed(Some("hotel".to_owned())).unwrap();
     player.background(true).unwrap();
     player.background(false).unwrap();
     player.stop().unwrap();
@@ -256,7 +256,9 @@ async fn every_command_reaches_the_session() {
             Command::CapRung { bitrate },
             Command::SelectAudio { track: 0 },
             Command::SelectText { track: Some(0) },
-            Command::NetworkChanged { network: None },
+            Command::NetworkChanged {
+                network: Some("hotel".to_owned())
+            },
             Command::Background { hidden: true },
             Command::Background { hidden: false },
             Command::Stop,
@@ -349,4 +351,57 @@ async fn without_a_proxy_that_answers_the_start_fails_by_its_name() {
     let code = tokio::time::timeout(LIMIT, failed).await.unwrap();
     assert_eq!(code, "net.proxy");
     assert!(edge.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_learnt_of_a_network_with_an_identity_is_given_back_for_the_next_session() {
+    let edge = Edge::start().await;
+    let unnamed = on_edge(&edge).start().unwrap();
+    to_the_end(&unnamed).await;
+    assert_eq!(unnamed.memory().await.unwrap(), Memory::default());
+    unnamed.close().await.unwrap();
+
+    let player = on_edge(&edge).network_identity("home").start().unwrap();
+    until(&player, is_playing).await;
+    let early = player.memory().await.unwrap();
+    assert_ne!(early, Memory::default(), "while it plays");
+    to_the_end(&player).await;
+    let again = player.clone();
+    player.close().await.unwrap();
+    let memory = again.memory().await.unwrap();
+    let text = serde_json::to_string(&memory).unwrap();
+    assert!(text.contains(r#""home""#), "{text}");
+    for secret in ["stream", "http", "title"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+
+    let player = on_edge(&edge)
+        .network_identity("home")
+        .memory(serde_json::from_str(&text).unwrap())
+        .start()
+        .unwrap();
+    to_the_end(&player).await;
+    let report = player.close().await.unwrap();
+    let mut why = report.decisions.iter().map(|one| &one.why);
+    assert!(
+        why.any(|why| why.contains("remembered")),
+        "{:?}",
+        report.decisions
+    );
+}
+
+#[tokio::test]
+async fn a_network_needs_a_name_that_can_be_remembered() {
+    let edge = Edge::start().await;
+    let player = on_edge(&edge).start().unwrap();
+    for identity in [String::new(), "x".repeat(Memory::NAME_MAX + 1)] {
+        let refused = on_edge(&edge).network_identity(identity.clone()).start();
+        for error in [
+            refused.err().unwrap(),
+            player.network_changed(Some(identity)).unwrap_err(),
+        ] {
+            assert_eq!(error.code(), "player.invalid_option");
+            assert!(error.to_string().contains("128 bytes"), "{error}");
+        }
+    }
 }
