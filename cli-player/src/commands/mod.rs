@@ -9,6 +9,7 @@ mod doctor;
 mod ending;
 mod failure;
 mod headless;
+mod networks;
 mod output;
 mod play;
 mod probe;

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use nearcast_player::{AbrRule, BitRate, MediaTime, Player, PlayerBuilder, Source};
 
 use super::headless::{Watch, watch};
+use super::networks::{Networks, parse_network};
 use super::output::{Output, Watched, WriteError};
 use super::settings::Positions;
 use super::source::{
@@ -65,6 +66,10 @@ pub(super) struct PlayingArguments {
     /// How the next rung is chosen: horizon unless given
     #[arg(long, value_enum, value_name = "NAME")]
     abr: Option<AbrChoice>,
+    /// Name of the network that this machine is on: what is learnt of its line and edges is kept in the user's cache folder, so that
+    /// the next play over it begins better. Without a name nothing is kept or used
+    #[arg(long = "network", id = "network_name", value_name = "NAME", env = "NEARCAST_NETWORK", value_parser = parse_network)]
+    network: Option<String>,
     /// Where to start, as 90s or 10m, or 0 for the beginning; otherwise where it was left
     #[arg(long, value_name = "TIME", value_parser = parse_span)]
     start: Option<Duration>,
@@ -341,6 +346,15 @@ impl PlayingArguments {
             writing.record = failed;
             builder = builder.record(to);
         }
+        let networks = self.network.as_ref().zip(Networks::open());
+        if let Some((name, networks)) = &networks {
+            builder = networks.begin(builder, name);
+        }
+        let mut learnt = None;
+        let with_player = |player: &Player| {
+            learnt = networks.is_some().then(|| player.clone());
+            with_player(player);
+        };
         let mut played = if self.on_screen() {
             let screen = Screen {
                 picture: self.picture.unwrap_or_default(),
@@ -372,6 +386,9 @@ impl PlayingArguments {
             };
             watch(player, how, &context.signals).await?
         };
+        if let Some(((_, networks), player)) = networks.zip(learnt) {
+            networks.keep(&player).await;
+        }
         if !self.headless {
             keep_position(&subject.key, played.position, played.length);
         }

@@ -141,8 +141,8 @@ pub(crate) fn device_id() -> String {
     id
 }
 
-/// Writes a file of the state folder, which is made where it is not there.
-fn keep(file: &Path, text: &str) -> io::Result<()> {
+/// Writes a file whole or not at all; its folder is made where it is not there.
+pub(super) fn keep(file: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }

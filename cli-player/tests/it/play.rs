@@ -489,3 +489,47 @@ fn what_the_title_does_not_have_is_told_with_what_there_is() {
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(text(&ended.stderr), "", "{ended:?}");
 }
+
+#[test]
+fn a_network_with_a_name_is_remembered_and_a_broken_file_stops_nothing() {
+    let url = format!("{}/stream.mpd", serve());
+    let home = Home::new();
+    let play = |network: &[&str]| {
+        let mut command = home.nearcast(&["play", &url, "--headless", "--explain"]);
+        let output = command.args(network).output().unwrap();
+        let error = text(&output.stderr);
+        assert!(output.status.success(), "{error}");
+        (text(&output.stdout), error)
+    };
+    let named = ["--network", "home"];
+    let file = home.path(".cache/nearcast/networks.json");
+    let (told, error) = play(&[]);
+    assert!(!told.contains("remembered") && error.is_empty(), "{error}");
+    assert!(!file.exists(), "without a name nothing is kept");
+
+    let (told, error) = play(&named);
+    assert!(!told.contains("remembered") && error.is_empty(), "{error}");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains(r#""home""#), "{kept}");
+    let (told, error) = play(&named);
+    assert!(told.contains("remembered"), "{told}");
+    assert!(error.is_empty(), "{error}");
+
+    std::fs::write(&file, &kept[..kept.len() / 2]).unwrap();
+    let (told, error) = play(&named);
+    assert!(!told.contains("remembered"), "{told}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.contains("networks.json") && error.contains("begun anew"));
+    assert!(
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .contains(r#""home""#)
+    );
+
+    // Where nothing can be written.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let (_, error) = play(&named);
+    assert_eq!(error.lines().count(), 2, "{error}");
+    assert!(error.contains("is not kept"), "{error}");
+}
