@@ -68,12 +68,14 @@ impl EdgePrior {
     }
 }
 
-/// How far a session's rate and round trips lie from what is usual on the network, as deviations of the logarithm.
+/// How far a session's rate and round trips lie from what is usual on the network, as deviations of the logarithm: a line of the
+/// evening may well have 0.6 of its rate of the morning. By hand, for want of recordings of one network over days.
 const RATE_SCATTER: f64 = 0.5;
 const ROUND_TRIP_SCATTER: f64 = 0.3;
 /// Doubt about a line that nothing is known of, as a deviation of the logarithm: that of [`Forecast::default`].
 const LINE_DOUBT: f64 = 1.0;
-/// What a whole session found counts as much as so many seconds of transfer in this one.
+/// What a whole session found counts as much as so many seconds of transfer in this one. By hand: a burst does not replace it, a
+/// segment does.
 const COUNTS_S: f64 = 0.3;
 /// A rate that was measured with less than this share of a session's weight says little of the line.
 const TELLS: f64 = 0.5;
