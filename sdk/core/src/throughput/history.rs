@@ -38,10 +38,12 @@ const STAYS: f64 = 0.7;
 const TRANSFERS_AHEAD: [f64; HORIZONS] = [1.0, 2.0, 4.0, 7.0];
 /// The forecast's quantiles, in deviations.
 const DEVIATIONS: [f64; QUANTILES] = [-1.4, -0.67, 0.0, 0.67, 1.4];
-/// A line is rough where its logarithm changes by so much from part to part over 40 s: from the first on a little, from the second on
-/// fully.
-const ROUGH: [f64; 2] = [0.08, 0.17];
-const ROUGH_OVER: usize = 2;
+/// A line is rough where its logarithm changes by so much from part to part, over so long: from the first on a little, from the second
+/// on fully.
+const ROUGH: [f64; 2] = [0.11, 0.18];
+const ROUGH_S: f64 = 40.0;
+/// The first parts of a transfer are slow start on most lines, which is no change of the rate.
+const OPENING: u32 = 3;
 
 /// What came so far.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,9 @@ pub(super) struct History {
     lasts_s: f64,
     /// Of the part before.
     before: f64,
+    /// Change from part to part but for those that open a transfer, and how many of this one were there.
+    rough: Average,
+    parts: u32,
     total_s: f64,
     /// Logarithms of the rates of whole transfers, the newest first.
     transfers: [f64; 4],
@@ -126,6 +131,9 @@ impl History {
                 stray.add(off * off, keep);
                 changed.add(change, keep);
             }
+            if self.parts >= OPENING {
+                self.rough.add(change, fading(&ROUGH_S));
+            }
             for (fall, span_s) in self.falls.iter_mut().zip(&FALLS_S) {
                 fall.add((-off).max(0.0), fading(span_s));
             }
@@ -150,6 +158,7 @@ impl History {
         }
         self.lasts_s += part_s;
         self.before = log;
+        self.parts += 1;
         self.total_s += part_s;
     }
 
@@ -165,6 +174,7 @@ impl History {
     /// A whole transfer is here: it is compared with what was expected of it.
     pub(super) fn compare(&mut self) {
         self.take_short();
+        self.parts = 0;
         let (bits, over_s) = core::mem::take(&mut self.came);
         if over_s <= 0.0 {
             return;
@@ -203,7 +213,7 @@ impl History {
     /// How rough the line is, 0 to 1: on a rough one the rate is another one from moment to moment, and comes back.
     pub(super) fn roughness(&self) -> f64 {
         let [begins, fully] = ROUGH;
-        ((value(&self.changes[ROUGH_OVER]) - begins) / (fully - begins)).clamp(0.0, 1.0)
+        ((value(&self.rough) - begins) / (fully - begins)).clamp(0.0, 1.0)
     }
 
     /// Whether anything came at all.

@@ -296,6 +296,15 @@ mod tests {
         };
         assert!(forecast(&[4_000], 250).roughness <= 0.0);
         assert!(forecast(&[7_900, 100], 75).roughness <= 0.0);
+        // Each transfer begins in slow start.
+        let mut steady = RateEstimate::default();
+        for _ in 0..12 {
+            for kbps in [500, 2_500, 4_000, 4_000, 4_000, 4_000] {
+                steady.sample(BitRate::from_kbps(kbps), Duration::from_millis(160));
+            }
+            steady.transferred();
+        }
+        assert!(steady.forecast(Duration::ZERO).unwrap().roughness <= 0.0);
         let rough = forecast(&[6_000, 2_000], 500);
         assert!(rough.roughness >= 1.0);
         // One whole transfer brought four megabits a second.
