@@ -5,7 +5,8 @@
 //! inputs", ICML 2023). A small network was taught by many such decisions in which direction eight of the planner's numbers should
 //! have been moved there (`nearcast-lab fit temper`, whose help has the recipe). It sees what the line's past looks like, and where the
 //! session is: buffer, ladder, what is left of the title. The present weights are from a forerunner of that command, with the same gradient:
-//! six rounds on the four sets of profile pensieve, then sixteen on all ten, which the command does not repeat to the digit.
+//! six rounds on the four sets of profile pensieve, then sixteen on all ten, which the command does not repeat to the digit. That one moved seven
+//! numbers: the weights of the eighth (how much what is usual weighs) are still 0, and it is not moved.
 
 use super::config::HorizonConfig;
 use super::temper_weights::WEIGHTS;
