@@ -80,7 +80,7 @@ fn read(file: &PathBuf) -> io::Result<Memory> {
 
 /// Takes a name that can be remembered.
 pub(super) fn parse_network(text: &str) -> Result<String, String> {
-    if (1..=Memory::NAME_MAX).contains(&text.len()) {
+    if Memory::takes(text) {
         return Ok(text.to_owned());
     }
     Err(format!("a name has 1 to {} bytes", Memory::NAME_MAX))

@@ -102,6 +102,12 @@ impl Memory {
     /// Longer names of networks and edges, in bytes, are not remembered: these are hashes, operators and hosts.
     pub const NAME_MAX: usize = 128;
 
+    /// Whether a network can be remembered under this name.
+    #[must_use]
+    pub const fn takes(name: &str) -> bool {
+        !name.is_empty() && name.len() <= Self::NAME_MAX
+    }
+
     /// Returns what is remembered of a network, faded until `now_s`; nothing where it has no name.
     pub(crate) fn recall(&self, network: Option<&str>, now_s: u64) -> NetworkMemory {
         let known = network.and_then(|name| self.networks.get(name));
@@ -112,7 +118,7 @@ impl Memory {
     /// goes.
     pub(crate) fn keep(&mut self, name: &str, network: NetworkMemory) {
         let network = network.bounded();
-        if name.is_empty() || name.len() > Self::NAME_MAX || network.is_empty() {
+        if !Self::takes(name) || network.is_empty() {
             return;
         }
         self.networks.insert(name.into(), network);

@@ -395,7 +395,7 @@ impl PlayerBuilder {
 ///
 /// When nothing can be remembered under this name.
 pub(crate) fn check_identity(identity: &str) -> Result<(), PlayerError> {
-    if (1..=Memory::NAME_MAX).contains(&identity.len()) {
+    if Memory::takes(identity) {
         return Ok(());
     }
     Err(PlayerError::InvalidOption {

@@ -208,6 +208,10 @@ impl Fetch {
             .collect()
     }
 
+    fn races(&self) -> bool {
+        self.attempts.iter().any(|one| one.role == Role::Racer)
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.total.is_some_and(|total| self.received >= total)
     }
@@ -264,7 +268,7 @@ impl Fetch {
         } else {
             0
         };
-        let races = self.attempts.iter().any(|one| one.role == Role::Racer);
+        let races = self.races();
         let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.id == id) else {
             return ByteCount::ZERO;
         };
@@ -336,8 +340,7 @@ impl Fetch {
 
         // Silence beside an attempt that delivers: the edge is at fault, not the line.
         if working && let Some(quiet) = self.attempts.iter().find(|attempt| silent(attempt)) {
-            let races = self.attempts.iter().any(|one| one.role == Role::Racer);
-            let reason = if races {
+            let reason = if self.races() {
                 CancelReason::LostRace
             } else {
                 CancelReason::Silent
@@ -398,9 +401,11 @@ impl Fetch {
     /// Compares a helper with the attempt that it helps, once both have had time.
     fn judge_helper(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
         let helper = self.helper()?;
-        (now >= judged_from(helper)?)
-            .then(|| self.judge(now, helper, edges))
-            .flatten()
+        if now < judged_from(helper)? {
+            return None;
+        }
+        let (attempt, reason) = self.judge(now, helper, edges)?;
+        Some(Verdict::Cancel { attempt, reason })
     }
 
     pub(crate) fn helper(&self) -> Option<&Attempt> {
@@ -408,7 +413,13 @@ impl Fetch {
         helpers.find(|attempt| attempt.role == Role::Helper)
     }
 
-    fn judge(&self, now: Instant, helper: &Attempt, edges: &Edges) -> Option<Verdict> {
+    /// Returns which of the two need not go on, and why.
+    fn judge(
+        &self,
+        now: Instant,
+        helper: &Attempt,
+        edges: &Edges,
+    ) -> Option<(AttemptId, CancelReason)> {
         let helped = self
             .attempts
             .iter()
@@ -429,18 +440,21 @@ impl Fetch {
             edge.is_some_and(|edge| one.trickles(now, edge))
         };
         let silent = helped.first_byte_at.is_none() || faster && trickles(helped);
-        let (attempt, reason) = if silent {
+        Some(if silent {
             (helped.id, CancelReason::Silent)
         } else if faster {
             (helped.id, CancelReason::Slow)
         } else {
             (helper.id, CancelReason::NotNeeded)
-        };
-        Some(Verdict::Cancel { attempt, reason })
+        })
     }
 
     /// The same at once, for help against slowness, which is a guess: it may cost no more.
-    pub(crate) fn judge_guess(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
+    pub(crate) fn judge_guess(
+        &self,
+        now: Instant,
+        edges: &Edges,
+    ) -> Option<(AttemptId, CancelReason)> {
         self.judge(now, self.guess()?, edges)
     }
 

@@ -112,61 +112,28 @@ fn a_pause_is_helped_and_a_helper_that_delivers_ends_the_silent_attempt() {
 }
 
 #[test]
-fn a_helper_that_is_no_faster_shows_that_the_line_is_slow() {
+fn a_helper_shows_whether_the_line_is_slow_or_the_edge() {
     let edges = edges();
-    let mut fetch = fetch();
-    body(&mut fetch, 1, (100..=500).step_by(100), 10_000);
-    let (from, _) = fetch.resume_point();
-    fetch.attempts.push(Attempt::new(
-        AttemptId(2),
-        EdgeId(1),
-        Role::Helper,
-        from,
-        None,
-        ms(500),
-        None,
-    ));
-    for at in (600..=1000).step_by(100) {
-        body(&mut fetch, 1, core::iter::once(at), 5_000);
-        body(&mut fetch, 2, core::iter::once(at), 5_000);
+    // What both bring in each tenth of a second, which of them ends, and why.
+    let cases = [
+        (5_000, 5_000, 2, CancelReason::NotNeeded),
+        (1_000, 50_000, 1, CancelReason::Slow),
+    ];
+    for (slow, helps, ended, reason) in cases {
+        let mut fetch = fetch();
+        body(&mut fetch, 1, (100..=500).step_by(100), 10_000);
+        let (from, _) = fetch.resume_point();
+        let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
+        let helper = Attempt::new(id, edge, role, from, None, ms(500), None);
+        fetch.attempts.push(helper);
+        for at in (600..=1000).step_by(100) {
+            body(&mut fetch, 1, core::iter::once(at), slow);
+            body(&mut fetch, 2, core::iter::once(at), helps);
+        }
+        let attempt = AttemptId(ended);
+        let verdict = fetch.review(ms(1000), &edges, AMPLE);
+        assert_eq!(verdict, Some(Verdict::Cancel { attempt, reason }));
     }
-    let verdict = fetch.review(ms(1000), &edges, AMPLE);
-    assert_eq!(
-        verdict,
-        Some(Verdict::Cancel {
-            attempt: AttemptId(2),
-            reason: CancelReason::NotNeeded
-        })
-    );
-}
-
-#[test]
-fn a_helper_that_is_much_faster_shows_that_the_edge_is_slow() {
-    let edges = edges();
-    let mut fetch = fetch();
-    body(&mut fetch, 1, (100..=500).step_by(100), 10_000);
-    let (from, _) = fetch.resume_point();
-    fetch.attempts.push(Attempt::new(
-        AttemptId(2),
-        EdgeId(1),
-        Role::Helper,
-        from,
-        None,
-        ms(500),
-        None,
-    ));
-    for at in (600..=1000).step_by(100) {
-        body(&mut fetch, 1, core::iter::once(at), 1_000);
-        body(&mut fetch, 2, core::iter::once(at), 50_000);
-    }
-    let verdict = fetch.review(ms(1000), &edges, AMPLE);
-    assert_eq!(
-        verdict,
-        Some(Verdict::Cancel {
-            attempt: AttemptId(1),
-            reason: CancelReason::Slow
-        })
-    );
 }
 
 #[test]

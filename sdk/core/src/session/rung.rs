@@ -18,11 +18,11 @@ const DRY: Duration = Duration::from_secs(2);
 const SOUND_SHARE: f64 = 0.2;
 const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
 /// Share of the remembered rate that playback begins with. The picture comes hardly later than at the lowest rung, and where the
-/// line has become ten times slower since, playback begins late but goes on. Of 100 drawn worlds in which it has (`differing` in
-/// `tests/sim`), two stalled for it, for 20 ms; with a tenth 27 did.
+/// line has become ten times slower since, playback begins late but goes on, which it does not with a tenth (`memory.rs` in the tests of
+/// `tests/sim`).
 const FIRST_SHARE: f64 = 0.05;
 const FIRST_BY_MEMORY: &str =
-    "the first segment may need a tenth of the rate that this network is remembered for";
+    "the first segment may need a twentieth of the rate that this network is remembered for";
 
 /// What is fetched next of a track, and why.
 pub(super) enum Chosen {

@@ -25,6 +25,14 @@ pub(super) struct Place {
     pub(super) share: f32,
 }
 
+impl Place {
+    /// What lies there, of numbers that the levels have.
+    pub(super) fn of(self, levels: &[f32; LEVELS_MAX]) -> f32 {
+        let below = levels[self.level];
+        below + (levels[self.level + 1] - below) * self.share
+    }
+}
+
 impl Grid {
     /// Lays levels from empty to full.
     pub(super) fn new(full_s: f32) -> Self {
@@ -60,7 +68,7 @@ impl Grid {
 
     /// Finds a buffer near where another one was: quicker than [`Self::place`] for one after the other.
     pub(super) fn beside(&self, last: Place, buffer_s: f32) -> Place {
-        let mut level = last.level.min(LEVELS_MAX - 2);
+        let mut level = last.level.min(self.count - 2);
         while level + 2 < self.count && buffer_s >= self.levels_s[level + 1] {
             level += 1;
         }
@@ -103,13 +111,16 @@ mod tests {
             let levels = grid.levels_s();
             assert!(levels.is_sorted() && levels.len() <= LEVELS_MAX);
             for buffer_s in [0.0, 0.3, 1.7, 9.9, 23.4, 59.0, 1000.0] {
-                let at = grid.place(buffer_s);
-                let below = levels[at.level];
-                let found = below + (levels[at.level + 1] - below) * at.share;
-                assert!(
-                    (found - buffer_s.min(full_s)).abs() < 1e-3,
-                    "{full_s} {buffer_s} {found}"
-                );
+                // Looked for at once, and from either end.
+                let from = |level| Place { level, share: 0.0 };
+                let beside = |level| grid.beside(from(level), buffer_s);
+                for at in [grid.place(buffer_s), beside(0), beside(LEVELS_MAX)] {
+                    let found = at.of(&grid.levels_s);
+                    assert!(
+                        (found - buffer_s.min(full_s)).abs() < 1e-3,
+                        "{full_s} {buffer_s} {found}"
+                    );
+                }
             }
         }
     }

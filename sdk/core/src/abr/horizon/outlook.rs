@@ -11,7 +11,7 @@ const SECONDS: usize = 64;
 /// Nothing is planned with less, in bit/s: even an outage ends.
 const FLOOR_BPS: f64 = 5_000.0;
 /// Which of the forecast's spans says what the line is like: the one over 9 s.
-const SPAN: usize = 1;
+pub(super) const SPAN: usize = 1;
 /// What transfers usually bring weighs no more than this beside the forecast.
 const USUAL_MOST: f64 = 0.8;
 /// Within a path the rate of one span is at least and at most so many times its mean so far.

@@ -212,9 +212,7 @@ impl Planner {
                 let spare_s = level_s - outlook.ttfb_s - bits * slowness;
                 let then_s = (spare_s.max(0.0) + lasts_s).min(self.full_s);
                 place = self.grid.beside(place, then_s);
-                let below = rest[place.level];
-                let follows = below + (rest[place.level + 1] - below) * place.share;
-                *worth = of_rung - self.stall * (-spare_s).max(0.0) + follows;
+                *worth = of_rung - self.stall * (-spare_s).max(0.0) + place.of(rest);
             }
         }
         // The best over all rungs with the cost of the switch: two sweeps, as the cost adds up from rung to rung.
@@ -243,9 +241,7 @@ impl Planner {
     }
 
     fn look_up(&self, table: &Table, buffer_s: f32, rung: usize) -> f32 {
-        let place = self.grid.place(buffer_s);
-        let below = table[rung][place.level];
-        below + (table[rung][place.level + 1] - below) * place.share
+        self.grid.place(buffer_s).of(&table[rung])
     }
 
     /// How many rungs are planned with.

@@ -9,6 +9,7 @@
 //! numbers: the weights of the eighth (how much what is usual weighs) are still 0, and it is not moved.
 
 use super::config::HorizonConfig;
+use super::outlook::SPAN;
 use super::temper_weights::WEIGHTS;
 use crate::abr::AbrContext;
 use crate::perceptron::{self, softsign};
@@ -17,8 +18,6 @@ use crate::throughput::SIGNS;
 /// Width of both hidden layers.
 const HIDDEN: usize = 24;
 pub(super) const COUNT: usize = perceptron::weights(Temper::INPUTS, HIDDEN, Temper::COUNT);
-/// Of the forecast's spans, the one that says what the line carries: over 9 s.
-const USUAL: usize = 1;
 /// What a move by one adds to the weight of what transfers usually bring.
 const USUAL_STEP: f64 = 0.3;
 
@@ -60,7 +59,7 @@ impl Temper {
         if signs.iter().all(|sign| *sign == 0.0) {
             return None;
         }
-        let [least, _, usual, _, most] = context.forecast.log_rates[USUAL];
+        let [least, _, usual, _, most] = context.forecast.log_rates[SPAN];
         let over = |bps: f64| usual - libm::log(bps.max(1.0));
         let buffer_s = context.buffer.as_secs_f64();
         let full_s = context.buffer_max.as_secs_f64().max(segment_s);

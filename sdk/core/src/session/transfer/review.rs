@@ -79,7 +79,9 @@ impl Session {
         for _ in 0..8 {
             match fetch.review(self.now, &self.edges, self.spare(fetch)) {
                 None => break,
-                Some(verdict @ Verdict::Cancel { .. }) => self.end_one(fetch, verdict),
+                Some(Verdict::Cancel { attempt, reason }) => {
+                    self.end_one(fetch, attempt, reason);
+                }
                 Some(Verdict::GiveUp { attempt }) => {
                     self.cancel_connection(attempt, true);
                     if !self.attempt_failed(fetch, attempt, &Failure::Stalled) {
@@ -98,15 +100,12 @@ impl Session {
         let most = guess_costs_most(fetch);
         if !self.extra_allowed(ByteCount::ZERO) || fetch.twice >= most {
             match fetch.judge_guess(self.now, &self.edges) {
-                Some(Verdict::Cancel {
-                    attempt,
-                    reason: reason @ CancelReason::NotNeeded,
-                }) => {
+                Some((attempt, CancelReason::NotNeeded)) => {
                     let why = "help has cost enough";
                     self.decide(DecisionKind::Hedge, "alone".to_string(), why, &[]);
-                    self.cancel(fetch, attempt, reason);
+                    self.cancel(fetch, attempt, CancelReason::NotNeeded);
                 }
-                Some(verdict) => self.end_one(fetch, verdict),
+                Some((attempt, reason)) => self.end_one(fetch, attempt, reason),
                 None => {}
             }
             return;
@@ -118,16 +117,10 @@ impl Session {
             && (helper.first_byte_at).is_some_and(|at| self.now.since(at) >= SHOWS_AFTER);
         let (id, begun) = (helper.id, helper.first_byte_at.is_some());
         if shown
-            && let Some(verdict) = fetch.judge_guess(self.now, &self.edges)
-            && !matches!(
-                verdict,
-                Verdict::Cancel {
-                    reason: CancelReason::NotNeeded,
-                    ..
-                }
-            )
+            && let Some((attempt, reason)) = fetch.judge_guess(self.now, &self.edges)
+            && reason != CancelReason::NotNeeded
         {
-            return self.end_one(fetch, verdict);
+            return self.end_one(fetch, attempt, reason);
         }
         if fetch.twice_by_helper().get() <= fetch.size() / TWICE_SHARE {
             return;
@@ -145,10 +138,7 @@ impl Session {
     }
 
     /// One of several attempts at the same bytes need not go on.
-    fn end_one(&mut self, fetch: &mut Fetch, verdict: Verdict) {
-        let Verdict::Cancel { attempt, reason } = verdict else {
-            return;
-        };
+    fn end_one(&mut self, fetch: &mut Fetch, attempt: AttemptId, reason: CancelReason) {
         if reason == CancelReason::NotNeeded {
             self.help_ends(fetch, attempt);
         } else if reason == CancelReason::Slow {
