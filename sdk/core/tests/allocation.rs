@@ -66,7 +66,7 @@ fn decide(policy: &mut dyn AbrPolicy, contexts: &[AbrContext]) {
         elapsed: Duration::from_secs(3),
     };
     for context in contexts {
-        assert!(context.forecast.sustained.is_some(), "it is tempered");
+        assert!(context.forecast.sustained.is_some(), "it is corrected");
         assert!(!policy.decide(context).why.is_empty());
         let _ = policy.review(context, &under_way);
         assert!(policy.scores().len() <= context.ladder.len());

@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 /// A set as its figures are told.
 pub(crate) struct Public {
     /// What the table calls it.
-    name: &'static str,
+    pub(crate) name: &'static str,
     folder: &'static str,
     movie: &'static str,
     profile: ProfileName,

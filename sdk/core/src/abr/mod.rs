@@ -26,7 +26,7 @@ pub use context::{
     UnderWay,
 };
 pub use dynamic::Dynamic;
-pub use horizon::{Horizon, HorizonConfig, Leaning, Temper};
+pub use horizon::{Candidate, Horizon, HorizonConfig, Leaning};
 pub use objective::{Objective, RungValue, Weights};
 pub use robust_mpc::RobustMpc;
 pub use throughput::Throughput;

@@ -201,16 +201,28 @@ fn horizon_uses_the_buffer_up_where_the_title_ends() {
 }
 
 #[test]
-fn horizon_is_tempered_only_by_what_was_measured() {
+fn horizon_is_corrected_only_by_what_was_measured_and_near_what_it_planned() {
+    let (mut plan, mut horizon) = (Horizon::uncorrected(), Horizon::default());
     let mut measured = at(14, 3.0, 3);
-    let temper = |context: &AbrContext| horizon::Temper::of(context);
-    assert_eq!(temper(&measured), Temper::default());
+    assert_eq!(plan.decide(&measured), horizon.decide(&measured));
+    assert_eq!(plan.scores(), horizon.scores());
+    assert!(horizon.candidates().is_empty());
     for (nth, sign) in measured.forecast.signs.iter_mut().enumerate() {
-        *sign = if nth % 2 == 0 { 4.0 } else { -4.0 };
+        *sign = if nth % 2 == 0 { 0.5 } else { -0.5 };
     }
-    let moved = temper(&measured);
-    assert_ne!(moved, Temper::default());
-    assert!(moved.0.iter().all(|by| by.abs() <= 1.5), "{moved:?}");
+    let planned = rung(&mut plan, &measured);
+    let chosen = rung(&mut horizon, &measured);
+    assert!(chosen.abs_diff(planned) <= 2);
+    for (rung, (planned_score, score)) in plan.scores().iter().zip(horizon.scores()).enumerate() {
+        let near = rung.abs_diff(planned) <= 2;
+        let candidate = horizon.candidates().iter().find(|one| one.rung == rung);
+        assert_eq!(candidate.is_some(), near, "rung {rung}");
+        assert_eq!(planned_score != score, near, "rung {rung}");
+        if let Some(candidate) = candidate {
+            let behind = planned_score - plan.scores()[planned];
+            assert!((f64::from(candidate.behind) - behind).abs() < 1e-6);
+        }
+    }
 }
 
 #[test]

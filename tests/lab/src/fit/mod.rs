@@ -4,7 +4,7 @@
 mod forecast;
 mod horizon;
 mod learn;
-mod temper;
+mod residual;
 
 use std::process::ExitCode;
 
@@ -31,30 +31,30 @@ pub(crate) enum Fit {
     /// it gains in QoE over the first one on the same networks, session by session and clipped, so that no session and
     /// no set decides alone. Every few generations QoE is told of those networks, and of the fourth ones.
     ///
-    /// The numbers are tempered as the product's own are; `fit temper` is to follow.
+    /// Plans are corrected as the product's own are; `fit residual` is to follow.
     ///
     /// The best of these goes to a file for `bench abr --horizon`, and as text for
     /// sdk/core/src/abr/horizon/config.rs to standard output.
     #[command(verbatim_doc_comment)]
     Horizon(horizon::Arguments),
-    /// The network that says how bold or careful `horizon` plans: writes the table of its weights
+    /// The network that corrects the scores of `horizon`'s plans: writes the table of its weights
     ///
-    /// In each round networks of all public sets are played, three of four of each set, from random places of theirs. At
-    /// some decisions every rung near the chosen one is tried: the session is played again with that one instead, and
-    /// everything after it decided as ever, so that what it would have come to is known. The network is moved so that
-    /// choices that came to more become likelier (the gradient of a policy), by Adam. Every few rounds QoE is told of
-    /// those networks and of the fourth ones, without moves and with them.
+    /// In each round networks of all public sets are played, three of four of each set, most from random places of theirs, each some
+    /// times. At every decision rungs near the planned one are tried, the likelier the better they are held to be. Afterwards it
+    /// is known what each choice lost against who knows the whole network; a second network learns what is usually lost from
+    /// such a decision on. Choices after which less was lost become likelier (proximal policy optimization), by Adam. Every
+    /// few rounds QoE is told of those networks and of the fourth ones, as planned and corrected.
     ///
-    /// The table is sdk/core/src/abr/horizon/temper_weights.rs; the same seed gives the same table.
+    /// The table is sdk/core/src/abr/horizon/residual_weights.rs; the same seed gives the same table.
     #[command(verbatim_doc_comment)]
-    Temper(temper::Arguments),
+    Residual(residual::Arguments),
 }
 
 pub(crate) fn execute(fit: &Fit) -> Result<ExitCode> {
     match fit {
         Fit::Forecast(arguments) => forecast::execute(arguments),
         Fit::Horizon(arguments) => horizon::execute(arguments),
-        Fit::Temper(arguments) => temper::execute(arguments),
+        Fit::Residual(arguments) => residual::execute(arguments),
     }
 }
 

@@ -136,12 +136,39 @@ fn numbers_of_horizon_are_found_and_benched() {
 }
 
 #[test]
+fn a_correction_is_learned_and_its_table_written() {
+    let room = room();
+    let arguments = "residual --rounds 2 --lines 1";
+    let (table, told) = fit(room.path(), arguments);
+    assert!(told.starts_with("round 2, "), "{told}");
+    assert!(after(&told, "lte-ghent-10s    fitted") != 0.0, "{told}");
+    let count = "static WEIGHTS: [i16; super::residual::COUNT] = [";
+    let (_, numbers) = table.split_once(count).unwrap();
+    assert_eq!(
+        numbers.matches(',').count(),
+        24 * 53 + 24 * 25 + 25,
+        "{table}"
+    );
+    let last = numbers.split(',').rev().skip(1).take(25);
+    let learned = |weight: &str| weight.trim() != "0";
+    assert!(last.clone().any(learned), "the last layer began with none");
+
+    let one_core = run(room.path(), &format!("{arguments} --out one.rs"), 1);
+    assert_eq!(stdout(&one_core), "");
+    let file = fs::read_to_string(room.path().join("one.rs")).unwrap();
+    assert_eq!(file, table, "cores change nothing");
+    let (further, _) = fit(room.path(), "residual --rounds 1 --lines 1 --start one.rs");
+    assert_ne!(further, table);
+}
+
+#[test]
 fn a_fit_to_fewer_sets_is_none() {
     let room = room();
     fs::remove_dir_all(room.path().join("oboe")).unwrap();
     for (arguments, told) in [
         ("forecast", "sets of recorded networks are missing in"),
         ("horizon", "the set of traces is not there: oboe"),
+        ("residual", "the set of traces is not there: oboe"),
     ] {
         let text = refusal(&run(room.path(), arguments, 1));
         assert!(text.contains(told) && text.contains("oboe"), "{text}");

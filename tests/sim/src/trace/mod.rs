@@ -8,6 +8,7 @@
 //! Names end in them.
 
 mod cursor;
+mod hindsight;
 mod movie;
 mod network;
 mod optimum;
@@ -16,6 +17,7 @@ pub mod rules;
 mod session;
 
 pub use cursor::{Cursor, Share};
+pub use hindsight::{Hindsight, State};
 pub use movie::{Movie, MovieError};
 pub use network::{Network, NetworkError, Period};
 pub use optimum::{Effort, Optimum, optimum};

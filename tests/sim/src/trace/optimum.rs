@@ -44,17 +44,17 @@ pub struct Optimum {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Label {
+pub(super) struct Label {
     /// When the segment is there, on the network's clock.
-    ready_ms: f64,
+    pub(super) ready_ms: f64,
     /// Stood still so far, with start-up where that counts.
-    stall_ms: f64,
+    pub(super) stall_ms: f64,
     /// Bitrates minus changes, in Mbit/s.
-    gain: f64,
-    buffer_ms: f64,
-    rung: usize,
+    pub(super) gain: f64,
+    pub(super) buffer_ms: f64,
+    pub(super) rung: usize,
     /// Index into the arena of paths.
-    path: usize,
+    pub(super) path: usize,
 }
 
 impl Label {
@@ -141,7 +141,7 @@ impl Rule for Path<'_> {
 }
 
 /// How a profile moves from one label to the next.
-struct Link<'a> {
+pub(super) struct Link<'a> {
     setup: &'a Setup<'a>,
     network: &'a Network,
     segment_ms: f64,
@@ -150,7 +150,7 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    fn new(setup: &'a Setup<'a>) -> Self {
+    pub(super) fn new(setup: &'a Setup<'a>) -> Self {
         let periods = setup.network.periods();
         let first = periods[0].latency_ms;
         let same = periods
@@ -195,7 +195,7 @@ impl<'a> Link<'a> {
     }
 
     /// Adds what may follow a label.
-    fn extend(&self, label: &Label, segment: usize, reached: &mut Vec<Label>) {
+    pub(super) fn extend(&self, label: &Label, segment: usize, reached: &mut Vec<Label>) {
         let ladder = self.setup.movie.bitrates_kbps();
         let begun_ms = self.begun(label.ready_ms);
         let beside_ms = match self.setup.profile {
@@ -220,7 +220,7 @@ impl<'a> Link<'a> {
     }
 
     /// Waits until there is room for another segment.
-    fn settle(&self, label: &mut Label) {
+    pub(super) fn settle(&self, label: &mut Label) {
         const SLEEP_MS: f64 = 500.0;
         let wait_ms = match self.setup.profile {
             Profile::Sabre => label.buffer_ms + self.segment_ms - self.setup.cap_ms,

@@ -1,8 +1,9 @@
 //! Rules over networks and movies small enough to work out by hand.
 
 use nearcast_sim::trace::{
-    Cursor, Delivered, Effort, Movie, MovieError, Network, NetworkError, Pace, Period, Played,
-    Profile, Progress, Rule, SessionError, Setup, Share, Step, Verdict, View, optimum, rules, run,
+    Cursor, Delivered, Effort, Hindsight, Movie, MovieError, Network, NetworkError, Pace, Period,
+    Played, Profile, Progress, Rule, SessionError, Setup, Share, State, Step, Verdict, View,
+    optimum, rules, run,
 };
 use nearcast_units::Seed;
 
@@ -528,4 +529,73 @@ fn the_optimum_is_the_best_of_all_paths() {
             );
         }
     }
+}
+
+/// Fetches these rungs in turn, and notes each state that it decides in.
+struct Noting(Plan, Vec<State>);
+
+impl Rule for Noting {
+    fn first(&mut self, view: &View<'_>) -> usize {
+        self.0.first(view)
+    }
+    fn next(&mut self, view: &View<'_>) -> Step {
+        self.1.push(State {
+            segment: view.index,
+            late_ms: view.now_ms - (view.index as f64 * 4000.0 - view.buffer_ms),
+            buffer_ms: view.buffer_ms,
+            last: view.last.unwrap(),
+        });
+        self.0.next(view)
+    }
+}
+
+#[test]
+fn hindsight_knows_what_is_still_to_be_had_and_what_each_choice_lost() {
+    let movie = movie(&[300.0, 1200.0, 2850.0], 6);
+    let mut rng = Seed::new(12).rng();
+    let (mut off, mut largest) = (0.0, 0.0_f64);
+    let rounds = 20;
+    for round in 0..rounds {
+        let periods = (0..12).map(|_| Period {
+            duration_ms: 1500.0,
+            kbps: 1.0 + 3500.0 * rng.next_f64().powi(2),
+            latency_ms: 50.0,
+        });
+        let network = Network::new(periods.collect()).unwrap();
+        for profile in [Profile::Sabre, Profile::Pensieve] {
+            let mut setup = setup(profile, &network, &movie);
+            setup.cap_ms = 12_000.0;
+            // All paths that begin with the second rung.
+            let paths = (0..3_usize.pow(5)).map(|path| {
+                let rest = (0..5).map(|place| path / 3_usize.pow(place) % 3);
+                let rungs = std::iter::once(1).chain(rest).collect();
+                let mut rule = Noting(Plan(rungs), Vec::new());
+                let played = run(&setup, &mut rule).unwrap();
+                (played, rule.1)
+            });
+            let paths: Vec<(Played, Vec<State>)> = paths.collect();
+            let hindsight = Hindsight::new(&setup, &paths[0].1[0]);
+            let gained = |(played, states): &(Played, Vec<State>)| {
+                let then = states[1..].iter().copied().chain([State::end(played)]);
+                let all = states.iter().zip(then);
+                let gained: f64 = all
+                    .clone()
+                    .map(|(from, to)| hindsight.gained(from, &to))
+                    .sum();
+                let lost: f64 = all.map(|(from, to)| hindsight.lost(from, &to)).sum();
+                // What is there to be had is either gained or lost on the way.
+                near(gained + lost, hindsight.value(&states[0]));
+                gained
+            };
+            let best = paths.iter().map(gained).fold(f64::NEG_INFINITY, f64::max);
+            let apart = (hindsight.value(&paths[0].1[0]) - best).abs() / 5.0;
+            off += apart / f64::from(2 * rounds);
+            largest = largest.max(apart);
+            assert!(apart < 0.3, "round {round}, {profile:?}: {apart}");
+        }
+    }
+    assert!(
+        off < 0.05,
+        "{off} for each segment on average, {largest} at most"
+    );
 }

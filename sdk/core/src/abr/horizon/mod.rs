@@ -6,16 +6,17 @@ mod config;
 mod grid;
 mod outlook;
 mod planner;
-mod temper;
-mod temper_weights;
+mod residual;
+mod residual_weights;
 
 pub use config::{HorizonConfig, Leaning};
-pub use temper::Temper;
+pub use residual::Candidate;
 
 use core::time::Duration;
 
 use outlook::{Outlook, PATHS};
 use planner::{Planner, RUNGS_MAX};
+use residual::Candidates;
 
 use super::{AbrChoice, AbrContext, AbrDecision, AbrPolicy, UnderWay};
 
@@ -28,14 +29,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Default)]
 pub struct Horizon {
     config: HorizonConfig,
-    /// In place of what was learned.
-    temper: Option<Temper>,
+    /// Plans are taken as they are.
+    uncorrected: bool,
     planner: Planner,
+    candidates: Candidates,
     scores: [f64; RUNGS_MAX],
 }
 
 impl Horizon {
-    /// Makes the policy with numbers of one's own. They are tempered as the default ones are, which is what was learned with.
+    /// Makes the policy with numbers of one's own. Its plans are corrected as those of the default ones are, which is what was learned with.
     #[must_use]
     pub fn new(config: HorizonConfig) -> Self {
         Self {
@@ -44,15 +46,23 @@ impl Horizon {
         }
     }
 
-    /// Plans with these moves from now on, whatever was learned: for whoever teaches what they should be.
-    pub fn set_temper(&mut self, temper: Temper) {
-        self.temper = Some(temper);
+    /// Makes the policy without what was learned of where plans are wrong: for whoever teaches that.
+    #[must_use]
+    pub fn uncorrected() -> Self {
+        Self {
+            uncorrected: true,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the rungs that the last decision on a next segment was among, as they were planned; none where nothing was measured.
+    #[must_use]
+    pub fn candidates(&self) -> &[Candidate] {
+        self.candidates.all()
     }
 
     /// Plans for this decision.
     fn plan(&mut self, context: &AbrContext) -> Outlook {
-        let temper = self.temper.unwrap_or_else(|| Temper::of(context));
-        let config = temper.moves(&self.config);
         let segment_s = context
             .ahead
             .first()
@@ -61,16 +71,16 @@ impl Horizon {
             .ladder
             .last()
             .map_or(1.0, |top| top.bitrate.as_f64());
-        let outlook = Outlook::new(&context.forecast, &config, segment_s, top_bps);
-        self.planner.plan(context, &outlook, &config);
+        let outlook = Outlook::new(&context.forecast, &self.config, segment_s, top_bps);
+        self.planner.plan(context, &outlook, &self.config);
         outlook
     }
 
     /// The best rung for the next segment.
     fn best_next(&mut self, context: &AbrContext, outlook: &Outlook) -> usize {
         let buffer_s = seconds(context.buffer);
-        let mut best = (0, f32::NEG_INFINITY);
-        for rung in 0..self.planner.rungs() {
+        let rungs = self.planner.rungs();
+        for rung in 0..rungs {
             let bits = self.planner.bits_next(rung);
             let takes_s = core::array::from_fn(|path| outlook.takes_s(path, bits));
             let switching = context
@@ -78,11 +88,23 @@ impl Horizon {
                 .map_or(0.0, |last| self.planner.switching(last, rung));
             let worth = self.planner.next(outlook, rung, buffer_s, takes_s) - switching;
             self.scores[rung] = f64::from(worth);
-            if worth > best.1 {
-                best = (rung, worth);
-            }
         }
-        best.0
+        let scores = &mut self.scores[..rungs];
+        let planned = highest(scores);
+        self.candidates.find(context, scores, planned);
+        if self.uncorrected {
+            return planned;
+        }
+        self.candidates.correct(scores);
+        let chosen = self.candidates.all().iter().map(|one| one.rung);
+        let better = |best: usize, rung: usize| {
+            if scores[rung] > scores[best] {
+                rung
+            } else {
+                best
+            }
+        };
+        chosen.fold(planned, better)
     }
 
     /// The replacement that is worth most, if one is worth more than `otherwise`.
@@ -224,6 +246,17 @@ impl AbrPolicy for Horizon {
     fn scores(&self) -> &[f64] {
         self.scores.get(..self.planner.rungs()).unwrap_or_default()
     }
+}
+
+/// The first of the highest ones.
+fn highest(scores: &[f64]) -> usize {
+    let mut best = 0;
+    for (rung, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = rung;
+        }
+    }
+    best
 }
 
 fn seconds(span: Duration) -> f32 {

@@ -154,7 +154,10 @@ impl Rule for Product {
 
     fn progress(&mut self, view: &View<'_>, progress: &Progress<'_>) -> Verdict {
         self.take(progress.slices);
-        if progress.replaces {
+        // The session asks only where the transfer, as it goes, ends after the buffer does.
+        let rest_bits = progress.size_bits - progress.got_bits;
+        let in_time = rest_bits * progress.transfer_ms <= view.buffer_ms * progress.got_bits;
+        if progress.replaces || in_time {
             return Verdict::Continue;
         }
         self.tell(view);
