@@ -539,9 +539,10 @@ impl Rule for Noting {
         self.0.first(view)
     }
     fn next(&mut self, view: &View<'_>) -> Step {
+        let fetched_ms = 4000.0 * f64::from(u32::try_from(view.index).unwrap());
         self.1.push(State {
             segment: view.index,
-            late_ms: view.now_ms - (view.index as f64 * 4000.0 - view.buffer_ms),
+            late_ms: view.now_ms - (fetched_ms - view.buffer_ms),
             buffer_ms: view.buffer_ms,
             last: view.last.unwrap(),
         });
