@@ -32,7 +32,7 @@ const MOVED_MOST: f32 = 0.2;
 /// The critic is corrected by no more than this at once.
 const ERROR_MOST: f32 = 5.0;
 
-/// What a session that ended like this teaches. What is lost against who knows the whole network is what counts: that a network was bad
+/// What a session that ended like this teaches, the last decision first. What is lost against who knows the whole network is what counts: that a network was bad
 /// is no choice's fault (a baseline that depends on what comes: Mao et al., ICLR 2019).
 pub(super) fn lessons(
     notes: Vec<Note>,
@@ -108,4 +108,132 @@ pub(super) fn teach_critic(critic: &Network, lesson: &Lesson, gradient: &mut [f3
 )]
 fn narrow(number: f64) -> f32 {
     number as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_sim::trace::{Movie, Network as Line, Profile, Setup};
+    use nearcast_units::Seed;
+
+    use super::*;
+    use crate::fit::residual::{CRITIC, SHAPE};
+
+    /// A decision among three rungs of which the second was taken, when it was so likely.
+    fn lesson(better: f32, likely: f32) -> Lesson {
+        let mut rng = Seed::new(4).rng();
+        let mut draw = || narrow(2.0 * rng.next_f64() - 1.0);
+        let candidates = [-0.03, 0.0, -0.05].map(|behind| Candidate {
+            rung: 0,
+            behind,
+            inputs: std::array::from_fn(|_| draw()),
+        });
+        Lesson {
+            candidates: candidates.to_vec(),
+            chosen: 1,
+            likely,
+            better,
+            came: 0.4,
+            weight: 2.0,
+        }
+    }
+
+    fn slopes_are(network: &Network, ours: &[f32], lost: impl Fn(&Network) -> f32) {
+        let (step, mut largest) = (1e-2, 0.0_f32);
+        let mut network = network.clone();
+        for (place, ours) in ours.iter().enumerate() {
+            let kept = network.weights()[place];
+            network.weights_mut()[place] = kept + step;
+            let above = lost(&network);
+            network.weights_mut()[place] = kept - step;
+            let below = lost(&network);
+            network.weights_mut()[place] = kept;
+            let slope = (above - below) / (2.0 * step);
+            assert!((slope - ours).abs() < 0.01, "{place}: {slope}, not {ours}");
+            largest = largest.max(slope.abs());
+        }
+        assert!(largest > 0.1, "it has a slope at all: {largest}");
+    }
+
+    #[test]
+    fn the_gradients_are_the_slopes_of_what_is_lost() {
+        let mut rng = Seed::new(2).rng();
+        let network = Network::new(SHAPE, (1.0, 1.0), |_| 0.1, &mut rng);
+        let mut one = lesson(0.7, 1.0);
+        one.likely = judge(&network, &one.candidates).likely[1];
+        let mut gradient = vec![0.0; network.weights().len()];
+        teach(&network, &one, &mut gradient);
+        slopes_are(&network, &gradient, |network| {
+            let likely = judge(network, &one.candidates).likely[1];
+            -one.weight * one.better * likely / one.likely
+        });
+
+        let critic = Network::new(CRITIC, (1.0, 1.0), |_| 0.1, &mut rng);
+        let mut gradient = vec![0.0; critic.weights().len()];
+        teach_critic(&critic, &one, &mut gradient);
+        slopes_are(&critic, &gradient, |critic| {
+            let inputs = &one.candidates[0].inputs[..Candidate::OF_DECISION];
+            let error = critic.run(inputs).out[0] - one.came;
+            one.weight * error * error / 2.0
+        });
+    }
+
+    #[test]
+    fn who_has_moved_enough_is_left_alone() {
+        let mut rng = Seed::new(2).rng();
+        let network = Network::new(SHAPE, (1.0, 1.0), |_| 0.1, &mut rng);
+        let now = judge(&network, &lesson(1.0, 1.0).candidates).likely[1];
+        let moves = |better: f32, then: f32| {
+            let mut gradient = vec![0.0; network.weights().len()];
+            teach(&network, &lesson(better, then), &mut gradient);
+            gradient.iter().any(|one| *one != 0.0)
+        };
+        let (less, more) = (now / 1.3, now / 0.7);
+        assert!(!moves(1.0, less) && moves(1.0, now) && moves(1.0, more));
+        assert!(!moves(-1.0, more) && moves(-1.0, now) && moves(-1.0, less));
+    }
+
+    #[test]
+    fn a_choice_answers_for_what_was_lost_after_it_the_less_the_later() {
+        let movie = r#"{"segment_duration_ms":4000,"bitrates_kbps":[1000,2000],
+            "segment_sizes_bits":[[4e6,8e6],[4e6,8e6],[4e6,8e6],[4e6,8e6]]}"#;
+        let movie = Movie::read(movie).unwrap();
+        // 2 s for a segment of the higher rung: it is always the better one.
+        let line = Line::read("1000,4000,0\n").unwrap();
+        let setup = Setup {
+            profile: Profile::Sabre,
+            network: &line,
+            movie: &movie,
+            segments: 4,
+            cap_ms: 25_000.0,
+            mu: 4.3,
+        };
+        let state = |segment: usize, buffer_s: f64, last| State {
+            segment,
+            late_ms: 2_000.0,
+            buffer_ms: buffer_s * 1e3,
+            last,
+        };
+        // Down for the third segment, and up again.
+        let states = [state(1, 4.0, 1), state(2, 6.0, 1), state(3, 9.0, 0)];
+        let hindsight = Hindsight::new(&setup, &states[0]);
+        let notes = states.map(|state| Note {
+            state,
+            candidates: lesson(0.0, 1.0).candidates,
+            chosen: 1,
+            likely: 0.5,
+        });
+        let end = State {
+            late_ms: 2_000.0,
+            ..state(4, 0.0, 1)
+        };
+        let mut rng = Seed::new(2).rng();
+        let critic = Network::new(CRITIC, (1.0, 0.0), |_| 0.0, &mut rng);
+        let taught = lessons(notes.to_vec(), end, &hindsight, (&critic, 2.0, 1.0));
+        // The second choice lost 1 Mbit/s and two changes of as much, in values of 2 Mbit/s; the third lost nothing more.
+        let better: Vec<f32> = taught.iter().rev().map(|one| one.better).collect();
+        let second = -1.5;
+        for (ours, expected) in better.iter().zip([KEEP * second, second, 0.0]) {
+            assert!((ours - expected).abs() < 1e-5, "{better:?}");
+        }
+    }
 }

@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Networks of each set in a round, each played sixteen times; a third of it of those of profile sabre, where sessions are longer
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     lines: u32,
+    /// Rate of learning at the beginning; it falls to a twentieth
+    #[arg(long, value_name = "X", default_value_t = 0.004)]
+    rate: f32,
     /// Take so many traces of each set, evenly spaced in name order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -59,10 +62,9 @@ const CRITIC: Shape = Shape {
     hidden: 24,
     outputs: 1,
 };
-/// Rate of learning at the beginning, and what is left of it at the end.
-const RATE: f32 = 0.004;
+/// What is left of the rate of learning at the end.
 const RATE_SHARE_MIN: f32 = 0.05;
-/// The same of the critic.
+/// Rate of the critic at the beginning, and what is left of it.
 const CRITIC_RATE: f32 = 0.002;
 const CRITIC_RATE_SHARE_MIN: f32 = 0.2;
 const DECAY: f32 = 0.001;
@@ -103,7 +105,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         for _ in 0..EPOCHS {
             shuffle(&mut order, &mut rng);
             for batch in order.chunks(BATCH) {
-                let rate = RATE * left.max(RATE_SHARE_MIN);
+                let rate = arguments.rate * left.max(RATE_SHARE_MIN);
                 adam.descend(rate, |network, gradient| {
                     add(network, batch, gradient, teach)
                 });
