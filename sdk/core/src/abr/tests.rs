@@ -204,26 +204,55 @@ fn horizon_uses_the_buffer_up_where_the_title_ends() {
 fn horizon_is_corrected_only_by_what_was_measured_and_near_what_it_planned() {
     let (mut plan, mut horizon) = (Horizon::uncorrected(), Horizon::default());
     let mut measured = at(14, 3.0, 3);
-    assert_eq!(plan.decide(&measured), horizon.decide(&measured));
-    assert_eq!(plan.scores(), horizon.scores());
-    assert!(horizon.candidates().is_empty());
+    let uncorrected = |plan: &mut Horizon, horizon: &mut Horizon, context: &AbrContext| {
+        assert_eq!(plan.decide(context), horizon.decide(context));
+        plan.scores() == horizon.scores() && horizon.candidates().is_empty()
+    };
+    assert!(
+        uncorrected(&mut plan, &mut horizon, &measured),
+        "unmeasured"
+    );
     for (nth, sign) in measured.forecast.signs.iter_mut().enumerate() {
         *sign = if nth % 2 == 0 { 0.5 } else { -0.5 };
     }
     let planned = rung(&mut plan, &measured);
     let chosen = rung(&mut horizon, &measured);
     assert!(chosen.abs_diff(planned) <= 2);
-    for (rung, (planned_score, score)) in plan.scores().iter().zip(horizon.scores()).enumerate() {
+    let scores = horizon.scores();
+    assert!(scores.iter().all(|score| *score <= scores[chosen]));
+    for (rung, (planned_score, score)) in plan.scores().iter().zip(scores).enumerate() {
         let near = rung.abs_diff(planned) <= 2;
         let candidate = horizon.candidates().iter().find(|one| one.rung == rung);
         assert_eq!(candidate.is_some(), near, "rung {rung}");
         let corrected = planned_score.to_bits() != score.to_bits();
-        assert_eq!(corrected, near, "rung {rung}");
+        assert_eq!(corrected, near && rung != planned, "rung {rung}");
         if let Some(candidate) = candidate {
             let behind = planned_score - plan.scores()[planned];
             assert!((f64::from(candidate.behind) - behind).abs() < 1e-6);
         }
     }
+    let begins = AbrContext {
+        last: None,
+        ..measured.clone()
+    };
+    assert!(
+        uncorrected(&mut plan, &mut horizon, &begins),
+        "no rung before"
+    );
+    let mut other = measured.clone();
+    other.weights.stall *= 10.0;
+    assert!(
+        uncorrected(&mut plan, &mut horizon, &other),
+        "an objective of its own"
+    );
+    other.weights = Weights {
+        switch: 0.0,
+        ..measured.weights
+    };
+    assert!(
+        uncorrected(&mut plan, &mut horizon, &other),
+        "changes are free"
+    );
 }
 
 #[test]
@@ -384,6 +413,40 @@ proptest! {
                 let transfer = Transfer { bytes: ByteCount::new(1000), ttfb: Duration::ZERO, body: context.buffer };
                 one.transferred(&transfer);
                 other.transferred(&transfer);
+            }
+        }
+    }
+}
+
+#[test]
+fn horizon_takes_the_highest_rung_where_the_line_carries_many_times_of_it() {
+    for ladder in [&[560, 1_050, 1_750][..], &LADDER_KBPS[..]] {
+        for mbps in [40, 100, 1_000] {
+            for samples in [1, 4, 40] {
+                let mut estimate = crate::throughput::RateEstimate::default();
+                for nth in 0..samples {
+                    // Bursts stray.
+                    let kbps = mbps * (700 + 600 * (nth % 2));
+                    estimate.sample(BitRate::from_kbps(kbps), Duration::from_millis(40));
+                    estimate.transferred();
+                }
+                for buffer_s in [1, 4, 8, 16, 24] {
+                    for last in 0..ladder.len() {
+                        for left in [Some(3), Some(6), Some(30), None] {
+                            let buffer = Duration::from_secs(buffer_s);
+                            let mut rich = context(ladder, buffer, 1.0, Some(last));
+                            rich.forecast = estimate.forecast(Duration::from_millis(2)).unwrap();
+                            rich.left = left;
+                            rich.ahead.truncate(left.unwrap_or(24) as usize);
+                            let highest = ladder.len() - 1;
+                            let chosen = rung(&mut Horizon::default(), &rich);
+                            assert_eq!(
+                                chosen, highest,
+                                "{mbps} Mbit/s, {samples} samples, {buffer_s} s buffered, after {last}, {left:?} left"
+                            );
+                        }
+                    }
+                }
             }
         }
     }

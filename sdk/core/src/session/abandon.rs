@@ -90,7 +90,8 @@ impl Session {
         let [attempt] = fetch.attempts.as_slice() else {
             return None;
         };
-        let in_time = self.state == PlayState::Playing && !self.time_is_short(fetch, attempt.id);
+        let late = self.leaves_less_than(Duration::ZERO, fetch, attempt.id);
+        let in_time = self.state == PlayState::Playing && !late;
         if in_time || self.may_be_the_edge(fetch, attempt) {
             return None;
         }

@@ -576,16 +576,17 @@ fn hindsight_knows_what_is_still_to_be_had_and_what_each_choice_lost() {
             });
             let paths: Vec<(Played, Vec<State>)> = paths.collect();
             let hindsight = Hindsight::new(&setup, &paths[0].1[0]);
+            let first = |played: &Played| match profile {
+                Profile::Sabre => 1.2 - setup.mu * played.startup_ms / 1e3,
+                Profile::Pensieve => 0.0,
+            };
             let gained = |(played, states): &(Played, Vec<State>)| {
                 let then = states[1..].iter().copied().chain([State::end(played)]);
                 let all = states.iter().zip(then);
-                let gained: f64 = all
-                    .clone()
-                    .map(|(from, to)| hindsight.gained(from, &to))
-                    .sum();
-                let lost: f64 = all.map(|(from, to)| hindsight.lost(from, &to)).sum();
-                // What is there to be had is either gained or lost on the way.
-                near(gained + lost, hindsight.value(&states[0]));
+                let gains = all.map(|(from, to)| hindsight.gained(from, &to));
+                let gained: f64 = gains.sum();
+                // All but the first segment.
+                near(gained, played.qoe(setup.mu) - first(played));
                 gained
             };
             let best = paths.iter().map(gained).fold(f64::NEG_INFINITY, f64::max);

@@ -1,6 +1,6 @@
 //! Our policy: a plan over the segments to come, judged by what the viewer is to have (the objective), for three
 //! rates that the line may turn out to have. The next rung, a wait, a replacement and giving a transfer up are all
-//! judged by the same worth.
+//! judged by the same worth; that of the next rung is corrected by what came of such choices before.
 
 mod config;
 mod grid;
@@ -96,15 +96,7 @@ impl Horizon {
             return planned;
         }
         self.candidates.correct(scores);
-        let chosen = self.candidates.all().iter().map(|one| one.rung);
-        let better = |best: usize, rung: usize| {
-            if scores[rung] > scores[best] {
-                rung
-            } else {
-                best
-            }
-        };
-        chosen.fold(planned, better)
+        highest(scores)
     }
 
     /// The replacement that is worth most, if one is worth more than `otherwise`.
@@ -250,13 +242,13 @@ impl AbrPolicy for Horizon {
 
 /// The first of the highest ones.
 fn highest(scores: &[f64]) -> usize {
-    let mut best = 0;
+    let mut best = (0, f64::NEG_INFINITY);
     for (rung, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = rung;
+        if *score > best.1 {
+            best = (rung, *score);
         }
     }
-    best
+    best.0
 }
 
 fn seconds(span: Duration) -> f32 {

@@ -37,13 +37,23 @@ const WORTH_LEAVING: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Whether a slow body, left alone, would bring playback near its end.
-    pub(in crate::session) fn time_is_short(&self, fetch: &Fetch, id: AttemptId) -> bool {
+    pub(super) fn time_is_short(&self, fetch: &Fetch, id: AttemptId) -> bool {
+        self.leaves_less_than(LEFT_OVER, fetch, id)
+    }
+
+    /// Whether a body, as it goes now, would leave playback with less than this.
+    pub(in crate::session) fn leaves_less_than(
+        &self,
+        left: Duration,
+        fetch: &Fetch,
+        id: AttemptId,
+    ) -> bool {
         let needs = fetch
             .attempts
             .iter()
             .find(|one| one.id == id)
             .and_then(|one| one.recent.rate(self.now)?.time_for(fetch.rest()));
-        needs.is_none_or(|needs| needs + LEFT_OVER > self.spare(fetch))
+        needs.is_none_or(|needs| needs + left > self.spare(fetch))
     }
 
     /// Finds out whose fault a slow body is.

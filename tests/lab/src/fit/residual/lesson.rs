@@ -24,12 +24,14 @@ pub(super) struct Lesson {
 /// What is lost after a decision counts the less for it the more decisions lie between (generalized advantage estimation: Schulman et
 /// al., ICLR 2016).
 const KEEP: f32 = 0.9;
-/// Losses beyond are those of outages, which would decide alone; the values of states are interpolated, so that something may seem to be gained.
+/// In values of the highest rung. Losses beyond are those of outages, which would decide alone; the values of states are interpolated, so that something
+/// may seem to be gained.
 const LOST_MOST: f64 = 6.0;
 const LOST_LEAST: f64 = -0.5;
-/// A step does not move how likely a choice is by more than this share (proximal policy optimization: Schulman et al., 2017).
+/// A choice that has become likelier, or less likely, by this share since it was played teaches no more of that (proximal policy
+/// optimization: Schulman et al., 2017).
 const MOVED_MOST: f32 = 0.2;
-/// The critic is corrected by no more than this at once.
+/// The critic is corrected by no more than this at once, in values of the highest rung.
 const ERROR_MOST: f32 = 5.0;
 
 /// What a session that ended like this teaches, the last decision first. What is lost against who knows the whole network is what counts: that a network was bad
@@ -227,13 +229,29 @@ mod tests {
             ..state(4, 0.0, 1)
         };
         let mut rng = Seed::new(2).rng();
-        let critic = Network::new(CRITIC, (1.0, 0.0), |_| 0.0, &mut rng);
-        let taught = lessons(notes.to_vec(), end, &hindsight, (&critic, 2.0, 1.0));
-        // The second choice lost 1 Mbit/s and two changes of as much, in values of 2 Mbit/s; the third lost nothing more.
-        let better: Vec<f32> = taught.iter().rev().map(|one| one.better).collect();
-        let second = -1.5;
-        for (ours, expected) in better.iter().zip([KEEP * second, second, 0.0]) {
-            assert!((ours - expected).abs() < 1e-5, "{better:?}");
+        // It expects that 0.25 is still gained, always.
+        let critic = Network::new(CRITIC, (1.0, 0.0), |_| 0.25, &mut rng);
+        let mut taught = lessons(notes.to_vec(), end, &hindsight, (&critic, 2.0, 0.5));
+        taught.reverse();
+        // The second choice lost 1 Mbit/s and two changes of as much, in values of 2 Mbit/s; the others nothing. After the third nothing follows.
+        let third = -0.25;
+        let second = -1.5 + KEEP * third;
+        let first = KEEP * second;
+        for (one, expected) in taught.iter().zip([first, second, third]) {
+            assert!((one.better - expected).abs() < 1e-5, "{}", one.better);
+            assert!((one.came - expected - 0.25).abs() < 1e-5, "{}", one.came);
+            assert!((one.weight - 0.5).abs() < f32::EPSILON);
         }
+        // An outage of a minute does not count for all of it.
+        let end = State {
+            late_ms: 62_000.0,
+            ..end
+        };
+        let taught = lessons(notes.to_vec(), end, &hindsight, (&critic, 2.0, 0.5));
+        assert!(
+            (taught[0].better + 6.25).abs() < 1e-5,
+            "{}",
+            taught[0].better
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nearcast_core::abr::Candidate;
 use nearcast_units::{Rng, Seed};
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ use stage::Stages;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Go on from the weights in this table [default: begin with none]
+    /// Go on from the weights in this table; what is usually lost is learned anew [default: begin with none]
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
     /// How often sessions are played and learned from
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
     lines: u32,
     /// Rate of learning at the beginning; it falls to a twentieth
-    #[arg(long, value_name = "X", default_value_t = 0.004)]
+    #[arg(long, value_name = "X", default_value_t = 0.004, value_parser = rate)]
     rate: f32,
     /// Take so many traces of each set, evenly spaced in name order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -133,6 +133,15 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         write::print(&TABLE.write(adam.averaged.weights()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn rate(text: &str) -> Result<f32> {
+    let rate: f32 = text.parse()?;
+    ensure!(
+        rate > 0.0 && rate < 1.0,
+        "a rate of learning lies above 0 and below 1"
+    );
+    Ok(rate)
 }
 
 fn shuffle<T>(all: &mut [T], rng: &mut Rng) {

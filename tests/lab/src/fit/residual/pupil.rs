@@ -51,9 +51,14 @@ pub(super) fn judge(network: &Network, candidates: &[Candidate]) -> Judgement {
         .iter()
         .map(|one| network.run(&one.inputs))
         .collect();
+    let planned = candidates.iter().position(|one| one.behind >= 0.0);
+    let planned = planned.map_or(0.0, |planned| units[planned].out[0]);
+    let bound = Candidate::MOST / Candidate::UNIT;
     let sums = candidates.iter().zip(&units);
     let sums: Vec<f32> = sums
-        .map(|(one, units)| one.behind / Candidate::UNIT + units.out[0])
+        .map(|(one, units)| {
+            one.behind / Candidate::UNIT + (units.out[0] - planned).clamp(-bound, bound)
+        })
         .collect();
     let most = sums.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = sums.iter().map(|sum| libm::expf(sum - most)).collect();

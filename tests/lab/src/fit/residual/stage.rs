@@ -87,7 +87,11 @@ impl Stages {
             let (network, critic) = (network, (critic, WEIGHTS[number]));
             learn(set, network, critic, seed).with_context(|| set.set.name.clone())
         });
-        Ok(all.collect::<Result<Vec<_>>>()?.concat())
+        Ok(all
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Tells QoE before and after, of the networks that are learned from and of the others.

@@ -154,10 +154,7 @@ impl Rule for Product {
 
     fn progress(&mut self, view: &View<'_>, progress: &Progress<'_>) -> Verdict {
         self.take(progress.slices);
-        // The session asks only where the transfer, as it goes, ends after the buffer does.
-        let rest_bits = progress.size_bits - progress.got_bits;
-        let in_time = rest_bits * progress.transfer_ms <= view.buffer_ms * progress.got_bits;
-        if progress.replaces || in_time {
+        if progress.replaces || in_time(view, progress) {
             return Verdict::Continue;
         }
         self.tell(view);
@@ -201,6 +198,12 @@ impl Rule for Product {
             });
         }
     }
+}
+
+/// Whether the segment would be here in time at its mean rate so far: giving it up is no question then.
+fn in_time(view: &View<'_>, progress: &Progress<'_>) -> bool {
+    let rest_bits = progress.size_bits - progress.got_bits;
+    rest_bits * progress.transfer_ms <= view.buffer_ms * progress.got_bits
 }
 
 fn span(ms: f64) -> Duration {
