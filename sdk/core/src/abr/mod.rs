@@ -61,7 +61,7 @@ pub trait AbrPolicy: fmt::Debug + Send {
         false
     }
 
-    /// Returns what the last decision held of each rung for the next segment, in the unit of the objective; empty
+    /// Returns what the last decision held of each rung for the next segment: the more the better, in a unit of the policy's own; empty
     /// where the policy does not compare.
     fn scores(&self) -> &[f64] {
         &[]

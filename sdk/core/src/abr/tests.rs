@@ -421,7 +421,7 @@ proptest! {
 #[test]
 fn horizon_takes_the_highest_rung_where_the_line_carries_many_times_of_it() {
     for ladder in [&[560, 1_050, 1_750][..], &LADDER_KBPS[..]] {
-        for mbps in [40, 100, 1_000] {
+        for mbps in [25, 40, 100, 1_000] {
             for samples in [1, 4, 40] {
                 let mut estimate = crate::throughput::RateEstimate::default();
                 for nth in 0..samples {

@@ -1,5 +1,6 @@
 //! Manifests that other packagers write, over the files of the made title: several periods, lists of segments.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -39,8 +40,10 @@ async fn assert_plays_to_the_end(mpd: &str) {
     );
     assert_eq!(report.content.ladder.len(), 3);
     for track in ["video", "audio"] {
+        // One that came again at a better rung counts once.
         let came = report.segments.iter().filter(|one| one.track == track);
-        assert_eq!(u64::try_from(came.count()).unwrap(), SEGMENTS, "{track}");
+        let came: BTreeSet<_> = came.map(|one| one.index).collect();
+        assert_eq!(u64::try_from(came.len()).unwrap(), SEGMENTS, "{track}");
     }
 }
 

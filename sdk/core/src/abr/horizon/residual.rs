@@ -22,7 +22,7 @@ pub(super) const COUNT: usize = perceptron::weights(Candidate::INPUTS, HIDDEN, 1
 const APART: usize = 2;
 const COUNT_MOST: usize = 2 * APART + 1;
 /// A line that carries so many times the highest rung is beyond what the network was taught with, and no plan is wrong there.
-const RICH: f64 = 6.0;
+const RICH: f64 = 3.0;
 /// How many times what it was in the objective that it was learned for a weight may be, or the other way around.
 const WEIGHT_OFF: f64 = 2.5;
 
