@@ -134,6 +134,7 @@ impl<'a> Hindsight<'a> {
     }
 
     /// Returns what is still to be had from a state on: bitrates in Mbit/s, minus changes and stalls.
+    /// Of states from the one on that it looked back to; where they are less late than that one, as if they were as late.
     #[must_use]
     pub fn value(&self, state: &State) -> f64 {
         if state.segment >= self.setup.segments {

@@ -5,7 +5,7 @@ use nearcast_sim::trace::{
     Played, Profile, Progress, Rule, SessionError, Setup, Share, State, Step, Verdict, View,
     optimum, rules, run,
 };
-use nearcast_units::Seed;
+use nearcast_units::{Rng, Seed};
 
 /// Segments of 4 s; every rung's are of nominal size.
 fn movie(ladder: &[f64], segments: usize) -> Movie {
@@ -495,17 +495,22 @@ fn what_comes_to_no_end_ends_with_a_reason() {
     }
 }
 
+/// Another rate every 1.5 s, low ones more often.
+fn restless(rng: &mut Rng) -> Network {
+    let periods = (0..12).map(|_| Period {
+        duration_ms: 1500.0,
+        kbps: 1.0 + 3500.0 * rng.next_f64().powi(2),
+        latency_ms: 50.0,
+    });
+    Network::new(periods.collect()).unwrap()
+}
+
 #[test]
 fn the_optimum_is_the_best_of_all_paths() {
     let movie = movie(&[300.0, 1200.0, 2850.0], 6);
     let mut rng = Seed::new(11).rng();
     for round in 0..40 {
-        let periods = (0..12).map(|_| Period {
-            duration_ms: 1500.0,
-            kbps: 1.0 + 3500.0 * rng.next_f64().powi(2),
-            latency_ms: 50.0,
-        });
-        let network = Network::new(periods.collect()).unwrap();
+        let network = restless(&mut rng);
         for profile in [Profile::Sabre, Profile::Pensieve] {
             let mut setup = setup(profile, &network, &movie);
             setup.cap_ms = 12_000.0;
@@ -557,12 +562,7 @@ fn hindsight_knows_what_is_still_to_be_had_and_what_each_choice_lost() {
     let (mut off, mut largest) = (0.0, 0.0_f64);
     let rounds = 20;
     for round in 0..rounds {
-        let periods = (0..12).map(|_| Period {
-            duration_ms: 1500.0,
-            kbps: 1.0 + 3500.0 * rng.next_f64().powi(2),
-            latency_ms: 50.0,
-        });
-        let network = Network::new(periods.collect()).unwrap();
+        let network = restless(&mut rng);
         for profile in [Profile::Sabre, Profile::Pensieve] {
             let mut setup = setup(profile, &network, &movie);
             setup.cap_ms = 12_000.0;

@@ -10,6 +10,7 @@ use nearcast_units::{BitRate, Rng, Seed};
 use rayon::prelude::*;
 
 use crate::abr::set::{self, Set};
+use crate::fit::learn::narrow;
 use crate::fit::validates;
 
 /// One decision.
@@ -255,14 +256,6 @@ fn gauss(rng: &mut Rng) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a count of decisions")]
 fn count(number: usize) -> f64 {
     number.max(1) as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "networks learn in single precision"
-)]
-fn narrow(number: f64) -> f32 {
-    number as f32
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use nearcast_units::{Rng, Seed};
 use super::drive::Row;
 use super::perceptron::{self, Perceptron};
 use crate::fit::learn::adam::Adam;
+use crate::fit::learn::shuffle;
 
 /// Rows that one step learns from.
 const BATCH: usize = 128;
@@ -48,11 +49,7 @@ impl<'a> Training<'a> {
     /// Learns from each row once more, in an order of its own.
     #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
     pub(super) fn epoch(&mut self) {
-        for last in (1..self.order.len()).rev() {
-            let other = self.rng.below(last as u64 + 1);
-            self.order
-                .swap(last, usize::try_from(other).unwrap_or(last));
-        }
+        shuffle(&mut self.order, &mut self.rng);
         for batch in 0..self.order.len().div_ceil(BATCH) {
             self.step += 1;
             let done = self.step as f32 / self.steps as f32;

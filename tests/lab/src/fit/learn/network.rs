@@ -3,6 +3,8 @@
 
 use nearcast_units::Rng;
 
+use super::narrow;
+
 /// How wide each layer is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
@@ -144,12 +146,4 @@ fn flatten(outer: &mut [f32], units: &[f32]) {
 
 fn softsign(x: f32) -> f32 {
     x / (1.0 + x.abs())
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "networks learn in single precision"
-)]
-fn narrow(number: f64) -> f32 {
-    number as f32
 }

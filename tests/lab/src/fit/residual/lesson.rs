@@ -4,6 +4,7 @@ use nearcast_core::abr::Candidate;
 use nearcast_sim::trace::{Hindsight, State};
 
 use super::pupil::{Note, judge};
+use crate::fit::learn::narrow;
 use crate::fit::learn::network::Network;
 
 /// One decision to learn from.
@@ -102,14 +103,6 @@ pub(super) fn teach_critic(critic: &Network, lesson: &Lesson, gradient: &mut [f3
     let error = (units.out[0] - lesson.came).clamp(-ERROR_MOST, ERROR_MOST);
     critic.add_gradient(inputs, &units, &[lesson.weight * error], gradient);
     lesson.weight
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "networks learn in single precision"
-)]
-fn narrow(number: f64) -> f32 {
-    number as f32
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::abr::write;
 use crate::fit::learn::adam::Adam;
 use crate::fit::learn::network::{Network, Shape};
+use crate::fit::learn::shuffle;
 use crate::fit::learn::table::{self, Table};
 use crate::moment::Moment;
 use lesson::{Lesson, teach, teach_critic};
@@ -142,13 +143,6 @@ fn rate(text: &str) -> Result<f32> {
         "a rate of learning lies above 0 and below 1"
     );
     Ok(rate)
-}
-
-fn shuffle<T>(all: &mut [T], rng: &mut Rng) {
-    for last in (1..all.len()).rev() {
-        let other = rng.below(last as u64 + 1);
-        all.swap(last, usize::try_from(other).unwrap_or(last));
-    }
 }
 
 /// Adds up what a batch teaches, on all cores.
