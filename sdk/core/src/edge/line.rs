@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use nearcast_units::{BitRate, Instant};
 
-use super::choice::Edges;
+use super::all::Edges;
 use super::model::Edge;
 use crate::input::EdgeId;
 use crate::throughput::Forecast;

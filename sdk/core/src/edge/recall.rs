@@ -7,8 +7,8 @@ use core::time::Duration;
 
 use nearcast_units::BitRate;
 
+use super::all::Edges;
 use super::belief::Belief;
-use super::choice::Edges;
 use super::model::{Edge, RATE_DOUBT, TTFB_DOUBT, USUAL_RATE};
 use crate::memory::{EdgeMemory, NetworkMemory, Usual};
 use crate::throughput::Forecast;

@@ -1,0 +1,108 @@
+//! Leaving one edge for another, and coming back without flapping.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use nearcast_protocol::manifest::ObjectKey;
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+use super::all::Edges;
+use super::choice::{BETTER, DWELL, LONG_RUN};
+use crate::input::EdgeId;
+use crate::throughput::Forecast;
+
+/// At most one return to the edge before in this time unless something fails.
+pub(super) const FLAP_EVERY: Duration = Duration::from_secs(600);
+
+impl Edges {
+    /// The edge was found slow by comparison with `other`, which is used from now on, or another one where that fell lately,
+    /// unless that would be one return too many; the line still carries `usual`.
+    pub(crate) fn blame(
+        &mut self,
+        now: Instant,
+        (id, rate): (EdgeId, BitRate),
+        other: EdgeId,
+        usual: Option<Forecast>,
+    ) {
+        if let Some(edge) = self.get_mut(id) {
+            edge.slowed(now, rate);
+        }
+        self.carried = usual.map(|usual| (now, usual));
+        let to = self.trusted_instead(now, id, other);
+        if self.current() == Some(id) && !self.would_flap(now, to) {
+            if let Some(edge) = self.get_mut(id) {
+                edge.fell(now);
+            }
+            self.leave_for(now, to);
+        }
+    }
+
+    /// Returns `other` or, where it is on trial or fell lately and was only asked beside, the best of those of which neither is
+    /// true, if there is one.
+    fn trusted_instead(&self, now: Instant, than: EdgeId, other: EdgeId) -> EdgeId {
+        if self.get(other).is_some_and(|edge| !edge.is_on_trial(now)) {
+            return other;
+        }
+        let candidates = self.candidates(now, ObjectKey::Probe, LONG_RUN, &[than]);
+        let best = candidates.first().filter(|(_, trial, ..)| !trial);
+        best.map_or(other, |&(.., id)| id)
+    }
+
+    /// An edge was measured beside the one in use: who was left must be clearly better several times in a row.
+    pub(crate) fn measured_beside(&mut self, now: Instant, id: EdgeId, size: ByteCount) {
+        let line = self.line_rate(now);
+        let in_use = self.current().and_then(|current| self.get(current));
+        let Some(held) = in_use.map(|edge| edge.expected(now, size, line)) else {
+            return;
+        };
+        if let Some(edge) = self.get_mut(id) {
+            let better = edge.expected(now, size, line) < held.mul_f64(BETTER);
+            edge.better = if better { edge.better + 1 } else { 0 };
+        }
+    }
+
+    /// Whether an edge may be used again that was left without being forced to: measured clearly better more often than
+    /// it was left, after a time that doubles with each.
+    pub(super) fn may_return(&self, now: Instant, id: EdgeId) -> bool {
+        let Some((edge, left_at)) = self.get(id).and_then(|edge| Some((edge, edge.left_at?)))
+        else {
+            return true;
+        };
+        let rest = DWELL.saturating_mul(1 << edge.left.min(8));
+        edge.better > edge.left && now.since(left_at) >= rest && !self.would_flap(now, id)
+    }
+
+    /// Whether to use this edge would be to go back to the one before, and once more so within a short time.
+    fn would_flap(&self, now: Instant, id: EdgeId) -> bool {
+        self.before == Some(id) && (self.returned_at).is_some_and(|at| now.since(at) < FLAP_EVERY)
+    }
+
+    /// Edges that were left and may not be gone back to yet.
+    pub(crate) fn left(&self, now: Instant) -> Vec<EdgeId> {
+        let all = self.iter().map(|(id, _)| id);
+        all.filter(|id| !self.may_return(now, *id)).collect()
+    }
+
+    /// Changes to another edge without being forced to.
+    pub(super) fn leave_for(&mut self, now: Instant, to: EdgeId) {
+        let from = self.current();
+        if let Some(edge) = from.and_then(|id| self.get_mut(id)) {
+            edge.left += 1;
+            edge.left_at = Some(now);
+            edge.better = 0;
+        }
+        if self.before == Some(to) {
+            self.returned_at = Some(now);
+        }
+        self.current = Some((to, now));
+        self.before = from;
+    }
+
+    /// Uses this edge from now on: it won.
+    pub(crate) fn use_from_now(&mut self, now: Instant, id: EdgeId) {
+        if self.current() != Some(id) {
+            self.current = Some((id, now));
+            self.before = None;
+        }
+    }
+}
