@@ -52,6 +52,8 @@ pub(crate) struct Attempt {
     silence_helped_until: Option<Instant>,
     /// The same for slowness, which must not hide that a slow attempt falls silent.
     slowness_helped_until: Option<Instant>,
+    /// When it last brought as much as a body may fall to.
+    well_at: Option<Instant>,
     /// When its silence was noticed first.
     pub(crate) noticed_at: Option<Instant>,
     /// What came in all, from whichever edge, before it began to help.
@@ -124,6 +126,9 @@ const HELP_AGAIN: Duration = Duration::from_secs(2);
 const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// Slower than this share of what was expected is suspicious.
 const SLOW_SHARE: f64 = 0.4;
+/// Slower than this share for so long is suspicious, too: it is no moment's weakness any more, and costs a rung.
+const FALLEN_SHARE: f64 = 0.6;
+const FALLEN_AFTER: Duration = Duration::from_millis(1_500);
 /// Slower than this share of what was expected is a reason for help when time is short.
 const DISAPPOINTS: f64 = 0.7;
 /// Slower than this share of what was expected is as good as silence.
@@ -173,6 +178,7 @@ impl Attempt {
             usual: None,
             silence_helped_until: None,
             slowness_helped_until: None,
+            well_at: None,
             noticed_at: None,
             before: None,
             helps_against: None,
@@ -219,7 +225,7 @@ impl Attempt {
             return None;
         }
         let share = self.share_of_expected(now);
-        if share.is_some_and(|share| share < SLOW_SHARE) {
+        if share.is_some_and(|share| share < SLOW_SHARE) || self.has_fallen(now) {
             return Some(Late::Slow);
         }
         // An edge that gives what it always gave is not at fault when the rung was too high for it.
@@ -233,6 +239,29 @@ impl Attempt {
             && self
                 .share_of_expected(now)
                 .is_some_and(|share| share < SLOW_SHARE)
+    }
+
+    /// Whether clearly less than expected has come for a while.
+    fn has_fallen(&self, now: Instant) -> bool {
+        let well_at = self.well_at.or(self.first_byte_at);
+        well_at.is_some_and(|at| now.since(at) >= FALLEN_AFTER)
+            && self
+                .share_of_expected(now)
+                .is_some_and(|share| share < FALLEN_SHARE)
+    }
+
+    /// Takes in bytes of its body.
+    pub(super) fn progress(&mut self, now: Instant, bytes: u64) {
+        self.first_byte_at = self.first_byte_at.or(Some(now));
+        self.phase = Phase::Body { last_byte_at: now };
+        self.noticed_at = None;
+        self.recent.progress(now, bytes);
+        if self
+            .share_of_expected(now)
+            .is_none_or(|share| share >= FALLEN_SHARE)
+        {
+            self.well_at = Some(now);
+        }
     }
 
     fn share_of_expected(&self, now: Instant) -> Option<f64> {

@@ -279,10 +279,7 @@ impl Fetch {
         if !races {
             self.twice += again;
         }
-        attempt.first_byte_at = attempt.first_byte_at.or(Some(now));
-        attempt.phase = Phase::Body { last_byte_at: now };
-        attempt.noticed_at = None;
-        attempt.recent.progress(now, bytes);
+        attempt.progress(now, bytes);
         let edge = attempt.edge;
         if new > 0 {
             self.received += new;

@@ -229,6 +229,36 @@ fn a_body_is_slow_only_when_it_had_the_time_to_open() {
 }
 
 #[test]
+fn a_body_at_half_of_what_its_edge_gave_is_slow_once_that_lasts() {
+    let edges = edges();
+    let verdict = |kb: &[u64]| {
+        let mut fetch = fetch();
+        fetch.total = Some(100_000_000);
+        fetch.attempts[0].expected = Some(BitRate::from_kbps(8_000));
+        let mut at = 0;
+        for kb in kb {
+            at += 100;
+            body(&mut fetch, 1, core::iter::once(at), kb * 1_000);
+        }
+        fetch.review(ms(at), &edges, Duration::from_secs(3_600))
+    };
+    let slow = Some(Verdict::Help {
+        attempt: AttemptId(1),
+        late: Late::Slow,
+    });
+    // 100 kB in a tenth of a second are what is expected.
+    assert_eq!(verdict(&[50; 15]), None);
+    assert_eq!(verdict(&[50; 17]), slow);
+    let fell: Vec<u64> = [[100; 12], [50; 12]].concat();
+    assert_eq!(verdict(&fell), None, "for a second so far");
+    let fell: Vec<u64> = [[100; 24], [50; 24]].concat();
+    assert_eq!(verdict(&fell), slow);
+    let swings: Vec<u64> = [30, 30, 30, 30, 90, 90, 90, 90].repeat(6);
+    assert_eq!(verdict(&swings), None);
+    assert_eq!(verdict(&[65; 40]), None, "a third less costs no rung");
+}
+
+#[test]
 fn a_helper_that_gets_what_the_slow_body_leaves_shows_that_the_line_has_room() {
     let edges = edges();
     // What came before, and what both bring in each tenth of a second.

@@ -41,7 +41,7 @@ pub(crate) struct Figure {
     pub(crate) value: Option<f64>,
     pub(crate) unit: &'static str,
     pub(crate) bar: Option<Bar>,
-    /// Whether the bar holds; `None` without one or without a value.
+    /// Whether the bar holds, which nothing measured does not; `None` without one.
     pub(crate) holds: Option<bool>,
     /// Those that are furthest from what they should be, to look at.
     pub(crate) seeds: Vec<u64>,
@@ -207,7 +207,8 @@ impl Figure {
         self.holds = match (bar, self.value) {
             (Some(Bar::AtMost(most)), Some(value)) => Some(value <= most),
             (Some(Bar::AtLeast(least)), Some(value)) => Some(value >= least),
-            (None, _) | (_, None) => None,
+            (Some(_), None) => Some(false),
+            (None, _) => None,
         };
         self
     }
@@ -216,5 +217,29 @@ impl Figure {
     pub(crate) fn seeds(mut self, seeds: Vec<u64>) -> Self {
         self.seeds = seeds;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_holds_where_something_was_measured_that_is_good_enough() {
+        let holds = |value, bar| {
+            let figure = Figure::new("figure".into(), value, "s");
+            figure.bar(bar).holds
+        };
+        let bars = [Bar::AtMost(2.0), Bar::AtLeast(2.0)];
+        for (value, expected) in [
+            (Some(2.0), [true, true]),
+            (Some(1.9), [true, false]),
+            (Some(2.1), [false, true]),
+            (Some(f64::NAN), [false, false]),
+            (None, [false, false]),
+        ] {
+            assert_eq!(bars.map(|bar| holds(value, Some(bar))), expected.map(Some));
+        }
+        assert_eq!(holds(Some(2.0), None), None);
     }
 }

@@ -108,17 +108,40 @@ pub(crate) fn stalls(report: &SessionReport, after_s: f64, within_s: f64) -> usi
     stalls.filter(|one| span.contains(&one.at_s)).count()
 }
 
-/// Counts how often an edge was left and come back to within so long.
-pub(crate) fn flaps(served: &[Served], within_s: f64) -> usize {
-    let mut changes: Vec<(&str, f64)> = Vec::new();
-    for one in served {
-        if changes.last().is_none_or(|(edge, _)| *edge != one.edge) {
-            changes.push((&one.edge, one.done_s));
-        }
+/// Counts how often an edge was left and come back to; leaving `failing` for one used before is not coming back but looking for shelter.
+pub(crate) fn flaps(served: &[Served], failing: Option<&str>) -> usize {
+    let mut used: Vec<&str> = served.iter().map(|one| one.edge.as_str()).collect();
+    used.dedup();
+    let changes = (1..used.len()).filter(|n| Some(used[n - 1]) != failing);
+    changes.filter(|n| used[..*n].contains(&used[*n])).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flap_is_coming_back_and_not_being_driven_back() {
+        let flaps = |used: &str, failing: Option<&str>| {
+            let served = used.chars().map(|edge| Served {
+                segment: 0,
+                edge: edge.to_string(),
+                bitrate_bps: 0,
+                done_s: 0.0,
+            });
+            flaps(&served.collect::<Vec<_>>(), failing)
+        };
+        assert_eq!(flaps("aabbc", Some("a")), 0);
+        assert_eq!(
+            flaps("abab", Some("a")),
+            1,
+            "b is what is left when a fails again"
+        );
+        assert_eq!(flaps("abab", None), 2);
+        assert_eq!(
+            flaps("abcba", Some("a")),
+            2,
+            "however many were used in between"
+        );
     }
-    let back = |three: &&[(&str, f64)]| match three {
-        [(first, _), (_, left_s), (third, back_s)] => first == third && back_s - left_s <= within_s,
-        _ => false,
-    };
-    changes.windows(3).filter(back).count()
 }

@@ -96,8 +96,7 @@ impl Session {
         let name = self.edges.name(other).to_string();
         if !self.extra_allowed(bytes) {
             let why = "slow, but the budget for comparing it is used up";
-            let slow = self.edges.name(slow_edge).to_string();
-            self.decide(DecisionKind::Blame, slow, why, &[]);
+            self.decide(DecisionKind::Blame, "nobody".to_string(), why, &[]);
             return;
         }
         let (usual_forecast, recent) = (slow.usual, self.arriving.clone());

@@ -1,6 +1,9 @@
 //! Either the edge in use or the last mile gets slow: does the session tell them apart?
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context as _, Result};
+use nearcast_protocol::report::SessionReport;
 use nearcast_sim::Change;
 use nearcast_units::Seed;
 
@@ -23,7 +26,7 @@ const EDGES: Range = Range {
     rtt_ms: (10.0, 120.0),
     mbps: (6.0, 20.0),
 };
-/// It has to be known by this segment after the one that was hit.
+/// It has to be said by the end of this segment after the one that was hit.
 const WITHIN: u64 = 2;
 const RIGHT: f64 = 0.95;
 
@@ -56,32 +59,68 @@ fn run(sample: &mut Sample) -> Result<()> {
         sample.note(UNSEEN, 1.0);
         return Ok(());
     };
-    let changed = then.edge != format!("edge-{}", sprung.edge);
-    let cell = match (is_edge, changed) {
-        (true, true) => CELLS[0],
-        (true, false) => CELLS[1],
-        (false, true) => CELLS[2],
-        (false, false) => CELLS[3],
+    let window = sprung.at.as_secs_f64()..=then.done_s;
+    let name = format!("edge-{}", sprung.edge);
+    let concluded = concluded(&story.report, &window, &name, then.edge != name);
+    let cell = match (is_edge, concluded) {
+        (true, Some(Blamed::Edge)) => CELLS[0],
+        (true, Some(Blamed::Line)) => CELLS[1],
+        (true, None) => CELLS[2],
+        (false, Some(Blamed::Edge)) => CELLS[3],
+        (false, Some(Blamed::Line)) => CELLS[4],
+        (false, None) => CELLS[5],
     };
     sample.note(cell, 1.0);
-    sample.note_if("right", is_edge == changed);
+    sample.note_if("right", cell == CELLS[0] || cell == CELLS[4]);
     Ok(())
 }
 
+/// What a session held to be slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blamed {
+    Edge,
+    Line,
+}
+
+/// Returns what a session concluded in that time, of one edge or of the line: the first word counts. Where nothing was said, an edge that
+/// was left was held to be slow.
+fn concluded(
+    report: &SessionReport,
+    window: &RangeInclusive<f64>,
+    edge: &str,
+    left: bool,
+) -> Option<Blamed> {
+    let words = report
+        .decisions
+        .iter()
+        .filter(|one| one.kind == "blame" && window.contains(&one.at_s));
+    let mut blamed = words.filter_map(|one| match one.chosen.as_str() {
+        "line" => Some(Blamed::Line),
+        "nobody" => None,
+        chosen => (chosen == edge).then_some(Blamed::Edge),
+    });
+    blamed.next().or_else(|| left.then_some(Blamed::Edge))
+}
+
 /// Truth, then what was concluded.
-const CELLS: [&str; 4] = [
+const CELLS: [&str; 6] = [
     "edge taken for edge",
     "edge taken for line",
+    "edge: nothing said",
     "line taken for edge",
     "line taken for line",
+    "line: nothing said",
 ];
 const UNSEEN: &str = "nothing to see";
 
 fn figures(samples: &[Sample]) -> Vec<Figure> {
     let mut figures = vec![share(samples, "right", Some(RIGHT))];
     let count = |cell: &str| draw::count(Values::of(samples, cell).count() as u64);
-    for (name, right, wrong) in [("edge", CELLS[0], CELLS[1]), ("line", CELLS[3], CELLS[2])] {
-        let all = count(right) + count(wrong);
+    for (name, cells, right) in [
+        ("edge", &CELLS[..3], CELLS[0]),
+        ("line", &CELLS[3..], CELLS[4]),
+    ] {
+        let all: f64 = cells.iter().map(|cell| count(cell)).sum();
         let share = (all > 0.0).then(|| count(right) / all * 100.0);
         figures.push(Figure::new(
             format!("right where it was the {name}"),

@@ -30,6 +30,9 @@ const WITHIN: f64 = 2.0;
 /// So many segments after the one that was hit have the rung that they have in a quiet world.
 const KEPT: u64 = 5;
 
+/// In so many worlds it has to be, as the other edge in 99 %.
+const RUNG_KEPT: f64 = 0.99;
+
 fn run(sample: &mut Sample) -> Result<()> {
     let seed = sample.seed;
     let mut rng = Seed::new(seed).split("brown-out").rng();
@@ -68,7 +71,7 @@ fn run(sample: &mut Sample) -> Result<()> {
     sample.note_if("rung kept", kept);
     let stalls = draw::count(story.report.stall_count);
     sample.note("stalls", stalls);
-    let flaps = flaps(&served, f64::INFINITY);
+    let flaps = flaps(&served, Some(&name));
     sample.note("flaps", draw::count(flaps as u64));
     Ok(())
 }
@@ -105,7 +108,7 @@ fn figures(samples: &[Sample]) -> Vec<Figure> {
             0.5,
             None,
         ),
-        share(samples, "rung kept", None),
+        share(samples, "rung kept", Some(RUNG_KEPT)),
         total(samples, "stalls", None),
         total(samples, "flaps", None),
     ]

@@ -264,10 +264,11 @@ fn figures(samples: &[Sample]) -> Vec<Figure> {
         total(samples, STALLS, Some(0.0)),
     ];
     for shape in &SHAPES {
-        figures.push(seconds(samples, shape.handover, 0.5, None));
-        figures.push(seconds(samples, shape.handover, 0.99, None));
-        figures.push(largest_share(samples, shape.twice, None));
-        figures.push(total(samples, shape.stalls, None));
+        let twice_max = (shape.name != "corrupt").then_some(TWICE_MAX);
+        figures.push(seconds(samples, shape.handover, 0.5, Some(TIME_MAX_S.0)));
+        figures.push(seconds(samples, shape.handover, 0.99, Some(TIME_MAX_S.1)));
+        figures.push(largest_share(samples, shape.twice, twice_max));
+        figures.push(total(samples, shape.stalls, Some(0.0)));
     }
     figures
 }

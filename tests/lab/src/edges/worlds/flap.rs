@@ -26,8 +26,6 @@ const OTHERS: Range = Range {
 };
 /// Bad for so long, then good for so long.
 const HALF_PERIOD_S: (f64, f64) = (10.0, 30.0);
-/// Two changes that are further apart are two stories: the edge was bad and good for longer than that.
-const BACK_WITHIN_S: f64 = 60.0;
 const FLAPS_MAX: f64 = 1.0;
 
 fn run(sample: &mut Sample) -> Result<()> {
@@ -72,7 +70,7 @@ fn run(sample: &mut Sample) -> Result<()> {
     }
     let report = draw::run(world, sample)?.report;
     let served = served(&report);
-    let flaps = flaps(&served, BACK_WITHIN_S);
+    let flaps = flaps(&served, Some("edge-0"));
     sample.note("flaps in 10 min", draw::count(flaps as u64));
     let changes = served.windows(2).filter(|two| two[0].edge != two[1].edge);
     sample.note(
