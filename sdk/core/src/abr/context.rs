@@ -18,7 +18,7 @@ pub const LOOK_AHEAD: usize = 24;
 pub struct AbrContext {
     /// When it is asked.
     pub now: Instant,
-    /// Media playable after the playhead.
+    /// Media playable after the playhead, less the 0.3 s that a segment has to be here before it is shown.
     pub buffer: Duration,
     /// Media kept ahead at most: a segment that would go beyond waits until there is room.
     pub buffer_max: Duration,

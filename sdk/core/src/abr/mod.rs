@@ -56,6 +56,11 @@ pub trait AbrPolicy: fmt::Debug + Send {
         None
     }
 
+    /// Whether it judges transfers under way: for one that does not, the session has a rule of thumb.
+    fn reviews(&self) -> bool {
+        false
+    }
+
     /// Whether it may answer with a replacement: one that never does is not asked while the buffer is full.
     fn replaces(&self) -> bool {
         false

@@ -94,7 +94,8 @@ impl Plan<'_> {
         let context = self.context;
         let worth = |rung: usize| context.ladder.get(rung).map_or(0.0, |one| one.value);
         let bits = context.size_ahead(at, rung).get() as f64 * 8.0;
-        let takes = bits / self.rate + context.forecast.ttfb.as_secs_f64();
+        // The rates have the wait for first bytes in them.
+        let takes = bits / self.rate;
         let stalled = (takes - buffer_s).max(0.0);
         let segment = context
             .ahead

@@ -121,6 +121,19 @@ impl Edges {
         self.spread(now, &candidates).map(|(_, id)| id)
     }
 
+    /// What those that may be asked are expected to take for so much.
+    pub(crate) fn expectations(
+        &self,
+        now: Instant,
+        object: ObjectKey,
+        size: ByteCount,
+        not: &[EdgeId],
+    ) -> Vec<(EdgeId, Duration)> {
+        let candidates = self.candidates(now, object, size, not);
+        let expected = candidates.iter().map(|&(expected, .., id)| (id, expected));
+        expected.collect()
+    }
+
     /// Those that may be asked: edges on trial, and those that keep failing, come last, then the sooner, then the backend's order.
     pub(super) fn candidates(
         &self,

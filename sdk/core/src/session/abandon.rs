@@ -1,5 +1,5 @@
 //! When a video segment on its way is given up for a lower rung: where it would come after the buffer ends. The policy
-//! judges, and a rule of thumb beside it.
+//! judges, or a rule of thumb for one that judges only what comes next.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,10 +51,11 @@ impl Session {
         let Some(slow) = self.could_be_given_up() else {
             return;
         };
-        // The policy sees the line as a whole; a collapse shows in the transfer itself first.
-        let instead = self
-            .by_policy(&slow)
-            .or_else(|| self.by_rule_of_thumb(&slow));
+        let instead = if self.policy.reviews() {
+            self.by_policy(&slow)
+        } else {
+            self.by_rule_of_thumb(&slow)
+        };
         let Some(instead) = instead else { return };
         let Instead {
             key,

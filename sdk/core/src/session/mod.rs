@@ -43,9 +43,9 @@ use crate::action::{Action, CancelReason};
 use crate::clock::PlayClock;
 use crate::config::Config;
 use crate::edge::Edges;
-use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError};
+use crate::event::{Decision, DecisionKind, Event, PlayState, SessionError, seconds};
 use crate::fetch::{Comparison, Fetch};
-use crate::input::{AttemptId, Command, Epoch, FetchId, Input};
+use crate::input::{AttemptId, Command, EdgeId, Epoch, FetchId, Input};
 use crate::memory::Memory;
 use crate::qoe::Recorder;
 use crate::schedule::TrackState;
@@ -447,6 +447,14 @@ impl Session {
 
     fn decide(&mut self, kind: DecisionKind, chosen: String, why: &str, inputs: &[(&str, f64)]) {
         self.decide_among(kind, chosen, why, inputs, BTreeMap::new());
+    }
+
+    /// What edges are expected to take, as scores.
+    fn scores_of(&self, expected: &[(EdgeId, Duration)]) -> BTreeMap<String, f64> {
+        let named = expected
+            .iter()
+            .map(|(edge, expected)| (self.edges.name(*edge).into(), seconds(*expected)));
+        named.collect()
     }
 
     fn decide_among(

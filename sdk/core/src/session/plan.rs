@@ -2,13 +2,14 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant, MediaTime};
 
 use super::replace::ASK_AGAIN;
-use super::rung::Chosen;
+use super::rung::{Chosen, Grounds};
 use super::{Init, KINDS, Session};
 use crate::event::{DecisionKind, Event, PlayState, seconds};
 use crate::schedule::Fetching;
@@ -116,7 +117,7 @@ impl Session {
             if let Some(Chosen::Replace(by, why)) = choice {
                 return self.replace(kind, by, why);
             }
-            let Some(Chosen::Next(key, why)) = choice else {
+            let Some(Chosen::Next(chosen_key, grounds)) = choice else {
                 if kind == TrackKind::Text {
                     self.step_over_missing_cues();
                     continue;
@@ -130,8 +131,13 @@ impl Session {
                 return;
             };
             let next = self.track(kind).next;
-            let Some(key) = self.within_memory(kind, key, next) else {
+            let Some(key) = self.within_memory(kind, chosen_key, next) else {
                 return;
+            };
+            let grounds = if key == chosen_key {
+                grounds
+            } else {
+                Grounds::rule("no higher rung's segment fits into memory")
             };
             let Some(timeline) = &self.timeline else {
                 return;
@@ -142,7 +148,7 @@ impl Session {
                 Place::Segment { index, segment } => {
                     let size = timeline.size(key, &segment);
                     let end = segment.start + segment.duration;
-                    self.begin_segment(kind, key, index, (segment.start, end), size, why);
+                    self.begin_segment(kind, key, index, (segment.start, end), size, grounds);
                     return;
                 }
             }
@@ -190,7 +196,7 @@ impl Session {
         index: u32,
         (start, end): (MediaTime, MediaTime),
         size: ByteCount,
-        why: &'static str,
+        grounds: Grounds,
     ) {
         self.want_init(kind, key);
         let fetch = self.begin_fetch(ObjectKey::Media(key, index), Some(kind), size);
@@ -218,41 +224,39 @@ impl Session {
             });
         }
         if kind == TrackKind::Video || from != Some(key) {
-            self.explain_rung(kind, key, why, size);
+            self.explain_rung(kind, key, grounds, size);
         }
     }
 
+    /// Says why this rung comes next: with the buffer and the segment's size, what is expected of the edge in use over the time that a plan looks
+    /// ahead, where anything is known of it.
     fn explain_rung(
         &mut self,
         kind: TrackKind,
         key: RepresentationKey,
-        why: &'static str,
+        grounds: Grounds,
         size: ByteCount,
     ) {
-        let buffer = seconds(self.track(kind).level(self.playhead()));
-        let rate = self.rate_for_plan().map_or(0.0, BitRate::as_f64);
         let name = self
             .timeline
             .as_ref()
             .and_then(|timeline| timeline.representation(key))
             .map_or_else(String::new, |one| one.id.clone());
         let bytes = f64::from(u32::try_from(size.get()).unwrap_or(u32::MAX));
-        let scores = if kind == self.leading() {
+        let mut inputs = vec![
+            ("buffer_s", seconds(self.track(kind).level(self.playhead()))),
+            ("size_bytes", bytes),
+        ];
+        if let Some(forecast) = self.edges.forecast(self.now) {
+            inputs.extend(forecast.sustained.map(|rate| ("rate_bps", rate.as_f64())));
+            inputs.extend(forecast.told());
+        }
+        let scores = if grounds.compared {
             self.rung_scores(key)
         } else {
             BTreeMap::new()
         };
-        self.decide_among(
-            DecisionKind::Rung,
-            name,
-            why,
-            &[
-                ("buffer_s", buffer),
-                ("rate_bps", rate),
-                ("size_bytes", bytes),
-            ],
-            scores,
-        );
+        self.decide_among(DecisionKind::Rung, name, grounds.why, &inputs, scores);
     }
 
     /// What the policy held of each rung of the ladder, by the names of the representations.

@@ -29,6 +29,8 @@ pub(super) struct Policy {
     built_in: Box<dyn AbrPolicy>,
     /// `None` where the application has none.
     custom: Option<Custom>,
+    /// Whether the last decision was that one's.
+    by_custom: bool,
     /// Nothing is fetched before, as long as there is something to play.
     wait_until: Instant,
 }
@@ -57,6 +59,7 @@ impl Policy {
         Self {
             built_in: rule.policy(),
             custom: custom.then(Custom::default),
+            by_custom: false,
             wait_until: Instant::ZERO,
         }
     }
@@ -79,6 +82,11 @@ impl Policy {
         self.built_in.review(context, under_way)
     }
 
+    /// Whether that says when a transfer is to be given up.
+    pub(super) fn reviews(&self) -> bool {
+        self.built_in.reviews()
+    }
+
     /// Whether the application has one.
     pub(super) const fn is_custom(&self) -> bool {
         self.custom.is_some()
@@ -91,10 +99,15 @@ impl Policy {
 
     /// Chooses where what was chosen first cannot be replaced after all.
     pub(super) fn without_replacing(&mut self, context: &AbrContext) -> AbrChoice {
+        self.by_custom = false;
         self.built_in.decide(context)
     }
 
+    /// Returns what the last decision held of each rung; empty where the application's policy took it.
     pub(super) fn scores(&self) -> &[f64] {
+        if self.by_custom {
+            return &[];
+        }
         self.built_in.scores()
     }
 
@@ -152,6 +165,7 @@ impl Session {
         about: MediaTime,
     ) -> Option<AbrChoice> {
         let now = self.now;
+        self.policy.by_custom = false;
         let Some(custom) = &mut self.policy.custom else {
             return Some(self.policy.built_in.decide(context));
         };
@@ -164,6 +178,7 @@ impl Session {
                 custom.asked = None;
                 if is_possible(context, decision) {
                     custom.misses = 0;
+                    self.policy.by_custom = true;
                     let why = "the application's policy chose it";
                     return Some(AbrChoice { decision, why });
                 }

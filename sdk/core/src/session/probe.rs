@@ -72,7 +72,9 @@ impl Session {
             "spare time: by what is known it may be clearly better"
         };
         let name = self.edges.name(edge).to_string();
-        self.decide(DecisionKind::Probe, name, why, &[]);
+        let expected = self.edges.expectations(self.now, object, last.bytes, &[]);
+        let scores = self.scores_of(&expected);
+        self.decide_among(DecisionKind::Probe, name, why, &[], scores);
         self.begin_probe(edge, object, PROBE_BYTES);
     }
 

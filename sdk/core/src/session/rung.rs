@@ -27,9 +27,28 @@ const FIRST_BY_MEMORY: &str =
 /// What is fetched next of a track, and why.
 pub(super) enum Chosen {
     /// The next segment, at this rung.
-    Next(RepresentationKey, &'static str),
+    Next(RepresentationKey, Grounds),
     /// A buffered segment again, at another rung.
     Replace(Replacement, &'static str),
+}
+
+/// What the choice of a rung rests on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grounds {
+    /// In words.
+    pub(super) why: &'static str,
+    /// Whether the policy compared the rungs for it.
+    pub(super) compared: bool,
+}
+
+impl Grounds {
+    /// Whatever the policy may hold of it.
+    pub(super) const fn rule(why: &'static str) -> Self {
+        Self {
+            why,
+            compared: false,
+        }
+    }
 }
 
 /// The highest rung whose next segment needs no more than a share of this rate.
@@ -61,10 +80,8 @@ impl Session {
         if kind != self.leading() {
             let rung = self.rung_beside_picture(kind, ladder, self.last_rung(kind, period, track));
             let there = self.nearest_there(kind, key(rung)?, ladder.len())?;
-            return Some(Chosen::Next(
-                there,
-                "as much as the picture leaves room for",
-            ));
+            let why = "as much as the picture leaves room for";
+            return Some(Chosen::Next(there, Grounds::rule(why)));
         }
         if kind == TrackKind::Video
             && let Some(lower) = self.given_up_for
@@ -72,16 +89,15 @@ impl Session {
             && lower.track == track
             && !self.is_missing(kind, lower)
         {
-            return Some(Chosen::Next(
-                lower,
-                "a higher rung was given up for this one",
-            ));
+            let why = "a higher rung was given up for this one";
+            return Some(Chosen::Next(lower, Grounds::rule(why)));
         }
         let ladder_len = ladder.len();
         if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
             let there = self.nearest_there(kind, key(lock)?, ladder.len())?;
-            return Some(Chosen::Next(there, "the viewer locked this rung"));
+            let why = "the viewer locked this rung";
+            return Some(Chosen::Next(there, Grounds::rule(why)));
         }
         // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
         let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
@@ -110,7 +126,7 @@ impl Session {
             let rung = first_rung(&context, rate);
             self.told = context;
             let there = self.nearest_there(kind, key(rung)?, ladder_len)?;
-            return Some(Chosen::Next(there, FIRST_BY_MEMORY));
+            return Some(Chosen::Next(there, Grounds::rule(FIRST_BY_MEMORY)));
         }
         let mut choice = self.ask_policy(&context, about);
         if let Some(AbrChoice {
@@ -138,10 +154,19 @@ impl Session {
             // Nothing was offered to be replaced.
             AbrDecision::Replace { .. } => last.unwrap_or(0),
         };
+        let wanted = key(rung)?;
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
-        let rung = self.rung_with_index(kind, key(rung)?, last, rung);
+        let rung = self.rung_with_index(kind, wanted, last, rung);
         let there = self.nearest_there(kind, key(rung)?, ladder_len)?;
-        Some(Chosen::Next(there, choice.why))
+        let grounds = Grounds {
+            why: if there == wanted {
+                choice.why
+            } else {
+                "the nearest to what the policy chose that can be had now"
+            },
+            compared: true,
+        };
+        Some(Chosen::Next(there, grounds))
     }
 
     /// Returns this representation or, where that lacks what comes next or lacked segment after segment lately, the next one

@@ -16,6 +16,9 @@ pub const QUANTILES_AT: [f64; QUANTILES] = [0.08, 0.25, 0.5, 0.75, 0.92];
 /// How many there are.
 pub const QUANTILES: usize = 5;
 
+/// The span that decisions are explained with: the one that plans look ahead over.
+const TOLD: usize = 2;
+
 /// What an edge is expected to deliver: what decisions look at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -47,6 +50,18 @@ impl Default for Forecast {
 }
 
 impl Forecast {
+    /// Returns what is said of it where a decision is explained: the outer quantiles and the middle one of the rate over the next 20 s in bit/s, and
+    /// the wait for a first byte in seconds.
+    pub(crate) fn told(&self) -> [(&'static str, f64); 4] {
+        let [low, _, middle, _, high] = self.log_rates[TOLD].map(libm::exp);
+        [
+            ("rate_low_bps", low),
+            ("rate_middle_bps", middle),
+            ("rate_high_bps", high),
+            ("ttfb_s", self.ttfb.as_secs_f64()),
+        ]
+    }
+
     /// Makes the forecast of a line that carries about `bps`, with so much doubt: 0 for none, 1 where it may as well
     /// be three times faster or slower.
     #[must_use]

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use nearcast_core::{AbrRule, Command};
 use nearcast_protocol::fault::Fault;
-use nearcast_protocol::report::AttemptReport;
+use nearcast_protocol::report::{AttemptReport, DecisionReport};
 use nearcast_sim::{Outcome, Setup, SimTitle, Simulation};
 use nearcast_units::{BitRate, MediaTime, Ratio, Seed};
 
@@ -515,9 +515,38 @@ fn horizon_plays_at_the_top_where_the_line_carries_it() {
     let outcome = smooth(setup);
     let rate = outcome.report.mean_bitrate_bps;
     assert!(rate > 4_500_000.0, "{rate}");
-    let rungs = outcome.report.decisions.iter();
-    let mut rungs = rungs.filter(|one| one.kind == "rung" && one.why.contains("plan"));
-    assert!(rungs.all(|one| one.scores.len() == 6 && one.scores.contains_key(&one.chosen)));
+}
+
+#[test]
+fn who_compared_the_rungs_says_what_each_is_worth_and_nobody_else() {
+    let mut setup = two_minutes().command(60.0, Command::LockRung { rung: Some(1) });
+    setup.config.abr = AbrRule::Horizon;
+    let report = smooth(setup).report;
+    let rungs = report.decisions.iter().filter(|one| one.kind == "rung");
+    let (pictures, sounds): (Vec<_>, Vec<_>) = rungs.partition(|one| one.chosen.starts_with('v'));
+    assert!(sounds.iter().all(|one| one.scores.is_empty()));
+    let (locked, chosen): (Vec<&DecisionReport>, Vec<_>) = pictures
+        .into_iter()
+        .partition(|one| one.why.contains("locked"));
+    assert!(locked.len() > 5 && locked.iter().all(|one| one.scores.is_empty()));
+    assert!(chosen.len() > 10);
+    for one in chosen {
+        let best = one
+            .scores
+            .values()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        assert_eq!(one.scores.len(), 6, "{one:?}");
+        assert!(one.scores[&one.chosen] >= best, "{one:?}");
+    }
+    // What is expected of the line stands beside them as soon as anything is known of it.
+    let expected = |one: &&DecisionReport| {
+        let bps = |name: &str| one.inputs.get(name).copied();
+        bps("rate_low_bps") < bps("rate_middle_bps")
+            && bps("rate_middle_bps") < bps("rate_high_bps")
+    };
+    let rungs = report.decisions.iter().filter(|one| one.kind == "rung");
+    assert!(rungs.skip(2).all(|one| expected(&one)));
 }
 
 #[test]

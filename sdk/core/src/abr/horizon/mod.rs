@@ -76,8 +76,8 @@ impl Horizon {
         outlook
     }
 
-    /// The best rung for the next segment.
-    fn best_next(&mut self, context: &AbrContext, outlook: &Outlook) -> usize {
+    /// The best rung for the next segment, as planned and as corrected.
+    fn best_next(&mut self, context: &AbrContext, outlook: &Outlook) -> (usize, usize) {
         let buffer_s = seconds(context.buffer);
         let rungs = self.planner.rungs();
         for rung in 0..rungs {
@@ -93,10 +93,10 @@ impl Horizon {
         let planned = highest(scores);
         self.candidates.find(context, scores, planned);
         if self.uncorrected {
-            return planned;
+            return (planned, planned);
         }
         self.candidates.correct(scores);
-        highest(scores)
+        (planned, highest(scores))
     }
 
     /// The replacement that is worth most, if one is worth more than `otherwise`.
@@ -165,7 +165,7 @@ impl AbrPolicy for Horizon {
 
     fn decide(&mut self, context: &AbrContext) -> AbrChoice {
         let outlook = self.plan(context);
-        let rung = self.best_next(context, &outlook);
+        let (planned, rung) = self.best_next(context, &outlook);
         let next_s = context
             .ahead
             .first()
@@ -197,7 +197,12 @@ impl AbrPolicy for Horizon {
                 why: "the buffer is full",
             };
         }
-        AbrChoice::next(rung, "the best plan for the segments to come")
+        let why = if rung == planned {
+            "the best plan for the segments to come"
+        } else {
+            "better than what was planned, by what came of such plans"
+        };
+        AbrChoice::next(rung, why)
     }
 
     fn review(&mut self, context: &AbrContext, under_way: &UnderWay) -> Option<AbrChoice> {
@@ -229,6 +234,10 @@ impl AbrPolicy for Horizon {
                 "what is on its way would come too late: a lower rung gains more",
             )
         })
+    }
+
+    fn reviews(&self) -> bool {
+        true
     }
 
     fn replaces(&self) -> bool {

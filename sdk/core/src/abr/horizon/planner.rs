@@ -21,6 +21,9 @@ const SWITCH_LEAST: f64 = 0.4;
 const SWITCH_MOST: f64 = 1.5;
 /// Over so many last segments a switch comes to count once at most, as the objective has it: the fewer are left, the less can flip.
 const LAST: f64 = 5.0;
+/// A stall that the next segment would bring counts as so much longer than it is, in seconds: viewers mind each one, however short (Hossfeld et
+/// al., "Quantification of YouTube QoE via crowdsourcing", ISM 2011), and what is planned to the last moment comes late half of the time.
+const STALL_BEGINS_S: f32 = 0.25;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
 
@@ -273,7 +276,9 @@ impl Planner {
         let mut then_s = [0.0; PATHS];
         for path in 0..PATHS {
             let spare_s = buffer_s - takes_s[path];
-            worth -= outlook.share[path] * self.stall * (-spare_s).max(0.0);
+            if spare_s < 0.0 {
+                worth -= outlook.share[path] * self.stall * (STALL_BEGINS_S - spare_s);
+            }
             then_s[path] = (spare_s.max(0.0) + self.durations_s[0]).min(self.full_s);
         }
         if self.steps < 2 {

@@ -418,6 +418,8 @@ struct Served {
     policy_said: Vec<String>,
     /// Rungs of the pictures asked for.
     rungs: Vec<u16>,
+    /// How many of them were said to be compared with others.
+    compared: usize,
 }
 
 impl Served {
@@ -439,6 +441,7 @@ impl Served {
             asked: 0,
             policy_said: Vec::new(),
             rungs: Vec::new(),
+            compared: 0,
         };
         served.tell(Input::Load);
         served.tell(Input::Granted(grant(1)));
@@ -485,10 +488,12 @@ impl Served {
                 }
             }
             while let Some(event) = self.session.poll_event() {
-                if let Event::Decision(decision) = event
-                    && decision.kind == DecisionKind::Policy
-                {
-                    self.policy_said.push(decision.why);
+                if let Event::Decision(decision) = event {
+                    let scored = !decision.scores.is_empty();
+                    self.compared += usize::from(scored && decision.kind == DecisionKind::Rung);
+                    if decision.kind == DecisionKind::Policy {
+                        self.policy_said.push(decision.why);
+                    }
                 }
             }
         }
@@ -668,6 +673,7 @@ fn the_application_chooses_rungs_where_it_has_a_policy() {
         "{:?}",
         served.rungs
     );
+    assert_eq!(served.compared, 0, "what it holds of others is not known");
 }
 
 #[test]
@@ -721,6 +727,7 @@ fn what_cannot_be_done_is_refused_and_the_built_in_policy_decides() {
         );
         assert_eq!(served.asked, 3);
         assert!(served.rungs.len() > 3);
+        assert_eq!(served.compared, served.rungs.len());
     }
 }
 

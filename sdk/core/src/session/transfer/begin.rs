@@ -85,13 +85,7 @@ impl Session {
             if choice.changed {
                 let name = self.edges.name(choice.edge).to_string();
                 let inputs = [("expected_s", seconds(choice.expected))];
-                let scores = choice
-                    .candidates
-                    .iter()
-                    .map(|(edge, expected)| {
-                        (self.edges.name(*edge).to_string(), seconds(*expected))
-                    })
-                    .collect();
+                let scores = self.scores_of(&choice.candidates);
                 self.decide_among(DecisionKind::Edge, name, choice.why, &inputs, scores);
             }
             if let Some(handover) = fetch.handover {

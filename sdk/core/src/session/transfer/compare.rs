@@ -102,7 +102,10 @@ impl Session {
         let (usual_forecast, recent) = (slow.usual, self.arriving.clone());
         let inputs = [("slow_bps", rate.as_f64()), ("usual_bps", usual.as_f64())];
         let why = "the body is far slower than usual: is it the edge, or the line?";
-        self.decide(DecisionKind::Probe, name, why, &inputs);
+        let not = [slow_edge];
+        let expected = self.edges.expectations(self.now, fetch.object, bytes, &not);
+        let scores = self.scores_of(&expected);
+        self.decide_among(DecisionKind::Probe, name, why, &inputs, scores);
         let probe = self.begin_probe(other, fetch.object, bytes.get());
         self.comparison = Some(Comparison::new(
             (id, slow_edge),

@@ -185,7 +185,7 @@ impl Session {
         self.close_attempt(fetch, id, "ok", None);
         self.edge_gave(edge);
         if role == Role::Racer {
-            self.race_won(edge, "brought all of it first");
+            self.race_won(edge, "brought all of it first", &[]);
         }
         self.finish_transfer(fetch)
     }
@@ -203,7 +203,7 @@ impl Session {
         }
         let transfer = Transfer {
             bytes: attempt.bytes,
-            ttfb: first.since(attempt.started_at),
+            ttfb: attempt.answered_in,
             body: self.now.since(first),
         };
         let edge = attempt.edge;

@@ -200,13 +200,15 @@ impl Session {
             .filter(loses)
             .map(|one| one.id)
             .collect();
+        let left = |one: &Attempt| (one.edge, expected(one).since(self.now));
+        let promised: Vec<(EdgeId, Duration)> = fetch.attempts.iter().map(left).collect();
         for loser in losers {
             self.cancel(fetch, loser, CancelReason::LostRace);
         }
         if let [last] = &mut fetch.attempts[..] {
             last.role = Role::Primary;
             let why = "expected to bring first what playback begins with";
-            self.race_won(edge, why);
+            self.race_won(edge, why, &promised);
         }
     }
 
@@ -276,10 +278,17 @@ impl Session {
         self.now + takes.unwrap_or(NEVER)
     }
 
-    pub(super) fn race_won(&mut self, edge: EdgeId, why: &'static str) {
+    /// An edge is in use because it won; `promised` is what all that raced to the end were expected to take yet.
+    pub(super) fn race_won(
+        &mut self,
+        edge: EdgeId,
+        why: &'static str,
+        promised: &[(EdgeId, Duration)],
+    ) {
         self.edges.use_from_now(self.now, edge);
         let name = self.edges.name(edge).to_string();
-        self.decide(DecisionKind::Race, name, why, &[]);
+        let scores = self.scores_of(promised);
+        self.decide_among(DecisionKind::Race, name, why, &[], scores);
     }
 }
 

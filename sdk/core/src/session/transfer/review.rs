@@ -222,12 +222,13 @@ impl Session {
             self.edges.name(helper),
             self.edges.name(late_edge)
         );
-        self.decide(
-            DecisionKind::Hedge,
-            chosen,
-            late.why(),
-            &[("offset", offset(fetch.received))],
-        );
+        let (now, object, rest) = (self.now, fetch.object, fetch.rest());
+        let expected = self
+            .edges
+            .expectations(now, object, rest, &fetch.edges_tried());
+        let scores = self.scores_of(&expected);
+        let inputs = [("offset", offset(fetch.received))];
+        self.decide_among(DecisionKind::Hedge, chosen, late.why(), &inputs, scores);
         for attempt in &mut fetch.attempts {
             attempt.wasted_before_help = attempt.wasted;
         }
