@@ -1,5 +1,7 @@
 //! One row for each rule.
 
+use std::fmt;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -24,7 +26,7 @@ pub(crate) struct Table {
 }
 
 /// Means of one rule.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) rule: String,
     pub(crate) qoe_per_segment: f64,
@@ -42,6 +44,59 @@ pub(crate) struct Row {
     pub(crate) qoes: Vec<f64>,
 }
 
+/// How much better one rule is than another, trace by trace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lead {
+    mean: f64,
+    /// The mean's standard error; `None` for fewer than two traces.
+    error: Option<f64>,
+}
+
+impl Lead {
+    /// Compares figures of the same traces in the same order.
+    pub(crate) fn of(one: &[f64], other: &[f64]) -> Self {
+        let pairs = one.iter().zip(other);
+        let differences: Vec<f64> = pairs.map(|(one, other)| one - other).collect();
+        Self {
+            mean: mean(&differences),
+            error: standard_error(&differences),
+        }
+    }
+
+    /// Returns the mean less two standard errors and the mean with them; NaN where they are not known.
+    pub(crate) fn bounds(self) -> (f64, f64) {
+        let twice = 2.0 * self.error.unwrap_or(f64::NAN);
+        (self.mean - twice, self.mean + twice)
+    }
+}
+
+impl fmt::Display for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:+.3}", self.mean)?;
+        self.error
+            .map_or(Ok(()), |error| write!(f, " ± {error:.3}"))
+    }
+}
+
+#[cfg(test)]
+impl Row {
+    /// Makes a row of which nothing is known but this.
+    pub(crate) fn of(rule: &str, qoes: &[f64]) -> Self {
+        Self {
+            rule: rule.to_owned(),
+            qoe_per_segment: mean(qoes),
+            mean_bitrate_bps: 0.0,
+            stall_s: 0.0,
+            startup_s: 0.0,
+            switches: 0.0,
+            optimum: None,
+            paired_vs_best: 0.0,
+            paired_se: None,
+            qoes: qoes.to_vec(),
+        }
+    }
+}
+
 impl Table {
     /// Makes the table of these rules' sessions.
     pub(crate) fn new(bench: &Bench, sessions: &[Vec<Session>], limit: Option<&Limit>) -> Self {
@@ -54,8 +109,8 @@ impl Table {
             .max_by(|a, b| of(a, qoe).total_cmp(&of(b, qoe)));
         let optimum = limit.map(|limit| of(&limit.sessions, qoe));
         let rows = bench.rules.iter().zip(sessions).map(|(rule, sessions)| {
-            let pairs = sessions.iter().zip(best.unwrap_or(sessions));
-            let differences: Vec<f64> = pairs.map(|(one, best)| qoe(one) - qoe(best)).collect();
+            let qoes = |sessions: &[Session]| sessions.iter().map(qoe).collect::<Vec<f64>>();
+            let lead = Lead::of(&qoes(sessions), &qoes(best.unwrap_or(sessions)));
             let qoe_per_segment = of(sessions, qoe);
             Row {
                 rule: rule.clone(),
@@ -67,9 +122,9 @@ impl Table {
                 optimum: optimum
                     .filter(|most| *most > 0.0)
                     .map(|most| qoe_per_segment / most),
-                paired_vs_best: mean(&differences),
-                paired_se: standard_error(&differences),
-                qoes: sessions.iter().map(qoe).collect(),
+                paired_vs_best: lead.mean,
+                paired_se: lead.error,
+                qoes: qoes(sessions),
             }
         });
         Self {
@@ -121,10 +176,11 @@ impl Table {
                 format!("{:.0}", row.mean_bitrate_bps / 1e3),
                 format!("{:.2}", row.stall_s),
                 format!("{:.1}", row.switches),
-                match row.paired_se {
-                    Some(error) => format!("{:+.3} ± {error:.3}", row.paired_vs_best),
-                    None => format!("{:+.3}", row.paired_vs_best),
-                },
+                Lead {
+                    mean: row.paired_vs_best,
+                    error: row.paired_se,
+                }
+                .to_string(),
             ]
         };
         let mut cells: Vec<[String; 7]> = self.rows.iter().map(row).collect();
@@ -146,26 +202,33 @@ impl Table {
     pub(crate) fn text(&self) -> String {
         let mut lines = vec![Self::HEADINGS.map(str::to_owned)];
         lines.extend(self.cells());
-        let mut text = self.title() + "\n";
-        for line in &lines {
-            let cells = line.iter().enumerate().map(|(column, cell)| {
-                let width = lines.iter().map(|line| line[column].chars().count()).max();
-                let width = width.unwrap_or(0);
-                // What a row is about stands at its left, numbers at the right of their column.
-                if column == 0 {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
-            text += &format!("  {}\n", cells.collect::<Vec<_>>().join("  "));
-        }
+        // What a row is about stands at its left, numbers at the right of their column.
+        let mut text = self.title() + "\n" + &aligned(&lines, |column| column > 0);
         if let Some(tolerance) = self.optimum_tolerance {
             text +=
                 &format!("  limit: no session is better by more than {tolerance:.3} per segment\n");
         }
         text
     }
+}
+
+/// Returns lines whose cells stand below each other, those of some columns at their right.
+pub(crate) fn aligned<const N: usize>(lines: &[[String; N]], right: fn(usize) -> bool) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().enumerate().map(|(column, cell)| {
+            let width = lines.iter().map(|line| line[column].chars().count()).max();
+            let width = width.unwrap_or(0);
+            if right(column) {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text += &format!("  {}\n", line.trim_end());
+    }
+    text
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of traces")]

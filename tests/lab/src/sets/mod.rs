@@ -1,5 +1,7 @@
-//! `bench sets`: all public sets with all rules, a table each. What was measured is kept, so that a run that was ended
-//! goes on where it was.
+//! `bench sets`: all public sets with all rules, a table each, and below it what the rule `horizon` has to reach there.
+//! What was measured is kept, so that a run that was ended goes on where it was.
+
+mod judge;
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,10 +18,11 @@ use crate::abr::measure::{Bench, Limit, Session};
 use crate::abr::set::{self, Set, TRACES};
 use crate::abr::table::Table;
 use crate::abr::write;
+use judge::{Bars, Exception};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Take so many traces of each set, evenly spaced in name order
+    /// Take so many traces of each set, evenly spaced in name order; bars are judged with all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
     /// Rules, parted by commas [default: every one that a set's profile knows]
@@ -49,9 +52,10 @@ pub(crate) struct Public {
     mu: f64,
     cap_s: f64,
     length_s: Option<f64>,
+    bars: Bars,
 }
 
-const fn pensieve(folder: &'static str) -> Public {
+const fn pensieve(folder: &'static str, qoe: f64) -> Public {
     Public {
         name: folder,
         folder,
@@ -60,6 +64,10 @@ const fn pensieve(folder: &'static str) -> Public {
         mu: 4.3,
         cap_s: 60.0,
         length_s: None,
+        bars: Bars {
+            qoe: Some(qoe),
+            excepted: &[],
+        },
     }
 }
 
@@ -72,15 +80,26 @@ const fn sabre(name: &'static str, folder: &'static str, movie: &'static str, mu
         mu,
         cap_s: 25.0,
         length_s: None,
+        bars: Bars::LEADS,
+    }
+}
+
+/// A network with half an hour of outages, on which some rules stand still for 20 minutes longer than others, makes the error
+/// larger than half of the lead. Over all others `horizon` leads bb by 0.500 ± 0.033 and rmpc by 0.231 ± 0.040, and with a buffer of
+/// 10 s bola-basic by 0.437 ± 0.038.
+const fn one_outage(rule: &'static str) -> Exception {
+    Exception {
+        rule,
+        why: "one network (2011-02-01_0840), where it stands still for 20 minutes longer, makes the error",
     }
 }
 
 /// On the ladder up to 35 Mbit/s a stall costs what the top rung is worth, as 4.3 is on the one up to 4.3 Mbit/s.
 pub(crate) const PUBLIC: [Public; 10] = [
-    pensieve("norway-train"),
-    pensieve("oboe"),
-    pensieve("fcc-broadband"),
-    pensieve("puffer-2021"),
+    pensieve("norway-train", 0.705),
+    pensieve("oboe", 2.25),
+    pensieve("fcc-broadband", 1.105),
+    pensieve("puffer-2021", 1.20),
     Public {
         length_s: Some(180.0),
         ..sabre("fcc-sd", "fcc-sd", "bbb.json", 4.3)
@@ -94,9 +113,26 @@ pub(crate) const PUBLIC: [Public; 10] = [
         cap_s: 10.0,
         ..sabre("lte-ghent-10s", "lte-ghent", "bbb4k.json", 35.0)
     },
-    sabre("hsdpa-sabre-25s", "hsdpa-sabre", "bbb.json", 4.3),
+    Public {
+        bars: Bars {
+            qoe: None,
+            excepted: &[
+                Exception {
+                    rule: "bola-e",
+                    why: "a tie: nobody plans around outages of minutes (2010-09-14_1415, 2011-02-01_0629)",
+                },
+                one_outage("bb"),
+                one_outage("rmpc"),
+            ],
+        },
+        ..sabre("hsdpa-sabre-25s", "hsdpa-sabre", "bbb.json", 4.3)
+    },
     Public {
         cap_s: 10.0,
+        bars: Bars {
+            qoe: None,
+            excepted: &[one_outage("bola-basic")],
+        },
         ..sabre("hsdpa-sabre-10s", "hsdpa-sabre", "bbb.json", 4.3)
     },
 ];
@@ -109,7 +145,7 @@ struct Kept<T> {
     figures: T,
 }
 
-/// Measures every set that is there, then fails if one is not.
+/// Measures every set that is there, then fails if one is not, or where a bar is missed.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     for name in &arguments.abr {
         let profiles = [ProfileName::Sabre, ProfileName::Pensieve];
@@ -123,6 +159,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let program = fs::read(std::env::current_exe()?).context("reading this program")?;
     let mut tables = Vec::new();
     let mut missing = Vec::new();
+    let mut missed = Vec::new();
+    let all = arguments.limit.is_none() && arguments.abr.is_empty();
     for public in &PUBLIC {
         let folder = Path::new(public.folder);
         let there = set::root().is_some_and(|root| root.join(folder).is_dir());
@@ -162,7 +200,14 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             None
         };
         let table = Table::new(&bench, &sessions, limit.as_ref());
-        write::print(&format!("{}\n", table.text()))?;
+        let mut text = table.text();
+        if all {
+            let judged = public.bars.judge(&table.rows);
+            text += &judge::text(&judged);
+            let these = judged.iter().filter(|one| !one.holds);
+            missed.extend(these.map(|one| format!("{}, {}", public.name, one.name)));
+        }
+        write::print(&format!("{text}\n"))?;
         tables.push(table);
     }
     if let Some(path) = &arguments.json {
@@ -171,15 +216,26 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(path) = &arguments.html {
         write::file(path, &html::page(&tables))?;
     }
-    let place = set::root().map_or_else(
-        || format!("{TRACES} names no folder"),
-        |root| format!("not in {} ({TRACES})", root.display()),
-    );
-    ensure!(
-        missing.is_empty(),
-        "sets of recorded networks are missing: {}; {place}",
-        missing.join(", ")
-    );
+    if !all {
+        write::tell(
+            "bars are judged with all traces and all rules: leave --limit and --abr out\n",
+        )?;
+    }
+    let mut wrong = Vec::new();
+    if !missing.is_empty() {
+        let place = set::root().map_or_else(
+            || format!("{TRACES} names no folder"),
+            |root| format!("not in {} ({TRACES})", root.display()),
+        );
+        let missing = missing.join(", ");
+        wrong.push(format!(
+            "sets of recorded networks are missing: {missing}; {place}"
+        ));
+    }
+    if !missed.is_empty() {
+        wrong.push(format!("bars are missed: {}", missed.join("; ")));
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join(". "));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -288,6 +288,57 @@ fn sets_that_are_missing_are_named() {
 }
 
 #[test]
+fn bars_are_judged_where_all_traces_and_rules_are_taken() {
+    let room = room();
+    let movies = room.path().join("movies");
+    fs::create_dir(&movies).unwrap();
+    for movie in ["envivio.json", "bbb.json", "bbb4k.json"] {
+        fs::write(movies.join(movie), MOVIE).unwrap();
+    }
+    for set in [
+        "norway-train",
+        "oboe",
+        "fcc-broadband",
+        "puffer-2021",
+        "fcc-sd",
+        "fcc-hd",
+        "lte-ghent",
+        "hsdpa-sabre",
+    ] {
+        let set = room.path().join(set);
+        fs::create_dir(&set).unwrap();
+        for network in ["fast.csv", "slow.csv"] {
+            fs::copy(room.path().join("set").join(network), set.join(network)).unwrap();
+        }
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"));
+        let command = command.args(["bench", "sets"]).args(arguments);
+        let command = command.env("NEARCAST_TRACES", room.path());
+        command.current_dir(room.path()).output().unwrap()
+    };
+    // What nobody can reach on three segments of at most 2 Mbit/s.
+    let all = run(&[]);
+    let told = refusal(&all);
+    assert!(
+        told.contains("bars are missed: norway-train, horizon, QoE/segment; "),
+        "{told}"
+    );
+    let text = String::from_utf8(all.stdout).unwrap();
+    for words in [
+        "at least 0.705",
+        "MISSED",
+        "horizon over bola-e, an exception",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    for arguments in [["--limit", "2"], ["--abr", "bb,horizon"]] {
+        let text = stdout(&run(&arguments));
+        assert!(!text.contains("at least"), "{text}");
+    }
+}
+
+#[test]
 fn what_was_measured_is_taken_from_where_it_is_kept() {
     let room = room();
     fs::rename(room.path().join("set"), room.path().join("oboe")).unwrap();
