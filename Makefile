@@ -68,7 +68,8 @@ bench: setup-test build title ## Measure and print the figures as a table
 	$(if $(ARGS),,@$(MAKE) --no-print-directory bench-edges bench-abr)
 
 # Recorded networks are not part of the repository: NEARCAST_TRACES names their folder. A set that is not there
-# is named, and fails, after all others were measured.
+# is named, and fails, after all others were measured. What lies in its folder `expected` is compared
+# with, session by session.
 BENCH := $(CARGO) run --release -p nearcast-lab -- bench
 LAB := $(BENCH) sets --optimum --keep target/bench
 

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use nearcast_sim::trace::{Optimum, Played};
 
-use super::measure::Bench;
+use super::measure::{Bench, Limit, Session};
 
 /// Known numbers, by rule and trace.
 #[derive(Debug)]
@@ -20,36 +19,40 @@ pub(crate) struct Expected {
 #[derive(Clone, Copy, Debug)]
 struct Column {
     name: &'static str,
-    ours: fn(&Played, f64) -> f64,
+    ours: fn(&Session) -> f64,
     /// Where a buffer just suffices, rounding decides whether playback stood still for no time at all, and known
     /// results count that: one more or less is equal.
     counts_stalls: bool,
 }
 
+/// How far a number may be from the known one, relative to it and to 1.
+pub(crate) const WITHIN: f64 = 1e-4;
 /// The name that the limits of a file have beside rules.
 const OPTIMUM: &str = "optimum";
 
 const COLUMNS: [Column; 15] = [
-    column("optimal_qoe_tail", |played, mu| played.qoe(mu)),
-    column("optimal_qoe_with_startup", |played, mu| played.qoe(mu)),
-    column("qoe_tail", |played, mu| played.qoe(mu)),
-    column("bitrate_kbps", |played, _| played.mean_kbps()),
-    column("rebuf_s", |played, _| played.stall_ms / 1e3),
-    column("startup_s", |played, _| played.startup_ms / 1e3),
-    column("change_mbps", |played, _| played.change_kbps() / 1e3),
+    column("optimal_qoe_tail", |session| session.qoe),
+    column("optimal_qoe_with_startup", |session| session.qoe),
+    column("qoe_tail", |session| session.qoe),
+    column("bitrate_kbps", |session| session.mean_bitrate_bps / 1e3),
+    column("rebuf_s", |session| session.stall_s),
+    column("startup_s", |session| session.startup_s),
+    column("change_mbps", |session| session.change_bps / 1e6),
     counting("events"),
-    column("play_time_s", |played, _| played.total_ms / 1e3),
-    column("segments", |played, _| count(played.rungs.len())),
-    column("rebuffer_s", |played, _| played.stall_ms / 1e3),
+    column("play_time_s", |session| session.total_s),
+    column("segments", |session| count(session.segments)),
+    column("rebuffer_s", |session| session.stall_s),
     counting("rebuffer_events"),
-    column("time_avg_bitrate_kbps", |played, _| played.time_mean_kbps()),
-    column("total_bitrate_change_kbps", |played, _| {
-        played.change_kbps()
+    column("time_avg_bitrate_kbps", |session| {
+        session.time_mean_bitrate_bps / 1e3
     }),
-    column("total_play_time_s", |played, _| played.total_ms / 1e3),
+    column("total_bitrate_change_kbps", |session| {
+        session.change_bps / 1e3
+    }),
+    column("total_play_time_s", |session| session.total_s),
 ];
 
-const fn column(name: &'static str, ours: fn(&Played, f64) -> f64) -> Column {
+const fn column(name: &'static str, ours: fn(&Session) -> f64) -> Column {
     Column {
         name,
         ours,
@@ -60,7 +63,7 @@ const fn column(name: &'static str, ours: fn(&Played, f64) -> f64) -> Column {
 const fn counting(name: &'static str) -> Column {
     Column {
         name,
-        ours: |played, _| count(played.stalls),
+        ours: |session| count(session.stalls),
         counts_stalls: true,
     }
 }
@@ -72,8 +75,8 @@ fn count(number: usize) -> f64 {
 
 /// How one rule compares.
 #[derive(Debug)]
-struct Line {
-    rule: String,
+pub(crate) struct Line {
+    pub(crate) rule: String,
     equal: usize,
     /// The largest difference of the equal ones, and of all.
     largest_equal: f64,
@@ -144,14 +147,13 @@ impl Expected {
     pub(crate) fn compare(
         &self,
         bench: &Bench,
-        played: &[Vec<Played>],
-        optimum: Option<&[Optimum]>,
+        sessions: &[Vec<Session>],
+        limit: Option<&Limit>,
         within: f64,
-    ) -> Result<Compared> {
+    ) -> Compared {
         let mut lines = Vec::new();
-        let rules = bench.rules.iter().map(String::as_str).zip(played);
-        let rules = rules.map(|(rule, sessions)| (rule, sessions.iter().collect::<Vec<_>>()));
-        let optimum = optimum.map(|all| (OPTIMUM, all.iter().map(|one| &one.played).collect()));
+        let rules = bench.rules.iter().map(String::as_str).zip(sessions);
+        let optimum = limit.map(|limit| (OPTIMUM, &limit.sessions));
         for (rule, sessions) in rules.chain(optimum) {
             if !self.rows.keys().any(|(name, _)| name == rule) {
                 continue;
@@ -163,9 +165,9 @@ impl Expected {
                 largest: 0.0,
                 different: Vec::new(),
             };
-            for (trace, played) in bench.set.traces.iter().zip(sessions) {
+            for (trace, session) in bench.set.traces.iter().zip(sessions) {
                 let known = self.rows.get(&(rule.to_owned(), trace.name.clone()));
-                match known.map(|known| self.differ(known, played, bench.mu)) {
+                match known.map(|known| self.differ(known, session)) {
                     Some((by, _)) if by <= within => {
                         line.equal += 1;
                         line.largest_equal = line.largest_equal.max(by);
@@ -182,18 +184,14 @@ impl Expected {
             }
             lines.push(line);
         }
-        ensure!(
-            !lines.is_empty(),
-            "the file of known results has none of these rules"
-        );
-        Ok(Compared(lines))
+        Compared(lines)
     }
 
     /// Returns the largest difference and where it is.
-    fn differ(&self, known: &[f64], played: &Played, mu: f64) -> (f64, String) {
+    fn differ(&self, known: &[f64], session: &Session) -> (f64, String) {
         let mut worst = (0.0, String::new());
         for (column, known) in self.columns.iter().zip(known) {
-            let ours = (column.ours)(played, mu);
+            let ours = (column.ours)(session);
             let by = (ours - known).abs();
             let by = match column.counts_stalls {
                 true if by <= 1.0 => 0.0,
@@ -209,11 +207,12 @@ impl Expected {
 }
 
 impl Compared {
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.0
+    }
+
     pub(crate) fn count(&self) -> usize {
-        self.0
-            .iter()
-            .map(|line| line.equal + line.different.len())
-            .sum()
+        self.0.iter().map(Line::count).sum()
     }
 
     pub(crate) fn mismatches(&self) -> usize {
@@ -223,29 +222,47 @@ impl Compared {
     /// Returns whether so large a share of each rule's traces is equal.
     #[expect(clippy::cast_precision_loss, reason = "counts of traces")]
     pub(crate) fn holds(&self, share: f64) -> bool {
-        let enough = |line: &Line| {
-            let all = line.equal + line.different.len();
-            line.equal as f64 >= share * all as f64
-        };
+        let enough = |line: &Line| line.equal as f64 >= share * line.count() as f64;
         self.0.iter().all(enough)
     }
 
     pub(crate) fn text(&self) -> String {
+        let lines = self.0.iter().map(|line| line.text() + &line.differences());
+        let lines: String = lines.collect();
+        format!("compared with known results:\n{lines}")
+    }
+}
+
+impl Line {
+    fn count(&self) -> usize {
+        self.equal + self.different.len()
+    }
+
+    /// Returns whether every session is equal.
+    pub(crate) fn is_equal(&self) -> bool {
+        self.different.is_empty()
+    }
+
+    /// Returns how many sessions are equal, in one line.
+    pub(crate) fn text(&self) -> String {
+        format!(
+            "  {:<12} {} of {} equal (largest difference among them {:.1e}, of all {:.1e})\n",
+            self.rule,
+            self.equal,
+            self.count(),
+            self.largest_equal,
+            self.largest
+        )
+    }
+
+    /// Returns what differs, a line for each session.
+    pub(crate) fn differences(&self) -> String {
         /// Of each rule; more say nothing new.
         const SHOWN: usize = 5;
-        let mut text = String::from("compared with known results:\n");
-        for line in &self.0 {
-            let all = line.equal + line.different.len();
-            text += &format!(
-                "  {:<12} {} of {all} equal (largest difference among them {:.1e}, of all {:.1e})\n",
-                line.rule, line.equal, line.largest_equal, line.largest
-            );
-            for one in line.different.iter().take(SHOWN) {
-                text += &format!("    {one}\n");
-            }
-            if line.different.len() > SHOWN {
-                text += &format!("    and {} more\n", line.different.len() - SHOWN);
-            }
+        let shown = self.different.iter().take(SHOWN);
+        let mut text: String = shown.map(|one| format!("    {one}\n")).collect();
+        if self.different.len() > SHOWN {
+            text += &format!("    and {} more\n", self.different.len() - SHOWN);
         }
         text
     }

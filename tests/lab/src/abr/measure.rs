@@ -26,14 +26,21 @@ pub(crate) struct Bench {
     pub(crate) horizon: Option<HorizonConfig>,
 }
 
-/// One session in the figures that tables are made of.
+/// One session in the figures that tables are made of and known results are compared with.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Session {
+    pub(crate) segments: usize,
+    pub(crate) qoe: f64,
     pub(crate) qoe_per_segment: f64,
     pub(crate) mean_bitrate_bps: f64,
-    pub(crate) stall_s: f64,
-    pub(crate) startup_s: f64,
+    /// Start-up and stalls count as nothing in it.
+    pub(crate) time_mean_bitrate_bps: f64,
+    pub(crate) change_bps: f64,
     pub(crate) switches: f64,
+    pub(crate) startup_s: f64,
+    pub(crate) stall_s: f64,
+    pub(crate) stalls: usize,
+    pub(crate) total_s: f64,
 }
 
 /// The best that could have been done over each trace.
@@ -116,11 +123,17 @@ impl Bench {
     #[expect(clippy::cast_precision_loss, reason = "a count of segments")]
     pub(crate) fn figures(&self, played: &Played) -> Session {
         Session {
+            segments: played.rungs.len(),
+            qoe: played.qoe(self.mu),
             qoe_per_segment: played.qoe_per_segment(self.mu),
             mean_bitrate_bps: played.mean_kbps() * 1e3,
-            stall_s: played.stall_ms / 1e3,
-            startup_s: played.startup_ms / 1e3,
+            time_mean_bitrate_bps: played.time_mean_kbps() * 1e3,
+            change_bps: played.change_kbps() * 1e3,
             switches: played.switches() as f64,
+            startup_s: played.startup_ms / 1e3,
+            stall_s: played.stall_ms / 1e3,
+            stalls: played.stalls,
+            total_s: played.total_ms / 1e3,
         }
     }
 

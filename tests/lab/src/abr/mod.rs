@@ -1,7 +1,7 @@
 //! `bench abr`: rules over one set of recorded networks, as one table.
 
 pub(crate) mod config;
-mod expect;
+pub(crate) mod expect;
 pub(crate) mod html;
 pub(crate) mod measure;
 mod profile;
@@ -71,7 +71,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
     /// How far a number may be from the known one, relative to it and to 1
-    #[arg(long, value_name = "X", default_value_t = 1e-4, requires = "expect", value_parser = number)]
+    #[arg(long, value_name = "X", default_value_t = expect::WITHIN, requires = "expect", value_parser = number)]
     expect_within: f64,
     /// The share of a rule's traces that must be equal
     #[arg(long, value_name = "X", default_value_t = 1.0, requires = "expect", value_parser = share)]
@@ -135,8 +135,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let expected = expect::Expected::read(path)?;
-    let compared =
-        expected.compare(&bench, &played, optimum.as_deref(), arguments.expect_within)?;
+    let within = arguments.expect_within;
+    let compared = expected.compare(&bench, &sessions, limit.as_ref(), within);
+    ensure!(
+        compared.count() > 0,
+        "{}: it has none of these rules",
+        path.display()
+    );
     let text = compared.text();
     if write::is_printed(arguments.json.as_deref()) {
         write::tell(&text)?;
@@ -149,7 +154,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         compared.mismatches(),
         compared.count(),
         path.display(),
-        arguments.expect_within
+        within
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //! What was measured is kept, so that a run that was ended goes on where it was.
 
 mod judge;
+mod known;
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,6 +20,7 @@ use crate::abr::set::{self, Set, TRACES};
 use crate::abr::table::Table;
 use crate::abr::write;
 use judge::{Bars, Exception};
+use known::Known;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -34,6 +36,10 @@ pub(crate) struct Arguments {
     /// Keep what is measured in this folder, and take from it what this program measured before
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Compare with the files of known results in this folder, and fail where rules that have to be equal differ
+    /// [default: `expected` beside the sets, where it is there]
+    #[arg(long, value_name = "DIR")]
+    expected: Option<PathBuf>,
     /// Write all tables here, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -145,7 +151,7 @@ struct Kept<T> {
     figures: T,
 }
 
-/// Measures every set that is there, then fails if one is not, or where a bar is missed.
+/// Measures every set that is there, then fails if one is not, where a bar is missed, or where known results differ.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     for name in &arguments.abr {
         let profiles = [ProfileName::Sabre, ProfileName::Pensieve];
@@ -160,6 +166,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let mut tables = Vec::new();
     let mut missing = Vec::new();
     let mut missed = Vec::new();
+    let mut different = Vec::new();
+    let known = Known::find(arguments.expected.as_deref())?;
     let all = arguments.limit.is_none() && arguments.abr.is_empty();
     for public in &PUBLIC {
         let folder = Path::new(public.folder);
@@ -207,6 +215,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             let these = judged.iter().filter(|one| !one.holds);
             missed.extend(these.map(|one| format!("{}, {}", public.name, one.name)));
         }
+        if let Some(known) = &known {
+            let told = known.compare(public, &bench, &sessions)?;
+            text += &told.text;
+            let these = told.different.iter();
+            different.extend(these.map(|rule| format!("{}, {rule}", public.name)));
+        }
         write::print(&format!("{text}\n"))?;
         tables.push(table);
     }
@@ -219,6 +233,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     if !all {
         write::tell(
             "bars are judged with all traces and all rules: leave --limit and --abr out\n",
+        )?;
+    }
+    if known.is_none() {
+        write::tell(
+            "nothing is compared with known results: --expected names no folder of them\n",
         )?;
     }
     let mut wrong = Vec::new();
@@ -235,6 +254,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     if !missed.is_empty() {
         wrong.push(format!("bars are missed: {}", missed.join("; ")));
     }
+    if !different.is_empty() {
+        wrong.push(format!("known results differ: {}", different.join("; ")));
+    }
     ensure!(wrong.is_empty(), "{}", wrong.join(". "));
     Ok(ExitCode::SUCCESS)
 }
@@ -243,6 +265,15 @@ impl Public {
     /// Whether its sessions have the semantics of this profile.
     pub(crate) fn is_of(&self, profile: Profile) -> bool {
         self.profile.reference() == profile
+    }
+
+    /// Returns the name of the file that has known results of it.
+    fn known(&self) -> String {
+        let Self { folder, cap_s, .. } = self;
+        match self.profile {
+            ProfileName::Sabre | ProfileName::Player => format!("sabre_{folder}_buf{cap_s}.csv"),
+            ProfileName::Pensieve => format!("pensieve_{folder}.csv"),
+        }
     }
 
     /// Returns its bench with these rules of those that its profile knows, or with all.

@@ -167,7 +167,7 @@ fn known_results_are_compared_and_a_difference_fails() {
     assert!(stdout(&enough).contains("startup_s is 14, not 14.01"));
     fs::write(&file, known.replace("lowest", "highest")).unwrap();
     let told = refusal(&lab(room.path(), &arguments));
-    assert!(told.contains("none of these rules"), "{told}");
+    assert!(told.contains("it has none of these rules"), "{told}");
 }
 
 #[test]
@@ -338,20 +338,89 @@ fn bars_are_judged_where_all_traces_and_rules_are_taken() {
     }
 }
 
+/// Runs one rule over the set that is called `oboe` in this room.
+fn oboe(room: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"));
+    let command = command.args(["bench", "sets", "--abr"]).args(arguments);
+    let command = command.env("NEARCAST_TRACES", room);
+    command.current_dir(room).output().unwrap()
+}
+
+#[test]
+fn known_results_beside_the_sets_are_compared() {
+    // 0.95 of the rate, and 80 ms for each segment. The first has the second rung: 8000 kbit, the others 4000.
+    // fast: 8000 / 3800 + 0.08 = 2.185263 s of start-up. Then 1.132632 s of a buffer of 4 s.
+    // slow: 10 s of outage, 8000 / 950 + 0.08: 18.501053 s. Then 4.290526 s each, of a buffer of 4 s: twice 0.290526 s
+    // of stall, and 1 + 1 - 1 - 4.3 x 0.581053 in all.
+    let room = room();
+    fs::rename(room.path().join("set"), room.path().join("oboe")).unwrap();
+    fs::write(room.path().join("envivio.json"), MOVIE).unwrap();
+    let known = room.path().join("expected");
+    fs::create_dir(&known).unwrap();
+    let text = "alg,trace,qoe_tail,bitrate_kbps,rebuf_s,startup_s,change_mbps,events,play_time_s\n\
+                bb,fast,1,1333.333,0,2.185263,1,0,14.185263\n\
+                bb,slow,-1.498526,1333.333,0.581053,18.501053,1,2,31.082105\n";
+    let file = known.join("pensieve_oboe.csv");
+    fs::write(&file, text).unwrap();
+    // The second time they come from what was kept.
+    for _ in 0..2 {
+        let output = oboe(room.path(), &["bb", "--keep", "kept"]);
+        let told = refusal(&output);
+        assert!(
+            told.contains("missing") && !told.contains("differ"),
+            "{told}"
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("compared with pensieve_oboe.csv, where bb, rmpc have to be equal"));
+        assert!(text.contains("2 of 2 equal"), "{text}");
+    }
+    fs::write(&file, text.replace("18.501053", "18.51")).unwrap();
+    let output = oboe(room.path(), &["bb", "--keep", "kept"]);
+    let told = refusal(&output);
+    assert!(told.contains("known results differ: oboe, bb"), "{told}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("1 of 2 equal") && told.contains("slow: startup_s is 18.50"),
+        "{told}"
+    );
+    // Of rules that need not be equal it is only told.
+    fs::write(&file, text.replace("bb,", "throughput,")).unwrap();
+    let output = oboe(room.path(), &["throughput"]);
+    let told = refusal(&output);
+    assert!(
+        told.contains("missing") && !told.contains("differ"),
+        "{told}"
+    );
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("of 2 equal"), "{told}");
+    // One that has to be equal and is not there is not.
+    let told = refusal(&oboe(room.path(), &["bb"]));
+    assert!(told.contains("known results differ: oboe, bb"), "{told}");
+    // A file that is not there is told of; so is the folder, and where it was asked for, that is the end.
+    fs::remove_file(&file).unwrap();
+    let output = oboe(room.path(), &["bb"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("there is no pensieve_oboe.csv"), "{told}");
+    fs::remove_dir(&known).unwrap();
+    let told = refusal(&oboe(room.path(), &["bb"]));
+    assert!(
+        told.contains("nothing is compared with known results"),
+        "{told}"
+    );
+    let told = refusal(&oboe(room.path(), &["bb", "--expected", "nowhere"]));
+    assert!(
+        told.contains("the folder of known results is not there: nowhere"),
+        "{told}"
+    );
+}
+
 #[test]
 fn what_was_measured_is_taken_from_where_it_is_kept() {
     let room = room();
     fs::rename(room.path().join("set"), room.path().join("oboe")).unwrap();
     fs::write(room.path().join("envivio.json"), MOVIE).unwrap();
     let run = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"));
-        command
-            .args(["bench", "sets", "--abr", "bb", "--keep", "kept"])
-            .current_dir(room.path());
-        let output = command
-            .env("NEARCAST_TRACES", room.path())
-            .output()
-            .unwrap();
+        let output = oboe(room.path(), &["bb", "--keep", "kept"]);
         let told = refusal(&output);
         assert!(told.contains("missing") && !told.contains("oboe"), "{told}");
         String::from_utf8(output.stdout).unwrap()
