@@ -354,6 +354,210 @@ fn the_throughput_rule_takes_nine_tenths_of_the_rate() {
     assert_eq!(played.rungs, [0, 1, 1, 1]);
 }
 
+/// A rule, and what it chose: when, with which buffer, which rung and after which wait.
+struct Noted(Box<dyn Rule>, Vec<[f64; 4]>);
+
+impl Rule for Noted {
+    fn first(&mut self, view: &View<'_>) -> usize {
+        self.0.first(view)
+    }
+    fn next(&mut self, view: &View<'_>) -> Step {
+        let step = self.0.next(view);
+        let (rung, wait_ms) = match step {
+            Step::Next { rung, wait_ms } => (f64::from(u32::try_from(rung).unwrap()), wait_ms),
+            // Equal to nothing that was worked out: these rules replace nothing.
+            Step::Replace { .. } => (f64::NAN, 0.0),
+        };
+        let noted = [view.now_ms / 1e3, view.buffer_ms / 1e3, rung, wait_ms / 1e3];
+        self.1.push(noted);
+        step
+    }
+    fn pace(&self) -> Option<Pace> {
+        self.0.pace()
+    }
+    fn progress(&mut self, view: &View<'_>, progress: &Progress<'_>) -> Verdict {
+        self.0.progress(view, progress)
+    }
+    fn idle(&mut self, view: &View<'_>, wait_ms: f64) -> Option<(usize, usize)> {
+        self.0.idle(view, wait_ms)
+    }
+    fn waited(&mut self, view: &View<'_>, ms: f64) {
+        self.0.waited(view, ms);
+    }
+    fn delivered(&mut self, view: &View<'_>, delivered: &Delivered<'_>) {
+        self.0.delivered(view, delivered);
+    }
+}
+
+/// Plays, and compares every choice with what was worked out.
+fn worked_out(setup: &Setup<'_>, rule: &str, choices: &[[f64; 4]]) -> Played {
+    let make = rules::named(setup.profile, rule).unwrap();
+    let mut noted = Noted(make(setup), Vec::new());
+    let played = run(setup, &mut noted).unwrap();
+    let same = |(ours, expected): (&[f64; 4], &[f64; 4])| {
+        let mut pairs = ours.iter().zip(expected);
+        pairs.all(|(ours, expected)| (ours - expected).abs() < 1e-6)
+    };
+    let as_many = noted.1.len() == choices.len();
+    assert!(
+        as_many && noted.1.iter().zip(choices).all(same),
+        "{:#?}, not {choices:#?}",
+        noted.1
+    );
+    played
+}
+
+#[test]
+fn a_session_of_the_finite_bola_by_hand() {
+    // Rungs 1 and 4 Mbit/s: utilities 0 and ln 4. Seven segments are so short a title that the aim is three segments
+    // all along: V = (12 - 4) / (ln 4 + 5) = 1.252683 s. A rung is worth nothing any more at V (utility + 5): 6.263413 s
+    // and 8 s. The second one is better where (8 - b) / 4 > 6.263413 - b, which is b > 5.684551 s.
+    let network = Network::read("1500,8000,0\n5900,1000,0\n20000,20000,0\n").unwrap();
+    let movie = movie(&[1000.0, 4000.0], 7);
+    let worthless_s = 8.0 * 5.0 / (4.0_f64.ln() + 5.0);
+    let played = worked_out(
+        &setup(Profile::Sabre, &network, &movie),
+        "bola",
+        &[
+            // 0.5 s of start-up for 4 Mbit at 8. A buffer of 4 s is less than 5.68: the lowest.
+            [0.5, 4.0, 0.0, 0.0],
+            // 4 - 0.5 + 4. By the buffer the second rung; 8 Mbit/s sustain its 4.
+            [1.0, 7.5, 1.0, 0.0],
+            // At 1.5 s 4 of its 16 Mbit are there, and the rate falls to 1. After s more seconds the lowest is better for what
+            // is left, (6.263413 - 7 + s) / 4 > (8 - 7 + s) / (12 - s), from 1.869705 s on. Looked at every 50 ms: given up at
+            // 1.9 s. Then the buffer is 7 - 1.9, and for the same segment the lowest rung is chosen.
+            [3.4, 5.1, 0.0, 0.0],
+            // 4 s at 1 Mbit/s: until 7.4 s, when the rate is 20. The buffer is where it was.
+            [7.4, 5.1, 0.0, 0.0],
+            // 0.2 s. By the buffer the second rung, but the estimate does not sustain it: transfers of 0.5, 0.5, 4 and 0.2 s
+            // at 8, 8, 1 and 20 Mbit/s. By the half-life of 3 s they weigh (1 - 2^(-1/3)) 2^(-4.2/3) = 0.078173 for the
+            // first two, (1 - 2^(-4/3)) 2^(-0.2/3) = 0.575912 and 1 - 2^(-0.2/3) = 0.045158: (0.625383 + 0.575912 +
+            // 0.903168) / 0.699244 = 3.010 Mbit/s. So the lowest, once it is worth something again.
+            [7.6, 8.9, 0.0, 8.9 - worthless_s],
+            // The same again: the estimate is 3.794 by the half-life of 8 s, and 4.086 by that of 3 s.
+            [7.8 + 8.9 - worthless_s, worthless_s + 3.8, 0.0, 3.8],
+            // And 4.518 now: the second rung, of which nothing is given up: it is worth less than nothing already.
+            [11.8 + 8.9 - worthless_s, worthless_s + 3.8, 1.0, 0.0],
+        ],
+    );
+    assert_eq!(played.rungs, [0, 0, 0, 0, 0, 0, 1]);
+    assert_eq!((played.abandoned, played.stalls), (1, 0));
+    near(played.wasted_bits, 5.9e6);
+    near(played.total_ms, 28_500.0);
+    near(played.qoe(4.3), 6.0 + 4.0 - 3.0 - 4.3 * 0.5);
+}
+
+#[test]
+fn the_finite_bola_aims_lower_near_both_ends() {
+    // Utilities 0 and 1. Before there is an estimate nothing is sustained, and from a buffer of 24 s it is waited until the
+    // lowest rung is worth something again: until 5 V = 5 (aim - 4) / 6. The aim is half the way to the nearer end, at least
+    // three segments and at most the 25 s that the buffer holds.
+    let network = Network::read("1000,1000,0\n").unwrap();
+    let movie = movie(&[1000.0, 1000.0 * std::f64::consts::E], 40);
+    let setup = setup(Profile::Sabre, &network, &movie);
+    for (index, aim_s) in [
+        (1, 12.0),
+        (6, 12.0),
+        (8, 16.0),
+        (10, 20.0),
+        (20, 25.0),
+        (32, 16.0),
+        (39, 12.0),
+    ] {
+        let make = rules::named(setup.profile, "bola").unwrap();
+        let step = make(&setup).next(&View {
+            movie: &movie,
+            segments: 40,
+            index,
+            now_ms: 0.0,
+            buffer_ms: 24_000.0,
+            cap_ms: setup.cap_ms,
+            buffered: &[0; 6],
+            played_ms: 0.0,
+            last: Some(0),
+            mu: setup.mu,
+        });
+        let Step::Next { rung: 0, wait_ms } = step else {
+            panic!("segment {index}: {step:?}");
+        };
+        near(wait_ms, 24_000.0 - 5.0 * (aim_s * 1e3 - 4_000.0) / 6.0);
+    }
+}
+
+#[test]
+fn a_session_of_bola_u_by_hand() {
+    // Utilities 0, ln 2, ln 3, ln 4; buffer 13 s: V = 9 / (ln 4 + 5) = 1.409268 s. Where a rung at k is level with the one above
+    // it at l, (V (u + 5) - b) / k = (V (w + 5) - b) / l, b is V (l (u + 5) - k (w + 5)) / (l - k): 6.069510, 6.880354
+    // and 7.378318 s. 2500 kbit/s and 0.1 s of latency: segments take 1.7, 3.3, 4.9 and 6.5 s, so that the second rung
+    // is sustained and the third is not.
+    let network = Network::read("1000,2500,100\n").unwrap();
+    let movie = movie(&[1000.0, 2000.0, 3000.0, 4000.0], 8);
+    let mut setup = setup(Profile::Sabre, &network, &movie);
+    setup.cap_ms = 13_000.0;
+    let played = worked_out(
+        &setup,
+        "bola-u-basic",
+        &[
+            [1.7, 4.0, 0.0, 0.0],
+            // 4 - 1.7 + 4.
+            [3.4, 6.3, 1.0, 0.0],
+            // 6.3 - 3.3 + 4. By the buffer the third rung: one more than is sustained, and that without a wait.
+            [6.7, 7.0, 2.0, 0.0],
+            // 7 - 4.9 + 4.
+            [11.6, 6.1, 1.0, 0.0],
+            [14.9, 6.8, 1.0, 0.0],
+            // By the buffer the fourth rung, and yet only one more than is sustained.
+            [18.2, 7.5, 2.0, 0.0],
+            [23.1, 6.6, 1.0, 0.0],
+        ],
+    );
+    assert_eq!(played.rungs, [0, 0, 1, 2, 1, 1, 2, 1]);
+    near(played.stall_ms, 0.0);
+    near(played.total_ms, 33_700.0);
+    // Rates 16, five changes of 1, start-up 1.7 s.
+    near(played.qoe_per_segment(4.3), (16.0 - 5.0 - 7.31) / 8.0);
+}
+
+#[test]
+fn a_session_of_robust_mpc_by_hand() {
+    // Payload of 2000 kbit/s for 2 s, of 500 for 8 s, then of 4000. Segments have 2 and 4 Mbit.
+    let network = [(2_000.0, 2000.0), (8_000.0, 500.0), (60_000.0, 4000.0)];
+    let network = network.map(|(duration_ms, payload_kbps)| Period {
+        duration_ms,
+        kbps: payload_kbps / 0.95,
+        latency_ms: 0.0,
+    });
+    let network = Network::new(network.to_vec()).unwrap();
+    let movie = movie(&[500.0, 1000.0], 6);
+    let played = worked_out(
+        &setup(Profile::Pensieve, &network, &movie),
+        "rmpc",
+        &[
+            // The first has the second rung: 2 + 0.08 s, a sample of 4000 / 2.08 = 1923.08 kbit/s. At that no plan of
+            // five stalls, and the second rung all along is worth 5, more than any other.
+            [2.08, 4.0, 1.0, 0.0],
+            // 8.08 s, 4.08 of them of stall; 495.05 kbit/s, and the forecast was off by 1923.08 / 495.05 - 1 = 2.884615 of it.
+            // The harmonic mean is 2 / (0.52 + 2.02) = 0.787402 Mbit/s, over 3.884615: 0.202698. A segment of the lowest
+            // rung takes 9.867 s then, of the buffer's 4; one of the second 9.867 s more, all of it stall.
+            [10.16, 4.0, 0.0, 0.0],
+            // 0.58 s; 3448.28 kbit/s. The worst error is still the largest of five: 3 / (0.52 + 2.02 + 0.29) / 3.884615 =
+            // 0.272886. The lowest takes 7.329 s, of 7.42; 7.329 s more are as good as all stall.
+            [10.74, 7.42, 0.0, 0.0],
+            // 4 / (2.83 + 0.29) / 3.884615 = 0.330035: 6.06 and 12.12 s, of 10.84. Both at the lowest stall not: 1. The second
+            // rung first stalls for 1.28 s, and second, with 10.84 - 6.06 + 4 s, for 3.34 s.
+            [11.32, 10.84, 0.0, 0.0],
+            // 5 / (3.12 + 0.29) / 3.884615 = 0.377456: 5.299 and 10.597 s, of 14.26. The second rung is worth 1 - 0.5, the
+            // lowest 0.5: of equals the last one.
+            [11.9, 14.26, 1.0, 0.0],
+        ],
+    );
+    assert_eq!(played.rungs, [1, 1, 0, 0, 0, 1]);
+    near(played.startup_ms, 2_080.0);
+    near(played.stall_ms, 4_080.0);
+    // Segments 1 to 5: 1 + 3 x 0.5 + 1, two changes of 0.5.
+    near(played.qoe_per_segment(4.3), (3.5 - 1.0 - 4.3 * 4.08) / 5.0);
+}
+
 #[test]
 fn robust_mpc_takes_the_top_of_a_fast_network_and_the_bottom_of_a_slow_one() {
     let movie = movie(&[300.0, 750.0, 1200.0], 6);
