@@ -1,5 +1,6 @@
 //! The whole session of the player over a recorded network: its last mile is what was recorded, equal appliances
-//! without a limit stand behind it, and what was shown is told as [`trace`](crate::trace) tells it.
+//! without a limit stand behind it, and what was shown is told as [`trace`](crate::trace) tells it. Sound shares the last mile
+//! with the picture; bitrates and changes are of the picture alone.
 
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub enum PlayerError {
     },
 }
 
+/// What sound usually takes beside a picture.
+pub const SOUND: BitRate = BitRate::from_kbps(128);
 /// Appliances: so many race at the start.
 const EDGES: usize = 3;
 /// Nobody waits longer for the first picture, or for playback to go on.
@@ -55,11 +58,15 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 /// Recorded networks are to be compared by their rates and not by what fits into a phone.
 const MEMORY: ByteCount = ByteCount::new(1 << 40);
 
-/// Plays one session. Of the set-up everything counts but the profile.
+/// Plays one session, with sound of this rate or without. Of the set-up everything counts but the profile.
 ///
 /// # Errors
 /// When the session is set up wrongly, gives up or comes to no end.
-pub fn play(setup: &trace::Setup<'_>, rule: AbrRule) -> Result<Played, PlayerError> {
+pub fn play(
+    setup: &trace::Setup<'_>,
+    sound: Option<BitRate>,
+    rule: AbrRule,
+) -> Result<Played, PlayerError> {
     let segment_ms = setup.movie.segment_ms();
     if setup.cap_ms.is_nan() || setup.cap_ms <= segment_ms {
         let cap_ms = setup.cap_ms;
@@ -70,6 +77,10 @@ pub fn play(setup: &trace::Setup<'_>, rule: AbrRule) -> Result<Played, PlayerErr
         return Err(SessionError::Movie { needs }.into());
     }
     let title = SimTitle::movie(setup.movie, setup.segments);
+    let title = match sound {
+        Some(bitrate) => title.with_sound(bitrate),
+        None => title,
+    };
     let mut quiet = Setup::quiet(title, 0);
     quiet.config = Config {
         abr: rule,

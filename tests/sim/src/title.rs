@@ -98,6 +98,27 @@ impl SimTitle {
         )
     }
 
+    /// Adds sound of one rate, in segments as long as those of the picture.
+    #[must_use]
+    pub fn with_sound(mut self, bitrate: BitRate) -> Self {
+        for period in &mut self.outline.periods {
+            let picture = period.tracks.first();
+            let picture = picture.and_then(|track| track.representations.first());
+            let Some(SegmentIndex::Known(segments)) = picture.map(|one| &one.index) else {
+                continue;
+            };
+            let segments = segments.iter().map(|segment| Segment {
+                size: Some(bitrate.bytes_in(segment.duration)),
+                ..*segment
+            });
+            let sound = representation("a".to_owned(), bitrate, segments.collect());
+            period
+                .tracks
+                .push(track(TrackKind::Audio, None, vec![sound]));
+        }
+        self
+    }
+
     /// Makes a title like one that was packaged, from what its manifest tells and how large its segments are; the
     /// manifest tells sizes where `outline` has them all.
     #[must_use]

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ParallelProgressIterator as _, ProgressBar, ProgressStyle};
 use nearcast_core::abr::HorizonConfig;
 use nearcast_sim::trace::{self, Effort, Movie, Network, Optimum, Played, Setup};
+use nearcast_units::BitRate;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub(crate) struct Bench {
     pub(crate) rules: Vec<String>,
     /// What the rule `horizon` plans with, if not with the product's own numbers.
     pub(crate) horizon: Option<HorizonConfig>,
+    /// The rate of the sound beside the picture, in profile player.
+    pub(crate) sound: Option<BitRate>,
 }
 
 /// One session in the figures that tables are made of and known results are compared with.
@@ -99,7 +102,7 @@ impl Bench {
 
     fn session(&self, rule: &str, trace: &Trace) -> Result<Played> {
         let setup = self.setup(&trace.network);
-        let played = self.profile.play(&setup, rule, self.horizon);
+        let played = self.profile.play(&setup, rule, self.horizon, self.sound);
         played.with_context(|| format!("{rule} over {}/{}", self.set.name, trace.name))
     }
 

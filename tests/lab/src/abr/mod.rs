@@ -12,8 +12,10 @@ pub(crate) mod write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use nearcast_sim::player::SOUND;
 use nearcast_sim::trace::Setup;
+use nearcast_units::BitRate;
 
 use measure::{Bench, Session};
 pub(crate) use profile::ProfileName;
@@ -46,6 +48,9 @@ pub(crate) struct Arguments {
     /// How much of the movie is played, repeated where it is shorter [default: all of it]
     #[arg(long, value_name = "S", value_parser = positive)]
     length: Option<f64>,
+    /// The rate of the sound beside the picture, 0 for none; only profile player has any [default: 128]
+    #[arg(long, value_name = "N")]
+    audio_kbps: Option<u32>,
     /// What a second of stall costs, in Mbit/s of one segment
     #[arg(long, value_name = "X", default_value_t = 4.3, value_parser = number)]
     mu: f64,
@@ -55,7 +60,7 @@ pub(crate) struct Arguments {
     /// Take so many traces, evenly spaced in name order
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Find the offline optimum too, and show each rule's share of it
+    /// Find the offline optimum too, and show each rule's share of it; profile player has none
     #[arg(long)]
     optimum: bool,
     /// Write the table here, as JSON; `-` prints it instead of the table
@@ -99,6 +104,11 @@ fn share(text: &str) -> Result<f64, String> {
 /// Measures one set and tells what came of it.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let profile = arguments.profile;
+    ensure!(
+        !(arguments.optimum && profile == ProfileName::Player),
+        "profile player has no offline optimum: playback begins there before the first segment is whole, so that sessions can be better \
+         than the best that is worked out; leave --optimum out, or take profile sabre"
+    );
     let rules = rule_names(profile, &arguments.abr)?;
     let movie = set::movie(&arguments.movie)?;
     let set = Set::read(&arguments.traces, arguments.limit)?;
@@ -111,6 +121,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         mu: arguments.mu,
         rules,
         horizon: arguments.horizon.as_deref().map(config::read).transpose()?,
+        sound: sound(profile, arguments.audio_kbps)?,
     };
     let played = bench.run()?;
     let sessions: Vec<Vec<Session>> = played
@@ -157,6 +168,21 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         within
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the rate of the sound that is played beside the picture.
+fn sound(profile: ProfileName, asked_kbps: Option<u32>) -> Result<Option<BitRate>> {
+    match (profile, asked_kbps) {
+        (ProfileName::Player, None) => Ok(Some(SOUND)),
+        (ProfileName::Player, Some(0)) | (ProfileName::Sabre | ProfileName::Pensieve, None) => {
+            Ok(None)
+        }
+        (ProfileName::Player, Some(kbps)) => Ok(Some(BitRate::from_kbps(kbps.into()))),
+        (ProfileName::Sabre | ProfileName::Pensieve, Some(_)) => bail!(
+            "profile {} has no sound, as the simulator that it is of: leave --audio-kbps out, or take profile player",
+            profile.name()
+        ),
+    }
 }
 
 /// Returns the rules that are asked for, each once.

@@ -6,6 +6,7 @@ use nearcast_core::AbrRule;
 use nearcast_core::abr::HorizonConfig;
 use nearcast_sim::player;
 use nearcast_sim::trace::{self, Played, Profile, Setup, rules};
+use nearcast_units::BitRate;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProfileName {
@@ -13,7 +14,7 @@ pub(crate) enum ProfileName {
     Sabre,
     /// A fixed round trip; the first segment has the second rung and does not count
     Pensieve,
-    /// The whole session of the player, with connections and slow start; figures and the limit as in sabre
+    /// The whole session of the player, with connections, slow start and sound; figures of the picture, as in sabre
     Player,
 }
 
@@ -56,12 +57,13 @@ impl ProfileName {
         }
     }
 
-    /// Plays one session; `horizon` are other numbers for the rule of that name.
+    /// Plays one session; `horizon` are other numbers for the rule of that name, `sound` is what only the player has.
     pub(crate) fn play(
         self,
         setup: &Setup<'_>,
         rule: &str,
         horizon: Option<HorizonConfig>,
+        sound: Option<BitRate>,
     ) -> Result<Played> {
         const ABSENT: &str = "a rule that is not there";
         match self {
@@ -79,7 +81,7 @@ impl ProfileName {
                 );
                 let known = product().find(|(name, _)| *name == rule);
                 let (_, rule) = known.context(ABSENT)?;
-                Ok(player::play(setup, rule)?)
+                Ok(player::play(setup, sound, rule)?)
             }
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Table {
     pub(crate) segments: usize,
     pub(crate) max_buffer_s: f64,
     pub(crate) mu: f64,
+    /// Of the sound beside the picture, where there was any.
+    pub(crate) audio_kbps: Option<f64>,
     /// Of the offline optimum, where it was worked out.
     pub(crate) optimum_qoe_per_segment: Option<f64>,
     pub(crate) optimum_stall_s: Option<f64>,
@@ -135,6 +137,7 @@ impl Table {
             segments: bench.segments,
             max_buffer_s: bench.cap_ms / 1e3,
             mu: bench.mu,
+            audio_kbps: bench.sound.map(|sound| sound.as_f64() / 1e3),
             optimum_qoe_per_segment: optimum,
             optimum_stall_s: limit.map(|limit| of(&limit.sessions, |one| one.stall_s)),
             optimum_tolerance: limit.map(|limit| limit.tolerance),
@@ -148,8 +151,11 @@ impl Table {
 
     /// Returns what was measured, in one line.
     pub(crate) fn title(&self) -> String {
+        let sound = self
+            .audio_kbps
+            .map_or_else(String::new, |kbps| format!(", sound {kbps} kbit/s"));
         format!(
-            "{}: {} traces, profile {}, {} segments, buffer {} s, mu {}",
+            "{}: {} traces, profile {}, {} segments, buffer {} s, mu {}{sound}",
             self.set, self.traces, self.profile, self.segments, self.max_buffer_s, self.mu
         )
     }

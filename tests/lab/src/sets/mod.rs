@@ -296,6 +296,7 @@ impl Public {
             mu: self.mu,
             rules: rules.into_iter().map(str::to_owned).collect(),
             horizon: None,
+            sound: None,
         })
     }
 }

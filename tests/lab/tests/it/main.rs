@@ -236,6 +236,16 @@ fn refusals_say_what_is_wrong_and_what_would_be_right() {
             "it must hold at least that",
         ),
         (
+            "--profile sabre --abr lowest",
+            "--profile player --abr bb --optimum",
+            "profile player has no offline optimum: playback begins there before the first segment is whole",
+        ),
+        (
+            "--profile sabre",
+            "--profile sabre --audio-kbps 96",
+            "profile sabre has no sound",
+        ),
+        (
             "--profile sabre",
             "--profile sabre --max-buffer 3",
             "it must hold at least that",
@@ -460,6 +470,24 @@ fn the_player_plays_what_was_recorded() {
     assert!((5.0..8.0).contains(&startup_s), "{startup_s}");
     assert!((1e6..=2e6).contains(&number("mean_bitrate_bps")), "{bb}");
     assert!(number("qoe_per_segment") < 0.0);
+    // Sound comes over the same line.
+    assert_eq!(table["audio_kbps"], 128.0);
+    let startup_s = |kbps| {
+        let text = stdout(&lab(
+            room.path(),
+            &format!(
+                "abr --traces set --movie movie.json --profile player --alg bb --audio-kbps {kbps} --json -"
+            ),
+        ));
+        let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+        table["rows"][0]["startup_s"].as_f64().unwrap()
+    };
+    let (none_s, some_s, much_s) = (startup_s(0), startup_s(128), startup_s(1000));
+    assert!((some_s - number("startup_s")).abs() < 1e-9);
+    assert!(
+        none_s <= some_s && some_s < much_s,
+        "{none_s}, {some_s}, {much_s}"
+    );
 }
 
 #[test]

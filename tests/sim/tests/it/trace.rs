@@ -1,11 +1,13 @@
 //! Rules over networks and movies small enough to work out by hand.
 
+use nearcast_core::AbrRule;
+use nearcast_sim::player;
 use nearcast_sim::trace::{
     Cursor, Delivered, Effort, Hindsight, Movie, MovieError, Network, NetworkError, Pace, Period,
     Played, Profile, Progress, Rule, SessionError, Setup, Share, State, Step, Verdict, View,
     optimum, rules, run,
 };
-use nearcast_units::{Rng, Seed};
+use nearcast_units::{BitRate, Rng, Seed};
 
 /// Segments of 4 s; every rung's are of nominal size.
 fn movie(ladder: &[f64], segments: usize) -> Movie {
@@ -696,6 +698,24 @@ fn what_comes_to_no_end_ends_with_a_reason() {
         };
         let error = run(&setup, &mut Plan(vec![0, 0, 0]));
         assert_eq!(error, Err(SessionError::Stuck { segment: 0 }));
+    }
+}
+
+#[test]
+fn sound_shares_the_line_of_the_player_and_counts_for_nothing_else() {
+    // 4 Mbit of picture in each segment. With as much sound 20 segments are 160 Mbit: at 1500 kbit/s 106.7 s, of which
+    // the last one's 4 s of play need not have been waited for. Without sound there is a third of the rate to spare.
+    let network = Network::read("1000,1500,20\n").unwrap();
+    let movie = movie(&[1000.0], 20);
+    let setup = setup(Profile::Sabre, &network, &movie);
+    let played = |sound| player::play(&setup, sound, AbrRule::Throughput).unwrap();
+    let (without, with) = (played(None), played(Some(BitRate::from_kbps(1000))));
+    assert!(without.stall_ms < 100.0, "{without:?}");
+    assert!(with.total_ms > 106_666.0, "{with:?}");
+    assert!(with.stall_ms > 20_000.0, "{with:?}");
+    for played in [without, with] {
+        near(played.mean_kbps(), 1000.0);
+        assert_eq!(played.rungs, [0; 20]);
     }
 }
 
