@@ -102,6 +102,33 @@ fn differences_to_the_best_rule_are_paired() {
 }
 
 #[test]
+fn a_difference_and_its_error_are_what_was_worked_out_by_hand() {
+    // fast: lowest has -0.5766667, as above. rmpc goes up after its first sample, and stays there: (1 + 2 + 2 - 1 - 4.3 x 1.1) / 3
+    // = -0.2433333. It is 1/3 ahead.
+    // falling: 4 Mbit/s for the first segment, then 1. lowest stalls for 0.1 s in each of the others: (3 - 4.3 x 1.3) / 3 =
+    // -0.8633333. rmpc has its second rung for 8.1 s, 4.1 of them of stall, and at such a rate its lowest again, 0.1 s of stall:
+    // (1 + 2 + 1 - 1 - 1 - 4.3 x 5.3) / 3 = -6.93. It is 18.2 / 3 behind.
+    // Mean of both: (1 - 18.2) / 6. Either is 3.2 from that: the root of 2 x 3.2 x 3.2 / (2 - 1) / 2.
+    let room = room();
+    fs::remove_file(room.path().join("set/slow.csv")).unwrap();
+    let falling = "1100,4000,100\n90000,1000,100\n";
+    fs::write(room.path().join("set/falling.csv"), falling).unwrap();
+    let arguments = LOWEST.replace("lowest", "lowest,rmpc");
+    let text = stdout(&lab(room.path(), &format!("{arguments} --json -")));
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (row, figures) in [
+        (0, [-0.72, 0.0, 0.0]),
+        (1, [-3.586_666_667, -17.2 / 6.0, 3.2]),
+    ] {
+        let fields = ["qoe_per_segment", "paired_vs_best", "paired_se"];
+        for (field, expected) in fields.into_iter().zip(figures) {
+            let ours = table["rows"][row][field].as_f64().unwrap();
+            assert!((ours - expected).abs() < 1e-6, "{row}, {field}: {ours}");
+        }
+    }
+}
+
+#[test]
 fn the_limit_stands_below_the_rules_and_shares_are_of_it() {
     // fast only. Second rung from the first segment on: start-up 2.1 s, (3 x 2 - 4.3 x 2.1) / 3 = -1.01; from the second
     // on: (1 + 2 + 2 - 1 - 4.3 x 1.1) / 3 = -0.2433; in the last alone: the change costs what it gains. Always the lowest: -0.5767.
