@@ -22,7 +22,7 @@ pub(crate) struct Table {
     /// Of the offline optimum, where it was worked out.
     pub(crate) optimum_qoe_per_segment: Option<f64>,
     pub(crate) optimum_stall_s: Option<f64>,
-    /// No session is better than the optimum by more than this.
+    /// No session is better than the optimum by more than this, but for what the cap on the buffer hides.
     pub(crate) optimum_tolerance: Option<f64>,
     pub(crate) rows: Vec<Row>,
 }
@@ -211,8 +211,9 @@ impl Table {
         // What a row is about stands at its left, numbers at the right of their column.
         let mut text = self.title() + "\n" + &aligned(&lines, |column| column > 0);
         if let Some(tolerance) = self.optimum_tolerance {
-            text +=
-                &format!("  limit: no session is better by more than {tolerance:.3} per segment\n");
+            text += &format!(
+                "  limit: no session is better by more than {tolerance:.3} per segment, but for what a full buffer hides now and then\n"
+            );
         }
         text
     }

@@ -751,7 +751,7 @@ fn the_optimum_is_the_best_of_all_paths() {
             };
             let found = optimum(&setup, effort).unwrap();
             let ours = found.played.qoe_per_segment(setup.mu);
-            // The cap makes the second rule of dropping labels inexact now and then; see the module.
+            // The cap makes the rule of dropping labels inexact now and then; see the module.
             assert!(
                 ours <= best + 1e-9 && ours > best - 0.01,
                 "round {round}, {profile:?}: {ours} of {best}"
