@@ -211,7 +211,11 @@ fn refusals_say_what_is_wrong_and_what_would_be_right() {
         fs::create_dir(room.path().join(name)).unwrap();
     }
     write("bad/one.csv", "1000,4000,100\n1000,-3,100\n");
+    // One such network is enough, whatever lies beside it.
+    write("dead/live.csv", "1000,4000,100\n");
     write("dead/one.csv", "1000,0,100\n");
+    fs::create_dir(room.path().join("gaps")).unwrap();
+    write("gaps/one.txt", "0 1.5\n1 2.5\n5000 2.5\n");
     write(
         "unsorted.json",
         &MOVIE.replace("[1000, 2000]", "[2000, 1000]"),
@@ -240,7 +244,12 @@ fn refusals_say_what_is_wrong_and_what_would_be_right() {
         (
             "--traces set",
             "--traces dead",
-            "dead/one.csv: it never delivers",
+            "dead/one.csv: it never delivers: at least one period needs a rate above 0 kbps",
+        ),
+        (
+            "--traces set",
+            "--traces gaps",
+            "gaps/one.txt: line 3: time_s is \"5000\", not a number of seconds above that of the line before, by at most 300",
         ),
         (
             "movie.json",
@@ -528,12 +537,20 @@ fn a_network_that_as_good_as_never_delivers_is_told_and_not_waited_for() {
     let dead = room.path().join("dead");
     fs::create_dir(&dead).unwrap();
     fs::write(dead.join("one.csv"), "1000,0.001,100\n").unwrap();
-    let told = refusal(&lab(
-        room.path(),
-        "abr --traces dead --movie movie.json --profile player --abr bb",
-    ));
-    for what in ["bb over dead/one", "0 of 3 segments", "net.stalled"] {
-        assert!(told.contains(what), "{what}: {told}");
+    // One that does lies beside it.
+    fs::copy(room.path().join("set/fast.csv"), dead.join("fast.csv")).unwrap();
+    let day = "segment 0 was not there after a day: the network as good as never delivers, and each segment has to come";
+    for (profile, words) in [
+        ("player", ["0 of 3 segments", "net.stalled"]),
+        ("sabre", [day, "within one"]),
+        ("pensieve", [day, "within one"]),
+    ] {
+        let arguments =
+            format!("abr --traces dead --movie movie.json --profile {profile} --abr bb");
+        let told = refusal(&lab(room.path(), &arguments));
+        for what in ["bb over dead/one", words[0], words[1]] {
+            assert!(told.contains(what), "{what}: {told}");
+        }
     }
 }
 

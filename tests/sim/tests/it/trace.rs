@@ -103,6 +103,10 @@ fn what_is_no_network_is_refused_with_line_and_remedy() {
             "0 1\n2 1\n2 1\n",
             "line 3: time_s is \"2\", not a number of seconds above",
         ),
+        (
+            "0 1\n300 1\n600.5 1\n",
+            "line 3: time_s is \"600.5\", not a number of seconds above that of the line before, by at most 300",
+        ),
         ("0 1\n2 inf\n", "line 2: rate_mbps is \"inf\""),
         ("0 1 2\n", "line 1: 3 field(s), not 2"),
         ("0 1\n", "no periods"),

@@ -58,7 +58,10 @@ pub enum SessionError {
         needs: &'static str,
     },
     /// The network gave a segment not in a day.
-    #[error("segment {segment} was not there after a day: the network as good as never delivers")]
+    #[error(
+        "segment {segment} was not there after a day: the network as good as never delivers, and each segment has to come \
+         within one"
+    )]
     Stuck {
         /// Which one.
         segment: usize,
