@@ -263,6 +263,27 @@ fn horizon_is_more_careful_on_a_line_that_strays() {
     assert!(rung(&mut horizon, &wild) < rung(&mut horizon, &at(7, 3.5, 3)));
 }
 
+#[test]
+fn horizon_plans_with_any_number_that_an_objective_may_hold() {
+    let mut horizon = Horizon::default();
+    for (worth, stall, switch) in [
+        (-1e300, 1.0, 1.0),
+        (1e300, 1e-300, 1.0),
+        (1.0, 1e300, 1.0),
+        (1.0, 1.0, 1e300),
+        (0.0, 1e300, 1e300),
+    ] {
+        let mut odd = at(5, 3.0, 3);
+        odd.weights = Weights { stall, switch };
+        for one in &mut odd.ladder {
+            one.value *= worth;
+        }
+        rung(&mut horizon, &odd);
+        let scores = horizon.scores();
+        assert!(scores.iter().all(|score| score.is_finite()), "{scores:?}");
+    }
+}
+
 /// Five buffered segments at the lowest rung, behind a full buffer.
 fn low_buffered(mbps: f64) -> AbrContext {
     let mut full = at(28, mbps, 0);

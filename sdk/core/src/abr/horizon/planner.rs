@@ -26,6 +26,9 @@ const LAST: f64 = 5.0;
 const STALL_BEGINS_S: f32 = 0.25;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
+/// An objective's numbers, in values of the highest rung, count as this much at most: beyond it nothing else matters, and sums of
+/// infinite ones are no numbers.
+const MOST: f64 = 1e6;
 
 type Row = [f32; RUNGS_MAX];
 /// Worth by last rung and level: the levels of a rung lie side by side, so that one walk over them does.
@@ -105,7 +108,7 @@ impl Planner {
         let top = context.top_value();
         self.rungs = context.ladder.len().min(RUNGS_MAX);
         let stall = config.stall * config.stall_by.times(&outlook.signs, 1.5);
-        self.stall = (context.weights.stall / top * stall) as f32;
+        self.stall = narrow(context.weights.stall / top * stall);
         // The shorter a plan, the less of what a switch brings is in it, and the less of it is known at its end. The square
         // is from recorded networks played with segments of 3 s.
         let ahead = context.ahead.iter().take(STEPS);
@@ -117,9 +120,9 @@ impl Planner {
         let after = context.left.map(|left| f64::from(left.saturating_sub(1)));
         let flips = after.map_or(1.0, |after| (after / LAST).min(1.0));
         let switch = switch * flips + switch.min(1.0) * (1.0 - flips);
-        self.switch = (context.weights.switch * switch) as f32;
+        self.switch = narrow(context.weights.switch * switch);
         for (worth, rung) in self.worth.iter_mut().zip(&context.ladder) {
-            *worth = (rung.value / top) as f32;
+            *worth = narrow(rung.value / top);
         }
         for rung in 1..self.rungs {
             self.step[rung] = self.switch * (self.worth[rung] - self.worth[rung - 1]).abs();
@@ -325,4 +328,8 @@ impl Planner {
     pub(super) fn duration_next_s(&self) -> f32 {
         self.durations_s[0]
     }
+}
+
+fn narrow(number: f64) -> f32 {
+    number.clamp(-MOST, MOST) as f32
 }
