@@ -38,8 +38,9 @@ use crate::config::AbrRule;
 
 /// Decides which rung comes next.
 ///
-/// What every policy promises: a rung of the ladder it was given (the lowest where nothing better is known), the same
-/// answer to the same past, and no allocation while it decides.
+/// What every policy promises, whatever it is told and in whatever order: a rung of the ladder it was given (the lowest where nothing
+/// better is known), a wait of a second at most and only where there is no room or nothing to fetch, a replacement only of what is
+/// offered and by a higher rung, the same answer to the same past, and no allocation while it decides.
 pub trait AbrPolicy: fmt::Debug + Send {
     /// Returns the name by which it is chosen and reported.
     fn name(&self) -> &'static str;
@@ -66,8 +67,8 @@ pub trait AbrPolicy: fmt::Debug + Send {
         false
     }
 
-    /// Returns what the last decision held of each rung for the next segment: the more the better, in a unit of the policy's own; empty
-    /// where the policy does not compare.
+    /// Returns what the last decision held of each rung for the next segment (of the lowest sixteen in a longer ladder): the more the
+    /// better, finite, in a unit of the policy's own; empty where the policy does not compare.
     fn scores(&self) -> &[f64] {
         &[]
     }
@@ -98,5 +99,7 @@ impl AbrRule {
     }
 }
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;

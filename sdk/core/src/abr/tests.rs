@@ -1,14 +1,13 @@
-//! The promises that every policy keeps, and the rules of the classical ones.
+//! The rules of the policies, each by what it does where.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_units::{BitRate, ByteCount, Instant};
-use proptest::prelude::*;
 
 use super::*;
-use crate::throughput::{Forecast, HORIZONS, QUANTILES, SIGNS};
+use crate::throughput::Forecast;
 
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
 const SEGMENT: Duration = Duration::from_secs(4);
@@ -346,97 +345,6 @@ fn horizon_gives_up_what_would_stall_for_long_and_only_that() {
         ..under_way
     };
     assert_eq!(horizon.review(&at(2, 0.4, 5), &young), None);
-}
-
-prop_compose! {
-    fn any_context()(
-        ladder in prop::collection::btree_set(50_u64..50_000, 1..20),
-        buffer_ms in 0_u64..120_000,
-        max_ms in 0_u64..120_000,
-        last in prop::option::of(0_usize..20),
-        logs in prop::array::uniform20(5.0..25.0),
-        left in prop::option::of(0_u32..40),
-        signs in prop::collection::vec(-4.0_f32..4.0, SIGNS),
-        held in prop::collection::vec((0_usize..20, 0_u64..60_000), 0..8),
-        stretch in 0.0..20.0,
-        stall in prop::option::of(0.0..1000.0),
-        worth in prop::option::of((-10.0..10.0, -10.0..10.0)),
-    ) -> AbrContext {
-        let ladder: Vec<u64> = ladder.into_iter().collect();
-        let top = ladder.len() - 1;
-        let mut context = context(&ladder, Duration::from_millis(buffer_ms), 1.0, last.map(|last| last.min(top)));
-        context.buffer_max = Duration::from_millis(max_ms);
-        let mut log_rates = [[0.0; QUANTILES]; HORIZONS];
-        for (row, some) in log_rates.iter_mut().zip(logs.chunks(QUANTILES)) {
-            row.copy_from_slice(some);
-            row.sort_by(f64::total_cmp);
-        }
-        context.forecast = Forecast { log_rates, ..steady(libm::exp(logs[0])) };
-        context.forecast.signs.copy_from_slice(&signs);
-        context.left = left;
-        let ahead = left.map_or(LOOK_AHEAD, |left| (left as usize).min(LOOK_AHEAD));
-        context.ahead.truncate(ahead);
-        context.sizes.truncate(ahead * ladder.len());
-        let weights = Objective { stall, ..Objective::default() };
-        context.weights = weights.weights(context.ladder[top].value);
-        // Scores need be neither above zero nor different.
-        if let Some((lowest, each)) = worth {
-            for (rung, one) in context.ladder.iter_mut().enumerate() {
-                one.value = lowest + each * rung as f64;
-            }
-            context.ladder[top].value = 0.0;
-        }
-        let mut open_for = Duration::ZERO;
-        for (rung, after_ms) in held {
-            open_for += Duration::from_millis(after_ms);
-            context.buffered.push(SegmentBuffered { rung: rung.min(top), open_for, duration: SEGMENT });
-            context.sizes.extend(ladder.iter().map(|kbps| BitRate::from_kbps(*kbps).bytes_in(SEGMENT)));
-        }
-        for size in &mut context.sizes {
-            *size = ByteCount::new((size.get() as f64 * stretch) as u64);
-        }
-        context
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
-
-    /// Whatever a policy is told: its answer can be carried out, and is the same again.
-    #[test]
-    fn every_policy_keeps_its_promises(contexts in prop::collection::vec(any_context(), 1..6)) {
-        for rule in AbrRule::ALL {
-            let mut one = rule.policy();
-            let mut other = rule.policy();
-            for context in &contexts {
-                let choice = one.decide(context);
-                prop_assert_eq!(choice, other.decide(context));
-                prop_assert!(!choice.why.is_empty());
-                match choice.decision {
-                    AbrDecision::Next { rung } => prop_assert!(rung < context.ladder.len(), "{}", one.name()),
-                    AbrDecision::Wait { span } => prop_assert!(!span.is_zero(), "{}", one.name()),
-                    AbrDecision::Replace { segment, rung } => {
-                        let held = context.buffered.get(segment);
-                        prop_assert!(held.is_some_and(|held| rung > held.rung) && rung < context.ladder.len());
-                    }
-                }
-                prop_assert!(one.scores().iter().all(|score| score.is_finite()), "{} {:?}", one.name(), one.scores());
-                let under_way = UnderWay {
-                    rung: context.ladder.len() - 1,
-                    received: ByteCount::new(10),
-                    total: context.size_ahead(0, context.ladder.len() - 1),
-                    elapsed: Duration::from_secs(3),
-                };
-                if let Some(AbrChoice { decision, .. }) = one.review(context, &under_way) {
-                    let lower = matches!(decision, AbrDecision::Next { rung } if rung < under_way.rung);
-                    prop_assert!(lower, "{decision:?}");
-                }
-                let transfer = Transfer { bytes: ByteCount::new(1000), ttfb: Duration::ZERO, body: context.buffer };
-                one.transferred(&transfer);
-                other.transferred(&transfer);
-            }
-        }
-    }
 }
 
 #[test]
