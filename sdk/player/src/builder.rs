@@ -153,7 +153,9 @@ impl PlayerBuilder {
     }
 
     /// Chooses rungs by a policy of the application's own, on a thread of its own. Where it takes longer than 100 ms or
-    /// answers what cannot be done, the rule of [`abr`](Self::abr) decides, and a decision of kind `policy` says so.
+    /// answers what cannot be done, the rule of [`abr`](Self::abr) decides, and a decision of kind `policy` says so. Only its
+    /// `transferred` and `decide` are called, the decision of which counts; transfers under way are judged by the rule of
+    /// [`abr`](Self::abr), too.
     pub fn policy(mut self, policy: Box<dyn AbrPolicy>) -> Self {
         self.config.custom_policy = true;
         self.policy = Some(policy);

@@ -14,9 +14,9 @@ pub struct Objective {
     /// What a segment is worth by its rung.
     pub value: RungValue,
     /// What a second of rebuffering costs, in the unit of `value`; `None` is the value of the highest rung, so that a
-    /// second of it costs as much as the best picture is worth.
+    /// second of it costs as much as the best picture is worth. A negative or infinite one counts as `None`.
     pub stall: Option<f64>,
-    /// What a change of value between two segments costs, per unit.
+    /// What a change of value between two segments costs, per unit; `None`, and what is negative or infinite, is 1.
     pub switch: Option<f64>,
 }
 
@@ -66,5 +66,55 @@ impl Objective {
             stall: or(self.stall, top),
             switch: or(self.switch, 1.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_is_worth_its_rate_its_logarithm_or_what_was_given() {
+        let lowest = BitRate::from_kbps(500);
+        let value = |value: RungValue, rung: usize, kbps: u64| {
+            let objective = Objective {
+                value,
+                ..Objective::default()
+            };
+            objective.value(rung, BitRate::from_kbps(kbps), lowest)
+        };
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(value(RungValue::BitRate, 3, 4_300), 4.3));
+        assert!(near(value(RungValue::LogBitRate, 0, 500), 0.0));
+        assert!(near(
+            value(RungValue::LogBitRate, 3, 4_000),
+            3.0 * core::f64::consts::LN_2
+        ));
+        let scores = || RungValue::Scores(alloc::vec![31.0, 62.5]);
+        assert!(near(value(scores(), 1, 4_000), 62.5));
+        assert!(
+            near(value(scores(), 4, 9_000), 62.5),
+            "the last one stands for all above"
+        );
+        assert!(near(
+            value(RungValue::Scores(alloc::vec![f64::NAN]), 0, 500),
+            0.0
+        ));
+    }
+
+    #[test]
+    fn weights_are_those_given_where_they_are_any() {
+        let weights = |stall, switch| {
+            let objective = Objective {
+                stall,
+                switch,
+                ..Objective::default()
+            };
+            let Weights { stall, switch } = objective.weights(5.8);
+            (stall, switch)
+        };
+        assert_eq!(weights(None, None), (5.8, 1.0));
+        assert_eq!(weights(Some(35.0), Some(0.0)), (35.0, 0.0));
+        assert_eq!(weights(Some(-1.0), Some(f64::INFINITY)), (5.8, 1.0));
     }
 }

@@ -25,7 +25,7 @@ const ABANDON_AFTER: Duration = Duration::from_millis(400);
 /// While the buffer is full it is asked again after so long at most: something may be worth replacing by then.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// The policy and its tables.
+/// The policy and its tables. It plans with the lowest sixteen rungs of a ladder.
 #[derive(Clone, Debug, Default)]
 pub struct Horizon {
     config: HorizonConfig,
