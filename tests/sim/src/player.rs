@@ -1,6 +1,6 @@
 //! The whole session of the player over a recorded network: its last mile is what was recorded, equal appliances
-//! without a limit stand behind it, and what was shown is told as [`trace`](crate::trace) tells it. Sound shares the last mile
-//! with the picture; bitrates and changes are of the picture alone.
+//! without a limit stand behind it, and what was shown is told as [`trace`](crate::trace) tells it. Sound shares the
+//! last mile with the picture; bitrates and changes are of the picture alone.
 
 use std::time::Duration;
 

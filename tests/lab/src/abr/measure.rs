@@ -50,8 +50,8 @@ pub(crate) struct Session {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Limit {
     pub(crate) sessions: Vec<Session>,
-    /// No better session is more than this better, for each segment, but for what the cap on the buffer hides: the largest
-    /// of all traces.
+    /// No better session is more than this better, for each segment, but for what the cap on the buffer hides: the
+    /// largest of all traces.
     pub(crate) tolerance: f64,
 }
 

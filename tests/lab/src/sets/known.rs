@@ -85,7 +85,8 @@ impl Known {
     }
 }
 
-/// Returns the rules of which every session has to be equal. Of others it is told: bola-e and bola-e-fs differ now and then.
+/// Returns the rules of which every session has to be equal. Of others it is told: bola-e and bola-e-fs differ now and
+/// then.
 const fn equal(profile: ProfileName) -> &'static [&'static str] {
     match profile {
         ProfileName::Sabre => &["bola-basic", "bola", "bola-u-basic"],

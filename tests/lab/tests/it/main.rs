@@ -103,11 +103,11 @@ fn differences_to_the_best_rule_are_paired() {
 
 #[test]
 fn a_difference_and_its_error_are_what_was_worked_out_by_hand() {
-    // fast: lowest has -0.5766667, as above. rmpc goes up after its first sample, and stays there: (1 + 2 + 2 - 1 - 4.3 x 1.1) / 3
-    // = -0.2433333. It is 1/3 ahead.
-    // falling: 4 Mbit/s for the first segment, then 1. lowest stalls for 0.1 s in each of the others: (3 - 4.3 x 1.3) / 3 =
-    // -0.8633333. rmpc has its second rung for 8.1 s, 4.1 of them of stall, and at such a rate its lowest again, 0.1 s of stall:
-    // (1 + 2 + 1 - 1 - 1 - 4.3 x 5.3) / 3 = -6.93. It is 18.2 / 3 behind.
+    // fast: lowest has -0.5766667, as above. rmpc goes up after its first sample, and stays there: (1 + 2 + 2 - 1 - 4.3
+    // x 1.1) / 3 = -0.2433333. It is 1/3 ahead.
+    // falling: 4 Mbit/s for the first segment, then 1. lowest stalls for 0.1 s in each of the others: (3 - 4.3 x 1.3) /
+    // 3 = -0.8633333. rmpc has its second rung for 8.1 s, 4.1 of them of stall, and at such a rate its lowest again,
+    // 0.1 s of stall: (1 + 2 + 1 - 1 - 1 - 4.3 x 5.3) / 3 = -6.93. It is 18.2 / 3 behind.
     // Mean of both: (1 - 18.2) / 6. Either is 3.2 from that: the root of 2 x 3.2 x 3.2 / (2 - 1) / 2.
     let room = room();
     fs::remove_file(room.path().join("set/slow.csv")).unwrap();

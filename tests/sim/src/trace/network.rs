@@ -65,9 +65,9 @@ const DURATION_MS_MAX: f64 = 1e9;
 const KBPS_MIN: f64 = 1e-3;
 const KBPS_MAX: f64 = 1e9;
 const LATENCY_MS_MAX: f64 = 1e6;
-/// Between two lines of which the second says what held since the first: recordings have up to 58 s (puffer-2021). Where more is
-/// missing nobody measured, and one rate for all of it is no recording. In three columns the duration is what was
-/// written down, an outage of half an hour among them.
+/// Between two lines of which the second says what held since the first: recordings have up to 58 s (puffer-2021).
+/// Where more is missing nobody measured, and one rate for all of it is no recording. In three columns the duration is
+/// what was written down, an outage of half an hour among them.
 const GAP_MS_MAX: f64 = 300_000.0;
 
 const DURATION: (&str, &str) = ("duration_ms", "a number above 0, at most 1e9");

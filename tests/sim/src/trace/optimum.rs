@@ -6,11 +6,11 @@
 //! is no later and is worth no less even after both have stood still for the longer of the two times. That holds
 //! between rungs too, after paying for the change. There are no grids of time or buffer.
 //!
-//! The cap on the buffer makes that inexact now and then. Who stood still for longer at the same time has more in the buffer, is
-//! at the cap sooner and waits there, while the label that was dropped for it would have gone on fetching, perhaps at
-//! the better rate. A session through that label may then be better by more than the tolerance. Of 800 small worlds in which
-//! all paths were tried, with 8 segments and room for one and a half, 2 lost something so, the worse one 0.11 Mbit/s for each segment;
-//! with room for two and more none did.
+//! The cap on the buffer makes that inexact now and then. Who stood still for longer at the same time has more in the
+//! buffer, is at the cap sooner and waits there, while the label that was dropped for it would have gone on fetching,
+//! perhaps at the better rate. A session through that label may then be better by more than the tolerance. Of 800 small
+//! worlds in which all paths were tried, with 8 segments and room for one and a half, 2 lost something so, the worse
+//! one 0.11 Mbit/s for each segment; with room for two and more none did.
 //!
 //! Left out, as foresight makes it useless: waiting, giving up, replacement. The path is played again in the profile
 //! itself, so that the answer is a session that exists.
@@ -44,8 +44,8 @@ impl Effort {
 pub struct Optimum {
     /// What the profile makes of its path.
     pub played: Played,
-    /// No session is better by more than this, in Mbit/s for each segment that counts, but for what the cap on the buffer
-    /// hides (see the module). Else proven, and far from what is really lost.
+    /// No session is better by more than this, in Mbit/s for each segment that counts, but for what the cap on the
+    /// buffer hides (see the module). Else proven, and far from what is really lost.
     pub tolerance: f64,
 }
 
