@@ -112,7 +112,7 @@ impl Default for HorizonConfig {
             stall_by: leaning(0.275, -0.101),
             usual: 0.0,
             usual_by_roughness: 0.5,
-            replace_margin: 0.005,
+            replace_margin: 0.03,
             abandon_margin: 0.8,
         }
     }
