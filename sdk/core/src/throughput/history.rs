@@ -20,6 +20,9 @@ const EXTREMES_S: f64 = 25.0;
 const CUT_S: f64 = 0.5;
 /// Shorter ones are joined until they last so long: bytes come in bursts, and what follows from the signs was learned from such parts.
 const PART_S: f64 = 0.15;
+/// No slice counts for longer, in seconds: all that is remembered of what was before is gone by then, and a device that was asleep for
+/// days must not be busy with it.
+const SLICE_MAX_S: f64 = 600.0;
 /// An outage counts as this, in bit/s: its logarithm is to have an end.
 const RATE_MIN_BPS: f64 = 20_000.0;
 /// A rate that differs by less, as a logarithm, has not changed.
@@ -110,7 +113,7 @@ impl History {
     }
 
     fn add_whole(&mut self, bps: f64, over_s: f64) {
-        let mut left_s = over_s;
+        let mut left_s = over_s.min(SLICE_MAX_S);
         while left_s > 0.0 {
             let part_s = left_s.min(CUT_S);
             left_s -= part_s;

@@ -315,6 +315,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slice_of_days_is_as_good_as_one_of_minutes() {
+        let forecast = |over: Duration| {
+            let mut estimate = RateEstimate::default();
+            estimate.sample(BitRate::from_kbps(4_000), Duration::from_secs(4));
+            estimate.sample(BitRate::from_kbps(1), over);
+            estimate.forecast(Duration::ZERO).unwrap()
+        };
+        let minutes = forecast(Duration::from_secs(600));
+        assert_eq!(forecast(Duration::MAX).log_rates, minutes.log_rates);
+    }
+
+    #[test]
     fn a_steady_rate_is_found_and_a_collapse_counts_at_once() {
         let mut estimate = RateEstimate::default();
         for n in 0..=20 {
