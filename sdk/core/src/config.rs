@@ -16,6 +16,7 @@ pub struct Config {
     /// Where chance comes from.
     pub seed: Seed,
     /// Media kept ahead of the playhead. 30 s rides out most outages and fits the memory cap at 8 Mbit/s.
+    /// With less than the 1.5 s that playback begins with it would never begin: then it is that.
     pub buffer_goal: Duration,
     /// All encoded and in-flight bytes together stay below this.
     pub memory_cap: ByteCount,

@@ -73,7 +73,7 @@ impl Session {
         self.tell_buffered(context, kind, lowest);
         // A segment is asked for while there is less than the goal: with it there may be so much more.
         let segment = context.ahead.first().map_or(USUAL, |next| next.duration);
-        context.buffer_max = self.config.buffer_goal + segment;
+        context.buffer_max = self.config.buffer_goal.saturating_add(segment);
     }
 
     /// What the edge in use is expected to deliver; where it was not measured yet, what the line carried last.

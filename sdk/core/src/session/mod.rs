@@ -23,6 +23,7 @@ mod wrong;
 #[cfg(test)]
 mod tests;
 
+use playback::START_LEVEL;
 use policy::Policy;
 use wrong::Wrongs;
 
@@ -189,7 +190,8 @@ const WORK_LOST: Duration = Duration::from_secs(5);
 impl Session {
     /// Makes a session that waits for [`Input::Load`].
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(mut config: Config) -> Self {
+        config.buffer_goal = config.buffer_goal.max(START_LEVEL);
         let mut edges = Edges::new(config.seed.split("edges").rng());
         let network = config.network.as_deref();
         edges.recall(config.memory.recall(network, config.began_s));

@@ -2,6 +2,7 @@
 
 mod memory;
 mod missing;
+mod odd;
 mod race;
 mod script;
 mod wrong;

@@ -1,0 +1,49 @@
+//! Titles, sinks and settings that are odd: playback goes on all the same.
+
+use nearcast_protocol::manifest::{Segment, SegmentIndex};
+
+use super::script::{Answer, Script, known, lacks, pictures, reads, v};
+use crate::session::*;
+use crate::timeline::tests::segments;
+
+fn at(seconds: i64) -> MediaTime {
+    MediaTime::from_micros(seconds * 1_000_000)
+}
+
+/// Segments from one time to another, in seconds.
+fn cut(spans: &[(i64, i64)]) -> SegmentIndex {
+    let segment = |&(start, end): &(i64, i64)| Segment {
+        start: at(start),
+        duration: at(end).since(at(start)),
+        size: None,
+    };
+    SegmentIndex::Known(spans.iter().map(segment).collect())
+}
+
+/// A session over one edge that has everything.
+fn plays(config: Config, rungs: &[SegmentIndex]) -> Script {
+    Script::new(1, config, |_| Answer::Whole, reads(pictures(rungs)))
+}
+
+fn with_goal(buffer_goal: Duration) -> Config {
+    Config {
+        buffer_goal,
+        ..Config::default()
+    }
+}
+
+fn position(script: &Script) -> MediaTime {
+    script.session.snapshot(script.now).position
+}
+
+#[test]
+fn a_goal_below_what_playback_begins_with_does_not_keep_it_from_beginning() {
+    for goal in [Duration::from_millis(1), Duration::MAX] {
+        let mut script = plays(with_goal(goal), &[known(40)]);
+        let to = MediaTime::from_micros(10_700_000);
+        script.tell(Input::Command(Command::Seek { to }));
+        script.run(Duration::from_secs(4));
+        assert_eq!(script.session.state, PlayState::Playing, "{goal:?}");
+        assert!(position(&script) >= at(14), "{goal:?}");
+    }
+}
