@@ -274,6 +274,7 @@ impl Session {
                 && !track.complete()
                 && !self.is_absent(kind)
                 && self.handed_on_level(kind) < START_LEVEL.min(self.segment_at(kind, playhead))
+                && !self.ends_at_hole(kind)
         };
         let ready = !self.tracks.iter().any(|track| waits(&track));
         // Where nothing is to be shown, what comes next is; a hole in the title is no reason to wait.
@@ -338,6 +339,20 @@ impl Session {
             .last()
             .map_or(playhead, |last| last.end);
         track.contiguous_end(playhead).min(last).since(playhead)
+    }
+
+    /// Whether all that can be shown before a hole in the title is there: there will not be more of it.
+    fn ends_at_hole(&self, kind: TrackKind) -> bool {
+        let track = self.track(kind);
+        let playhead = self.playhead();
+        let level = track.level(playhead);
+        let behind = playhead + level + GAP;
+        !level.is_zero()
+            && self.handed_on_level(kind) == level
+            && track.next > behind
+            && track
+                .fetching
+                .is_none_or(|fetching| fetching.start > behind)
     }
 
     /// Duration of the segment under the playhead: segments shorter than the level wanted are enough.

@@ -47,3 +47,14 @@ fn a_goal_below_what_playback_begins_with_does_not_keep_it_from_beginning() {
         assert!(position(&script) >= at(14), "{goal:?}");
     }
 }
+
+#[test]
+fn what_is_left_before_a_hole_in_the_title_is_shown() {
+    let spans = [(0, 4), (4, 5), (60, 64), (64, 68)];
+    let mut script = plays(Config::default(), &[cut(&spans)]);
+    let to = MediaTime::from_micros(4_200_000);
+    script.tell(Input::Command(Command::Seek { to }));
+    script.run(Duration::from_secs(3));
+    assert_eq!(script.session.state, PlayState::Playing);
+    assert!(position(&script) > at(60), "{:?}", position(&script));
+}
