@@ -160,11 +160,12 @@ impl TrackState {
         }
     }
 
-    /// Puts a completed segment in its place, and goes on behind what lies there already.
+    /// Puts a completed segment in its place, and goes on behind what lies there already. Of two that begin together, as those of rungs
+    /// that are cut differently may, the shorter one comes first.
     pub(crate) fn put(&mut self, segment: Buffered) {
         let place = self
             .buffered
-            .partition_point(|one| one.start < segment.start);
+            .partition_point(|one| (one.start, one.end) < (segment.start, segment.end));
         self.buffered.insert(place, segment);
         self.skip_buffered();
     }
@@ -351,6 +352,19 @@ mod tests {
         (track.next, track.period) = (seconds(4), 1);
         track.go_back_to(seconds(0), key);
         assert_eq!((track.period, track.chosen), (0, Some(0)));
+    }
+
+    #[test]
+    fn of_segments_that_begin_together_the_shorter_one_comes_first() {
+        let mut track = track(&[(0, 2)]);
+        let short = track.buffered[0];
+        for end in [4, 1] {
+            let end = seconds(end);
+            track.put(Buffered { end, ..short });
+        }
+        let ends: alloc::vec::Vec<_> = track.buffered.iter().map(|one| one.end).collect();
+        assert_eq!(ends, [1, 2, 4].map(seconds));
+        assert_eq!(track.next, seconds(4));
     }
 
     #[test]

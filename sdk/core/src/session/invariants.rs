@@ -41,7 +41,7 @@ impl Session {
                 .buffered
                 .iter()
                 .zip(track.buffered.iter().skip(1))
-                .all(|(one, next)| one.start < next.start);
+                .all(|(one, next)| (one.start, one.end) < (next.start, next.end));
             if !ordered {
                 return Err(alloc::format!("{:?} segments are out of order", track.kind));
             }

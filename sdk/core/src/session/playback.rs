@@ -332,13 +332,15 @@ impl Session {
         if part.is_some() && track.buffered.iter().all(|segment| segment.handed_on) {
             return track.level(playhead);
         }
-        let last = track
+        // Of rungs that are cut differently one may lie within another.
+        let end = track
             .buffered
             .iter()
             .take_while(|segment| segment.handed_on)
-            .last()
-            .map_or(playhead, |last| last.end);
-        track.contiguous_end(playhead).min(last).since(playhead)
+            .map(|segment| segment.end)
+            .max()
+            .unwrap_or(playhead);
+        track.contiguous_end(playhead).min(end).since(playhead)
     }
 
     /// Whether all that can be shown before a hole in the title is there: there will not be more of it.

@@ -58,3 +58,25 @@ fn what_is_left_before_a_hole_in_the_title_is_shown() {
     assert_eq!(script.session.state, PlayState::Playing);
     assert!(position(&script) > at(60), "{:?}", position(&script));
 }
+
+#[test]
+fn a_segment_that_lies_within_another_does_not_end_what_can_be_shown() {
+    let wide = cut(&[(0, 12), (12, 24)]);
+    let config = with_goal(Duration::from_secs(3));
+    let parse = reads(pictures(&[wide, known(40)]));
+    let mut script = Script::new(1, config, |_| Answer::Nothing, parse);
+    script.tell(Input::Command(Command::LockRung { rung: Some(1) }));
+    script.serve(|_| Answer::Whole);
+    script.run(Duration::from_secs(2));
+    // The first of the higher rung is broken, and nobody has another: one of the lower rung takes its place, and is longer.
+    let first = ObjectKey::Media(v(1), 0);
+    script.serve(lacks([first]));
+    script.tell(Input::Undecodable {
+        epoch: script.session.epoch,
+        object: first,
+        code: "media.malformed".into(),
+    });
+    script.run(Duration::from_secs(12));
+    assert!(script.asked(ObjectKey::Media(v(0), 0)).len() == 1);
+    assert!(position(&script) > at(9), "{:?}", position(&script));
+}
