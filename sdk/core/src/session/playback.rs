@@ -123,11 +123,22 @@ impl Session {
             if position > self.playhead() {
                 self.progress_at = self.now;
             }
-            // No sink shows what it was not given.
+            // No sink shows what it was not given, or what was given back.
+            let position = position.max(self.begins_at());
             let end = self.shown_until;
             self.clock
                 .anchor(self.now, end.map_or(position, |end| position.min(end)));
         }
+    }
+
+    /// Returns where the earliest of what the sinks may have begins; the playhead where that lies before it.
+    fn begins_at(&self) -> MediaTime {
+        let given = self.tracks.iter().filter_map(|track| {
+            let arriving = track.fetching.filter(|one| one.part.is_some());
+            let first = track.buffered.front().map(|first| first.start);
+            first.or(arriving.map(|one| one.start))
+        });
+        given.fold(self.playhead(), MediaTime::min)
     }
 
     pub(super) fn underrun(&mut self, epoch: Epoch) {

@@ -80,3 +80,15 @@ fn a_segment_that_lies_within_another_does_not_end_what_can_be_shown() {
     assert!(script.asked(ObjectKey::Media(v(0), 0)).len() == 1);
     assert!(position(&script) > at(9), "{:?}", position(&script));
 }
+
+#[test]
+fn a_sink_cannot_go_back_before_what_it_was_given() {
+    let mut script = plays(Config::default(), &[known(40)]);
+    script.tell(Input::Command(Command::Seek { to: at(150) }));
+    script.run(Duration::from_secs(1));
+    script.tell(Input::Anchor {
+        epoch: script.session.epoch,
+        position: at(8),
+    });
+    assert_eq!(position(&script), at(148));
+}
