@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::{ObjectKey, Outline, RepresentationKey, Segment, TrackKind};
+use nearcast_protocol::manifest::{
+    ObjectKey, Outline, RepresentationKey, Segment, SegmentIndex, TrackKind,
+};
 use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use super::{GrantState, KINDS, Session};
@@ -237,7 +239,8 @@ impl Session {
 
     pub(super) fn manifest_parsed(&mut self, outline: Outline) {
         self.parsing.retain(|one| one.object != ObjectKey::Manifest);
-        if self.timeline.is_some() {
+        // Before the session is loaded nobody asked for it.
+        if self.timeline.is_some() || self.loaded_at.is_none() {
             return;
         }
         let timeline = match Timeline::new(outline) {
@@ -303,6 +306,11 @@ impl Session {
         let Some(timeline) = &mut self.timeline else {
             return;
         };
+        // What is known already is what buffered segments lie by.
+        let indexed = timeline.representation(key).map(|one| &one.index);
+        if matches!(indexed, Some(SegmentIndex::Known(_))) {
+            return;
+        }
         if let Err(what) = timeline.set_index(key, segments, init) {
             let error = SessionError {
                 code: "manifest.unusable".into(),

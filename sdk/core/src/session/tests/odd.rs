@@ -92,3 +92,26 @@ fn a_sink_cannot_go_back_before_what_it_was_given() {
     });
     assert_eq!(position(&script), at(148));
 }
+
+#[test]
+fn an_index_that_was_not_asked_for_changes_nothing() {
+    let mut script = plays(Config::default(), &[known(40)]);
+    script.tell(Input::IndexParsed {
+        key: v(0),
+        segments: segments(1, Duration::from_secs(1)),
+        init: true,
+    });
+    script.run(Duration::from_secs(20));
+    let handed: Vec<_> = script.handed.iter().map(|(_, object)| *object).collect();
+    assert!(handed.contains(&ObjectKey::Media(v(0), 11)), "{handed:?}");
+}
+
+#[test]
+fn a_manifest_that_nobody_asked_for_is_not_taken() {
+    let mut session = Session::new(Config::default());
+    let outline = pictures(&[known(40)]);
+    session.handle(Instant::ZERO, Input::ManifestParsed(outline));
+    session.handle(Instant::ZERO, Input::Command(Command::Seek { to: at(8) }));
+    assert_eq!(session.state, PlayState::Idle);
+    session.check_invariants().unwrap();
+}
