@@ -62,6 +62,11 @@ impl Recorder {
             .map_or(0.0, |origin| at.since(origin).as_secs_f64())
     }
 
+    /// What attempts that have ended brought, by what it was for.
+    pub(crate) const fn bytes(&self) -> &ByteReport {
+        &self.bytes
+    }
+
     pub(crate) const fn startup_at(&self) -> Option<Instant> {
         self.startup
     }
