@@ -6,11 +6,13 @@
 //! The model: a connection costs two round trips (TCP and TLS 1.3), a warm one none; a request takes one
 //! way to the appliance and its answer comes over the link; objects have a size and no payload.
 //!
-//! [`trace`] is apart from that: sessions of one rule over one recorded network, as published simulators run them.
+//! [`trace`] is apart from that: sessions of one rule over one recorded network, as published simulators run them. So is [`hostile`]: a
+//! session without a world, which is told whatever bytes say.
 
 mod agenda;
 mod client;
 mod driver;
+pub mod hostile;
 pub mod player;
 mod setup;
 mod title;

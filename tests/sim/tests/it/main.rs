@@ -8,6 +8,7 @@
 mod crowd;
 mod edges;
 mod golden;
+mod hostile;
 mod memory;
 mod replace;
 mod sweep;
