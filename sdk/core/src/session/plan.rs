@@ -104,7 +104,8 @@ impl Session {
             }
             self.track_mut(kind).skip_buffered();
             let Some(chosen) = self.track(kind).chosen else {
-                return self.next_period(kind);
+                self.next_period(kind);
+                continue;
             };
             if self.runs_ahead(kind) {
                 return;

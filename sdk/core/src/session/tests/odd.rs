@@ -2,7 +2,7 @@
 
 use nearcast_protocol::manifest::{Segment, SegmentIndex};
 
-use super::script::{Answer, Script, known, lacks, pictures, reads, v};
+use super::script::{Answer, Script, known, lacks, pictures, reads, v, with_track};
 use crate::session::*;
 use crate::timeline::tests::segments;
 
@@ -114,4 +114,20 @@ fn a_manifest_that_nobody_asked_for_is_not_taken() {
     session.handle(Instant::ZERO, Input::Command(Command::Seek { to: at(8) }));
     assert_eq!(session.state, PlayState::Idle);
     session.check_invariants().unwrap();
+}
+
+#[test]
+fn a_period_without_anything_to_fetch_is_passed_at_once() {
+    let empty = with_track(pictures(&[]), TrackKind::Audio, "en", cut(&[]));
+    let shown = pictures(&[cut(&[(1, 5), (5, 9)])]);
+    let mut outline = empty;
+    outline.periods[0].tracks.remove(0);
+    for start in [1, 9] {
+        let mut period = shown.periods[0].clone();
+        period.start = at(start);
+        outline.periods.push(period);
+    }
+    let mut script = Script::new(1, Config::default(), |_| Answer::Whole, reads(outline));
+    script.run(Duration::from_secs(3));
+    assert_eq!(script.session.state, PlayState::Playing);
 }
