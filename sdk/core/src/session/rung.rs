@@ -298,7 +298,9 @@ impl Session {
         if self.fits(size(chosen)) {
             return Some(chosen);
         }
-        if self.track(kind).level(self.playhead()) >= DRY {
+        // A hole that is too short to count is still waited for by what lies behind it.
+        let playhead = self.playhead();
+        if self.track(kind).level(playhead) >= DRY && next > playhead {
             return None;
         }
         let lower = (0..chosen.representation)

@@ -131,3 +131,21 @@ fn a_period_without_anything_to_fetch_is_passed_at_once() {
     script.run(Duration::from_secs(3));
     assert_eq!(script.session.state, PlayState::Playing);
 }
+
+#[test]
+fn a_hole_too_short_to_count_is_filled_where_memory_is_full() {
+    let config = Config {
+        memory_cap: ByteCount::ZERO,
+        ..Config::default()
+    };
+    let mut script = plays(config, &[known(40)]);
+    let to = MediaTime::from_micros(3_900_000);
+    script.tell(Input::Command(Command::Seek { to }));
+    script.tell(Input::Undecodable {
+        epoch: script.session.epoch,
+        object: ObjectKey::Media(v(0), 0),
+        code: "media.malformed".into(),
+    });
+    script.run(Duration::from_secs(4));
+    assert!(position(&script) > at(5), "{:?}", position(&script));
+}
