@@ -57,9 +57,11 @@ fn objectives() -> impl Strategy<Value = Objective> {
         Just(RungValue::LogBitRate),
         prop::collection::vec(scores, 0..8).prop_map(RungValue::Scores),
     ];
-    let given = (value, weights(), weights()).prop_map(|(value, stall, switch)| Objective {
+    let given = (value, weights(), weights(), weights());
+    let given = given.prop_map(|(value, stall, stall_begins, switch)| Objective {
         value,
         stall,
+        stall_begins,
         switch,
     });
     prop_oneof![Just(Objective::default()), given]

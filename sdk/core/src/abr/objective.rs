@@ -1,11 +1,14 @@
 //! What is to be gained and lost, as data: the planner and the benches share one formula,
-//! `sum of value - stall x stalled seconds - switch x sum of |value changes|` (QoE_lin of Yin et al., SIGCOMM 2015,
-//! when the value of a rung is its bit rate).
+//! `sum of value - stall x stalled seconds - stall_begins x stalls - switch x sum of |value changes|` (QoE_lin of Yin et al.,
+//! SIGCOMM 2015, when the value of a rung is its bit rate and `stall_begins` is 0).
 
 use alloc::vec::Vec;
 
 use nearcast_units::BitRate;
 use serde::{Deserialize, Serialize};
+
+/// Where nothing is said, each stall costs as much as so many seconds of it.
+const STALL_BEGINS_S: f64 = 2.0;
 
 /// What playback is to be good at.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ pub struct Objective {
     /// What a second of rebuffering costs, in the unit of `value`; `None` is the value of the highest rung, so that a
     /// second of it costs as much as the best picture is worth. A negative or infinite one counts as `None`.
     pub stall: Option<f64>,
+    /// What each stall costs beside that, however short: viewers mind that playback stops at all (Hossfeld et al., "Quantification of YouTube
+    /// QoE via crowdsourcing", ISM 2011). `None`, and what is negative or infinite, is what two seconds of it cost. QoE_lin knows none.
+    pub stall_begins: Option<f64>,
     /// What a change of value between two segments costs, per unit; `None`, and what is negative or infinite, is 1.
     pub switch: Option<f64>,
 }
@@ -38,6 +44,8 @@ pub enum RungValue {
 pub struct Weights {
     /// What a second of rebuffering costs.
     pub stall: f64,
+    /// What each stall costs beside that.
+    pub stall_begins: f64,
     /// What a change of value between two segments costs, per unit.
     pub switch: f64,
 }
@@ -62,8 +70,10 @@ impl Objective {
                 .filter(|weight| weight.is_finite() && *weight >= 0.0)
                 .unwrap_or(usual)
         };
+        let stall = or(self.stall, top);
         Weights {
-            stall: or(self.stall, top),
+            stall,
+            stall_begins: or(self.stall_begins, STALL_BEGINS_S * stall),
             switch: or(self.switch, 1.0),
         }
     }
@@ -104,17 +114,20 @@ mod tests {
 
     #[test]
     fn weights_are_those_given_where_they_are_any() {
-        let weights = |stall, switch| {
+        let weights = |stall, stall_begins, switch| {
             let objective = Objective {
                 stall,
+                stall_begins,
                 switch,
                 ..Objective::default()
             };
-            let Weights { stall, switch } = objective.weights(5.8);
-            (stall, switch)
+            let weights = objective.weights(5.8);
+            (weights.stall, weights.stall_begins, weights.switch)
         };
-        assert_eq!(weights(None, None), (5.8, 1.0));
-        assert_eq!(weights(Some(35.0), Some(0.0)), (35.0, 0.0));
-        assert_eq!(weights(Some(-1.0), Some(f64::INFINITY)), (5.8, 1.0));
+        let given = weights(Some(35.0), Some(3.0), Some(0.0));
+        assert_eq!(given, (35.0, 3.0, 0.0));
+        assert_eq!(weights(None, None, None), (5.8, 11.6, 1.0));
+        let odd = weights(Some(-1.0), Some(f64::NAN), Some(f64::INFINITY));
+        assert_eq!(odd, (5.8, 11.6, 1.0));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Edges {
     pub(super) current: Option<(EdgeId, Instant)>,
     /// The edge in use before, if it was left without being forced to.
     pub(super) before: Option<EdgeId>,
-    /// When an edge was last gone back to without being forced to.
+    /// When an edge that had been in use was last gone back to, unless the one in use had failed.
     pub(super) returned_at: Option<Instant>,
     /// What the line was known to carry when the edge in use turned out to be slow, and since when it is not.
     pub(super) carried: Option<(Instant, Forecast)>,
@@ -135,6 +135,7 @@ impl Edges {
         }
         self.current = None;
         self.before = None;
+        self.returned_at = None;
         self.carried = None;
         self.recall(remembered);
     }

@@ -29,7 +29,9 @@ impl Edges {
         }
         self.carried = usual.map(|usual| (now, usual));
         let to = self.trusted_instead(now, id, other);
-        if self.current() == Some(id) && !self.would_flap(now, to) {
+        // Two edges that are slow by turns are not to be changed for each other for ever.
+        let flaps = self.before == Some(to) && self.returned_lately(now);
+        if self.current() == Some(id) && !flaps {
             if let Some(edge) = self.get_mut(id) {
                 edge.fell(now);
             }
@@ -61,20 +63,26 @@ impl Edges {
         }
     }
 
-    /// Whether an edge may be used again that was left without being forced to: measured clearly better more often than
-    /// it was left, after a time that doubles with each.
+    /// Whether an edge may be used again that was in use before, when nothing forces to.
     pub(super) fn may_return(&self, now: Instant, id: EdgeId) -> bool {
-        let Some((edge, left_at)) = self.get(id).and_then(|edge| Some((edge, edge.left_at?)))
-        else {
+        let used = self.get(id).is_some_and(|edge| edge.used);
+        !used || self.has_recovered(now, id) && !self.returned_lately(now)
+    }
+
+    /// Whether an edge that was left without being forced to has been measured clearly better more often than it was left, after a time that
+    /// doubles with each; others have nothing to recover from.
+    pub(super) fn has_recovered(&self, now: Instant, id: EdgeId) -> bool {
+        let edge = self.get(id);
+        let Some((edge, left_at)) = edge.and_then(|edge| Some((edge, edge.left_at?))) else {
             return true;
         };
         let rest = DWELL.saturating_mul(1 << edge.left.min(8));
-        edge.better > edge.left && now.since(left_at) >= rest && !self.would_flap(now, id)
+        edge.better > edge.left && now.since(left_at) >= rest
     }
 
-    /// Whether to use this edge would be to go back to the one before, and once more so within a short time.
-    fn would_flap(&self, now: Instant, id: EdgeId) -> bool {
-        self.before == Some(id) && (self.returned_at).is_some_and(|at| now.since(at) < FLAP_EVERY)
+    /// Whether an edge was gone back to within a short time.
+    fn returned_lately(&self, now: Instant) -> bool {
+        (self.returned_at).is_some_and(|at| now.since(at) < FLAP_EVERY)
     }
 
     /// Edges that were left and may not be gone back to yet.
@@ -91,18 +99,25 @@ impl Edges {
             edge.left_at = Some(now);
             edge.better = 0;
         }
-        if self.before == Some(to) {
+        if self.get(to).is_some_and(|edge| edge.used) {
             self.returned_at = Some(now);
         }
-        self.current = Some((to, now));
+        self.put_in_use(now, to);
         self.before = from;
     }
 
     /// Uses this edge from now on: it won.
     pub(crate) fn use_from_now(&mut self, now: Instant, id: EdgeId) {
         if self.current() != Some(id) {
-            self.current = Some((id, now));
+            self.put_in_use(now, id);
             self.before = None;
+        }
+    }
+
+    fn put_in_use(&mut self, now: Instant, id: EdgeId) {
+        self.current = Some((id, now));
+        if let Some(edge) = self.get_mut(id) {
+            edge.used = true;
         }
     }
 }

@@ -134,7 +134,8 @@ impl Edges {
         expected.collect()
     }
 
-    /// Those that may be asked: edges on trial, and those that keep failing, come last, then the sooner, then the backend's order.
+    /// Those that may be asked: edges on trial, those that keep failing, and those that were slow when they were left, come last, then the sooner,
+    /// then the backend's order.
     pub(super) fn candidates(
         &self,
         now: Instant,
@@ -149,7 +150,9 @@ impl Edges {
             .usable(now, object, not)
             .map(|(id, edge)| {
                 let expected = edge.expected(now, size, line);
-                (expected, edge.is_on_trial(now), edge.rank, id)
+                let slow = edge.slow && !self.has_recovered(now, id);
+                let trial = edge.is_on_trial(now) || slow;
+                (expected, trial, edge.rank, id)
             })
             .collect();
         candidates.sort_by_key(|&(expected, trial, rank, _)| (trial, expected, rank));

@@ -37,6 +37,10 @@ pub(crate) struct Edge {
     /// measured clearly better since.
     pub(super) left: u32,
     pub(super) left_at: Option<Instant>,
+    /// Whether it was found slow by comparison.
+    pub(super) slow: bool,
+    /// Whether it has been in use.
+    pub(super) used: bool,
     pub(super) better: u32,
     /// When it last failed or became slow while it was in use, and how often before it did so too soon after the time
     /// before.
@@ -100,6 +104,8 @@ impl Edge {
             served_at: None,
             left: 0,
             left_at: None,
+            slow: false,
+            used: false,
             better: 0,
             fell_at: None,
             relapses: 0,
@@ -178,6 +184,7 @@ impl Edge {
         self.fresh_until = Instant::ZERO;
         self.measured_at = None;
         (self.left, self.left_at, self.better) = (0, None, 0);
+        (self.slow, self.used) = (false, false);
         (self.fell_at, self.relapses) = (None, 0);
     }
 
@@ -268,6 +275,7 @@ impl Edge {
         self.rate = RateEstimate::default();
         self.rate.sample(rate, SLOWED_FOR);
         self.fresh_until = now;
+        self.slow = true;
     }
 
     /// The line is not what it was: neither is what was measured over it.

@@ -40,6 +40,7 @@ pub(super) fn config(bytes: &mut Bytes<'_>) -> Config {
                 _ => RungValue::Scores(vec![f64::NAN, -1.0, 1e300, 3.0]),
             },
             stall: bytes.chance(128).then_some(1e300),
+            stall_begins: bytes.chance(128).then_some(1e300),
             switch: bytes.chance(128).then_some(0.0),
         },
         rung_cap: bytes

@@ -21,9 +21,9 @@ const SWITCH_LEAST: f64 = 0.4;
 const SWITCH_MOST: f64 = 1.5;
 /// Over so many last segments a switch comes to count once at most, as the objective has it: the fewer are left, the less can flip.
 const LAST: f64 = 5.0;
-/// A stall that the next segment would bring counts as so much longer than it is, in seconds: viewers mind each one, however short (Hossfeld et
-/// al., "Quantification of YouTube QoE via crowdsourcing", ISM 2011), and what is planned to the last moment comes late half of the time.
-const STALL_BEGINS_S: f32 = 0.25;
+/// A stall that the next segment would bring counts as so much longer than it is, in seconds: what is planned to the last moment comes late half of
+/// the time.
+const LATE_S: f32 = 0.25;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
 /// An objective's numbers, in values of the highest rung, count as this much at most: beyond it nothing else matters, and sums of
@@ -47,6 +47,8 @@ pub(super) struct Planner {
     durations_s: [f32; STEPS_MAX],
     /// What a second of stalling costs.
     pub(super) stall: f32,
+    /// What each stall costs beside that.
+    stall_begins: f32,
     /// What a change of value costs, per unit.
     pub(super) switch: f32,
     pub(super) full_s: f32,
@@ -69,6 +71,7 @@ impl Default for Planner {
             bits: [[0.0; RUNGS_MAX]; STEPS_MAX],
             durations_s: [0.0; STEPS_MAX],
             stall: 0.0,
+            stall_begins: 0.0,
             switch: 0.0,
             full_s: 0.0,
             grid: Grid::new(1.0),
@@ -109,6 +112,7 @@ impl Planner {
         self.rungs = context.ladder.len().min(RUNGS_MAX);
         let stall = config.stall * config.stall_by.times(&outlook.signs, 1.5);
         self.stall = narrow(context.weights.stall / top * stall);
+        self.stall_begins = narrow(context.weights.stall_begins / top * stall);
         // The shorter a plan, the less of what a switch brings is in it, and the less of it is known at its end. The square
         // is from recorded networks played with segments of 3 s.
         let ahead = context.ahead.iter().take(STEPS);
@@ -280,7 +284,8 @@ impl Planner {
         for path in 0..PATHS {
             let spare_s = buffer_s - takes_s[path];
             if spare_s < 0.0 {
-                worth -= outlook.share[path] * self.stall * (STALL_BEGINS_S - spare_s);
+                let late = self.stall * (LATE_S - spare_s) + self.stall_begins;
+                worth -= outlook.share[path] * late;
             }
             then_s[path] = (spare_s.max(0.0) + self.durations_s[0]).min(self.full_s);
         }

@@ -202,8 +202,8 @@ mod tests {
         for buffer_s in 0..40 {
             let context = context(buffer_s);
             assert_eq!(
-                pupil.decide(&context),
-                core.decide(&context),
+                pupil.decide(&context).decision,
+                core.decide(&context).decision,
                 "{buffer_s} s"
             );
             plan.decide(&context);

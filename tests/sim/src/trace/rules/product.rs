@@ -38,6 +38,7 @@ impl Product {
         let bitrates: Vec<BitRate> = bitrates.collect();
         let objective = Objective {
             stall: Some(setup.mu),
+            stall_begins: Some(0.0),
             ..Objective::default()
         };
         let worth = |rung: usize| objective.value(rung, bitrates[rung], bitrates[0]);
