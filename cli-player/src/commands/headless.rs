@@ -94,6 +94,15 @@ pub(crate) fn times(at: Duration, position: MediaTime) -> String {
     format!("{:9.3}  {:8.3}  ", at.as_secs_f64(), position.as_secs_f64())
 }
 
+/// Three digits after the point are for seconds and scores, and none for bits and bytes.
+fn number(value: f64) -> String {
+    if value.abs() < 1_000.0 {
+        format!("{value:.3}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
 /// Says what happened.
 pub(crate) fn text(event: &PlayerEvent) -> String {
     match &event.kind {
@@ -162,7 +171,7 @@ pub(crate) fn text(event: &PlayerEvent) -> String {
             let listed = |numbers: &BTreeMap<String, f64>| {
                 let each = numbers
                     .iter()
-                    .map(|(name, value)| format!("{name}={value:.3}"));
+                    .map(|(name, value)| format!("{name}={}", number(*value)));
                 each.collect::<Vec<String>>().join(" ")
             };
             let scores = if decision.scores.is_empty() {
@@ -197,5 +206,36 @@ const fn track_name(track: TrackKind) -> &'static str {
         TrackKind::Video => "video",
         TrackKind::Audio => "audio",
         TrackKind::Text => "text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_player::{Decision, DecisionKind};
+
+    use super::*;
+
+    #[test]
+    fn an_explained_decision_says_what_it_rests_on_and_what_it_was_among() {
+        let numbers = |all: &[(&str, f64)]| {
+            let all = all.iter().map(|(name, value)| ((*name).to_owned(), *value));
+            all.collect::<BTreeMap<String, f64>>()
+        };
+        let decision = Decision {
+            kind: DecisionKind::Rung,
+            chosen: "v5".to_owned(),
+            why: "the best plan for the segments to come".to_owned(),
+            inputs: numbers(&[("buffer_s", 5.3584), ("rate_low_bps", 3_396_184.4)]),
+            scores: numbers(&[("v4", -2.02), ("v5", 2.85)]),
+        };
+        let event = PlayerEvent {
+            at: Duration::from_millis(94_937),
+            position: MediaTime::from_micros(89_500_000),
+            kind: EventKind::Decision(decision),
+        };
+        let told = "   94.937    89.500  rung: v5 because: the best plan for the segments to come \
+                    [buffer_s=5.358 rate_low_bps=3396184] of [v4=-2.020 v5=2.850]";
+        assert_eq!(line(&event, true).as_deref(), Some(told));
+        assert_eq!(line(&event, false), None);
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nearcast_player::{
-    BreakerState, EventKind, MediaTime, PlayState, Player, PlayerError, PlayerEvent,
-    PlayerSnapshot, SessionError, Snapshot, TrackSnapshot,
+    BreakerState, Decision as Decided, DecisionKind, EventKind, MediaTime, PlayState, Player,
+    PlayerError, PlayerEvent, PlayerSnapshot, SessionError, Snapshot, TrackSnapshot,
 };
 use nearcast_units::Ratio;
 use tokio::sync::{mpsc, watch};
@@ -278,6 +278,7 @@ impl Feed {
                 at: event.at,
                 kind: decision.kind.name().to_owned(),
                 text: format!("{}: {}", decision.chosen, decision.why),
+                compared: compared(decision),
             });
             return false;
         }
@@ -325,11 +326,12 @@ impl Feed {
         )
     }
 
-    /// Keeps a decision, unless it only repeats the last of its kind.
+    /// Keeps a decision; one that only repeats the last of its kind says no more than what was compared this time.
     fn decision(&mut self, decision: Decision) {
-        let mut newest = self.decisions.iter().rev();
+        let mut newest = self.decisions.iter_mut().rev();
         let last = newest.find(|last| last.kind == decision.kind);
-        if last.is_some_and(|last| last.text == decision.text) {
+        if let Some(last) = last.filter(|last| last.text == decision.text) {
+            last.compared = decision.compared;
             return;
         }
         if self.decisions.len() == DECISIONS_MAX {
@@ -437,6 +439,34 @@ impl Feed {
     }
 }
 
+/// So many of those compared are read at a glance.
+const COMPARED_MAX: usize = 3;
+
+/// Says what a decision was among, the best first: edges by the seconds that they were expected to take, rungs by what they are worth.
+fn compared(decision: &Decided) -> String {
+    let rungs = decision.kind == DecisionKind::Rung;
+    let mut scores: Vec<(&String, f64)> = decision
+        .scores
+        .iter()
+        .map(|(name, score)| (name, *score))
+        .collect();
+    scores.sort_by(|(_, a), (_, b)| {
+        if rungs {
+            b.total_cmp(a)
+        } else {
+            a.total_cmp(b)
+        }
+    });
+    let each = scores.iter().take(COMPARED_MAX).map(|(name, score)| {
+        if rungs {
+            format!("{name} {score:.2}")
+        } else {
+            format!("{name} {score:.2} s")
+        }
+    });
+    each.collect::<Vec<String>>().join(", ")
+}
+
 /// Returns what is in the way while nothing moves.
 fn obstacle(session: &Snapshot) -> Option<&SessionError> {
     match &session.state {
@@ -473,6 +503,7 @@ fn label(track: &TrackSnapshot) -> Track {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::pin::Pin;
 
     use nearcast_player::Source;
@@ -527,6 +558,29 @@ mod tests {
         let player = Player::builder(source).start().unwrap();
         let (size, _) = watch::channel(None);
         (Feed::new(player, speaker, &screen, size), silence)
+    }
+
+    #[test]
+    fn the_best_of_those_compared_are_named_first() {
+        let decision = |kind, scores: &[(&str, f64)]| Decided {
+            kind,
+            chosen: "a".to_owned(),
+            why: "why".to_owned(),
+            inputs: BTreeMap::new(),
+            scores: scores
+                .iter()
+                .map(|(name, score)| ((*name).to_owned(), *score))
+                .collect(),
+        };
+        let rungs = [("v0", 1.0), ("v1", 2.456), ("v2", -3.0), ("v3", 2.0)];
+        let told = compared(&decision(DecisionKind::Rung, &rungs));
+        assert_eq!(told, "v1 2.46, v3 2.00, v0 1.00");
+        let edges = [("a", 0.4), ("b", 0.05)];
+        assert_eq!(
+            compared(&decision(DecisionKind::Edge, &edges)),
+            "b 0.05 s, a 0.40 s"
+        );
+        assert_eq!(compared(&decision(DecisionKind::Edge, &[])), "");
     }
 
     #[tokio::test]

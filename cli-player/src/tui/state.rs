@@ -226,6 +226,8 @@ pub struct Decision {
     pub kind: String,
     /// What was chosen and why.
     pub text: String,
+    /// What it was compared with, the best first; empty where nothing was.
+    pub compared: String,
 }
 
 /// Everything that [`view`](super::view()) draws.

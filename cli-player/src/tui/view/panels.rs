@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::theme::Theme;
 use super::words::{self, cell, cell_with_ends};
-use crate::tui::state::{Edge, EdgeState, Playback, RungChoice, Track, ViewState};
+use crate::tui::state::{Decision, Edge, EdgeState, Playback, RungChoice, Track, ViewState};
 
 /// A grant holds at most ten appliances.
 const EDGES_MAX: usize = 10;
@@ -261,6 +261,13 @@ fn chosen(tracks: &[Track], index: Option<usize>) -> &str {
         .map_or("off", |track| track.label.as_str())
 }
 
+fn compared(decision: &Decision) -> String {
+    match decision.compared.as_str() {
+        "" => String::new(),
+        compared => format!(" ({compared})"),
+    }
+}
+
 /// The newest decision is on top, where the eye finds it.
 pub(super) fn decisions(frame: &mut Frame<'_>, area: Rect, playback: &Playback, theme: &Theme) {
     let mut lines = vec![Line::styled(" decisions", theme.dim())];
@@ -275,6 +282,7 @@ pub(super) fn decisions(frame: &mut Frame<'_>, area: Rect, playback: &Playback, 
             Span::styled(format!(" {:>7} ", words::seconds(decision.at)), theme.dim()),
             Span::styled(cell(&decision.kind, 8), theme.accent()),
             Span::styled(format!(" {}", decision.text), style),
+            Span::styled(compared(decision), theme.dim()),
         ]));
     }
     if playback.decisions.is_empty() {

@@ -24,6 +24,7 @@ pub(in crate::tui) fn sample() -> ViewState {
         at: Duration::from_millis(at),
         kind: kind.to_owned(),
         text: text.to_owned(),
+        compared: String::new(),
     };
     ViewState {
         playback: Playback {
@@ -229,6 +230,7 @@ fn what_a_decision_is_about_is_never_cut() {
                 at: Duration::from_secs(1),
                 kind: kind.to_owned(),
                 text: "why".to_owned(),
+                compared: "v5 2.9".to_owned(),
             }];
             let shown = text(&draw(width, height, &state));
             assert!(shown.contains(&format!("{kind} ")), "{width}: {shown}");
