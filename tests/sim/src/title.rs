@@ -19,7 +19,15 @@ pub struct SimTitle {
     tells_sizes: bool,
     /// Whose segments are told in an index of its own.
     deferred: fn(RepresentationKey) -> bool,
+    /// How large the manifest is.
+    manifest: ByteCount,
+    /// How large init segments, indexes and probes are.
+    init: ByteCount,
 }
+
+/// As large as those of the made title, or somewhat larger.
+const MANIFEST: ByteCount = ByteCount::new(9_000);
+const INIT: ByteCount = ByteCount::new(1_000);
 
 /// Declared rates of the made title, kbit/s.
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
@@ -119,8 +127,8 @@ impl SimTitle {
         self
     }
 
-    /// Makes a title like one that was packaged, from what its manifest tells and how large its segments are; the
-    /// manifest tells sizes where `outline` has them all.
+    /// Makes a title like one that was packaged, from what its manifest tells and how large its segments are, the manifest
+    /// itself, and the first init segment, which stands for all. The manifest tells sizes where `outline` has them all.
     #[must_use]
     pub fn packaged(mut outline: Outline, size: impl Fn(ObjectKey) -> ByteCount) -> Self {
         let mut tells_sizes = true;
@@ -133,7 +141,14 @@ impl SimTitle {
                 segment.size = Some(size(ObjectKey::Media(key, index)));
             }
         }
+        let first = RepresentationKey {
+            period: 0,
+            track: 0,
+            representation: 0,
+        };
         Self {
+            manifest: size(ObjectKey::Manifest),
+            init: size(ObjectKey::Init(first)),
             outline,
             tells_sizes,
             deferred: |_| false,
@@ -152,6 +167,8 @@ impl SimTitle {
                 }],
             },
             deferred: |_| false,
+            manifest: MANIFEST,
+            init: INIT,
         }
     }
 
@@ -199,8 +216,8 @@ impl SimTitle {
     #[must_use]
     pub fn size(&self, object: ObjectKey) -> ByteCount {
         match object {
-            ObjectKey::Manifest => ByteCount::new(9_000),
-            ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => ByteCount::new(1_000),
+            ObjectKey::Manifest => self.manifest,
+            ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => self.init,
             ObjectKey::Media(key, index) => self
                 .segment(key, index)
                 .and_then(|one| one.size)
