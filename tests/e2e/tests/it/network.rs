@@ -1,5 +1,9 @@
 //! A network of the test's own: a namespace with nothing in it but a loopback, on which answers from some ports are
 //! held to a rate by the kernel (`tbf`). Linux only.
+//!
+//! The simulator's links have no queue, and connections share them evenly. The kernel's lines have one queue each: behind
+//! a large body all else waits in it, and when it is full it loses much at once. So that both are alike, each connection
+//! may have only a few packets in it.
 
 #![cfg_attr(
     not(target_os = "linux"),
@@ -18,6 +22,14 @@ use crate::room::Room;
 const READY_MAX: Duration = Duration::from_secs(20);
 /// The namespace goes with this process, which ends by itself if nobody ends it.
 const HOLDS_S: u32 = 600;
+/// The kernel limits what one connection has in the queue, but two packets may always be there: so they are small ones. The
+/// limit does not hold where the congestion control paces. This one does not, and every kernel has it.
+const SHORT_QUEUES: &str = "cd /proc/sys/net/ipv4 && echo reno >tcp_congestion_control && echo 4096 >tcp_limit_output_bytes";
+const SMALL_PACKETS: &str = "mtu 1500 gso_max_segs 1";
+/// What the kernel counts of a packet: with the headers of Ethernet, IP and TCP.
+const PACKET_BYTES: u64 = 1514;
+/// What it brings.
+const PAYLOAD_BYTES: u64 = 1448;
 
 /// A network namespace.
 #[derive(Debug)]
@@ -27,39 +39,41 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Makes a namespace in which these ports of 127.0.0.1 answer at so many kilobits a second each.
-    pub(crate) async fn start(room: &Room, ports: &[(u16, u64)]) -> Self {
+    /// Makes a namespace with these lines: ports of 127.0.0.1 whose answers have so many kilobits a second together.
+    pub(crate) async fn start(room: &Room, lines: &[(&[u16], u64)]) -> Self {
         let is_root = rustix::process::geteuid().is_root();
         let mut command = Command::new("unshare");
         if !is_root {
             command.args(["--user", "--map-root-user"]);
         }
-        let hold = format!("echo here; exec sleep {HOLDS_S}");
+        let hold = format!("{SHORT_QUEUES} && echo here && exec sleep {HOLDS_S}");
         command.args(["--net", "sh", "-c", &hold]);
         let mut holder = Program::start(room, "network", command);
         holder.line("here", READY_MAX).await;
         let network = Self { holder, is_root };
-        network.run("ip link set lo up mtu 1500").await;
+        let up = format!("ip link set lo up {SMALL_PACKETS}");
+        network.run(&up).await;
         network.run("tc qdisc add dev lo root handle 1: htb").await;
-        for (class, (port, kbps)) in (1..).zip(ports) {
+        for (class, (ports, kbps)) in (1..).zip(lines) {
+            let tbf = tbf(*kbps);
             for line in [
                 format!("tc class add dev lo parent 1: classid 1:{class} htb rate 1gbit"),
-                format!(
-                    "tc qdisc add dev lo parent 1:{class} handle 1{class}: {}",
-                    tbf(*kbps)
-                ),
-                format!(
-                    "tc filter add dev lo parent 1: protocol ip u32 match ip sport {port} 0xffff flowid 1:{class}"
-                ),
+                format!("tc qdisc add dev lo parent 1:{class} handle 1{class}: {tbf}"),
             ] {
+                network.run(&line).await;
+            }
+            for port in *ports {
+                let line = format!(
+                    "tc filter add dev lo parent 1: protocol ip u32 match ip sport {port} 0xffff flowid 1:{class}"
+                );
                 network.run(&line).await;
             }
         }
         network
     }
 
-    /// From now on the answers of one of its ports, by its place, have another rate.
-    pub(crate) async fn slow(&self, place: usize, kbps: u64) {
+    /// From now on one of its lines, by its place, has another rate.
+    pub(crate) async fn change(&self, place: usize, kbps: u64) {
         let class = place + 1;
         let line = format!(
             "tc qdisc change dev lo parent 1:{class} handle 1{class}: {}",
@@ -105,9 +119,20 @@ impl Network {
     }
 }
 
-/// A bucket of a few packets, so that the rate holds from the first moment on.
+/// Returns what bodies have of a rate.
+pub(crate) const fn payload_kbps(kbps: u64) -> u64 {
+    kbps * PAYLOAD_BYTES / PACKET_BYTES
+}
+
+/// Returns how long one packet takes.
+pub(crate) const fn packet_time(kbps: u64) -> Duration {
+    Duration::from_micros(PACKET_BYTES * 8 * 1000 / kbps)
+}
+
+/// A bucket of 10 ms, so that the rate holds from the first moment on and a timer may be late; of two packets at least.
 fn tbf(kbps: u64) -> String {
-    format!("tbf rate {kbps}kbit burst 16kb latency 300ms")
+    let bucket_bytes = (kbps * 10 / 8).max(2 * PACKET_BYTES);
+    format!("tbf rate {kbps}kbit burst {bucket_bytes}b latency 300ms")
 }
 
 /// Whether a server that runs inside listens: from outside nobody can ask it.

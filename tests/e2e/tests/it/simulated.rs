@@ -13,7 +13,7 @@ use nearcast_units::{BitRate, ByteCount, Ratio};
 
 use crate::play::Play;
 use crate::room::Room;
-use crate::title::title;
+use crate::title::{InMemory, title};
 
 /// So many rungs are the same at least.
 const SAME_RUNGS: f64 = 0.9;
@@ -33,20 +33,15 @@ fn packaged() -> SimTitle {
     })
 }
 
-/// Makes a world of these edges for the title: names, kilobits per second, and milliseconds one way. The first is played
-/// from: which of them wins a race of milliseconds is the machine's affair.
-fn world(edges: &[(&str, u64, u64)], lasts: Duration) -> WorldSetup {
+/// Makes a world of these edges, by name, for the title.
+fn world(edges: &[(&str, LinkConfig)], lasts: Duration) -> WorldSetup {
     let mut setup = Setup::quiet(packaged(), 0);
-    let edges = edges.iter().map(|&(name, kbps, delay_ms)| EdgeSetup {
-        name: name.to_owned(),
-        link: LinkConfig {
-            rate: Some(BitRate::from_kbps(kbps)),
-            delay: Duration::from_millis(delay_ms),
-        },
+    let edges = edges.iter().map(|(name, link)| EdgeSetup {
+        name: (*name).to_owned(),
+        link: *link,
     });
     setup.edges = edges.collect();
     setup.last_mile = LinkConfig::default();
-    setup.config.race_width = 1;
     setup.limit = lasts;
     setup.world(Watch::ALL)
 }
@@ -101,6 +96,10 @@ fn left(shown: &BTreeMap<u64, Shown>) -> Vec<Left> {
 
 /// Asserts that rungs agree, and that edges were left at the same segments, for whichever other, but for those named. Returns
 /// those left over sockets.
+#[expect(
+    clippy::print_stdout,
+    reason = "with --nocapture a run shows how far it agrees"
+)]
 fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]) -> Vec<Left> {
     let (real, simulated) = (shown(real), shown(simulated));
     let both = real
@@ -111,6 +110,7 @@ fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]
     let equal = count(same.iter().filter(|same| **same).count());
     // Whether one more has just come when playback is ended is the machine's affair.
     let all = real.len().min(simulated.len());
+    println!("{equal} of {all} rungs are equal");
     assert!(
         equal >= count(all) * SAME_RUNGS && real.len().abs_diff(simulated.len()) <= 1,
         "{equal} of {all} rungs:\n{real:?}\n{simulated:?}"
@@ -121,6 +121,7 @@ fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]
         lefts
     };
     let (lefts, others) = (lefts_of(&real), lefts_of(&simulated));
+    println!("edges left: {lefts:?}, simulated: {others:?}");
     let alike = |(one, other): (&Left, &Left)| {
         one.from == other.from && one.at.abs_diff(other.at) <= SAME_SEGMENT
     };
@@ -149,6 +150,7 @@ async fn the_demo_decides_as_in_the_simulator() {
         ("lon-1", 12_000, 32),
     ];
     let room = Room::alone().await;
+    let _in_memory = InMemory::keep().await;
     let folder = title();
     let arguments = ["demo", "--title-dir", folder.to_str().unwrap()];
     let arguments = [&arguments[..], &["--duration", "40s"]].concat();
@@ -156,7 +158,16 @@ async fn the_demo_decides_as_in_the_simulator() {
 
     let first = &shown(&played.report)[&1].edge;
     edges.sort_by_key(|(name, _, _)| name != first);
-    let mut world = world(&edges, LASTS);
+    let lines = edges.map(|(name, kbps, delay_ms)| {
+        let link = LinkConfig {
+            rate: Some(BitRate::from_kbps(kbps)),
+            delay: Duration::from_millis(delay_ms),
+        };
+        (name, link)
+    });
+    let mut world = world(&lines, LASTS);
+    // Which of them wins a race of milliseconds is the machine's affair: the one that did is played from.
+    world.clients[0].config.race_width = 1;
     world.traps = vec![Trap {
         client: 0,
         after: KILLED_AFTER,
@@ -175,93 +186,184 @@ async fn the_demo_decides_as_in_the_simulator() {
 
 /// Other systems than Linux have no namespaces.
 #[cfg(target_os = "linux")]
-mod slow_server {
+mod plain_servers {
     use nearcast_sim::{LinkName, LinkSchedule, LinkStep};
+    use tokio::time::Instant;
 
     use super::{
         BitRate, Duration, LinkConfig, Play, Room, SessionReport, assert_same, shown, simulate,
         title, world,
     };
-    use crate::network::Network;
+    use crate::network::{Network, packet_time, payload_kbps};
     use crate::program::eventually;
     use crate::room::free_port;
+    use crate::title::InMemory;
     use crate::web::{Line, Nginx};
 
-    const LASTS: Duration = Duration::from_secs(40);
-    const KBPS: u64 = 12_000;
-    /// It becomes slow when it has given so many segments of the picture.
-    const SLOW_AFTER: usize = 7;
     /// Long for a busy machine.
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A rate of a line, kilobits per second, and the time from which on it has it.
+    type Rate = (Duration, u64);
+
+    /// Two plain servers.
+    struct Pair {
+        servers: [Nginx; 2],
+        network: Network,
+        room: Room,
+        _in_memory: InMemory,
+    }
+
+    /// The lines to them, and how they change.
+    type Lines<'a> = [&'a [Rate]; 2];
+
+    /// A play from both of them.
+    struct Playing {
+        play: Play,
+        /// When the first of them gave the manifest.
+        asked: Instant,
+    }
+
+    impl Pair {
+        /// Starts them at the beginning of these lines.
+        async fn start(lines: Lines<'_>) -> Self {
+            let room = Room::alone().await;
+            let root = room.folder("root");
+            std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
+            let ports = [free_port(), free_port()];
+            let lines = [(&ports[..1], lines[0][0].1), (&ports[1..], lines[1][0].1)];
+            let network = Network::start(&room, &lines).await;
+            let inside = (&room, &network);
+            let servers = [
+                Nginx::start_in(inside, "a", &root, ports[0]).await,
+                Nginx::start_in(inside, "b", &root, ports[1]).await,
+            ];
+            Self {
+                servers,
+                network,
+                room,
+                _in_memory: InMemory::keep().await,
+            }
+        }
+
+        async fn play(&self, lasts: Duration) -> Playing {
+            let bases = self.servers.each_ref().map(|server| server.url(""));
+            let edges = ["--edge", &bases[0], "--edge", &bases[1]];
+            let lasts = format!("{}s", lasts.as_secs());
+            let arguments = ["play", "title/stream.mpd", "--duration", &lasts];
+            let arguments = [&arguments[..], &edges].concat();
+            let play = Play::start_in((&self.room, &self.network), "play", &arguments);
+            let asked = eventually("a server is asked", PATIENCE, || {
+                let mut servers = self.servers.iter();
+                let asked = servers.any(|server| !server.lines().is_empty());
+                asked.then(Instant::now)
+            })
+            .await;
+            Playing { play, asked }
+        }
+
+        /// Returns what the simulator says of the same servers and lines.
+        fn simulated(
+            &self,
+            real: &SessionReport,
+            lasts: Duration,
+            lines: &Lines<'_>,
+        ) -> SessionReport {
+            let names = self.servers.each_ref().map(Nginx::edge);
+            let first = &shown(real)[&1].edge;
+            // Which of two equal servers wins the race at the start is the machine's affair: they are told in the order in
+            // which the same one wins.
+            let mut orders = [[0, 1], [1, 0]].into_iter().map(|order| {
+                let edges = order.map(|place| (&*names[place], LinkConfig::default()));
+                let mut world = world(&edges, lasts);
+                world.schedules = (0..)
+                    .zip(order)
+                    .map(|(edge, place)| schedule(LinkName::Edge(edge), lines[place]))
+                    .collect();
+                simulate(world)
+            });
+            let same = orders.find(|one| shown(one)[&1].edge == *first);
+            same.unwrap()
+        }
+    }
+
+    /// The queue of the line is short, and not empty: who asks for something waits for about two packets of others, which is
+    /// one each way here.
+    fn schedule(link: LinkName, rates: &[Rate]) -> LinkSchedule {
+        let ends = rates.iter().skip(1).map(|(from, _)| *from);
+        let steps = rates.iter().zip(ends.chain([Duration::MAX]));
+        LinkSchedule {
+            link,
+            steps: steps
+                .map(|((from, kbps), end)| LinkStep {
+                    lasts: end - *from,
+                    link: LinkConfig {
+                        rate: Some(BitRate::from_kbps(payload_kbps(*kbps))),
+                        delay: packet_time(*kbps),
+                    },
+                })
+                .collect(),
+            repeats: false,
+        }
+    }
+
+    /// Returns when the manifest was there, by the session's clock.
+    fn asked_after(report: &SessionReport) -> Duration {
+        let mut fetches = report.fetches.iter();
+        let manifest = fetches.find(|one| one.kind == "manifest").unwrap();
+        let mut attempts = manifest.attempts.iter();
+        let whole = attempts.find(|one| one.result == "ok").unwrap();
+        Duration::from_secs_f64(whole.end_s)
+    }
+
+    /// Returns the segment of the picture that was asked for last by then.
+    fn under_way(report: &SessionReport, at: Duration) -> u64 {
+        let pictures = report
+            .fetches
+            .iter()
+            .filter(|one| one.kind == "media" && one.track.as_deref() == Some("video"));
+        let begun = pictures.filter(|one| one.attempts[0].start_s <= at.as_secs_f64());
+        begun.filter_map(|one| one.segment).max().unwrap()
+    }
 
     fn is_picture(line: &Line) -> bool {
         line.path.starts_with("/title/v") && line.path.ends_with(".m4s")
     }
 
-    /// When that was, and the segment that was on its way then.
-    fn became_slow(report: &SessionReport, edge: &str) -> (f64, u64) {
-        let fetches = report
-            .fetches
-            .iter()
-            .filter(|one| one.kind == "media" && one.track.as_deref() == Some("video"));
-        let attempts = fetches.flat_map(|one| one.attempts.iter().map(move |at| (one, at)));
-        let whole = attempts.filter(|(_, one)| one.edge == edge && one.result == "ok");
-        let (fetch, last) = whole.take(SLOW_AFTER).last().unwrap();
-        (last.end_s, fetch.segment.unwrap() + 1)
-    }
-
     /// One of two plain servers falls to a fifth of its rate while it is played from.
     #[tokio::test]
     async fn a_slow_server_is_left_as_in_the_simulator_and_the_rung_kept() {
-        let room = Room::alone().await;
-        let root = room.folder("root");
-        std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
-        let ports = [free_port(), free_port()];
-        let network = Network::start(&room, &ports.map(|port| (port, KBPS))).await;
-        let inside = (&room, &network);
-        let servers = [
-            Nginx::start_in(inside, "a", &root, ports[0]).await,
-            Nginx::start_in(inside, "b", &root, ports[1]).await,
-        ];
-        let bases = servers.each_ref().map(|server| server.url(""));
-        let edges = ["--edge", &bases[0], "--edge", &bases[1]];
-        let arguments = ["play", "title/stream.mpd", "--duration", "40s"];
-        let arguments = [&arguments[..], &edges].concat();
-        let play = Play::start_in(inside, "play", &arguments);
+        const LASTS: Duration = Duration::from_secs(40);
+        const KBPS: u64 = 12_000;
+        /// It becomes slow when it has given so many segments of the picture.
+        const SLOW_AFTER: usize = 7;
+        let steady = [(Duration::ZERO, KBPS)];
+        let pair = Pair::start([&steady, &steady]).await;
+        let Playing { play, asked } = pair.play(LASTS).await;
         let pictures = |server: &Nginx| server.lines().iter().filter(|one| is_picture(one)).count();
         // Whoever won the race at the start.
         let first = eventually("it plays", PATIENCE, || {
-            let mut servers = servers.iter();
+            let mut servers = pair.servers.iter();
             servers.position(|server| pictures(server) >= SLOW_AFTER)
         })
         .await;
-        network.slow(first, KBPS / 5).await;
-        let played = play.played(40).await;
+        pair.network.change(first, KBPS / 5).await;
+        let slow_at = asked.elapsed();
+        let played = play.played(LASTS.as_secs()).await;
 
-        let names = [first, 1 - first].map(|place| servers[place].edge());
-        let (slow_at_s, under_way) = became_slow(&played.report, &names[0]);
-        let mut world = world(&names.each_ref().map(|name| (&**name, KBPS, 0)), LASTS);
-        let step = |lasts, kbps| LinkStep {
-            lasts,
-            link: LinkConfig {
-                rate: Some(BitRate::from_kbps(kbps)),
-                delay: Duration::ZERO,
-            },
-        };
-        world.schedules = vec![LinkSchedule {
-            link: LinkName::Edge(0),
-            steps: vec![
-                step(Duration::from_secs_f64(slow_at_s), KBPS),
-                step(LASTS, KBPS / 5),
-            ],
-            repeats: false,
-        }];
-        let lefts = assert_same(&played.report, &simulate(world), &[]);
+        let slow_at = slow_at + asked_after(&played.report);
+        let slow = [steady[0], (slow_at, KBPS / 5)];
+        let mut rates = [&steady[..], &steady];
+        rates[first] = &slow;
+        let simulated = pair.simulated(&played.report, LASTS, &rates);
+        let lefts = assert_same(&played.report, &simulated, &[]);
         let [left] = lefts.as_slice() else {
             panic!("{lefts:?}");
         };
+        let names = [first, 1 - first].map(|place| pair.servers[place].edge());
         assert_eq!((&left.from, &left.to), (&names[0], &names[1]));
         // The one on its way, and the one after it, may still come from there; the rung stays.
+        let under_way = under_way(&played.report, slow_at);
         assert!(left.at <= under_way + 2, "{left:?} {under_way}");
         let shown = shown(&played.report);
         let mut rungs = shown.range(under_way..).map(|(_, one)| &one.rung);

@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::interval;
 
 use crate::room::{Room, workspace};
 
@@ -17,6 +21,45 @@ pub(crate) fn title() -> PathBuf {
         folder.display()
     );
     folder
+}
+
+/// The title in the system's memory: a server that waits for the disk would be taken for a slow one.
+#[derive(Debug)]
+pub(crate) struct InMemory(JoinHandle<()>);
+
+/// Systems may put away within half a minute what nobody reads.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+
+impl InMemory {
+    /// Reads all of it, and again and again until this is dropped.
+    pub(crate) async fn keep() -> Self {
+        let read = || async { spawn_blocking(|| read_all(&title())).await.unwrap() };
+        read().await;
+        Self(tokio::spawn(async move {
+            let mut soon = interval(READ_AGAIN);
+            loop {
+                soon.tick().await;
+                read().await;
+            }
+        }))
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn read_all(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path);
+        } else {
+            fs::read(&path).unwrap();
+        }
+    }
 }
 
 /// Makes a folder of links to the title's files, so that a test can replace some of them.
