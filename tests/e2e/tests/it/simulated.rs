@@ -94,13 +94,17 @@ fn left(shown: &BTreeMap<u64, Shown>) -> Vec<Left> {
         .collect()
 }
 
-/// Asserts that rungs agree, and that edges were left at the same segments, for whichever other, but for those named. Returns
-/// those left over sockets.
+/// Asserts that rungs agree, and that edges were left at the same segments, but for those named. Returns those left over
+/// sockets.
+///
+/// Where there are two edges, the one that follows is the same, too. Where there are more it is drawn among those that are
+/// not known to be worse, by each run for itself: over 60 seeds the simulated demo goes on with each of the nine.
 #[expect(
     clippy::print_stdout,
     reason = "with --nocapture a run shows how far it agrees"
 )]
 fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]) -> Vec<Left> {
+    let two_edges = real.edges.len() == 2;
     let (real, simulated) = (shown(real), shown(simulated));
     let both = real
         .iter()
@@ -123,7 +127,9 @@ fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]
     let (lefts, others) = (lefts_of(&real), lefts_of(&simulated));
     println!("edges left: {lefts:?}, simulated: {others:?}");
     let alike = |(one, other): (&Left, &Left)| {
-        one.from == other.from && one.at.abs_diff(other.at) <= SAME_SEGMENT
+        one.from == other.from
+            && one.at.abs_diff(other.at) <= SAME_SEGMENT
+            && (one.to == other.to || !two_edges)
     };
     assert!(
         lefts.len() == others.len() && lefts.iter().zip(&others).all(alike),
@@ -187,8 +193,11 @@ async fn the_demo_decides_as_in_the_simulator() {
 /// Other systems than Linux have no namespaces.
 #[cfg(target_os = "linux")]
 mod plain_servers {
+    use std::collections::BTreeSet;
+
+    use nearcast_protocol::report::FetchReport;
     use nearcast_sim::{LinkName, LinkSchedule, LinkStep};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, sleep_until};
 
     use super::{
         BitRate, Duration, LinkConfig, Play, Room, SessionReport, assert_same, shown, simulate,
@@ -215,7 +224,10 @@ mod plain_servers {
     }
 
     /// The lines to them, and how they change.
-    type Lines<'a> = [&'a [Rate]; 2];
+    enum Lines<'a> {
+        Own([&'a [Rate]; 2]),
+        Shared(&'a [Rate]),
+    }
 
     /// A play from both of them.
     struct Playing {
@@ -231,7 +243,10 @@ mod plain_servers {
             let root = room.folder("root");
             std::os::unix::fs::symlink(title(), root.join("title")).unwrap();
             let ports = [free_port(), free_port()];
-            let lines = [(&ports[..1], lines[0][0].1), (&ports[1..], lines[1][0].1)];
+            let lines = match lines {
+                Lines::Own([a, b]) => vec![(&ports[..1], a[0].1), (&ports[1..], b[0].1)],
+                Lines::Shared(rates) => vec![(&ports[..], rates[0].1)],
+            };
             let network = Network::start(&room, &lines).await;
             let inside = (&room, &network);
             let servers = [
@@ -262,7 +277,7 @@ mod plain_servers {
             Playing { play, asked }
         }
 
-        /// Returns what the simulator says of the same servers and lines.
+        /// Returns what the simulator says of the same servers and lines, whose rates change at these times of the real run.
         fn simulated(
             &self,
             real: &SessionReport,
@@ -271,32 +286,58 @@ mod plain_servers {
         ) -> SessionReport {
             let names = self.servers.each_ref().map(Nginx::edge);
             let first = &shown(real)[&1].edge;
-            // Which of two equal servers wins the race at the start is the machine's affair: they are told in the order in
-            // which the same one wins.
-            let mut orders = [[0, 1], [1, 0]].into_iter().map(|order| {
+            let run = |order: [usize; 2], later_s: f64| {
                 let edges = order.map(|place| (&*names[place], LinkConfig::default()));
                 let mut world = world(&edges, lasts);
-                world.schedules = (0..)
-                    .zip(order)
-                    .map(|(edge, place)| schedule(LinkName::Edge(edge), lines[place]))
-                    .collect();
+                world.schedules = match lines {
+                    Lines::Own(rates) => (0..)
+                        .zip(order)
+                        .map(|(edge, place)| schedule(LinkName::Edge(edge), rates[place], later_s))
+                        .collect(),
+                    Lines::Shared(rates) => vec![schedule(LinkName::LastMile(0), rates, later_s)],
+                };
                 simulate(world)
-            });
-            let same = orders.find(|one| shown(one)[&1].edge == *first);
-            same.unwrap()
+            };
+            // Which of two equal servers wins the race at the start is the machine's affair: they are told in the order in
+            // which the same one wins.
+            let mut orders = [[0, 1], [1, 0]].into_iter();
+            let wins = |order: &[usize; 2]| shown(&run(*order, 0.0))[&1].edge == *first;
+            let order = orders.find(wins).unwrap();
+            // A busy machine asks for a segment a tenth of a second late. The lines change when the same share of it has come.
+            let under_way = under_way(real, lines.change());
+            run(
+                order,
+                asked_s(&run(order, 0.0), under_way) - asked_s(real, under_way),
+            )
+        }
+    }
+
+    impl Lines<'_> {
+        /// Returns when they change first.
+        fn change(&self) -> Duration {
+            let rates: &[&[Rate]] = match self {
+                Lines::Own(rates) => rates,
+                Lines::Shared(rates) => &[*rates],
+            };
+            let changes = rates.iter().filter_map(|rates| Some(rates.get(1)?.0));
+            changes.min().unwrap()
         }
     }
 
     /// The queue of the line is short, and not empty: who asks for something waits for about two packets of others, which is
     /// one each way here.
-    fn schedule(link: LinkName, rates: &[Rate]) -> LinkSchedule {
-        let ends = rates.iter().skip(1).map(|(from, _)| *from);
-        let steps = rates.iter().zip(ends.chain([Duration::MAX]));
+    fn schedule(link: LinkName, rates: &[Rate], later_s: f64) -> LinkSchedule {
+        let changes = rates.iter().skip(1).map(|(from, _)| *from);
+        let changes = changes.map(|from| Duration::from_secs_f64(from.as_secs_f64() + later_s));
+        let begins = [Duration::ZERO].into_iter().chain(changes.clone());
+        let ends = changes.chain([Duration::MAX]);
         LinkSchedule {
             link,
-            steps: steps
-                .map(|((from, kbps), end)| LinkStep {
-                    lasts: end - *from,
+            steps: begins
+                .zip(ends)
+                .zip(rates)
+                .map(|((begin, end), (_, kbps))| LinkStep {
+                    lasts: end - begin,
                     link: LinkConfig {
                         rate: Some(BitRate::from_kbps(payload_kbps(*kbps))),
                         delay: packet_time(*kbps),
@@ -316,14 +357,21 @@ mod plain_servers {
         Duration::from_secs_f64(whole.end_s)
     }
 
+    fn pictures(report: &SessionReport) -> impl Iterator<Item = &FetchReport> {
+        let fetches = report.fetches.iter();
+        fetches.filter(|one| one.kind == "media" && one.track.as_deref() == Some("video"))
+    }
+
     /// Returns the segment of the picture that was asked for last by then.
     fn under_way(report: &SessionReport, at: Duration) -> u64 {
-        let pictures = report
-            .fetches
-            .iter()
-            .filter(|one| one.kind == "media" && one.track.as_deref() == Some("video"));
-        let begun = pictures.filter(|one| one.attempts[0].start_s <= at.as_secs_f64());
+        let begun = pictures(report).filter(|one| one.attempts[0].start_s <= at.as_secs_f64());
         begun.filter_map(|one| one.segment).max().unwrap()
+    }
+
+    /// Returns when a segment of the picture was asked for first.
+    fn asked_s(report: &SessionReport, segment: u64) -> f64 {
+        let mut asked = pictures(report).filter(|one| one.segment == Some(segment));
+        asked.next().unwrap().attempts[0].start_s
     }
 
     fn is_picture(line: &Line) -> bool {
@@ -338,13 +386,13 @@ mod plain_servers {
         /// It becomes slow when it has given so many segments of the picture.
         const SLOW_AFTER: usize = 7;
         let steady = [(Duration::ZERO, KBPS)];
-        let pair = Pair::start([&steady, &steady]).await;
+        let pair = Pair::start(Lines::Own([&steady, &steady])).await;
         let Playing { play, asked } = pair.play(LASTS).await;
-        let pictures = |server: &Nginx| server.lines().iter().filter(|one| is_picture(one)).count();
+        let given = |server: &Nginx| server.lines().iter().filter(|one| is_picture(one)).count();
         // Whoever won the race at the start.
         let first = eventually("it plays", PATIENCE, || {
             let mut servers = pair.servers.iter();
-            servers.position(|server| pictures(server) >= SLOW_AFTER)
+            servers.position(|server| given(server) >= SLOW_AFTER)
         })
         .await;
         pair.network.change(first, KBPS / 5).await;
@@ -355,7 +403,7 @@ mod plain_servers {
         let slow = [steady[0], (slow_at, KBPS / 5)];
         let mut rates = [&steady[..], &steady];
         rates[first] = &slow;
-        let simulated = pair.simulated(&played.report, LASTS, &rates);
+        let simulated = pair.simulated(&played.report, LASTS, &Lines::Own(rates));
         let lefts = assert_same(&played.report, &simulated, &[]);
         let [left] = lefts.as_slice() else {
             panic!("{lefts:?}");
@@ -369,5 +417,42 @@ mod plain_servers {
         let mut rungs = shown.range(under_way..).map(|(_, one)| &one.rung);
         let before = &shown[&(under_way - 1)].rung;
         assert!(rungs.all(|rung| rung == before), "{shown:?}");
+    }
+
+    /// The line that two plain servers share falls from above the ladder to the lower end of it, and comes back to the
+    /// middle.
+    #[tokio::test]
+    async fn rungs_follow_the_line_as_in_the_simulator() {
+        const LASTS: Duration = Duration::from_secs(46);
+        /// Kilobits per second, each from so many seconds on after a server was asked first. Where it is a matter of a
+        /// hair which rung follows, two runs over sockets differ as well. Near these the simulator decides alike in 37 of
+        /// 40 runs: 0.2 % of the rate and 0.06 s either way, other first half seconds, races and queues.
+        const RATES: [(u64, u64); 3] = [(0, 15_000), (6, 1_400), (22, 3_000)];
+        /// Rungs after those at the start, which are low whatever the line.
+        const RUNGS_MIN: usize = 3;
+        const START: u64 = 1;
+        let mut rates = vec![(Duration::ZERO, RATES[0].1)];
+        let pair = Pair::start(Lines::Shared(&rates)).await;
+        let Playing { play, asked } = pair.play(LASTS).await;
+        for (after_s, kbps) in RATES.into_iter().skip(1) {
+            sleep_until(asked + Duration::from_secs(after_s)).await;
+            pair.network.change(0, kbps).await;
+            rates.push((asked.elapsed(), kbps));
+        }
+        let played = play.played(LASTS.as_secs()).await;
+
+        let asked_after = asked_after(&played.report);
+        for (from, _) in rates.iter_mut().skip(1) {
+            *from += asked_after;
+        }
+        let simulated = pair.simulated(&played.report, LASTS, &Lines::Shared(&rates));
+        let lefts = assert_same(&played.report, &simulated, &[]);
+        // The other server is behind the same line.
+        assert_eq!(lefts, []);
+        // Else a rule that never moves would pass.
+        let shown = shown(&played.report);
+        let rungs = shown.range(START..).map(|(_, one)| &one.rung);
+        let rungs: BTreeSet<&String> = rungs.collect();
+        assert!(rungs.len() >= RUNGS_MIN, "{shown:?}");
     }
 }
