@@ -180,13 +180,13 @@ async fn the_demo_decides_as_in_the_simulator() {
         share: Ratio::new(0.4).unwrap(),
         change: Change::Edge(Fault::Kill),
     }];
-    // Who gives half of what the edge before gave is at the border of slowness: on which side is the machine's affair.
+    // Who gives six tenths of what the edge before gave is at the border of slowness: on which side is the machine's affair.
     let first_kbps = edges[0].1;
-    let half = edges[1..]
+    let border = edges[1..]
         .iter()
-        .filter(|(_, kbps, _)| kbps * 9 < first_kbps * 5);
-    let half: Vec<&str> = half.map(|(name, ..)| *name).collect();
-    let lefts = assert_same(&played.report, &simulate(world), &half);
+        .filter(|(_, kbps, _)| kbps * 3 < first_kbps * 2);
+    let border: Vec<&str> = border.map(|(name, ..)| *name).collect();
+    let lefts = assert_same(&played.report, &simulate(world), &border);
     assert_eq!(lefts.len(), 1, "{lefts:?}");
 }
 
