@@ -18,8 +18,6 @@ use crate::throughput::Forecast;
 pub(crate) struct Edges {
     pub(super) all: Vec<Edge>,
     pub(super) current: Option<(EdgeId, Instant)>,
-    /// The edge in use before, if it was left without being forced to.
-    pub(super) before: Option<EdgeId>,
     /// When an edge that had been in use was last gone back to, unless the one in use had failed.
     pub(super) returned_at: Option<Instant>,
     /// What the line was known to carry when the edge in use turned out to be slow, and since when it is not.
@@ -36,7 +34,6 @@ impl Edges {
         Self {
             all: Vec::new(),
             current: None,
-            before: None,
             returned_at: None,
             carried: None,
             recalled: Recalled::default(),
@@ -134,7 +131,6 @@ impl Edges {
             edge.forget();
         }
         self.current = None;
-        self.before = None;
         self.returned_at = None;
         self.carried = None;
         self.recall(remembered);

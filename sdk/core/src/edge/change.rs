@@ -11,43 +11,55 @@ use super::choice::{BETTER, DWELL, LONG_RUN};
 use crate::input::EdgeId;
 use crate::throughput::Forecast;
 
-/// At most one return to the edge before in this time unless something fails.
+/// At most one return to an edge that was in use before in this time, unless something fails or is slow.
 pub(super) const FLAP_EVERY: Duration = Duration::from_secs(600);
+/// The same where the edge in use is slow: two that are so by turns are not to be changed for each other all the time, and
+/// none is to be kept for long that is.
+const SLOW_FLAP_EVERY: Duration = Duration::from_secs(60);
 
 impl Edges {
-    /// The edge was found slow by comparison with `other`, which is used from now on, or another one where that fell lately,
-    /// unless that would be one return too many; the line still carries `usual`.
+    /// The edge was found slow by comparison with `other`, which is used from now on, or another one where that fell lately or would be one
+    /// return too many; the line still carries `usual`. Returns whether it is no longer in use.
     pub(crate) fn blame(
         &mut self,
         now: Instant,
         (id, rate): (EdgeId, BitRate),
         other: EdgeId,
         usual: Option<Forecast>,
-    ) {
+    ) -> bool {
         if let Some(edge) = self.get_mut(id) {
             edge.slowed(now, rate);
         }
-        self.carried = usual.map(|usual| (now, usual));
-        let to = self.trusted_instead(now, id, other);
-        // Two edges that are slow by turns are not to be changed for each other for ever.
-        let flaps = self.before == Some(to) && self.returned_lately(now);
-        if self.current() == Some(id) && !flaps {
-            if let Some(edge) = self.get_mut(id) {
-                edge.fell(now);
-            }
-            self.leave_for(now, to);
+        if self.current() != Some(id) {
+            self.carried = usual.map(|usual| (now, usual));
+            return true;
         }
+        let Some(to) = self.trusted_instead(now, id, other) else {
+            return false;
+        };
+        self.carried = usual.map(|usual| (now, usual));
+        if let Some(edge) = self.get_mut(id) {
+            edge.fell(now);
+        }
+        self.leave_for(now, to);
+        true
     }
 
-    /// Returns `other` or, where it is on trial or fell lately and was only asked beside, the best of those of which neither is
-    /// true, if there is one.
-    fn trusted_instead(&self, now: Instant, than: EdgeId, other: EdgeId) -> EdgeId {
-        if self.get(other).is_some_and(|edge| !edge.is_on_trial(now)) {
-            return other;
-        }
+    /// Returns `other` or, where it is on trial, fell lately and was only asked beside, or would be one return too many, the best of those of which
+    /// none is true; `other` after all where there is none and it is only on trial.
+    fn trusted_instead(&self, now: Instant, than: EdgeId, other: EdgeId) -> Option<EdgeId> {
+        let returns = |id: EdgeId| {
+            self.get(id).is_some_and(|edge| edge.used) && self.returned_within(now, SLOW_FLAP_EVERY)
+        };
         let candidates = self.candidates(now, ObjectKey::Probe, LONG_RUN, &[than]);
-        let best = candidates.first().filter(|(_, trial, ..)| !trial);
-        best.map_or(other, |&(.., id)| id)
+        let there = candidates.iter().any(|(.., id)| *id == other);
+        let trusted = self.get(other).is_some_and(|edge| !edge.is_on_trial(now));
+        if there && trusted && !returns(other) {
+            return Some(other);
+        }
+        let mut others = candidates.iter().filter(|(_, trial, ..)| !trial);
+        let best = others.find(|(.., id)| !returns(*id)).map(|(.., id)| *id);
+        best.or_else(|| (there && !returns(other)).then_some(other))
     }
 
     /// An edge was measured beside the one in use: who was left must be clearly better several times in a row.
@@ -58,15 +70,18 @@ impl Edges {
             return;
         };
         if let Some(edge) = self.get_mut(id) {
-            let better = edge.expected(now, size, line) < held.mul_f64(BETTER);
+            let expected = edge.expected(now, size, line);
+            let better = expected < held.mul_f64(BETTER);
             edge.better = if better { edge.better + 1 } else { 0 };
+            // Who is not clearly worse is slow no more.
+            edge.slow &= expected.mul_f64(BETTER) > held;
         }
     }
 
     /// Whether an edge may be used again that was in use before, when nothing forces to.
     pub(super) fn may_return(&self, now: Instant, id: EdgeId) -> bool {
         let used = self.get(id).is_some_and(|edge| edge.used);
-        !used || self.has_recovered(now, id) && !self.returned_lately(now)
+        !used || self.has_recovered(now, id) && !self.returned_within(now, FLAP_EVERY)
     }
 
     /// Whether an edge that was left without being forced to has been measured clearly better more often than it was left, after a time that
@@ -81,8 +96,8 @@ impl Edges {
     }
 
     /// Whether an edge was gone back to within a short time.
-    fn returned_lately(&self, now: Instant) -> bool {
-        (self.returned_at).is_some_and(|at| now.since(at) < FLAP_EVERY)
+    fn returned_within(&self, now: Instant, span: Duration) -> bool {
+        (self.returned_at).is_some_and(|at| now.since(at) < span)
     }
 
     /// Edges that were left and may not be gone back to yet.
@@ -103,14 +118,12 @@ impl Edges {
             self.returned_at = Some(now);
         }
         self.put_in_use(now, to);
-        self.before = from;
     }
 
     /// Uses this edge from now on: it won.
     pub(crate) fn use_from_now(&mut self, now: Instant, id: EdgeId) {
         if self.current() != Some(id) {
             self.put_in_use(now, id);
-            self.before = None;
         }
     }
 

@@ -12,6 +12,7 @@ use super::change::FLAP_EVERY;
 use super::choice::DWELL;
 use super::line::CARRIED_FOR;
 use crate::input::{EdgeId, EdgeOffer};
+use crate::memory::NetworkMemory;
 
 const OBJECT: ObjectKey = ObjectKey::Manifest;
 const SIZE: ByteCount = ByteCount::new(1_000_000);
@@ -307,4 +308,52 @@ fn a_refresh_keeps_what_was_learnt_and_drops_who_is_gone() {
     let choice = edges.choose(Instant::ZERO, OBJECT, SIZE, &[]).unwrap();
     assert_eq!(choice.edge, EdgeId(1));
     assert!(edges.get(EdgeId(1)).unwrap().rate().is_some());
+}
+
+#[test]
+fn edges_that_are_slow_by_turns_are_not_changed_for_each_other_all_the_time() {
+    let second = |n: u64| Instant::ZERO + Duration::from_secs(n);
+    let slow = BitRate::from_kbps(1_000);
+    let mut edges = edges(3);
+    edges.use_from_now(second(0), EdgeId(0));
+    for id in 0..3 {
+        measure_at(&mut edges, second(1), id, 10);
+    }
+    let mut blamed = |at: u64, edge: u16, other: u16| {
+        let left = edges.blame(second(at), (EdgeId(edge), slow), EdgeId(other), None);
+        (left, edges.current().unwrap().0)
+    };
+    assert_eq!(blamed(10, 0, 1), (true, 1));
+    // The first fell a moment ago, the third was not in use yet.
+    assert_eq!(blamed(20, 1, 0), (true, 2));
+    // Back to one that was, which is one return; another so soon would be one too many.
+    assert_eq!(blamed(30, 2, 1), (true, 1));
+    assert_eq!(blamed(40, 1, 0), (false, 1));
+    // But a slow one is not kept for long.
+    assert_eq!(blamed(95, 1, 0), (true, 0));
+}
+
+#[test]
+fn an_edge_that_was_slow_comes_last_until_it_is_not_clearly_worse() {
+    let second = |n: u64| Instant::ZERO + Duration::from_secs(n);
+    let mut edges = edges(3);
+    edges.use_from_now(second(0), EdgeId(0));
+    measure_at(&mut edges, second(1), 0, 10);
+    measure_at(&mut edges, second(1), 1, 10);
+    let slow = (EdgeId(0), BitRate::from_kbps(1_000));
+    assert!(edges.blame(second(10), slow, EdgeId(1), None));
+    // Its rate is doubted again, and the third was never measured.
+    let first = |edges: &mut Edges, now| edges.choose_helper(now, OBJECT, SIZE, &[EdgeId(1)]);
+    for id in [0, 1] {
+        measure_at(&mut edges, second(100), id, 10);
+    }
+    edges.measured_beside(second(102), EdgeId(2), SIZE);
+    assert_eq!(first(&mut edges, second(103)), Some(EdgeId(2)));
+    edges.measured_beside(second(103), EdgeId(0), SIZE);
+    assert!(!edges.get(EdgeId(0)).unwrap().slow);
+    // On another network nothing of it holds.
+    edges.blame(second(110), (EdgeId(1), slow.1), EdgeId(0), None);
+    edges.network_changed(NetworkMemory::default());
+    assert!(!edges.get(EdgeId(1)).unwrap().slow);
+    assert!(edges.iter().all(|(_, edge)| !edge.used));
 }

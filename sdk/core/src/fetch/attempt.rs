@@ -104,7 +104,7 @@ impl Late {
             Self::FirstByte => "no first byte within what this edge usually needs",
             Self::Paused => "the body paused for longer than this edge usually answers in",
             Self::Trickle => "so little comes that it is as good as nothing",
-            Self::Slow => "far slower than this edge was before",
+            Self::Slow => "slower than this edge was before",
             Self::Overdue => "slower than expected, and it would come after playback needs it",
         }
     }
@@ -248,6 +248,17 @@ impl Attempt {
             && self
                 .share_of_expected(now)
                 .is_some_and(|share| share < FALLEN_SHARE)
+    }
+
+    /// Whether what is wrong is no more than that it has fallen.
+    pub(crate) fn only_fell(&self, now: Instant) -> bool {
+        self.share_of_expected(now)
+            .is_some_and(|share| share >= SLOW_SHARE)
+    }
+
+    /// Its edge brings something else, too: that it brings less of this says nothing.
+    pub(crate) const fn shares_its_edge(&mut self, now: Instant) {
+        self.well_at = Some(now);
     }
 
     /// Takes in bytes of its body.

@@ -23,7 +23,7 @@ const SWITCH_MOST: f64 = 1.5;
 const LAST: f64 = 5.0;
 /// A stall that the next segment would bring counts as so much longer than it is, in seconds: what is planned to the last moment comes late half of
 /// the time.
-const LATE_S: f32 = 0.25;
+const LATE_S: f64 = 0.25;
 /// More rungs than this are beyond every ladder in use; those above are not planned with.
 pub(super) const RUNGS_MAX: usize = 16;
 /// An objective's numbers, in values of the highest rung, count as this much at most: beyond it nothing else matters, and sums of
@@ -47,7 +47,7 @@ pub(super) struct Planner {
     durations_s: [f32; STEPS_MAX],
     /// What a second of stalling costs.
     pub(super) stall: f32,
-    /// What each stall costs beside that.
+    /// What each stall costs beside that; nothing while nothing is played.
     stall_begins: f32,
     /// What a change of value costs, per unit.
     pub(super) switch: f32,
@@ -112,7 +112,13 @@ impl Planner {
         self.rungs = context.ladder.len().min(RUNGS_MAX);
         let stall = config.stall * config.stall_by.times(&outlook.signs, 1.5);
         self.stall = narrow(context.weights.stall / top * stall);
-        self.stall_begins = narrow(context.weights.stall_begins / top * stall);
+        // Where nothing is played no stall can begin.
+        let begins = context.weights.stall_begins / top + context.weights.stall / top * LATE_S;
+        self.stall_begins = if context.playing {
+            narrow(begins * stall)
+        } else {
+            0.0
+        };
         // The shorter a plan, the less of what a switch brings is in it, and the less of it is known at its end. The square
         // is from recorded networks played with segments of 3 s.
         let ahead = context.ahead.iter().take(STEPS);
@@ -284,7 +290,7 @@ impl Planner {
         for path in 0..PATHS {
             let spare_s = buffer_s - takes_s[path];
             if spare_s < 0.0 {
-                let late = self.stall * (LATE_S - spare_s) + self.stall_begins;
+                let late = self.stall_begins - self.stall * spare_s;
                 worth -= outlook.share[path] * late;
             }
             then_s[path] = (spare_s.max(0.0) + self.durations_s[0]).min(self.full_s);

@@ -13,6 +13,7 @@ use crate::event::DecisionKind;
 use crate::fetch::{Attempt, Blame, Comparison, Fetch, Finding, Phase, Role};
 use crate::input::{AttemptId, EdgeId, FetchId};
 use crate::session::Session;
+use crate::throughput::Forecast;
 
 /// Playback is to be left with this much when a slow body ends, or it is helped.
 const LEFT_OVER: Duration = Duration::from_secs(2);
@@ -101,7 +102,7 @@ impl Session {
         }
         let (usual_forecast, recent) = (slow.usual, self.arriving.clone());
         let inputs = [("slow_bps", rate.as_f64()), ("usual_bps", usual.as_f64())];
-        let why = "the body is far slower than usual: is it the edge, or the line?";
+        let why = "the body is slower than usual: is it the edge, or the line?";
         let not = [slow_edge];
         let expected = self.edges.expectations(self.now, fetch.object, bytes, &not);
         let scores = self.scores_of(&expected);
@@ -190,8 +191,7 @@ impl Session {
             return;
         }
         let rate = BitRate::from_bps(1).scaled(finding.slow);
-        self.edges
-            .blame(self.now, (slow.1, rate), other, comparison.usual);
+        self.leave_slow(slow.1, rate, other, comparison.usual);
         let Some(fetch) = fetch else { return };
         // What is left of it comes sooner from elsewhere; nothing is fetched twice but the joint.
         let needs = rate.time_for(fetch.rest()).unwrap_or(Duration::MAX);
@@ -254,7 +254,16 @@ impl Session {
         };
         let expected = slow.expected.unwrap_or_default();
         self.conclude(edge, other, expected, finding);
-        self.edges.blame(self.now, (edge, slow_rate), other, usual);
+        self.leave_slow(edge, slow_rate, other, usual);
+    }
+
+    /// An edge is to blame: it is left, unless nobody else can be gone to.
+    fn leave_slow(&mut self, slow: EdgeId, rate: BitRate, other: EdgeId, usual: Option<Forecast>) {
+        if !self.edges.blame(self.now, (slow, rate), other, usual) {
+            let name = self.edges.name(slow).to_string();
+            let why = "slow, but kept: the others rest, or were gone back to a moment ago";
+            self.decide(DecisionKind::Edge, name, why, &[]);
+        }
     }
 
     /// A helper is not faster: where it was to help against slowness, the line is slow and not the edge.

@@ -135,6 +135,10 @@ impl Session {
         let network = self.config.network.as_deref();
         let remembered = self.config.memory.recall(network, self.time_s());
         self.edges.network_changed(remembered);
+        // What was compared, and found, was so over the old one.
+        self.comparison = None;
+        self.line_slow_until = self.now;
+        self.line_slow_rate = None;
         let why = if self.edges.recalls() {
             "the network changed to one that is remembered"
         } else {

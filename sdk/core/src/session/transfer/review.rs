@@ -9,7 +9,7 @@ use nearcast_units::ByteCount;
 use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
-use crate::fetch::{Attempt, BEFORE, Fetch, FetchState, Late, Role, TRICKLES, Verdict};
+use crate::fetch::{Attempt, BEFORE, Fetch, FetchState, Late, Phase, Role, TRICKLES, Verdict};
 use crate::input::{AttemptId, EdgeId, Failure, FetchId};
 use crate::session::Session;
 use crate::session::control::object_name;
@@ -186,10 +186,19 @@ impl Session {
 
     /// Asks another edge for the rest of what a late attempt was to bring.
     pub(super) fn help(&mut self, fetch: &mut Fetch, id: AttemptId, late: Late) {
+        let now = self.now;
         let Some(attempt) = fetch.attempt_mut(id) else {
             return;
         };
-        attempt.helped(self.now, late);
+        // What is expected is all that the edge gives.
+        let mut beside = self.fetches.iter().flat_map(|one| &one.attempts);
+        if late == Late::Slow
+            && attempt.only_fell(now)
+            && beside.any(|one| one.edge == attempt.edge && matches!(one.phase, Phase::Body { .. }))
+        {
+            return attempt.shares_its_edge(now);
+        }
+        attempt.helped(now, late);
         let late_edge = attempt.edge;
         if self.is_known(fetch, id, late) {
             return;
@@ -222,7 +231,7 @@ impl Session {
             self.edges.name(helper),
             self.edges.name(late_edge)
         );
-        let (now, object, rest) = (self.now, fetch.object, fetch.rest());
+        let (object, rest) = (fetch.object, fetch.rest());
         let expected = self
             .edges
             .expectations(now, object, rest, &fetch.edges_tried());
