@@ -97,13 +97,14 @@ fn left(shown: &BTreeMap<u64, Shown>) -> Vec<Left> {
 /// Asserts that rungs agree, and that edges were left at the same segments, but for those named. Returns those left over
 /// sockets.
 fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]) -> Vec<Left> {
-    match compare(real, simulated, but_for) {
+    match compare(real, simulated, but_for, 0) {
         Ok(lefts) => lefts,
         Err(differences) => panic!("{differences}"),
     }
 }
 
-/// Returns the edges left over sockets, or else what differs.
+/// Returns the edges left over sockets, or else what differs. Rungs are the same where they lie no further apart than so
+/// many.
 ///
 /// Where there are two edges, the one that follows is the same, too. Where there are more it is drawn among those that are
 /// not known to be worse, by each run for itself: over 60 seeds the simulated demo goes on with each of the nine.
@@ -115,13 +116,16 @@ fn compare(
     real: &SessionReport,
     simulated: &SessionReport,
     but_for: &[&str],
+    apart: u32,
 ) -> Result<Vec<Left>, String> {
     let two_edges = real.edges.len() == 2;
     let (real, simulated) = (shown(real), shown(simulated));
     let both = real
         .iter()
         .filter_map(|(at, one)| Some((one, simulated.get(at)?)));
-    let same: Vec<bool> = both.map(|(one, other)| one.rung == other.rung).collect();
+    let number = |one: &Shown| one.rung.trim_start_matches('v').parse::<u32>().unwrap();
+    let same = both.map(|(one, other)| number(one).abs_diff(number(other)) <= apart);
+    let same: Vec<bool> = same.collect();
     let count = |of: usize| f64::from(u32::try_from(of).unwrap());
     let equal = count(same.iter().filter(|same| **same).count());
     // Whether one more has just come when playback is ended is the machine's affair.
@@ -452,6 +456,9 @@ mod plain_servers {
         /// Kilobits per second, each from so many seconds on after a server was asked first. Where it is a matter of a
         /// hair which rung follows, two runs over sockets differ as well: near these the simulator decides alike.
         const RATES: [(u64, u64); 3] = [(0, 15_000), (6, 1_400), (22, 3_000)];
+        /// Which of two neighbours comes right after the fall is a matter of a hair, over sockets too: about every second play
+        /// has another one there.
+        const APART: u32 = 1;
         /// Rungs after those at the start, which are low whatever the line.
         const RUNGS_MIN: usize = 3;
         const START: u64 = 1;
@@ -470,7 +477,7 @@ mod plain_servers {
             *from += asked_after;
         }
         let simulated = pair.simulated(&played.report, LASTS, &Lines::Shared(&rates));
-        let lefts = compare(&played.report, &simulated, &[])?;
+        let lefts = compare(&played.report, &simulated, &[], APART)?;
         // The other server is behind the same line.
         if !lefts.is_empty() {
             return Err(format!("{lefts:?}"));
