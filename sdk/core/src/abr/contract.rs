@@ -9,6 +9,7 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::tests::ladder;
 use super::*;
 use crate::throughput::{Forecast, HORIZONS, QUANTILES, SIGNS};
 
@@ -131,14 +132,7 @@ prop_compose! {
         held in prop::collection::vec((any::<Index>(), spans(0..60_000), spans(40..12_000)), 0..8),
     ) -> AbrContext {
         let rungs = rates.len();
-        let ladder: Vec<Rung> = rates
-            .iter()
-            .enumerate()
-            .map(|(rung, bitrate)| Rung {
-                bitrate: *bitrate,
-                value: objective.value(rung, *bitrate, rates[0]),
-            })
-            .collect();
+        let ladder = ladder(&objective, &rates);
         let top = ladder.iter().map(|one| one.value).fold(0.0, f64::max);
         let mut context = AbrContext {
             now: Instant::ZERO,

@@ -21,20 +21,23 @@ fn steady(bps: f64) -> Forecast {
     }
 }
 
+/// The rungs of these rates, each with its worth.
+pub(super) fn ladder(objective: &Objective, rates: &[BitRate]) -> Vec<Rung> {
+    let rungs = rates.iter().enumerate();
+    let rungs = rungs.map(|(rung, bitrate)| Rung {
+        bitrate: *bitrate,
+        value: objective.value(rung, *bitrate, rates[0]),
+    });
+    rungs.collect()
+}
+
 fn context(ladder_kbps: &[u64], buffer: Duration, mbps: f64, last: Option<usize>) -> AbrContext {
     let objective = Objective::default();
     let rates: Vec<BitRate> = ladder_kbps
         .iter()
         .map(|kbps| BitRate::from_kbps(*kbps))
         .collect();
-    let ladder: Vec<Rung> = rates
-        .iter()
-        .enumerate()
-        .map(|(rung, bitrate)| Rung {
-            bitrate: *bitrate,
-            value: objective.value(rung, *bitrate, rates[0]),
-        })
-        .collect();
+    let ladder = ladder(&objective, &rates);
     let sizes = (0..LOOK_AHEAD).flat_map(|_| rates.iter().map(|rate| rate.bytes_in(SEGMENT)));
     AbrContext {
         now: Instant::ZERO,

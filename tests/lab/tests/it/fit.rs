@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{lab, refusal, stdout};
 
-const SETS: [&str; 10] = [
+pub(crate) const SETS: [&str; 10] = [
     "norway-train",
     "oboe",
     "fcc-broadband",

@@ -346,16 +346,7 @@ fn bars_are_judged_where_all_traces_and_rules_are_taken() {
     for movie in ["envivio.json", "bbb.json", "bbb4k.json"] {
         fs::write(movies.join(movie), MOVIE).unwrap();
     }
-    for set in [
-        "norway-train",
-        "oboe",
-        "fcc-broadband",
-        "puffer-2021",
-        "fcc-sd",
-        "fcc-hd",
-        "lte-ghent",
-        "hsdpa-sabre",
-    ] {
+    for set in fit::SETS {
         let set = room.path().join(set);
         fs::create_dir(&set).unwrap();
         for network in ["fast.csv", "slow.csv"] {
