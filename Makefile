@@ -14,6 +14,7 @@ RELEASE := target/release
 BINARIES := nearcast nearcast-backend nearcast-edge
 # One title for `demo`, `test` and `bench`.
 TITLE := target/media/title
+MAKE_TITLE := --quiet --bin nearcast-title -- --dir $(TITLE)
 # One cargo-deny for everybody, built once into target/: 2 min 40 s on two cores. It needs no fast code, so
 # neither optimisation nor LTO is paid for.
 DENY_VERSION := 0.20.2
@@ -44,7 +45,7 @@ demo: build ## Play: backend, ten edges, a title and the terminal player (option
 	@NEARCAST_TITLE_DIR="$${NEARCAST_TITLE_DIR:-$(TITLE)}" $(RELEASE)/nearcast demo $(ARGS)
 
 title: setup ## Make the test title in target/media/title (kept until its parameters change)
-	@$(CARGO) run --quiet --bin nearcast-title -- --dir $(TITLE)
+	@$(CARGO) run $(MAKE_TITLE)
 
 check: setup-test $(DENY) ## Format, lints, licences and bans
 	$(CARGO) fmt --all --check
@@ -65,7 +66,8 @@ test: check features title ## Everything that must hold: check, feature matrix, 
 	$(CARGO) test --release -p nearcast-sim --test it golden
 
 # With ARGS, a part of the figures is measured again: edges and rules have targets of their own.
-bench: setup-test build title ## Measure and print the figures as a table
+bench: setup-test build ## Measure and print the figures as a table
+	@$(CARGO) run --release $(MAKE_TITLE)
 	$(CARGO) run --release -p nearcast-e2e --bin nearcast-bench -- $(ARGS)
 	$(if $(ARGS),,@$(MAKE) --no-print-directory bench-edges bench-abr)
 

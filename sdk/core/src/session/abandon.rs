@@ -179,7 +179,6 @@ impl Session {
             elapsed: self.now.since(slow.started_at),
         };
         let choice = self.policy.review(&context, &under_way);
-        let buffer = context.buffer;
         self.told = context;
         let choice = choice?;
         let AbrDecision::Next { rung } = choice.decision else {
@@ -195,7 +194,10 @@ impl Session {
             id: one.id.clone(),
             why: choice.why,
             inputs: [
-                ("buffer_s", seconds(buffer)),
+                (
+                    "buffer_s",
+                    seconds(self.track(TrackKind::Video).level(self.playhead())),
+                ),
                 ("needs_s", seconds(slow.needs()?)),
                 ("rate_bps", slow.rate.as_f64()),
             ],

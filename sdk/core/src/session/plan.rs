@@ -199,12 +199,16 @@ impl Session {
         size: ByteCount,
         grounds: Grounds,
     ) {
+        let from = self.track(kind).last;
+        // What it rests on is known before an edge is chosen for it, which may be another one.
+        if kind == TrackKind::Video || from != Some(key) {
+            self.explain_rung(kind, key, grounds, size);
+        }
         self.want_init(kind, key);
         let fetch = self.begin_fetch(ObjectKey::Media(key, index), Some(kind), size);
         if kind == TrackKind::Video {
             self.given_up_for = None;
         }
-        let from = self.track(kind).last;
         let track = self.track_mut(kind);
         track.fetching = Some(Fetching {
             fetch,
@@ -223,9 +227,6 @@ impl Session {
                 to: key,
                 at: start,
             });
-        }
-        if kind == TrackKind::Video || from != Some(key) {
-            self.explain_rung(kind, key, grounds, size);
         }
     }
 

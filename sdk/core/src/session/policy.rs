@@ -29,8 +29,6 @@ pub(super) struct Policy {
     built_in: Box<dyn AbrPolicy>,
     /// `None` where the application has none.
     custom: Option<Custom>,
-    /// Whether the last decision was that one's.
-    by_custom: bool,
     /// Nothing is fetched before, as long as there is something to play.
     wait_until: Instant,
 }
@@ -54,12 +52,18 @@ struct Asked {
     answer: Option<AbrDecision>,
 }
 
+/// What was chosen.
+pub(super) struct Answer {
+    pub(super) choice: AbrChoice,
+    /// Whether the policy's scores are what it rests on: the application's policy tells none.
+    pub(super) compared: bool,
+}
+
 impl Policy {
     pub(super) fn new(rule: AbrRule, custom: bool) -> Self {
         Self {
             built_in: rule.policy(),
             custom: custom.then(Custom::default),
-            by_custom: false,
             wait_until: Instant::ZERO,
         }
     }
@@ -97,17 +101,16 @@ impl Policy {
         self.custom.is_some() || self.built_in.replaces()
     }
 
-    /// Chooses where what was chosen first cannot be replaced after all.
-    pub(super) fn without_replacing(&mut self, context: &AbrContext) -> AbrChoice {
-        self.by_custom = false;
-        self.built_in.decide(context)
+    /// Chooses whatever the application may hold of it.
+    pub(super) fn by_built_in(&mut self, context: &AbrContext) -> Answer {
+        Answer {
+            choice: self.built_in.decide(context),
+            compared: true,
+        }
     }
 
-    /// Returns what the last decision held of each rung; empty where the application's policy took it.
+    /// Returns what the built-in policy's last decision held of each rung.
     pub(super) fn scores(&self) -> &[f64] {
-        if self.by_custom {
-            return &[];
-        }
         self.built_in.scores()
     }
 
@@ -159,15 +162,10 @@ impl Policy {
 
 impl Session {
     /// Chooses for the segment that begins at `about`; `None` while the application's policy thinks.
-    pub(super) fn ask_policy(
-        &mut self,
-        context: &AbrContext,
-        about: MediaTime,
-    ) -> Option<AbrChoice> {
+    pub(super) fn ask_policy(&mut self, context: &AbrContext, about: MediaTime) -> Option<Answer> {
         let now = self.now;
-        self.policy.by_custom = false;
         let Some(custom) = &mut self.policy.custom else {
-            return Some(self.policy.built_in.decide(context));
+            return Some(self.policy.by_built_in(context));
         };
         let mut wrong = None;
         match custom.asked.filter(|asked| asked.about == about) {
@@ -178,9 +176,11 @@ impl Session {
                 custom.asked = None;
                 if is_possible(context, decision) {
                     custom.misses = 0;
-                    self.policy.by_custom = true;
                     let why = "the application's policy chose it";
-                    return Some(AbrChoice { decision, why });
+                    return Some(Answer {
+                        choice: AbrChoice { decision, why },
+                        compared: false,
+                    });
                 }
                 wrong = Some("it answered what cannot be done: the built-in policy decides");
             }
@@ -226,7 +226,7 @@ impl Session {
                 self.decide(DecisionKind::Policy, name, why, &[]);
             }
         }
-        Some(self.policy.built_in.decide(context))
+        Some(self.policy.by_built_in(context))
     }
 }
 

@@ -7,6 +7,7 @@ use nearcast_units::{BitRate, ByteCount, MediaTime};
 
 use super::Session;
 use super::ask::Question;
+use super::policy::Answer;
 use super::replace::Replacement;
 use crate::abr::{AbrChoice, AbrContext, AbrDecision};
 use crate::event::PlayState;
@@ -23,6 +24,8 @@ const SOUND_FIRST: BitRate = BitRate::from_kbps(128);
 const FIRST_SHARE: f64 = 0.05;
 const FIRST_BY_MEMORY: &str =
     "the first segment may need a twentieth of the rate that this network is remembered for";
+
+const NEAREST: &str = "the nearest to what was chosen that can be had now";
 
 /// What is fetched next of a track, and why.
 pub(super) enum Chosen {
@@ -79,9 +82,8 @@ impl Session {
         };
         if kind != self.leading() {
             let rung = self.rung_beside_picture(kind, ladder, self.last_rung(kind, period, track));
-            let there = self.nearest_there(kind, key(rung)?, ladder.len())?;
-            let why = "as much as the picture leaves room for";
-            return Some(Chosen::Next(there, Grounds::rule(why)));
+            let grounds = Grounds::rule("as much as the picture leaves room for");
+            return self.nearest(kind, key(rung)?, ladder.len(), grounds);
         }
         if kind == TrackKind::Video
             && let Some(lower) = self.given_up_for
@@ -95,9 +97,8 @@ impl Session {
         let ladder_len = ladder.len();
         if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
-            let there = self.nearest_there(kind, key(lock)?, ladder.len())?;
-            let why = "the viewer locked this rung";
-            return Some(Chosen::Next(there, Grounds::rule(why)));
+            let grounds = Grounds::rule("the viewer locked this rung");
+            return self.nearest(kind, key(lock)?, ladder.len(), grounds);
         }
         // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
         let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
@@ -125,14 +126,17 @@ impl Session {
         {
             let rung = first_rung(&context, rate);
             self.told = context;
-            let there = self.nearest_there(kind, key(rung)?, ladder_len)?;
-            return Some(Chosen::Next(there, Grounds::rule(FIRST_BY_MEMORY)));
+            return self.nearest(kind, key(rung)?, ladder_len, Grounds::rule(FIRST_BY_MEMORY));
         }
-        let mut choice = self.ask_policy(&context, about);
-        if let Some(AbrChoice {
-            decision: AbrDecision::Replace { segment, rung },
-            why,
-        }) = choice
+        let mut answer = self.ask_policy(&context, about);
+        if let Some(Answer {
+            choice:
+                AbrChoice {
+                    decision: AbrDecision::Replace { segment, rung },
+                    why,
+                },
+            ..
+        }) = answer
         {
             let lowest = question.lowest;
             if let Some(by) = self.replacement(kind, lowest, (segment, rung.min(top))) {
@@ -141,10 +145,10 @@ impl Session {
             }
             // It cannot be had, or not now: what would come next?
             context.buffered.clear();
-            choice = Some(self.policy.without_replacing(&context));
+            answer = Some(self.policy.by_built_in(&context));
         }
         self.told = context;
-        let choice = choice?;
+        let Answer { choice, compared } = answer?;
         let rung = match choice.decision {
             AbrDecision::Next { rung } => rung.min(top),
             AbrDecision::Wait { span } => {
@@ -157,15 +161,27 @@ impl Session {
         let wanted = key(rung)?;
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
         let rung = self.rung_with_index(kind, wanted, last, rung);
-        let there = self.nearest_there(kind, key(rung)?, ladder_len)?;
-        let grounds = Grounds {
-            why: if there == wanted {
-                choice.why
-            } else {
-                "the nearest to what the policy chose that can be had now"
-            },
-            compared: true,
+        let why = if key(rung)? == wanted {
+            choice.why
+        } else {
+            NEAREST
         };
+        let grounds = Grounds { why, compared };
+        self.nearest(kind, key(rung)?, ladder_len, grounds)
+    }
+
+    /// Chooses this representation or, where it cannot be had, the nearest to it, and says so.
+    fn nearest(
+        &self,
+        kind: TrackKind,
+        wanted: RepresentationKey,
+        rungs: usize,
+        mut grounds: Grounds,
+    ) -> Option<Chosen> {
+        let there = self.nearest_there(kind, wanted, rungs)?;
+        if there != wanted {
+            grounds.why = NEAREST;
+        }
         Some(Chosen::Next(there, grounds))
     }
 

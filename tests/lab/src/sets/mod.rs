@@ -237,7 +237,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     }
     if known.is_none() {
         write::tell(
-            "nothing is compared with known results: --expected names no folder of them\n",
+            "nothing is compared with known results: no folder `expected` lies beside the sets, and --expected names none\n",
         )?;
     }
     let mut wrong = Vec::new();

@@ -4,6 +4,7 @@
 //! beside the slow body, which goes on. An edge that is to blame is left, and the line is still known to carry what it did.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_units::{BitRate, ByteCount};
@@ -91,7 +92,7 @@ impl Session {
         } else {
             PROBE_MIN
         };
-        let Some(other) = self.compared_with(fetch, slow_edge, bytes) else {
+        let Some((other, expected)) = self.compared_with(fetch, slow_edge, bytes) else {
             return;
         };
         let name = self.edges.name(other).to_string();
@@ -103,8 +104,6 @@ impl Session {
         let (usual_forecast, recent) = (slow.usual, self.arriving.clone());
         let inputs = [("slow_bps", rate.as_f64()), ("usual_bps", usual.as_f64())];
         let why = "the body is slower than usual: is it the edge, or the line?";
-        let not = [slow_edge];
-        let expected = self.edges.expectations(self.now, fetch.object, bytes, &not);
         let scores = self.scores_of(&expected);
         self.decide_among(DecisionKind::Probe, name, why, &inputs, scores);
         let probe = self.begin_probe(other, fetch.object, bytes.get());
@@ -116,16 +115,25 @@ impl Session {
         ));
     }
 
-    /// Whom to compare with: who is expected to be best, of those that may be used next if there are any.
-    fn compared_with(&mut self, fetch: &Fetch, slow: EdgeId, bytes: ByteCount) -> Option<EdgeId> {
+    /// Whom to compare with, and what all that it could have been are expected to take: who is expected to be best, of those that may be
+    /// used next if there are any.
+    fn compared_with(
+        &mut self,
+        fetch: &Fetch,
+        slow: EdgeId,
+        bytes: ByteCount,
+    ) -> Option<(EdgeId, Vec<(EdgeId, Duration)>)> {
         let mut not = fetch.edges_tried();
         not.push(slow);
         let few = not.len();
         not.extend(self.edges.left(self.now));
         let (now, object) = (self.now, fetch.object);
-        self.edges
-            .choose_helper(now, object, bytes, &not)
-            .or_else(|| self.edges.choose_helper(now, object, bytes, &not[..few]))
+        let mut among = |not: &[EdgeId]| {
+            let expected = self.edges.expectations(now, object, bytes, not);
+            let other = self.edges.choose_helper(now, object, bytes, not)?;
+            Some((other, expected))
+        };
+        among(&not).or_else(|| among(&not[..few]))
     }
 
     /// What a body that comes from another edge at the same time tells.

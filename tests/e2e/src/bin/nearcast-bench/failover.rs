@@ -31,6 +31,8 @@ pub(crate) struct Failover {
     rows: Vec<Row>,
     /// All faults and protocols together, in seconds.
     all_first_byte_s: Spread,
+    /// Players that no other edge delivered to in time.
+    not_moved: usize,
     time_holds: bool,
     bytes_hold: bool,
     stalls_hold: bool,
@@ -377,11 +379,12 @@ fn summary(rounds: usize, meetings: &[Meeting]) -> Failover {
         }
     }
     let all: Sample = meetings.iter().filter_map(|one| one.first_byte_s).collect();
-    let all_moved = all.len() == meetings.len();
+    let not_moved = meetings.len() - all.len();
     Failover {
         rounds,
         all_first_byte_s: all.spread(),
-        time_holds: all_moved
+        not_moved,
+        time_holds: not_moved == 0
             && all.median().is_some_and(|p50| p50 <= TIME_MAX_S.0)
             && all.quantile(0.99).is_some_and(|p99| p99 <= TIME_MAX_S.1),
         // The bar is for edges that are killed.
@@ -442,6 +445,14 @@ impl Failover {
             millis(all.p99),
             millis(all.max)
         ));
+        if self.not_moved > 0 {
+            table.remark(format!(
+                "{} of {} players got nothing from another edge within {} s, which misses the bar; --reports keeps what they did",
+                self.not_moved,
+                self.not_moved + all.count,
+                HANDOVER_MAX.as_secs()
+            ));
+        }
         table.remark(format!(
             "bar: first byte from another edge after 1 s at p50 and 2 s at p99 at most: {}",
             verdict(self.time_holds)
