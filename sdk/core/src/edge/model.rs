@@ -15,7 +15,7 @@ use super::faults::Faults;
 use super::recall::EdgePrior;
 use crate::input::{EdgeOffer, Protocol};
 use crate::memory::{EdgeMemory, Usual};
-use crate::throughput::{Forecast, RateEstimate, Spans};
+use crate::throughput::{Forecast, RECENT, RateEstimate, RecentRate, Spans, Told};
 
 /// One edge as this session has come to know it.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct Edge {
     first_rate: Option<BitRate>,
     ttfb: Spans,
     rate: RateEstimate,
+    /// What all bodies from it brought lately.
+    recent: RecentRate,
     /// Until when its rate describes the line; then it fades.
     fresh_until: Instant,
     active: u32,
@@ -116,6 +118,7 @@ impl Edge {
             first_rate: None,
             ttfb: Spans::default(),
             rate: RateEstimate::default(),
+            recent: RecentRate::default(),
             fresh_until: Instant::ZERO,
             active: 0,
             lacks: VecDeque::new(),
@@ -231,12 +234,18 @@ impl Edge {
         self.active += 1;
     }
 
-    pub(crate) fn body_progress(&mut self, now: Instant, bytes: ByteCount) {
+    pub(crate) fn body_progress(&mut self, told: Told, bytes: ByteCount) {
         self.bytes += bytes;
-        self.measured_at = Some(now);
-        if self.rate.progress(now, bytes) {
-            self.fresh_until = now + FRESH;
+        self.measured_at = Some(told.now);
+        self.recent.progress(told.now, bytes.get());
+        if self.rate.progress(told, bytes) {
+            self.fresh_until = told.now + FRESH;
         }
+    }
+
+    /// What it brought in all over so long, but no longer than the last moments.
+    pub(crate) fn brought_over(&self, now: Instant, span: Duration) -> Option<BitRate> {
+        self.recent.rate_over(now, span.min(RECENT))
     }
 
     pub(crate) fn body_ends(&mut self, now: Instant) {

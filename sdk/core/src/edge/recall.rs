@@ -203,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::input::{EdgeId, EdgeOffer};
+    use crate::throughput::Told;
 
     const NOW_S: u64 = 1_790_000_000;
 
@@ -242,9 +243,11 @@ mod tests {
         edge.answered(Instant::ZERO, Duration::from_millis(20));
         edge.body_begins(Instant::ZERO);
         let slices = u64::try_from(span.as_millis()).unwrap() / 100;
+        let mut told_at = None;
         for n in 0..=slices {
             let at = Instant::ZERO + Duration::from_millis(n * 100);
-            edge.body_progress(at, ByteCount::new(mbps * 12_500));
+            edge.body_progress(Told::alone(told_at, at), ByteCount::new(mbps * 12_500));
+            told_at = Some(at);
         }
     }
 

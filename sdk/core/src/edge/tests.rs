@@ -13,6 +13,7 @@ use super::choice::DWELL;
 use super::line::CARRIED_FOR;
 use crate::input::{EdgeId, EdgeOffer};
 use crate::memory::NetworkMemory;
+use crate::throughput::Told;
 
 const OBJECT: ObjectKey = ObjectKey::Manifest;
 const SIZE: ByteCount = ByteCount::new(1_000_000);
@@ -50,10 +51,9 @@ fn measure_for(edges: &mut Edges, at: Instant, (id, mbps): (u16, u64), slices: u
     edge.answered(at, Duration::from_millis(20));
     edge.body_begins(at);
     for n in 0..=slices {
-        edge.body_progress(
-            at + Duration::from_millis(n * 100),
-            ByteCount::new(mbps * 12_500),
-        );
+        let when = |n: u64| at + Duration::from_millis(n * 100);
+        let told = Told::alone(n.checked_sub(1).map(when), when(n));
+        edge.body_progress(told, ByteCount::new(mbps * 12_500));
     }
     edge.body_ends(at + Duration::from_millis(slices * 100));
 }

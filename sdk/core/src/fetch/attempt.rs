@@ -44,6 +44,8 @@ pub(crate) struct Attempt {
     pub(crate) grant: u32,
     pub(crate) phase: Phase,
     pub(crate) recent: RecentRate,
+    /// What its edge brought in all over the same moments, when this body was told of last.
+    of_edge: Option<BitRate>,
     /// What the edge was thought to give when the attempt began.
     pub(crate) expected: Option<BitRate>,
     /// The same as a forecast.
@@ -93,7 +95,10 @@ pub(crate) enum Late {
     FirstByte,
     Paused,
     Trickle,
+    /// Far less comes than was expected.
     Slow,
+    /// Clearly less has come for a while.
+    Fallen,
     Overdue,
 }
 
@@ -104,7 +109,8 @@ impl Late {
             Self::FirstByte => "no first byte within what this edge usually needs",
             Self::Paused => "the body paused for longer than this edge usually answers in",
             Self::Trickle => "so little comes that it is as good as nothing",
-            Self::Slow => "slower than this edge was before",
+            Self::Slow => "far slower than this edge was before",
+            Self::Fallen => "for a while clearly slower than this edge was before",
             Self::Overdue => "slower than expected, and it would come after playback needs it",
         }
     }
@@ -174,6 +180,7 @@ impl Attempt {
             protocol: None,
             phase: Phase::Connecting { since: now },
             recent: RecentRate::default(),
+            of_edge: None,
             expected,
             usual: None,
             silence_helped_until: None,
@@ -225,8 +232,11 @@ impl Attempt {
             return None;
         }
         let share = self.share_of_expected(now);
-        if share.is_some_and(|share| share < SLOW_SHARE) || self.has_fallen(now) {
+        if share.is_some_and(|share| share < SLOW_SHARE) {
             return Some(Late::Slow);
+        }
+        if self.has_fallen(now) {
+            return Some(Late::Fallen);
         }
         // An edge that gives what it always gave is not at fault when the rung was too high for it.
         let disappoints = share.is_none_or(|share| share < DISAPPOINTS);
@@ -250,23 +260,18 @@ impl Attempt {
                 .is_some_and(|share| share < FALLEN_SHARE)
     }
 
-    /// Whether what is wrong is no more than that it has fallen.
-    pub(crate) fn only_fell(&self, now: Instant) -> bool {
-        self.share_of_expected(now)
-            .is_some_and(|share| share >= SLOW_SHARE)
-    }
-
-    /// Its edge brings something else, too: that it brings less of this says nothing.
-    pub(crate) const fn shares_its_edge(&mut self, now: Instant) {
-        self.well_at = Some(now);
-    }
-
     /// Takes in bytes of its body.
     pub(super) fn progress(&mut self, now: Instant, bytes: u64) {
         self.first_byte_at = self.first_byte_at.or(Some(now));
         self.phase = Phase::Body { last_byte_at: now };
         self.noticed_at = None;
         self.recent.progress(now, bytes);
+        self.edge_brought(now, None);
+    }
+
+    /// So much came from its edge in all over the last moments, this body and what came beside it.
+    pub(crate) fn edge_brought(&mut self, now: Instant, rate: Option<BitRate>) {
+        self.of_edge = rate;
         if self
             .share_of_expected(now)
             .is_none_or(|share| share >= FALLEN_SHARE)
@@ -275,8 +280,9 @@ impl Attempt {
         }
     }
 
+    /// What is expected is all that the edge gives: a body shares it with others that come beside it.
     fn share_of_expected(&self, now: Instant) -> Option<f64> {
-        let rate = self.recent.rate(now)?.as_f64();
+        let rate = self.recent.rate(now).max(self.of_edge)?.as_f64();
         Some(rate / self.expected?.as_f64().max(1.0))
     }
 

@@ -244,7 +244,7 @@ fn a_body_at_half_of_what_its_edge_gave_is_slow_once_that_lasts() {
     };
     let slow = Some(Verdict::Help {
         attempt: AttemptId(1),
-        late: Late::Slow,
+        late: Late::Fallen,
     });
     // 100 kB in a tenth of a second are what is expected.
     assert_eq!(verdict(&[50; 15]), None);
@@ -256,6 +256,34 @@ fn a_body_at_half_of_what_its_edge_gave_is_slow_once_that_lasts() {
     let swings: Vec<u64> = [30, 30, 30, 30, 90, 90, 90, 90].repeat(6);
     assert_eq!(verdict(&swings), None);
     assert_eq!(verdict(&[65; 40]), None, "a third less costs no rung");
+}
+
+#[test]
+fn what_comes_beside_a_body_from_its_edge_is_not_held_against_it() {
+    let edges = edges();
+    let verdict = |beside_kbps: Option<u64>, spare: Duration| {
+        let mut fetch = fetch();
+        fetch.total = Some(100_000_000);
+        fetch.attempts[0].expected = Some(BitRate::from_kbps(8_000));
+        for at in (100..=3_000).step_by(100) {
+            body(&mut fetch, 1, core::iter::once(at), 50_000);
+            let of_edge = beside_kbps.map(|kbps| BitRate::from_kbps(4_000 + kbps));
+            fetch.attempts[0].edge_brought(ms(at), of_edge);
+        }
+        fetch.review(ms(3_000), &edges, spare)
+    };
+    let help = |late| {
+        let attempt = AttemptId(1);
+        Some(Verdict::Help { attempt, late })
+    };
+    for (spare, late) in [
+        (AMPLE, Late::Fallen),
+        (Duration::from_secs(1), Late::Fallen),
+    ] {
+        assert_eq!(verdict(None, spare), help(late));
+        assert_eq!(verdict(Some(0), spare), help(late));
+        assert_eq!(verdict(Some(3_000), spare), None);
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 mod forecast;
 mod history;
 mod network;
+mod slices;
 mod weights;
 
 pub use forecast::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT};
 pub use history::SIGNS;
+pub(crate) use slices::Told;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,6 +16,7 @@ use core::time::Duration;
 
 use history::History;
 use nearcast_units::{BitRate, ByteCount, Instant};
+use slices::{Slice, Slices};
 
 /// Rate of one line, fed by slices inside transfers.
 ///
@@ -25,62 +28,27 @@ pub struct RateEstimate {
     fast: Average,
     slow: Average,
     history: History,
-    slice: Option<Slice>,
+    slices: Slices,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Slice {
-    since: Instant,
-    bytes: ByteCount,
-}
-
-/// A slice shorter than this says more about scheduling than about the edge.
-const SLICE_MIN: Duration = Duration::from_millis(80);
-/// A whole transfer shorter than a slice counts from this size on (a few round trips of slow start).
-const BURST_MIN: ByteCount = ByteCount::new(48 << 10);
 
 impl RateEstimate {
-    /// Body bytes of some transfer from the edge came in; `busy` says that a transfer was under way
-    /// before, so that the time since the last call counts. Returns whether that told something of the rate.
-    pub(crate) fn progress(&mut self, now: Instant, bytes: ByteCount) -> bool {
-        let Some(slice) = &mut self.slice else {
-            // The first bytes of a burst waited in buffers: their time is not known.
-            self.slice = Some(Slice {
-                since: now,
-                bytes: ByteCount::ZERO,
-            });
-            return false;
-        };
-        slice.bytes += bytes;
-        let elapsed = now.since(slice.since);
-        if elapsed >= SLICE_MIN {
-            let rate = slice.bytes.rate_over(elapsed);
-            *slice = Slice {
-                since: now,
-                bytes: ByteCount::ZERO,
-            };
-            if let Some(rate) = rate {
-                self.sample(rate, elapsed);
-                return true;
-            }
-        }
-        false
+    /// Bytes of some body came. Returns whether that told something of the rate.
+    pub(crate) fn progress(&mut self, told: Told, bytes: ByteCount) -> bool {
+        let slice = self.slices.came(told, bytes);
+        self.take(slice)
     }
 
-    /// No transfer from the edge is under way any more. Returns whether the end told something of the rate.
+    /// No body is under way any more. Returns whether the end told something of the rate.
     pub(crate) fn idle(&mut self, now: Instant) -> bool {
-        if let Some(slice) = self.slice.take() {
-            let elapsed = now.since(slice.since);
-            if slice.bytes >= BURST_MIN
-                && let Some(rate) = slice
-                    .bytes
-                    .rate_over(elapsed.max(Duration::from_micros(100)))
-            {
-                self.sample(rate, elapsed.max(Duration::from_millis(10)));
-                return true;
-            }
+        let slice = self.slices.end(now);
+        self.take(slice)
+    }
+
+    fn take(&mut self, slice: Option<Slice>) -> bool {
+        if let Some((rate, over)) = slice {
+            self.sample(rate, over);
         }
-        false
+        slice.is_some()
     }
 
     /// Takes a slice of a transfer: the rate that it had for so long.
@@ -234,7 +202,8 @@ pub(crate) struct RecentRate {
     total: u64,
 }
 
-const RECENT: Duration = Duration::from_millis(800);
+/// What counts as the last moments.
+pub(crate) const RECENT: Duration = Duration::from_millis(800);
 const MARKS_MAX: usize = 64;
 
 impl RecentRate {
@@ -329,13 +298,14 @@ mod tests {
     #[test]
     fn a_steady_rate_is_found_and_a_collapse_counts_at_once() {
         let mut estimate = RateEstimate::default();
+        let before = |n: u64| Some(ms(n.checked_sub(1)? * 100));
         for n in 0..=20 {
-            estimate.progress(ms(n * 100), ByteCount::new(125_000));
+            estimate.progress(Told::alone(before(n), ms(n * 100)), ByteCount::new(125_000));
         }
         let steady = estimate.rate().unwrap().as_bps();
         assert!(steady.abs_diff(10_000_000) < 100_000, "{steady}");
         for n in 21..=50 {
-            estimate.progress(ms(n * 100), ByteCount::new(12_500));
+            estimate.progress(Told::alone(before(n), ms(n * 100)), ByteCount::new(12_500));
         }
         let low = estimate.rate().unwrap().as_bps();
         assert!(low < 5_200_000, "half-life of 3 s: {low}");
@@ -347,7 +317,11 @@ mod tests {
         for burst in 0..3 {
             let start = burst * 10_000;
             for n in 0..=10 {
-                estimate.progress(ms(start + n * 100), ByteCount::new(125_000));
+                let told_at = (n > 0).then(|| ms(start + n * 100 - 100));
+                estimate.progress(
+                    Told::alone(told_at, ms(start + n * 100)),
+                    ByteCount::new(125_000),
+                );
             }
             estimate.idle(ms(start + 1000));
         }

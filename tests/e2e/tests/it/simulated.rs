@@ -96,15 +96,6 @@ fn left(shown: &BTreeMap<u64, Shown>) -> Vec<Left> {
 
 /// Asserts that rungs agree, and that edges were left at the same segments, but for those named. Returns those left over
 /// sockets.
-fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]) -> Vec<Left> {
-    match compare(real, simulated, but_for, 0) {
-        Ok(lefts) => lefts,
-        Err(differences) => panic!("{differences}"),
-    }
-}
-
-/// Returns the edges left over sockets, or else what differs. Rungs are the same where they lie no further apart than so
-/// many.
 ///
 /// Where there are two edges, the one that follows is the same, too. Where there are more it is drawn among those that are
 /// not known to be worse, by each run for itself: over 60 seeds the simulated demo goes on with each of the nine.
@@ -112,28 +103,21 @@ fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]
     clippy::print_stdout,
     reason = "with --nocapture a run shows how far it agrees"
 )]
-fn compare(
-    real: &SessionReport,
-    simulated: &SessionReport,
-    but_for: &[&str],
-    apart: u32,
-) -> Result<Vec<Left>, String> {
+fn assert_same(real: &SessionReport, simulated: &SessionReport, but_for: &[&str]) -> Vec<Left> {
     let two_edges = real.edges.len() == 2;
     let (real, simulated) = (shown(real), shown(simulated));
     let both = real
         .iter()
         .filter_map(|(at, one)| Some((one, simulated.get(at)?)));
-    let number = |one: &Shown| one.rung.trim_start_matches('v').parse::<u32>().unwrap();
-    let same = both.map(|(one, other)| number(one).abs_diff(number(other)) <= apart);
-    let same: Vec<bool> = same.collect();
     let count = |of: usize| f64::from(u32::try_from(of).unwrap());
-    let equal = count(same.iter().filter(|same| **same).count());
+    let equal = count(both.filter(|(one, other)| one.rung == other.rung).count());
     // Whether one more has just come when playback is ended is the machine's affair.
     let all = real.len().min(simulated.len());
     println!("{equal} of {all} rungs are equal");
-    if equal < count(all) * SAME_RUNGS || real.len().abs_diff(simulated.len()) > 1 {
-        return Err(format!("{equal} of {all} rungs:\n{real:?}\n{simulated:?}"));
-    }
+    assert!(
+        equal >= count(all) * SAME_RUNGS && real.len().abs_diff(simulated.len()) <= 1,
+        "{equal} of {all} rungs:\n{real:?}\n{simulated:?}"
+    );
     let lefts_of = |shown| {
         let mut lefts = left(shown);
         lefts.retain(|one| !but_for.contains(&one.from.as_str()));
@@ -146,10 +130,11 @@ fn compare(
             && one.at.abs_diff(other.at) <= SAME_SEGMENT
             && (one.to == other.to || !two_edges)
     };
-    if lefts.len() != others.len() || !lefts.iter().zip(&others).all(alike) {
-        return Err(format!("{lefts:?}\n{others:?}\n{real:?}\n{simulated:?}"));
-    }
-    Ok(lefts)
+    assert!(
+        lefts.len() == others.len() && lefts.iter().zip(&others).all(alike),
+        "{lefts:?}\n{others:?}\n{real:?}\n{simulated:?}"
+    );
+    lefts
 }
 
 #[tokio::test]
@@ -211,11 +196,11 @@ mod plain_servers {
 
     use nearcast_protocol::report::FetchReport;
     use nearcast_sim::{LinkName, LinkSchedule, LinkStep};
-    use tokio::time::{Instant, sleep_until};
+    use tokio::time::Instant;
 
     use super::{
-        BitRate, Duration, LinkConfig, Play, Room, SessionReport, assert_same, compare, shown,
-        simulate, title, world,
+        BitRate, Duration, LinkConfig, Play, Room, SessionReport, assert_same, shown, simulate,
+        title, world,
     };
     use crate::network::{Network, packet_time, payload_kbps};
     use crate::program::eventually;
@@ -275,6 +260,13 @@ mod plain_servers {
             }
         }
 
+        /// Segments of the picture that each of them has given.
+        fn given(&self) -> [usize; 2] {
+            let given =
+                |server: &Nginx| server.lines().iter().filter(|one| is_picture(one)).count();
+            self.servers.each_ref().map(given)
+        }
+
         async fn play(&self, lasts: Duration) -> Playing {
             let bases = self.servers.each_ref().map(|server| server.url(""));
             let edges = ["--edge", &bases[0], "--edge", &bases[1]];
@@ -300,49 +292,52 @@ mod plain_servers {
         ) -> SessionReport {
             let names = self.servers.each_ref().map(Nginx::edge);
             let first = &shown(real)[&1].edge;
-            let run = |order: [usize; 2], later_s: f64| {
+            let run = |order: [usize; 2], changes: &[Duration]| {
                 let edges = order.map(|place| (&*names[place], LinkConfig::default()));
                 let mut world = world(&edges, lasts);
                 world.schedules = match lines {
                     Lines::Own(rates) => (0..)
                         .zip(order)
-                        .map(|(edge, place)| schedule(LinkName::Edge(edge), rates[place], later_s))
+                        .map(|(edge, place)| schedule(LinkName::Edge(edge), rates[place], changes))
                         .collect(),
-                    Lines::Shared(rates) => vec![schedule(LinkName::LastMile(0), rates, later_s)],
+                    Lines::Shared(rates) => vec![schedule(LinkName::LastMile(0), rates, changes)],
                 };
                 simulate(world)
             };
             // Which of two equal servers wins the race at the start is the machine's affair: they are told in the order in
             // which the same one wins.
             let mut orders = [[0, 1], [1, 0]].into_iter();
-            let wins = |order: &[usize; 2]| shown(&run(*order, 0.0))[&1].edge == *first;
+            let wins = |order: &[usize; 2]| shown(&run(*order, &[]))[&1].edge == *first;
             let order = orders.find(wins).unwrap();
             // A busy machine asks for a segment a tenth of a second late. The lines change when the same share of it has come.
-            let under_way = under_way(real, lines.change());
-            run(
-                order,
-                asked_s(&run(order, 0.0), under_way) - asked_s(real, under_way),
-            )
+            let mut changes = Vec::new();
+            for change in lines.changes() {
+                let under_way = under_way(real, change);
+                let into_s = change.as_secs_f64() - asked_s(real, under_way);
+                let asked_s = asked_s(&run(order, &changes), under_way);
+                changes.push(Duration::from_secs_f64(asked_s + into_s));
+            }
+            run(order, &changes)
         }
     }
 
     impl Lines<'_> {
-        /// Returns when they change first.
-        fn change(&self) -> Duration {
-            let rates: &[&[Rate]] = match self {
-                Lines::Own(rates) => rates,
-                Lines::Shared(rates) => &[*rates],
+        /// Returns when they change: of their own lines one does.
+        fn changes(&self) -> impl Iterator<Item = Duration> {
+            let rates = match self {
+                Lines::Own([a, b]) if a.len() < b.len() => b,
+                Lines::Own([rates, _]) | Lines::Shared(rates) => rates,
             };
-            let changes = rates.iter().filter_map(|rates| Some(rates.get(1)?.0));
-            changes.min().unwrap()
+            rates.iter().skip(1).map(|(at, _)| *at)
         }
     }
 
+    /// These rates, which change at these times in the simulator; those that have none are left out.
+    ///
     /// The queue of the line is short, and not empty: who asks for something waits for about two packets of others, which is
     /// one each way here.
-    fn schedule(link: LinkName, rates: &[Rate], later_s: f64) -> LinkSchedule {
-        let changes = rates.iter().skip(1).map(|(from, _)| *from);
-        let changes = changes.map(|from| Duration::from_secs_f64(from.as_secs_f64() + later_s));
+    fn schedule(link: LinkName, rates: &[Rate], changes: &[Duration]) -> LinkSchedule {
+        let changes = changes.iter().take(rates.len() - 1).copied();
         let begins = [Duration::ZERO].into_iter().chain(changes.clone());
         let ends = changes.chain([Duration::MAX]);
         LinkSchedule {
@@ -402,11 +397,9 @@ mod plain_servers {
         let steady = [(Duration::ZERO, KBPS)];
         let pair = Pair::start(Lines::Own([&steady, &steady])).await;
         let Playing { play, asked } = pair.play(LASTS).await;
-        let given = |server: &Nginx| server.lines().iter().filter(|one| is_picture(one)).count();
         // Whoever won the race at the start.
         let first = eventually("it plays", PATIENCE, || {
-            let mut servers = pair.servers.iter();
-            servers.position(|server| given(server) >= SLOW_AFTER)
+            pair.given().iter().position(|given| *given >= SLOW_AFTER)
         })
         .await;
         pair.network.change(first, KBPS / 5).await;
@@ -433,40 +426,30 @@ mod plain_servers {
         assert!(rungs.all(|rung| rung == before), "{shown:?}");
     }
 
-    /// The line that two plain servers share falls from above the ladder to the lower end of it, and comes back to the
-    /// middle.
+    /// The line that two plain servers share falls below the ladder's middle in two steps, and comes back to above it.
     #[tokio::test]
     async fn rungs_follow_the_line_as_in_the_simulator() {
-        /// On a busy machine a server pauses now and then for half a second, which no line does: one of so many plays has
-        /// to agree.
-        const PLAYS: usize = 3;
-        let mut differences = Vec::new();
-        while differences.len() < PLAYS {
-            match line_that_falls_and_comes_back().await {
-                Ok(()) => return,
-                Err(differs) => differences.push(differs),
-            }
-        }
-        panic!("{}", differences.join("\n"));
-    }
-
-    /// Plays once; returns what differs from the simulator.
-    async fn line_that_falls_and_comes_back() -> Result<(), String> {
-        const LASTS: Duration = Duration::from_secs(46);
-        /// Kilobits per second, each from so many seconds on after a server was asked first. Where it is a matter of a
-        /// hair which rung follows, two runs over sockets differ as well: near these the simulator decides alike.
-        const RATES: [(u64, u64); 3] = [(0, 15_000), (6, 1_400), (22, 3_000)];
-        /// Which of two neighbours comes right after the fall is a matter of a hair, over sockets too: about every second play
-        /// has another one there.
-        const APART: u32 = 1;
-        /// Rungs after those at the start, which are low whatever the line.
+        const LASTS: Duration = Duration::from_secs(60);
+        /// Kilobits per second, each from so many segments of the picture on. Near these, and where it begins somewhat
+        /// otherwise, the simulator decides alike: that is no matter of a hair.
+        const RATES: [(usize, u64); 5] = [
+            (0, 15_000),
+            (7, 6_000),
+            (9, 2_500),
+            (11, 1_400),
+            (13, 9_000),
+        ];
+        /// Rungs after the one at the start, which is low whatever the line.
         const RUNGS_MIN: usize = 3;
         const START: u64 = 1;
         let mut rates = vec![(Duration::ZERO, RATES[0].1)];
         let pair = Pair::start(Lines::Shared(&rates)).await;
         let Playing { play, asked } = pair.play(LASTS).await;
-        for (after_s, kbps) in RATES.into_iter().skip(1) {
-            sleep_until(asked + Duration::from_secs(after_s)).await;
+        for (after, kbps) in RATES.into_iter().skip(1) {
+            eventually("it plays", PATIENCE, || {
+                (pair.given().iter().sum::<usize>() >= after).then_some(())
+            })
+            .await;
             pair.network.change(0, kbps).await;
             rates.push((asked.elapsed(), kbps));
         }
@@ -477,18 +460,13 @@ mod plain_servers {
             *from += asked_after;
         }
         let simulated = pair.simulated(&played.report, LASTS, &Lines::Shared(&rates));
-        let lefts = compare(&played.report, &simulated, &[], APART)?;
+        let lefts = assert_same(&played.report, &simulated, &[]);
         // The other server is behind the same line.
-        if !lefts.is_empty() {
-            return Err(format!("{lefts:?}"));
-        }
+        assert_eq!(lefts, []);
         // Else a rule that never moves would pass.
         let shown = shown(&played.report);
         let rungs = shown.range(START..).map(|(_, one)| &one.rung);
         let rungs: BTreeSet<&String> = rungs.collect();
-        if rungs.len() < RUNGS_MIN {
-            return Err(format!("few rungs: {shown:?}"));
-        }
-        Ok(())
+        assert!(rungs.len() >= RUNGS_MIN, "{shown:?}");
     }
 }

@@ -39,7 +39,9 @@ fn what_is_buffered_gets_better_when_the_line_does() {
     let outcome = run(line_that_gets_better());
     assert!(outcome.over);
     let replaced = replacements(&outcome);
-    assert!(replaced.len() >= 3, "{:?}", outcome.report.decisions);
+    // Three segments are held then, the first of which is shown soon.
+    let replaced: Vec<&str> = replaced.iter().map(|one| &*one.chosen).collect();
+    assert!(replaced.len() >= 2, "{replaced:?}");
     // What came first was shown by nobody.
     let bytes = &outcome.report.bytes;
     assert!(bytes.wasted > 0, "{bytes:?}");

@@ -59,6 +59,29 @@ fn what_an_edge_has_that_rests_for_a_moment_is_awaited() {
 }
 
 #[test]
+fn what_takes_the_place_of_a_locked_rung_is_not_called_locked() {
+    let mut script = with_cues(lacks([ObjectKey::Media(v(0), 10)]));
+    let before = script.events.len();
+    script.run(Duration::from_secs(20));
+    let rungs = script.events[before..].iter().filter_map(|event| {
+        let Event::Decision(one) = event else {
+            return None;
+        };
+        let is_picture = one.kind == DecisionKind::Rung && one.chosen.starts_with('v');
+        is_picture.then(|| (&*one.chosen, one.why.contains("locked")))
+    });
+    let rungs: Vec<(&str, bool)> = rungs.collect();
+    assert!(rungs.contains(&("v0", true)), "{rungs:?}");
+    assert!(rungs.contains(&("v1", false)), "{rungs:?}");
+    assert!(
+        rungs
+            .iter()
+            .all(|(rung, locked)| *locked == (*rung == "v0")),
+        "{rungs:?}"
+    );
+}
+
+#[test]
 fn what_nothing_can_take_the_place_of_is_awaited_from_the_dead() {
     let lacking = [ObjectKey::Media(v(0), 5), ObjectKey::Init(v(1))];
     let config = Config {

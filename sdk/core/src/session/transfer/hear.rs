@@ -1,13 +1,14 @@
 //! What is heard of an attempt while it goes well.
 
 use nearcast_protocol::manifest::ObjectKey;
-use nearcast_units::ByteCount;
+use nearcast_units::{ByteCount, Instant};
 
 use crate::abr::Transfer;
 use crate::event::Event;
 use crate::fetch::{Fetch, Phase, Role};
 use crate::input::{AttemptId, EdgeId, Failure, TransportEvent};
 use crate::session::Session;
+use crate::throughput::Told;
 
 impl Session {
     pub(in crate::session) fn transport(&mut self, id: AttemptId, event: TransportEvent) {
@@ -124,7 +125,14 @@ impl Session {
         from: u64,
         to: u64,
     ) {
+        let attempt = fetch.attempts.iter().find(|one| one.id == id);
+        let since = attempt.and_then(|one| one.recent.last_at());
         let new = fetch.progress(self.now, id, from, to);
+        let told = Told {
+            since,
+            now: self.now,
+            all_until: self.told_until(fetch, edge_id),
+        };
         let bytes = ByteCount::new(to.saturating_sub(from));
         self.progress_at = self.now;
         self.arriving.progress(self.now, bytes.get());
@@ -132,7 +140,12 @@ impl Session {
             self.learn_first_rate(attempt);
         }
         if let Some(edge) = self.edges.get_mut(edge_id) {
-            edge.body_progress(self.now, bytes);
+            edge.body_progress(told, bytes);
+            if let Some(attempt) = fetch.attempt_mut(id) {
+                let lasts = attempt.first_byte_at.map(|at| self.now.since(at));
+                let brought = lasts.and_then(|lasts| edge.brought_over(self.now, lasts));
+                attempt.edge_brought(self.now, brought);
+            }
         }
         if let Some(comparison) = &mut self.comparison {
             comparison.progress(self.now, id, bytes.get());
@@ -158,6 +171,19 @@ impl Session {
             return;
         }
         self.settle_race(fetch);
+    }
+
+    /// Until when all that came from an edge was told.
+    fn told_until(&self, fetch: &Fetch, edge: EdgeId) -> Instant {
+        let fetches = self.fetches.iter().chain([fetch]);
+        let bodies = fetches
+            .flat_map(|one| &one.attempts)
+            .filter(|one| one.edge == edge)
+            .filter_map(|one| match one.phase {
+                Phase::Body { last_byte_at } => Some(last_byte_at),
+                Phase::Connecting { .. } | Phase::Waiting { .. } => None,
+            });
+        bodies.min().unwrap_or(self.now)
     }
 
     pub(super) fn attempt_complete(&mut self, fetch: &mut Fetch, id: AttemptId) -> bool {

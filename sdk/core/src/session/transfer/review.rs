@@ -9,7 +9,7 @@ use nearcast_units::ByteCount;
 use super::offset;
 use crate::action::CancelReason;
 use crate::event::DecisionKind;
-use crate::fetch::{Attempt, BEFORE, Fetch, FetchState, Late, Phase, Role, TRICKLES, Verdict};
+use crate::fetch::{Attempt, BEFORE, Fetch, FetchState, Late, Role, TRICKLES, Verdict};
 use crate::input::{AttemptId, EdgeId, Failure, FetchId};
 use crate::session::Session;
 use crate::session::control::object_name;
@@ -190,14 +190,6 @@ impl Session {
         let Some(attempt) = fetch.attempt_mut(id) else {
             return;
         };
-        // What is expected is all that the edge gives.
-        let mut beside = self.fetches.iter().flat_map(|one| &one.attempts);
-        if late == Late::Slow
-            && attempt.only_fell(now)
-            && beside.any(|one| one.edge == attempt.edge && matches!(one.phase, Phase::Body { .. }))
-        {
-            return attempt.shares_its_edge(now);
-        }
         attempt.helped(now, late);
         let late_edge = attempt.edge;
         if self.is_known(fetch, id, late) {

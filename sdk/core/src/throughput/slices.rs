@@ -1,0 +1,206 @@
+//! Cuts what bodies bring into slices of time, each of which had a rate.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount, Instant};
+
+/// A slice shorter than this says more about scheduling than about the edge.
+const SLICE_MIN: Duration = Duration::from_millis(80);
+/// All bodies of a burst that is over sooner count from this size on (a few round trips of slow start).
+const BURST_MIN: ByteCount = ByteCount::new(48 << 10);
+const BURST_LASTS_MIN: Duration = Duration::from_millis(10);
+/// A body that comes is told of at least so often, with all that came since it was told of last.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
+/// What came lately over a line.
+///
+/// Bodies that come at once are told of each at its own times: what all of them brought until now is known only when each was told of
+/// again, and a slice ends there. One that ended later would lack what one of them brought in it, and the next would have that too much.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slices {
+    /// Where the next slice begins; `None` while no body is under way.
+    since: Option<Instant>,
+    /// What came after that.
+    came: VecDeque<Came>,
+}
+
+/// Between which times bytes came, and until when all of them are known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// When their body was told of last; `None` where they are its first.
+    pub(crate) since: Option<Instant>,
+    pub(crate) now: Instant,
+    /// When that body was told of last of which that was longest ago, among those under way.
+    pub(crate) all_until: Instant,
+}
+
+/// Bytes that came evenly over a span of time.
+#[derive(Clone, Copy, Debug)]
+struct Came {
+    from: Instant,
+    to: Instant,
+    bytes: ByteCount,
+}
+
+/// What a slice was like.
+pub(super) type Slice = (BitRate, Duration);
+
+impl Slices {
+    /// So many bytes of a body came; returns a slice that is known by now.
+    pub(super) fn came(&mut self, told: Told, bytes: ByteCount) -> Option<Slice> {
+        let now = told.now;
+        let Some(since) = self.since else {
+            // The first bytes of a burst waited in buffers: their time is not known.
+            self.since = Some(now);
+            return None;
+        };
+        self.came.push_back(Came {
+            from: told.since.unwrap_or(now).max(since),
+            to: now,
+            bytes,
+        });
+        let known = told.all_until.clamp(now - TOLD_WITHIN, now);
+        let lasts = known.since(since);
+        if lasts < SLICE_MIN {
+            return None;
+        }
+        let all: ByteCount = self.came.iter_mut().map(|one| one.take_until(known)).sum();
+        self.came.retain(|one| one.to > known);
+        self.since = Some(known);
+        Some((all.rate_over(lasts)?, lasts))
+    }
+
+    /// No body is under way any more; returns the last slice.
+    pub(super) fn end(&mut self, now: Instant) -> Option<Slice> {
+        let lasts = now.since(self.since.take()?);
+        let all: ByteCount = self.came.drain(..).map(|one| one.bytes).sum();
+        if lasts < SLICE_MIN && all < BURST_MIN {
+            return None;
+        }
+        let lasts = lasts.max(BURST_LASTS_MIN);
+        Some((all.rate_over(lasts)?, lasts))
+    }
+}
+
+#[cfg(test)]
+impl Told {
+    /// Of one body that comes alone.
+    pub(crate) const fn alone(since: Option<Instant>, now: Instant) -> Self {
+        Self {
+            since,
+            now,
+            all_until: now,
+        }
+    }
+}
+
+impl Came {
+    /// Takes out what came until then.
+    fn take_until(&mut self, until: Instant) -> ByteCount {
+        if self.to <= until {
+            return core::mem::take(&mut self.bytes);
+        }
+        let (all, past) = (self.to.since(self.from), until.since(self.from));
+        let share = u128::from(self.bytes.get()) * past.as_nanos();
+        let taken = share.checked_div(all.as_nanos()).unwrap_or(0);
+        let taken = ByteCount::new(u64::try_from(taken).unwrap_or(u64::MAX));
+        self.bytes = self.bytes - taken;
+        self.from = self.from.max(until);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    const fn ms(n: u64) -> Instant {
+        Instant::from_nanos(n * 1_000_000)
+    }
+
+    /// Slices of a line of 8 kbit/s for each of these bodies: from when on they come, until when, and how often they are told of.
+    fn slices(kilobytes: &[(u64, u64, u64)]) -> Vec<(u64, u128)> {
+        let mut slices = Slices::default();
+        let told = kilobytes
+            .iter()
+            .enumerate()
+            .flat_map(|(body, (from, to, every))| {
+                let all = (0..).map(move |n| from + n * every);
+                all.take_while(move |at| at <= to)
+                    .map(move |at| (at, body, *every))
+            });
+        let mut told: Vec<(u64, usize, u64)> = told.collect();
+        told.sort_unstable();
+        let mut told_at = [None; 2];
+        let mut found = Vec::new();
+        for (at, body, every) in &told {
+            let bytes = ByteCount::new(*every);
+            let since = told_at[*body].replace(ms(*at));
+            let under_way = told_at
+                .iter()
+                .zip(kilobytes)
+                .filter(|(_, (_, to, _))| at < to);
+            let all_until = under_way.filter_map(|(told_at, _)| *told_at).min();
+            let told = Told {
+                since,
+                now: ms(*at),
+                all_until: all_until.unwrap_or(ms(*at)),
+            };
+            found.extend(slices.came(told, bytes));
+        }
+        found.extend(slices.end(ms(told.last().unwrap().0)));
+        let kbps = |(rate, lasts): (BitRate, Duration)| (rate.as_bps() / 1000, lasts.as_millis());
+        found.into_iter().map(kbps).collect()
+    }
+
+    #[test]
+    fn bodies_that_are_told_of_at_different_times_make_one_rate() {
+        let alone = slices(&[(0, 1_000, 100)]);
+        assert!(alone.iter().all(|(kbps, _)| *kbps == 8), "{alone:?}");
+        let lasts: u128 = alone.iter().map(|(_, lasts)| lasts).sum();
+        assert_eq!(lasts, 1_000, "nothing is left out");
+        let both = slices(&[(0, 1_000, 100), (30, 990, 60)]);
+        let (first, rest) = both.split_first().unwrap();
+        assert!(first.0 > 8, "{both:?}");
+        assert!(
+            rest.iter().all(|(kbps, _)| (15..=17).contains(kbps)),
+            "{both:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_told_late_is_not_lost() {
+        let mut slices = Slices::default();
+        slices.came(Told::alone(None, ms(0)), ByteCount::new(1));
+        // Of another body nothing was told for long.
+        let told = |since, now| Told {
+            all_until: ms(0),
+            ..Told::alone(Some(ms(since)), ms(now))
+        };
+        let one = slices.came(told(0, 200), ByteCount::new(200));
+        assert_eq!(
+            one,
+            Some((BitRate::from_kbps(8), Duration::from_millis(100)))
+        );
+        let two = slices.came(told(50, 300), ByteCount::new(1_000));
+        let bytes = 100 + 1_000 / 2;
+        let rate = ByteCount::new(bytes).rate_over(Duration::from_millis(100));
+        assert_eq!(two.map(|(rate, _)| rate), rate);
+    }
+
+    #[test]
+    fn a_short_burst_counts_where_it_brought_enough() {
+        let end = |bytes: u64| {
+            let mut slices = Slices::default();
+            slices.came(Told::alone(None, ms(0)), ByteCount::new(1));
+            slices.came(Told::alone(Some(ms(0)), ms(20)), ByteCount::new(bytes));
+            slices.end(ms(20))
+        };
+        assert_eq!(end(40_000), None);
+        let rate = BitRate::from_kbps(24_000);
+        assert_eq!(end(60_000), Some((rate, Duration::from_millis(20))));
+    }
+}
