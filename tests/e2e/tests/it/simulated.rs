@@ -432,13 +432,7 @@ mod plain_servers {
         const LASTS: Duration = Duration::from_secs(60);
         /// Kilobits per second, each from so many segments of the picture on. Near these, and where it begins somewhat
         /// otherwise, the simulator decides alike: that is no matter of a hair.
-        const RATES: [(usize, u64); 5] = [
-            (0, 15_000),
-            (7, 6_000),
-            (9, 2_500),
-            (11, 1_400),
-            (13, 9_000),
-        ];
+        const RATES: [(usize, u64); 4] = [(0, 15_000), (7, 4_000), (10, 2_000), (15, 9_000)];
         /// Rungs after the one at the start, which is low whatever the line.
         const RUNGS_MIN: usize = 3;
         const START: u64 = 1;
