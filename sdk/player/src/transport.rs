@@ -44,7 +44,7 @@ pub(crate) const NOTES_MAX: usize = 32;
 
 /// A slice of the body is told of when it is this long...
 const SLICE_BYTES: usize = 64 << 10;
-/// ...or this old. First bytes decide races, and the first picture waits for what comes after: young bodies are told of more
+/// ...or this old, which is how long the core waits for it (`throughput/slices.rs`). First bytes decide races, and the first picture waits for what comes after: young bodies are told of more
 /// often, each slice that is due lasts a quarter longer than the one before.
 const SLICE_AGE_MIN: Duration = Duration::from_millis(10);
 const SLICE_AGE_MAX: Duration = Duration::from_millis(100);

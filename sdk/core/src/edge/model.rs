@@ -184,6 +184,7 @@ impl Edge {
         (self.round_trip, self.first_rate) = (None, None);
         self.ttfb.clear();
         self.rate = RateEstimate::default();
+        self.recent = RecentRate::default();
         self.fresh_until = Instant::ZERO;
         self.measured_at = None;
         (self.left, self.left_at, self.better) = (0, None, 0);
@@ -243,14 +244,14 @@ impl Edge {
         }
     }
 
-    /// What it brought in all over so long, but no longer than the last moments.
+    /// What it brought in all over so long, but no longer than the last moments; falls while nothing comes.
     pub(crate) fn brought_over(&self, now: Instant, span: Duration) -> Option<BitRate> {
         self.recent.rate_over(now, span.min(RECENT))
     }
 
     pub(crate) fn body_ends(&mut self, now: Instant) {
         self.active = self.active.saturating_sub(1);
-        if self.active == 0 && self.rate.idle(now) {
+        if self.active == 0 && self.rate.idle() {
             self.fresh_until = now + FRESH;
         }
     }

@@ -243,11 +243,11 @@ mod tests {
         edge.answered(Instant::ZERO, Duration::from_millis(20));
         edge.body_begins(Instant::ZERO);
         let slices = u64::try_from(span.as_millis()).unwrap() / 100;
-        let mut told_at = None;
+        let mut told_at = Instant::ZERO;
         for n in 0..=slices {
             let at = Instant::ZERO + Duration::from_millis(n * 100);
             edge.body_progress(Told::alone(told_at, at), ByteCount::new(mbps * 12_500));
-            told_at = Some(at);
+            told_at = at;
         }
     }
 

@@ -52,7 +52,7 @@ fn measure_for(edges: &mut Edges, at: Instant, (id, mbps): (u16, u64), slices: u
     edge.body_begins(at);
     for n in 0..=slices {
         let when = |n: u64| at + Duration::from_millis(n * 100);
-        let told = Told::alone(n.checked_sub(1).map(when), when(n));
+        let told = Told::alone(when(n.saturating_sub(1)), when(n));
         edge.body_progress(told, ByteCount::new(mbps * 12_500));
     }
     edge.body_ends(at + Duration::from_millis(slices * 100));

@@ -44,8 +44,6 @@ pub(crate) struct Attempt {
     pub(crate) grant: u32,
     pub(crate) phase: Phase,
     pub(crate) recent: RecentRate,
-    /// What its edge brought in all over the same moments, when this body was told of last.
-    of_edge: Option<BitRate>,
     /// What the edge was thought to give when the attempt began.
     pub(crate) expected: Option<BitRate>,
     /// The same as a forecast.
@@ -180,7 +178,6 @@ impl Attempt {
             protocol: None,
             phase: Phase::Connecting { since: now },
             recent: RecentRate::default(),
-            of_edge: None,
             expected,
             usual: None,
             silence_helped_until: None,
@@ -231,11 +228,11 @@ impl Attempt {
         {
             return None;
         }
-        let share = self.share_of_expected(now);
+        let share = self.share_of_expected(now, edge);
         if share.is_some_and(|share| share < SLOW_SHARE) {
             return Some(Late::Slow);
         }
-        if self.has_fallen(now) {
+        if self.has_fallen(now, edge) {
             return Some(Late::Fallen);
         }
         // An edge that gives what it always gave is not at fault when the rung was too high for it.
@@ -244,19 +241,19 @@ impl Attempt {
     }
 
     /// Whether far less comes than was expected, and nobody has looked into it yet.
-    pub(crate) fn is_slow_unexplained(&self, now: Instant) -> bool {
+    pub(crate) fn is_slow_unexplained(&self, now: Instant, edge: &Edge) -> bool {
         self.slowness_helped_until.is_none()
             && self
-                .share_of_expected(now)
+                .share_of_expected(now, edge)
                 .is_some_and(|share| share < SLOW_SHARE)
     }
 
     /// Whether clearly less than expected has come for a while.
-    fn has_fallen(&self, now: Instant) -> bool {
+    fn has_fallen(&self, now: Instant, edge: &Edge) -> bool {
         let well_at = self.well_at.or(self.first_byte_at);
         well_at.is_some_and(|at| now.since(at) >= FALLEN_AFTER)
             && self
-                .share_of_expected(now)
+                .share_of_expected(now, edge)
                 .is_some_and(|share| share < FALLEN_SHARE)
     }
 
@@ -266,23 +263,27 @@ impl Attempt {
         self.phase = Phase::Body { last_byte_at: now };
         self.noticed_at = None;
         self.recent.progress(now, bytes);
-        self.edge_brought(now, None);
     }
 
-    /// So much came from its edge in all over the last moments, this body and what came beside it.
-    pub(crate) fn edge_brought(&mut self, now: Instant, rate: Option<BitRate>) {
-        self.of_edge = rate;
+    /// Notes whether as much comes as a body may fall to; told after each of its bytes.
+    pub(crate) fn note_well(&mut self, now: Instant, edge: &Edge) {
         if self
-            .share_of_expected(now)
+            .share_of_expected(now, edge)
             .is_none_or(|share| share >= FALLEN_SHARE)
         {
             self.well_at = Some(now);
         }
     }
 
-    /// What is expected is all that the edge gives: a body shares it with others that come beside it.
-    fn share_of_expected(&self, now: Instant) -> Option<f64> {
-        let rate = self.recent.rate(now).max(self.of_edge)?.as_f64();
+    /// What comes from its edge while it comes: its own bytes, and those of bodies beside it.
+    pub(crate) fn brought(&self, now: Instant, edge: &Edge) -> Option<BitRate> {
+        let lasts = now.since(self.first_byte_at?);
+        self.recent.rate(now).max(edge.brought_over(now, lasts))
+    }
+
+    /// What is expected is all that the edge gives.
+    fn share_of_expected(&self, now: Instant, edge: &Edge) -> Option<f64> {
+        let rate = self.brought(now, edge)?.as_f64();
         Some(rate / self.expected?.as_f64().max(1.0))
     }
 

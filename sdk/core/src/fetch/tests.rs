@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::input::EdgeOffer;
+use crate::throughput::Told;
 use nearcast_units::Seed;
 
 /// Nothing is needed soon.
@@ -239,6 +240,8 @@ fn a_body_at_half_of_what_its_edge_gave_is_slow_once_that_lasts() {
         for kb in kb {
             at += 100;
             body(&mut fetch, 1, core::iter::once(at), kb * 1_000);
+            let edge = edges.get(EdgeId(0)).unwrap();
+            fetch.attempts[0].note_well(ms(at), edge);
         }
         fetch.review(ms(at), &edges, Duration::from_secs(3_600))
     };
@@ -260,30 +263,36 @@ fn a_body_at_half_of_what_its_edge_gave_is_slow_once_that_lasts() {
 
 #[test]
 fn what_comes_beside_a_body_from_its_edge_is_not_held_against_it() {
-    let edges = edges();
-    let verdict = |beside_kbps: Option<u64>, spare: Duration| {
+    // Of the 8 Mbit/s that are expected half come, and so much beside them. Then nothing comes for some time.
+    let verdict = |beside_kbps: u64, silent_ms: u64, spare: Duration| {
+        let mut edges = edges();
         let mut fetch = fetch();
         fetch.total = Some(100_000_000);
         fetch.attempts[0].expected = Some(BitRate::from_kbps(8_000));
+        edges.get_mut(EdgeId(0)).unwrap().body_begins(ms(100));
         for at in (100..=3_000).step_by(100) {
             body(&mut fetch, 1, core::iter::once(at), 50_000);
-            let of_edge = beside_kbps.map(|kbps| BitRate::from_kbps(4_000 + kbps));
-            fetch.attempts[0].edge_brought(ms(at), of_edge);
+            let edge = edges.get_mut(EdgeId(0)).unwrap();
+            let tenth = Duration::from_millis(100);
+            let all = ByteCount::new(50_000) + BitRate::from_kbps(beside_kbps).bytes_in(tenth);
+            edge.body_progress(Told::alone(ms(at - 100), ms(at)), all);
+            fetch.attempts[0].note_well(ms(at), edge);
         }
-        fetch.review(ms(3_000), &edges, spare)
+        fetch.review(ms(3_000 + silent_ms), &edges, spare)
     };
     let help = |late| {
         let attempt = AttemptId(1);
         Some(Verdict::Help { attempt, late })
     };
-    for (spare, late) in [
-        (AMPLE, Late::Fallen),
-        (Duration::from_secs(1), Late::Fallen),
-    ] {
-        assert_eq!(verdict(None, spare), help(late));
-        assert_eq!(verdict(Some(0), spare), help(late));
-        assert_eq!(verdict(Some(3_000), spare), None);
+    for spare in [AMPLE, Duration::from_secs(1)] {
+        assert_eq!(verdict(0, 0, spare), help(Late::Fallen));
+        assert_eq!(verdict(3_000, 0, spare), None);
     }
+    // What was brought before does not hide that nothing comes.
+    assert_eq!(
+        verdict(3_000, 350, Duration::from_secs(1)),
+        help(Late::Overdue)
+    );
 }
 
 #[test]

@@ -127,7 +127,10 @@ impl Session {
             .usable(self.now, fetch.object, &[])
             .filter(|(id, _)| *id != attempt.edge);
         self.now >= self.line_slow_until
-            && attempt.is_slow_unexplained(self.now)
+            && self
+                .edges
+                .get(attempt.edge)
+                .is_some_and(|edge| attempt.is_slow_unexplained(self.now, edge))
             && others.next().is_some()
     }
 

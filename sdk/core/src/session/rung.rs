@@ -35,6 +35,16 @@ pub(super) enum Chosen {
     Replace(Replacement, &'static str),
 }
 
+impl Chosen {
+    /// What can be had instead of what was wanted, or that itself.
+    fn next(there: RepresentationKey, wanted: RepresentationKey, mut grounds: Grounds) -> Self {
+        if there != wanted {
+            grounds.why = NEAREST;
+        }
+        Self::Next(there, grounds)
+    }
+}
+
 /// What the choice of a rung rests on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grounds {
@@ -160,29 +170,25 @@ impl Session {
         };
         let wanted = key(rung)?;
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
-        let rung = self.rung_with_index(kind, wanted, last, rung);
-        let why = if key(rung)? == wanted {
-            choice.why
-        } else {
-            NEAREST
+        let begin = key(self.rung_with_index(kind, wanted, last, rung))?;
+        let grounds = Grounds {
+            why: choice.why,
+            compared,
         };
-        let grounds = Grounds { why, compared };
-        self.nearest(kind, key(rung)?, ladder_len, grounds)
+        let there = self.nearest_there(kind, begin, ladder_len)?;
+        Some(Chosen::next(there, wanted, grounds))
     }
 
-    /// Chooses this representation or, where it cannot be had, the nearest to it, and says so.
+    /// Chooses this representation or, where it cannot be had, the nearest to it.
     fn nearest(
         &self,
         kind: TrackKind,
         wanted: RepresentationKey,
         rungs: usize,
-        mut grounds: Grounds,
+        grounds: Grounds,
     ) -> Option<Chosen> {
         let there = self.nearest_there(kind, wanted, rungs)?;
-        if there != wanted {
-            grounds.why = NEAREST;
-        }
-        Some(Chosen::Next(there, grounds))
+        Some(Chosen::next(there, wanted, grounds))
     }
 
     /// Returns this representation or, where that lacks what comes next or lacked segment after segment lately, the next one

@@ -7,10 +7,13 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 
 /// A slice shorter than this says more about scheduling than about the edge.
 const SLICE_MIN: Duration = Duration::from_millis(80);
-/// All bodies of a burst that is over sooner count from this size on (a few round trips of slow start).
+/// A burst that is over sooner counts from this size on (a few round trips of slow start), and as so long at least.
 const BURST_MIN: ByteCount = ByteCount::new(48 << 10);
-const BURST_LASTS_MIN: Duration = Duration::from_millis(10);
-/// A body that comes is told of at least so often, with all that came since it was told of last.
+const BURST_COUNTS_MIN: Duration = Duration::from_millis(10);
+/// No burst is quicker: two reports may come at one moment.
+const BURST_TAKES_MIN: Duration = Duration::from_micros(100);
+/// A body that comes is told of at least so often ([`TransportEvent::Progress`](crate::input::TransportEvent::Progress)), with all that
+/// came since it was told of last. One that was not is silent, and holds nothing back.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
 /// What came lately over a line.
@@ -28,10 +31,10 @@ pub(super) struct Slices {
 /// Between which times bytes came, and until when all of them are known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
-    /// When their body was told of last; `None` where they are its first.
-    pub(crate) since: Option<Instant>,
+    /// When their body was told of last, or its answer began.
+    pub(crate) since: Instant,
     pub(crate) now: Instant,
-    /// When that body was told of last of which that was longest ago, among those under way.
+    /// The oldest of the last reports of all bodies under way.
     pub(crate) all_until: Instant,
 }
 
@@ -55,11 +58,16 @@ impl Slices {
             self.since = Some(now);
             return None;
         };
-        self.came.push_back(Came {
-            from: told.since.unwrap_or(now).max(since),
-            to: now,
-            bytes,
-        });
+        let from = told.since.max(since);
+        match self.came.back_mut() {
+            // Told in more pieces than time can tell apart.
+            Some(last) if last.to == now && last.from >= from => last.bytes += bytes,
+            _ => self.came.push_back(Came {
+                from,
+                to: now,
+                bytes,
+            }),
+        }
         let known = told.all_until.clamp(now - TOLD_WITHIN, now);
         let lasts = known.since(since);
         if lasts < SLICE_MIN {
@@ -71,22 +79,23 @@ impl Slices {
         Some((all.rate_over(lasts)?, lasts))
     }
 
-    /// No body is under way any more; returns the last slice.
-    pub(super) fn end(&mut self, now: Instant) -> Option<Slice> {
-        let lasts = now.since(self.since.take()?);
+    /// No body is under way any more; returns the last slice. Silence before the end is no rate: it is judged as silence.
+    pub(super) fn end(&mut self) -> Option<Slice> {
+        let since = self.since.take()?;
+        let lasts = self.came.back()?.to.since(since);
         let all: ByteCount = self.came.drain(..).map(|one| one.bytes).sum();
         if lasts < SLICE_MIN && all < BURST_MIN {
             return None;
         }
-        let lasts = lasts.max(BURST_LASTS_MIN);
-        Some((all.rate_over(lasts)?, lasts))
+        let rate = all.rate_over(lasts.max(BURST_TAKES_MIN))?;
+        Some((rate, lasts.max(BURST_COUNTS_MIN)))
     }
 }
 
 #[cfg(test)]
 impl Told {
     /// Of one body that comes alone.
-    pub(crate) const fn alone(since: Option<Instant>, now: Instant) -> Self {
+    pub(crate) const fn alone(since: Instant, now: Instant) -> Self {
         Self {
             since,
             now,
@@ -121,10 +130,10 @@ mod tests {
         Instant::from_nanos(n * 1_000_000)
     }
 
-    /// Slices of a line of 8 kbit/s for each of these bodies: from when on they come, until when, and how often they are told of.
-    fn slices(kilobytes: &[(u64, u64, u64)]) -> Vec<(u64, u128)> {
+    /// Slices of bodies of 8 kbit/s each, which come from then on, until then, and are told of so often.
+    fn slices(bodies: &[(u64, u64, u64)]) -> Vec<(u64, u128)> {
         let mut slices = Slices::default();
-        let told = kilobytes
+        let told = bodies
             .iter()
             .enumerate()
             .flat_map(|(body, (from, to, every))| {
@@ -137,21 +146,18 @@ mod tests {
         let mut told_at = [None; 2];
         let mut found = Vec::new();
         for (at, body, every) in &told {
-            let bytes = ByteCount::new(*every);
-            let since = told_at[*body].replace(ms(*at));
-            let under_way = told_at
-                .iter()
-                .zip(kilobytes)
-                .filter(|(_, (_, to, _))| at < to);
+            let since = told_at[*body].replace(ms(*at)).unwrap_or(ms(*at));
+            let under_way = told_at.iter().zip(bodies);
+            let under_way = under_way.filter(|(_, (_, to, _))| at < to);
             let all_until = under_way.filter_map(|(told_at, _)| *told_at).min();
             let told = Told {
                 since,
                 now: ms(*at),
                 all_until: all_until.unwrap_or(ms(*at)),
             };
-            found.extend(slices.came(told, bytes));
+            found.extend(slices.came(told, ByteCount::new(*every)));
         }
-        found.extend(slices.end(ms(told.last().unwrap().0)));
+        found.extend(slices.end());
         let kbps = |(rate, lasts): (BitRate, Duration)| (rate.as_bps() / 1000, lasts.as_millis());
         found.into_iter().map(kbps).collect()
     }
@@ -163,8 +169,9 @@ mod tests {
         let lasts: u128 = alone.iter().map(|(_, lasts)| lasts).sum();
         assert_eq!(lasts, 1_000, "nothing is left out");
         let both = slices(&[(0, 1_000, 100), (30, 990, 60)]);
-        let (first, rest) = both.split_first().unwrap();
-        assert!(first.0 > 8, "{both:?}");
+        // The first report of the second one is of bytes whose time is not known.
+        let rest = &both[1..];
+        assert!(rest.len() > 5, "{both:?}");
         assert!(
             rest.iter().all(|(kbps, _)| (15..=17).contains(kbps)),
             "{both:?}"
@@ -174,33 +181,45 @@ mod tests {
     #[test]
     fn what_is_told_late_is_not_lost() {
         let mut slices = Slices::default();
-        slices.came(Told::alone(None, ms(0)), ByteCount::new(1));
+        slices.came(Told::alone(ms(0), ms(0)), ByteCount::new(1));
         // Of another body nothing was told for long.
         let told = |since, now| Told {
             all_until: ms(0),
-            ..Told::alone(Some(ms(since)), ms(now))
+            ..Told::alone(ms(since), ms(now))
         };
         let one = slices.came(told(0, 200), ByteCount::new(200));
-        assert_eq!(
-            one,
-            Some((BitRate::from_kbps(8), Duration::from_millis(100)))
-        );
+        let span = Duration::from_millis(100);
+        assert_eq!(one, Some((BitRate::from_kbps(8), span)));
         let two = slices.came(told(50, 300), ByteCount::new(1_000));
         let bytes = 100 + 1_000 / 2;
-        let rate = ByteCount::new(bytes).rate_over(Duration::from_millis(100));
+        let rate = ByteCount::new(bytes).rate_over(span);
         assert_eq!(two.map(|(rate, _)| rate), rate);
     }
 
     #[test]
+    fn silence_before_the_end_is_no_rate() {
+        let mut slices = Slices::default();
+        slices.came(Told::alone(ms(0), ms(0)), ByteCount::new(1));
+        slices.came(Told::alone(ms(0), ms(60)), ByteCount::new(60_000));
+        // It is ended a second later.
+        let rate = BitRate::from_kbps(8_000);
+        assert_eq!(slices.end(), Some((rate, Duration::from_millis(60))));
+        slices.came(Told::alone(ms(0), ms(2_000)), ByteCount::new(1));
+        assert_eq!(slices.end(), None, "only its first bytes came");
+    }
+
+    #[test]
     fn a_short_burst_counts_where_it_brought_enough() {
-        let end = |bytes: u64| {
+        let end = |bytes: u64, lasts_ms: u64| {
             let mut slices = Slices::default();
-            slices.came(Told::alone(None, ms(0)), ByteCount::new(1));
-            slices.came(Told::alone(Some(ms(0)), ms(20)), ByteCount::new(bytes));
-            slices.end(ms(20))
+            slices.came(Told::alone(ms(0), ms(0)), ByteCount::new(1));
+            slices.came(Told::alone(ms(0), ms(lasts_ms)), ByteCount::new(bytes));
+            slices.end()
         };
-        assert_eq!(end(40_000), None);
+        assert_eq!(end(40_000, 20), None);
         let rate = BitRate::from_kbps(24_000);
-        assert_eq!(end(60_000), Some((rate, Duration::from_millis(20))));
+        assert_eq!(end(60_000, 20), Some((rate, Duration::from_millis(20))));
+        let rate = BitRate::from_kbps(240_000);
+        assert_eq!(end(60_000, 2), Some((rate, Duration::from_millis(10))));
     }
 }

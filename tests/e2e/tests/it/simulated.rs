@@ -314,19 +314,21 @@ mod plain_servers {
             for change in lines.changes() {
                 let under_way = under_way(real, change);
                 let into_s = change.as_secs_f64() - asked_s(real, under_way);
-                let asked_s = asked_s(&run(order, &changes), under_way);
-                changes.push(Duration::from_secs_f64(asked_s + into_s));
+                let simulated_s = asked_s(&run(order, &changes), under_way) + into_s;
+                let changes_at = Duration::from_secs_f64(simulated_s);
+                assert!(changes.last().is_none_or(|last| *last < changes_at));
+                changes.push(changes_at);
             }
             run(order, &changes)
         }
     }
 
     impl Lines<'_> {
-        /// Returns when they change: of their own lines one does.
+        /// Returns when they change.
         fn changes(&self) -> impl Iterator<Item = Duration> {
             let rates = match self {
-                Lines::Own([a, b]) if a.len() < b.len() => b,
-                Lines::Own([rates, _]) | Lines::Shared(rates) => rates,
+                Lines::Own([[_], rates] | [rates, [_]]) | Lines::Shared(rates) => rates,
+                Lines::Own(_) => panic!("one of the two does not change"),
             };
             rates.iter().skip(1).map(|(at, _)| *at)
         }

@@ -66,7 +66,7 @@ impl Session {
         let Some(slow) = fetch.attempts.iter().find(|one| one.id == id) else {
             return;
         };
-        let (Some(rate), Some(usual)) = (slow.recent.rate(self.now), slow.expected) else {
+        let (Some(rate), Some(usual)) = (self.brought(slow), slow.expected) else {
             return;
         };
         let slow_edge = slow.edge;
@@ -136,6 +136,11 @@ impl Session {
         among(&not).or_else(|| among(&not[..few]))
     }
 
+    /// What comes from the edge of a body in all while that comes.
+    fn brought(&self, body: &Attempt) -> Option<BitRate> {
+        body.brought(self.now, self.edges.get(body.edge)?)
+    }
+
     /// What a body that comes from another edge at the same time tells.
     fn concurrent(&self, slow: EdgeId, rate: BitRate) -> Option<(Blame, EdgeId, BitRate)> {
         let others = self.fetches.iter().flat_map(|fetch| &fetch.attempts);
@@ -149,7 +154,7 @@ impl Session {
                 && matches!(one.phase, Phase::Body { .. })
         });
         let judged = |one: &Attempt| {
-            let others_rate = one.recent.rate(self.now)?;
+            let others_rate = self.brought(one)?;
             let share = others_rate.as_f64() / one.expected?.as_f64().max(1.0);
             let blame = if others_rate.as_f64() > rate.as_f64() * CLEARLY {
                 Blame::Edge

@@ -125,11 +125,14 @@ impl Session {
         from: u64,
         to: u64,
     ) {
-        let attempt = fetch.attempts.iter().find(|one| one.id == id);
-        let since = attempt.and_then(|one| one.recent.last_at());
+        let mut attempts = fetch.attempts.iter();
+        let since = attempts.find_map(|one| match one.phase {
+            Phase::Body { last_byte_at } if one.id == id => Some(last_byte_at),
+            Phase::Body { .. } | Phase::Connecting { .. } | Phase::Waiting { .. } => None,
+        });
         let new = fetch.progress(self.now, id, from, to);
         let told = Told {
-            since,
+            since: since.unwrap_or(self.now),
             now: self.now,
             all_until: self.told_until(fetch, edge_id),
         };
@@ -142,9 +145,7 @@ impl Session {
         if let Some(edge) = self.edges.get_mut(edge_id) {
             edge.body_progress(told, bytes);
             if let Some(attempt) = fetch.attempt_mut(id) {
-                let lasts = attempt.first_byte_at.map(|at| self.now.since(at));
-                let brought = lasts.and_then(|lasts| edge.brought_over(self.now, lasts));
-                attempt.edge_brought(self.now, brought);
+                attempt.note_well(self.now, edge);
             }
         }
         if let Some(comparison) = &mut self.comparison {
