@@ -36,10 +36,12 @@ pub(super) fn first(context: &AbrContext) -> Option<AbrChoice> {
     }
     let rate = context.forecast.sustained.unwrap_or(FIRST_RATE);
     let rung = context.sustained(rate.scaled(FIRST_SAFETY));
-    Some(AbrChoice::next(
-        rung,
-        "first segment: half the estimated rate",
-    ))
+    let why = if context.forecast.sustained.is_some() {
+        "first segment: half the estimated rate"
+    } else {
+        "first segment: half of a usual rate, since nothing is known yet"
+    };
+    Some(AbrChoice::next(rung, why))
 }
 
 /// The highest rung that the rate sustains and that will be here in time.

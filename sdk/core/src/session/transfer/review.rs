@@ -229,7 +229,16 @@ impl Session {
             .expectations(now, object, rest, &fetch.edges_tried());
         let scores = self.scores_of(&expected);
         let inputs = [("offset", offset(fetch.received))];
-        self.decide_among(DecisionKind::Hedge, chosen, late.why(), &inputs, scores);
+        let soonest = expected.iter().min_by_key(|(_, takes)| *takes);
+        let whom = if soonest.is_some_and(|(id, _)| *id == helper) {
+            "the soonest helps"
+        } else if self.edges.current() == Some(helper) {
+            "the edge in use helps"
+        } else {
+            "one that is not clearly worse than the best helps, which spreads the load"
+        };
+        let why = alloc::format!("{}: {whom}", late.why());
+        self.decide_among(DecisionKind::Hedge, chosen, &why, &inputs, scores);
         for attempt in &mut fetch.attempts {
             attempt.wasted_before_help = attempt.wasted;
         }

@@ -58,6 +58,13 @@ enum Meets {
     NextEnd,
 }
 
+impl Shape {
+    /// Whether what came before can be kept: what is wrong has to be fetched anew, all of it.
+    fn keeps_bytes(&self) -> bool {
+        self.name != "corrupt"
+    }
+}
+
 macro_rules! shape {
     ($name:literal, $meets:ident, $fault:expr) => {
         Shape {
@@ -155,12 +162,11 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
         .fold(NEVER_S, f64::min);
     sample.note(shape.handover, first_s);
     sample.note(HANDOVER, first_s);
-    if let Some(share) = twice(fetch, title) {
+    if shape.keeps_bytes()
+        && let Some(share) = twice(fetch, title)
+    {
         sample.note(shape.twice, share);
-        // What is wrong has to be fetched anew.
-        if shape.name != "corrupt" {
-            sample.note(TWICE, share);
-        }
+        sample.note(TWICE, share);
     }
     if buffered_s(report, from_s) >= BUFFERED_S {
         let stalls = draw::count(stalls(report, from_s, AFTERMATH_S) as u64);
@@ -264,10 +270,11 @@ fn figures(samples: &[Sample]) -> Vec<Figure> {
         total(samples, STALLS, Some(0.0)),
     ];
     for shape in &SHAPES {
-        let twice_max = (shape.name != "corrupt").then_some(TWICE_MAX);
         figures.push(seconds(samples, shape.handover, 0.5, Some(TIME_MAX_S.0)));
         figures.push(seconds(samples, shape.handover, 0.99, Some(TIME_MAX_S.1)));
-        figures.push(largest_share(samples, shape.twice, twice_max));
+        if shape.keeps_bytes() {
+            figures.push(largest_share(samples, shape.twice, Some(TWICE_MAX)));
+        }
         figures.push(total(samples, shape.stalls, Some(0.0)));
     }
     figures
