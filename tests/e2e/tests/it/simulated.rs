@@ -440,8 +440,8 @@ mod plain_servers {
 
     async fn line_that_falls_and_comes_back() {
         const LASTS: Duration = Duration::from_secs(60);
-        /// Kilobits per second, each from so many segments of the picture on. Near these, and where it begins somewhat
-        /// otherwise, the simulator decides alike: that is no matter of a hair.
+        /// Kilobits per second, each from so many segments of the picture on. Plays over sockets agree with each other here; on
+        /// other lines a body that will be late by a hair is given up in one play and not in the next.
         const RATES: [(usize, u64); 5] = [
             (0, 15_000),
             (7, 6_000),
