@@ -189,6 +189,7 @@ impl FaultBoard {
         if let Some((id, fault)) = wrong {
             self.record(unix_ms, &id, &fault, Some(target.path), None);
             decided.answer = Answer::of(&fault);
+            decided.answered_by = id;
         }
         decided
     }
@@ -263,6 +264,7 @@ impl FaultBoard {
     fn without_gone(&self, before: &Disposition) -> Disposition {
         let mut decided = Disposition {
             answer: before.answer,
+            answered_by: before.answered_by.clone(),
             ..Disposition::default()
         };
         for hit in before.hits.iter().filter(|hit| !self.is_gone(hit)) {
