@@ -1,10 +1,14 @@
-//! `nearcast-lab`: measures decisions over recorded networks and in worlds that chance drew.
+//! `nearcast-lab`: breaks networks on purpose and proves what the viewer saw; measures decisions over recorded networks and
+//! in worlds that chance drew.
 
 mod abr;
 mod decide;
 mod edges;
 mod fit;
+mod interrupt;
 mod moment;
+mod run;
+mod schema;
 mod sets;
 
 use std::io::Write as _;
@@ -12,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures decisions over recorded networks and in worlds that chance drew.
+/// Breaks networks on purpose and proves what the viewer saw; measures decisions over recorded networks.
 #[derive(Debug, Parser)]
 #[command(name = "nearcast-lab", version)]
 struct Arguments {
@@ -22,6 +26,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs scenarios and says what came of them
+    Run(run::Arguments),
+    /// Lists the figures that expectations are about
+    Figures,
+    /// Prints a JSON schema, for editors and other programs
+    Schema {
+        /// Of what
+        #[arg(value_enum)]
+        of: schema::Of,
+    },
     /// Measures and prints tables
     Bench {
         #[command(subcommand)]
@@ -48,6 +62,9 @@ enum Bench {
 
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
+        Command::Run(arguments) => run::execute(arguments),
+        Command::Figures => schema::figures(&mut std::io::stdout().lock()),
+        Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),
         Command::Bench { bench } => match bench {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),

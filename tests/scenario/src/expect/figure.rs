@@ -11,6 +11,10 @@ use crate::result::Receipt;
 /// One session of a run, and what happened around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
+    /// The player's name in the run.
+    pub player: &'a str,
+    /// When it began, since the run did.
+    pub begins_s: f64,
     /// What it did.
     pub report: &'a SessionReport,
     /// Whether it ended by itself.
@@ -320,7 +324,7 @@ fn twice(fetch: &FetchReport) -> Option<f64> {
 
 /// For each request that a fault hit: how long until bytes of that object come again.
 fn handovers(session: &Session<'_>) -> Vec<f64> {
-    let hit = |receipt: &Receipt| {
+    let hit = |receipt: Receipt| {
         let path = receipt.path.as_deref()?;
         let name = ObjectName::of_path(path);
         let report = session.report;
@@ -339,10 +343,19 @@ fn handovers(session: &Session<'_>) -> Vec<f64> {
         {
             return None;
         }
-        let from_s = begins_to_matter(receipt, attempt);
+        let from_s = begins_to_matter(&receipt, attempt);
         Some(comes_again(report, fetch, attempt, from_s))
     };
-    session.receipts.iter().filter_map(hit).collect()
+    let of_player = session.receipts.iter().filter(|receipt| {
+        let whose = receipt.player.as_deref();
+        whose.is_none_or(|player| player == session.player)
+    });
+    // A report counts from the play intent.
+    let shifted = of_player.map(|receipt| Receipt {
+        at_s: receipt.at_s - session.begins_s,
+        ..receipt.clone()
+    });
+    shifted.filter_map(hit).collect()
 }
 
 /// A server's clock and a player's are the same, but what one notes the other hears of a little later.
