@@ -425,13 +425,16 @@ impl Checker<'_> {
                 Some(self.place_of(name, &names, "player")?)
             }
         };
-        let whole = |what: &str, hint: &str| Err(self.source.whole(what, Some(hint.to_owned())));
-        let doing = match (spec.what, spec.to_s, spec.track) {
+        let wrong = |what: &str, hint: &str| {
+            let hint = Some(hint.to_owned());
+            Err(self.source.error(spec.what.span(), what, hint))
+        };
+        let doing = match (*spec.what.get_ref(), spec.to_s, spec.track) {
             (What::Seek, Some(to), _) => Doing::Seek(MediaTime::from_duration(to.into())),
-            (What::Seek, None, _) => return whole("a `seek` goes nowhere", "add `to_s`"),
+            (What::Seek, None, _) => return wrong("a `seek` goes nowhere", "add `to_s`"),
             (What::Audio, _, Some(track)) => Doing::Audio(track),
             (What::Audio, _, None) => {
-                return whole("`audio` of which track?", "add `track`, counted from 0");
+                return wrong("`audio` of which track?", "add `track`, counted from 0");
             }
             (What::Subtitles, _, track) => Doing::Subtitles(track),
             (What::LockRung, _, rung) => Doing::LockRung(rung),

@@ -42,6 +42,8 @@ pub(super) struct BackendModel {
 #[derive(Debug)]
 struct Viewer {
     name: String,
+    /// Account, device and half of each playback's identifier.
+    id: String,
     address: IpAddr,
     access_token: String,
     playback_id: Option<String>,
@@ -142,6 +144,11 @@ impl Failed {
     }
 }
 
+/// Names of players are people's words; identifiers are not.
+fn viewer(index: usize) -> String {
+    format!("viewer-{index}")
+}
+
 /// How long a sealed request is waited for before the same goes over TLS.
 const SEALED_ALONE: Duration = Duration::from_millis(400);
 /// How long the player waits for an answer, and for a connection.
@@ -160,10 +167,9 @@ impl BackendModel {
             id: "all".to_owned(),
             streams_max: 4,
         }];
-        catalogue.accounts = names
-            .iter()
-            .map(|name| Account {
-                id: name.clone(),
+        catalogue.accounts = (0..names.len())
+            .map(|index| Account {
+                id: viewer(index),
                 plan: "all".to_owned(),
                 country: "SE".to_owned(),
                 maturity: 18,
@@ -185,17 +191,19 @@ impl BackendModel {
         #[expect(clippy::expect_used, reason = "the catalogue is made here")]
         let mut model =
             Backend::new(catalogue, config).expect("a catalogue without contradictions");
-        let clients = (0_u32..).zip(names).map(|(index, name)| Viewer {
+        let clients = (0_u32..).zip(names).enumerate();
+        let clients = clients.map(|(place, (index, name))| Viewer {
             name: name.clone(),
+            id: viewer(place),
             address: IpAddr::V4(Ipv4Addr::from(0x0A00_0001 + index)),
-            access_token: format!("access-{name}"),
+            access_token: format!("access-{place}"),
             playback_id: None,
         });
         let clients: Vec<Viewer> = clients.collect();
         for client in &clients {
             let request = SessionRequest {
-                account: client.name.clone(),
-                device_id: client.name.clone(),
+                account: client.id.clone(),
+                device_id: client.id.clone(),
                 platform: "linux".to_owned(),
             };
             let opened = model.handle_session(Instant::ZERO, &request, &client.access_token);
@@ -403,7 +411,7 @@ impl BackendModel {
         let granted = match id {
             Some(id) => self.model.handle_refresh(now, ask, &id),
             None => {
-                let id = format!("{}-{}", viewer.name, now.as_nanos());
+                let id = format!("{}-{}", viewer.id, now.as_nanos());
                 let request = PlayRequest {
                     title: TITLE.to_owned(),
                     capabilities: Capabilities {
