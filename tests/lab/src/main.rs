@@ -5,6 +5,7 @@ mod decide;
 mod edges;
 mod fit;
 mod moment;
+mod packet;
 mod sets;
 
 use std::io::Write as _;
@@ -32,6 +33,8 @@ enum Command {
         #[command(subcommand)]
         fit: fit::Fit,
     },
+    /// Runs a program behind a link that delays, drops and limits its packets
+    Packet(packet::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +45,8 @@ enum Bench {
     Edges(edges::Arguments),
     /// What one decision of each rule costs
     Decide(decide::Arguments),
+    /// What the packet link makes of its configuration, in real time
+    Packet(packet::BenchArguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -52,9 +57,11 @@ fn main() -> ExitCode {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
             Bench::Decide(arguments) => decide::execute(arguments),
+            Bench::Packet(arguments) => packet::bench(arguments),
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),
+        Command::Packet(arguments) => packet::execute(arguments),
     };
     match done {
         Ok(code) => code,
