@@ -86,11 +86,10 @@ fn finished<T>(joined: thread::Result<Result<T>>) -> Result<T> {
 pub(super) fn run(command: &mut Command) -> Result<()> {
     let output = command.output().map_err(|error| missing(command, error))?;
     let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?} failed: {}",
-        told.trim()
-    );
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    let line = words.join(" ");
+    ensure!(output.status.success(), "`{line}` failed: {}", told.trim());
     Ok(())
 }
 

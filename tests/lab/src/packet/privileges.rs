@@ -6,11 +6,14 @@ use std::io::{Error, ErrorKind};
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{getegid, geteuid};
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
+    set_capabilities,
+};
 
-/// Makes sure that this process may make network namespaces and the devices in them. Where it may not, it moves
-/// into a user namespace of its own, in which it may and where it is root: call this before the process has a second
-/// thread, since only then the system allows that.
+/// Makes sure that this process, and the programs it starts, may make and use network namespaces and the devices in
+/// them. Where it may not, it moves into a user namespace of its own, in which it may and has no other user: call this
+/// before the process has a second thread, since only then the system allows that.
 ///
 /// # Errors
 /// Where the system allows neither, or no TUN devices: what is missing, and how to get it.
@@ -29,8 +32,11 @@ const TUN: &str = "/dev/net/tun";
 
 fn is_allowed() -> Result<bool> {
     let sets = capabilities(None).context("reading this process's capabilities")?;
-    let needed = CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN;
-    Ok(sets.effective.contains(needed))
+    Ok(sets.effective.contains(needed()))
+}
+
+fn needed() -> CapabilitySet {
+    CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN
 }
 
 fn enter_user_namespace() -> Result<()> {
@@ -44,12 +50,14 @@ fn enter_user_namespace() -> Result<()> {
     }
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("0 {user} 1")),
-        ("gid_map", format!("0 {group} 1")),
+        // Nobody else, in particular not root: many programs go other ways where they are that.
+        ("uid_map", format!("{user} {user} 1")),
+        ("gid_map", format!("{group} {group} 1")),
     ] {
         let path = format!("/proc/self/{file}");
         fs::write(&path, text).with_context(|| format!("writing {path}"))?;
     }
+    hand_on().context("handing on capabilities to programs")?;
     // Some systems let everybody make a user namespace and nobody do anything in it.
     let made = std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join();
     match made {
@@ -62,6 +70,24 @@ fn enter_user_namespace() -> Result<()> {
         }
         Err(_) => bail!("a thread that tried to make a network namespace panicked"),
     }
+}
+
+/// Keeps, of all that the namespace allows, what this process and those behind its links use, and lets programs that are
+/// started have that too: they would lose it, since they are not root. Not more than they have: the system lets nobody
+/// look into a process that may more than himself, and they have to find its namespaces.
+fn hand_on() -> Result<()> {
+    // Servers may have port 80, and `ping` its packets.
+    let all = needed() | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::NET_RAW;
+    let sets = CapabilitySets {
+        effective: all,
+        permitted: all,
+        inheritable: all,
+    };
+    set_capabilities(None, sets)?;
+    for capability in all.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
 }
 
 /// What keeps a process from using a user namespace, by the switches that systems have for it.

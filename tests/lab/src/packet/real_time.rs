@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rustix::thread::gettid;
 
 use super::namespace::run;
@@ -16,5 +16,7 @@ const PRIORITY: &str = "10";
 /// Where that is not allowed (it needs `CAP_SYS_NICE`, or a limit on the priority that lets it), and without `chrt`.
 pub(super) fn become_real_time() -> Result<()> {
     let thread = gettid().as_raw_nonzero().to_string();
-    run(Command::new("chrt").args(["--fifo", "--pid", PRIORITY, &thread]))
+    run(Command::new("chrt").args(["--fifo", "--pid", PRIORITY, &thread])).context(
+        "to allow it, run this as root, or add the line `YOUR-NAME - rtprio 10` to /etc/security/limits.conf and log in anew",
+    )
 }

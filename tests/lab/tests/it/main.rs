@@ -7,6 +7,8 @@
 
 mod edges;
 mod fit;
+#[cfg(target_os = "linux")]
+mod packet;
 
 use std::collections::BTreeSet;
 use std::fs;
