@@ -53,21 +53,18 @@ pub struct LossBursts {
 }
 
 impl PacketConfig {
-    /// The queue that a rate of its own choosing gets is never smaller: 32 full packets, a few connections'
-    /// first flights.
-    pub const QUEUE_MIN: ByteCount = ByteCount::new(48_000);
+    /// How long a queue that nobody configured lasts: a bandwidth-delay product of paths with usual round trips.
+    pub const QUEUE_TIME: Duration = Duration::from_millis(100);
 
-    /// What is taken for the round trip where the link's own is shorter: the rest of a path has a delay, too.
-    pub const ROUND_TRIP_MIN: Duration = Duration::from_millis(50);
+    /// It is never smaller than this: some connections' first flights.
+    pub const QUEUE_MIN: ByteCount = ByteCount::new(100_000);
 
-    /// Returns what may stand in the queue: what was configured, else what the rate passes in a round trip (twice
-    /// the delay, or [`ROUND_TRIP_MIN`](Self::ROUND_TRIP_MIN)), and no less than [`QUEUE_MIN`](Self::QUEUE_MIN).
+    /// Returns what may stand in the queue: what was configured, else what the rate passes in
+    /// [`QUEUE_TIME`](Self::QUEUE_TIME), and no less than [`QUEUE_MIN`](Self::QUEUE_MIN).
     #[must_use]
     pub fn queue_size(&self) -> ByteCount {
-        let round_trip = self.delay.saturating_mul(2).max(Self::ROUND_TRIP_MIN);
-        let product = self
-            .rate
-            .map_or(ByteCount::ZERO, |rate| rate.bytes_in(round_trip));
+        let passed = self.rate.map(|rate| rate.bytes_in(Self::QUEUE_TIME));
+        let product = passed.unwrap_or(ByteCount::ZERO);
         self.queue.unwrap_or(product.max(Self::QUEUE_MIN))
     }
 }

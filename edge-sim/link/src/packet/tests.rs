@@ -125,19 +125,18 @@ fn what_the_queue_has_no_room_for_is_dropped_at_its_end() {
 }
 
 #[test]
-fn a_queue_nobody_configured_holds_a_round_trip_and_never_too_little() {
-    let size = |kbps, delay| {
-        let rate = Some(BitRate::from_kbps(kbps));
+fn a_queue_nobody_configured_lasts_a_tenth_of_a_second_and_is_never_too_small() {
+    let size = |rate| {
         PacketConfig {
             rate,
-            delay: ms(delay),
             ..PacketConfig::default()
         }
         .queue_size()
     };
-    assert_eq!(size(100_000, 40), ByteCount::new(1_000_000));
-    assert_eq!(size(100_000, 0), ByteCount::new(625_000));
-    assert_eq!(size(1_000, 40), PacketConfig::QUEUE_MIN);
+    let kbps = |kbps| Some(BitRate::from_kbps(kbps));
+    assert_eq!(size(kbps(100_000)), ByteCount::new(1_250_000));
+    assert_eq!(size(kbps(1_000)), ByteCount::new(100_000));
+    assert_eq!(size(None), ByteCount::new(100_000));
 }
 
 #[test]

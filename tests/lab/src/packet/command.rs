@@ -61,10 +61,10 @@ async fn run(arguments: &Arguments, course: &Course) -> Result<ExitCode> {
         }
         end = ends.next() => told(end),
     };
-    let counted = network.count()?;
-    let overflowed = network.overflowed()?;
+    let (counted, overflowed) = (network.count(), network.overflowed());
+    // If packets were no longer carried, this says why, and the others only that.
     network.end()?;
-    write::tell(&table::text(&counted, overflowed))?;
+    write::tell(&table::text(&counted?, overflowed?))?;
     Ok(ExitCode::from(code))
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use nearcast_link::{PacketConfig, PacketCounters};
@@ -159,7 +160,7 @@ impl Carrier {
             while let Some((side, packet)) = self.links.poll_delivery(now) {
                 self.hand_over(side, &packet.bytes)?;
             }
-            if !more && !self.wait_and_obey()? {
+            if !self.wait_and_obey(more)? {
                 return Ok(());
             }
         }
@@ -208,10 +209,15 @@ impl Carrier {
         }
     }
 
-    /// Waits for a packet, a deadline or orders, and obeys those; returns whether to go on.
-    fn wait_and_obey(&mut self) -> Result<bool> {
-        let deadline = self.links.next_deadline();
-        let wait = deadline.map(|due| due.since(self.now()));
+    /// Waits for a packet, a deadline or orders, and obeys those; returns whether to go on. Where there are more packets
+    /// it does not wait, and obeys all the same.
+    fn wait_and_obey(&mut self, more: bool) -> Result<bool> {
+        let wait = if more {
+            Some(Duration::ZERO)
+        } else {
+            let deadline = self.links.next_deadline();
+            deadline.map(|due| due.since(self.now()))
+        };
         // In nanoseconds; what is too long for the system's clock is no deadline.
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
         let mut fds = [
