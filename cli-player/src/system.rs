@@ -9,9 +9,9 @@ use nearcast_backend_server::{
     Backend, BackendConfig, BackendHandle, CA_CERTIFICATE_FILE, LOOPBACK_SECRET, Network,
     read_catalogue,
 };
+use nearcast_edge_server::fault::{Fault, FaultOrder, FaultRule};
 use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer};
 use nearcast_player::BitRate;
-use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 use nearcast_protocol::play::SiteKind;
 use tokio::runtime::Runtime;
 
@@ -199,16 +199,10 @@ impl System {
             .iter()
             .find(|edge| edge.id() == id)
             .ok_or_else(|| format!("there is no edge {id}"))?;
-        let rule = FaultRule {
-            fault: Fault::Kill,
-            on: FaultSelector::default(),
-        };
-        edge.apply(FaultOrder {
-            clear: false,
-            faults: vec![rule],
-        })
-        .await
-        .map_err(|error| error.to_string())?;
+        let dies = FaultRule::everywhere(Fault::Kill);
+        edge.apply(FaultOrder::add([dies]))
+            .await
+            .map_err(|error| error.to_string())?;
         let mut killed = self.killed.lock().unwrap_or_else(PoisonError::into_inner);
         killed.insert(id.to_owned());
         Ok(())

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::appliance::{ApplianceReport, Health, ReportReceipt, VerifyingKey};
-use nearcast_protocol::fault::{Fault, FaultOrder, FaultReceipt};
 use nearcast_protocol::play::{HttpProtocol, SiteKind};
-use nearcast_units::{BitRate, ByteCount, Instant};
+use nearcast_units::{BitRate, ByteCount, Instant, Ratio, Seed};
 
+use crate::board::{Asked, FaultBoard, OrderError};
 use crate::control::{Admission, ControlPlane};
-use crate::faults::{Asked, Disposition, Effect, FaultBoard, LinkChange, OrderError, Target};
+use crate::disposition::{Disposition, Effect, LinkChange, Target};
+use crate::fault::{Fault, FaultOrder, FaultReceipt};
 use crate::load::{LoadMeter, Outcome};
 
 /// A point in time on both clocks.
@@ -50,6 +51,8 @@ pub struct ApplianceConfig {
     pub delay: Duration,
     /// Whether there is a backend to report to; without one nobody is turned away.
     pub has_backend: bool,
+    /// Where the chance of faults comes from that strike with some probability.
+    pub seed: Seed,
 }
 
 impl ApplianceConfig {
@@ -69,6 +72,7 @@ impl ApplianceConfig {
             rate: None,
             delay: Duration::ZERO,
             has_backend: false,
+            seed: Seed::default(),
         }
     }
 }
@@ -105,7 +109,7 @@ impl Appliance {
             load: LoadMeter::new(config.capacity),
             control: ControlPlane::new(now.at),
             files: Vec::new(),
-            faults: FaultBoard::default(),
+            faults: FaultBoard::new(config.seed),
             reported: None,
             actions: VecDeque::new(),
             config,
@@ -142,30 +146,20 @@ impl Appliance {
     /// # Errors
     /// When it cannot be carried out; nothing of it was.
     pub fn handle_order(&mut self, now: Moment, order: FaultOrder) -> Result<(), OrderError> {
-        for fault in self.faults.apply(now.unix_ms, order)? {
-            let change = match fault {
-                None => LinkChange::Restore {
-                    rate: self.config.rate,
-                    delay: self.config.delay,
-                },
-                Some(Fault::Rate { rate_bps }) => LinkChange::Rate(rate_bps.map(BitRate::from_bps)),
-                Some(Fault::Delay { delay_ms }) => {
-                    LinkChange::Delay(Duration::from_millis(delay_ms))
-                }
-                Some(Fault::Stop) => LinkChange::Stop,
-                Some(Fault::Kill) => LinkChange::Kill,
-                Some(
-                    Fault::Trickle { .. }
-                    | Fault::Reset { .. }
-                    | Fault::Truncate { .. }
-                    | Fault::Corrupt
-                    | Fault::Status { .. }
-                    | Fault::LateFirstByte { .. },
-                ) => continue,
+        for change in self.faults.apply(now.unix_ms, order)? {
+            let restored = LinkChange::Restore {
+                rate: self.config.rate,
+                delay: self.config.delay,
             };
-            self.actions.push_back(Action::Link(change));
+            self.actions
+                .push_back(Action::Link(change.unwrap_or(restored)));
         }
         Ok(())
+    }
+
+    /// Returns what goes wrong with a connection that a client makes, with a receipt.
+    pub fn connect(&mut self, now: Moment, client: &str) -> Option<Fault> {
+        self.faults.connect(now.unix_ms, client)
     }
 
     /// Decides what goes wrong with an answer that is about to begin.
@@ -191,7 +185,7 @@ impl Appliance {
         self.faults.revise(target, sent, before, asked)
     }
 
-    /// A fault takes effect as it was decided: only now it has happened.
+    /// A fault takes effect as it was decided: only now it has happened. What it does to the link leaves as an action.
     pub fn handle_effect(
         &mut self,
         now: Moment,
@@ -199,8 +193,10 @@ impl Appliance {
         decided: &Disposition,
         effect: Effect,
     ) {
-        self.faults
+        let change = self
+            .faults
             .handle_effect(now.unix_ms, target, decided, effect);
+        self.actions.extend(change.map(Action::Link));
     }
 
     /// Returns the receipts of faults that took effect, oldest first, at most the last 4096.
@@ -247,10 +243,18 @@ impl Appliance {
         self.config.has_backend && self.control.is_lost(now.at)
     }
 
-    /// Returns how it is.
+    /// Returns how it says that it is.
     #[must_use]
     pub fn health(&self, now: Moment) -> Health {
-        self.load.health(now.at)
+        let health = self.load.health(now.at);
+        if self.faults.has(&Fault::SaysWell) {
+            return Health {
+                load: Ratio::ZERO,
+                error_rate: Ratio::ZERO,
+                free_capacity_bps: self.config.capacity.as_bps(),
+            };
+        }
+        health
     }
 
     /// Returns what to send to the backend.
@@ -271,6 +275,9 @@ impl Appliance {
 
     /// The backend answered a report.
     pub fn handle_receipt(&mut self, now: Moment, receipt: ReportReceipt) {
+        if self.faults.has(&Fault::ControlLost) {
+            return;
+        }
         self.control.handle_receipt(now.at, receipt);
     }
 
@@ -289,7 +296,9 @@ impl Appliance {
         if now.at >= self.control.report_due() {
             self.control.handle_report_sent(now.at);
             self.reported = Some(health);
-            self.actions.push_back(Action::Report);
+            if !self.faults.has(&Fault::ControlLost) {
+                self.actions.push_back(Action::Report);
+            }
         }
     }
 
@@ -317,6 +326,7 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+    use crate::fault::FaultRule;
 
     fn moment(ms: u64) -> Moment {
         Moment {
@@ -403,17 +413,10 @@ mod tests {
     #[test]
     fn faults_of_the_link_leave_as_actions_and_clearing_restores_what_was_configured() {
         let mut appliance = with_backend();
-        let rule = |fault| nearcast_protocol::fault::FaultRule {
-            fault,
-            on: nearcast_protocol::fault::FaultSelector::default(),
-        };
+        let faults = [Fault::Rate { rate_bps: None }, Fault::Corrupt, Fault::Kill];
         let order = FaultOrder {
             clear: true,
-            faults: vec![
-                rule(Fault::Rate { rate_bps: None }),
-                rule(Fault::Corrupt),
-                rule(Fault::Kill),
-            ],
+            ..FaultOrder::add(faults.map(FaultRule::everywhere))
         };
         appliance.handle_order(moment(5), order).unwrap();
         let actions: Vec<Action> = core::iter::from_fn(|| appliance.poll_action()).collect();

@@ -5,22 +5,23 @@
 //! server and the simulator drive the same value.
 //!
 //! It holds no bytes, sockets or clock: monotonic time and wall time are handed in. Faults and receipts follow
-//! `nearcast_protocol::fault`, tokens `nearcast_protocol::appliance`.
+//! [`fault`], tokens `nearcast_protocol::appliance`.
 //!
 //! ```
 //! use nearcast_appliance::{Appliance, ApplianceConfig, BodyEnd, Moment, Target};
-//! use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
+//! use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 //! use nearcast_units::Ratio;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let now = Moment::default();
 //! let mut appliance = Appliance::new(now, ApplianceConfig::named("a"));
 //! let reset = FaultRule {
-//!     fault: Fault::Reset { after: Ratio::new(0.5)? },
-//!     on: FaultSelector { count: Some(1), ..FaultSelector::default() },
+//!     id: None,
+//!     fault: Fault::Reset,
+//!     on: FaultSelector { count: Some(1), after: Some(Ratio::new(0.5)?), ..FaultSelector::default() },
 //! };
-//! appliance.handle_order(now, FaultOrder { clear: false, faults: vec![reset] })?;
-//! let target = Target { path: "demo/1.m4s", first: 0, length: 1000 };
+//! appliance.handle_order(now, FaultOrder::add([reset]))?;
+//! let target = Target::at("demo/1.m4s", 0, 1000);
 //! assert_eq!(appliance.decide(now, target).end, BodyEnd::Reset { after: 500 });
 //! assert_eq!(appliance.decide(now, target).end, BodyEnd::Complete);
 //! # Ok(())
@@ -31,14 +32,20 @@
 extern crate alloc;
 
 mod appliance;
+mod board;
 mod control;
-mod faults;
+mod disposition;
+pub mod fault;
 mod load;
+mod object;
 pub mod token;
 
 pub use appliance::{Action, Appliance, ApplianceConfig, Moment};
+pub use board::{Asked, FaultBoard, OrderError};
 pub use control::Admission;
-pub use faults::{
-    Asked, BodyEnd, Disposition, Effect, LinkChange, OrderError, StatusFault, Target, corrupts,
+pub use disposition::{
+    Answer, BodyEnd, Disposition, Effect, LinkChange, Slowed, Spoil, Spoilt, StatusFault, Target,
+    corrupts,
 };
 pub use load::Outcome;
+pub use object::ObjectName;

@@ -9,8 +9,8 @@ use axum::extract::{DefaultBodyLimit, Json, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_link::LinkState;
-use nearcast_protocol::fault::{FaultOrder, FaultReceipt};
 use serde::Serialize;
 use tokio::net::TcpListener;
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use nearcast_appliance::token::{Token, TokenError, parameter};
-use nearcast_appliance::{Admission, Effect, Target};
+use nearcast_appliance::{Admission, Answer, Effect, ObjectName, Target};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::io::AsyncSeekExt;
 
@@ -19,6 +19,8 @@ use crate::edge::{Edge, name_of};
 use crate::files::{FileError, Object, decode_path};
 use crate::headers::{Wanted, answer_preflight, cmcd, names, open_to_browsers, problem, wanted};
 use crate::tokens;
+
+mod wrong;
 
 /// Where a request came in.
 #[derive(Clone)]
@@ -72,8 +74,11 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
     };
     let path = path.unwrap_or_default();
     let is_head = request.method == Method::HEAD;
+    let client = log.entry.playback_id.clone().unwrap_or_default();
     let target = Target {
         path: &path,
+        object: ObjectName::of_path(&path),
+        client: &client,
         first: draft.first,
         length: if is_head || !draft.of_file {
             0
@@ -82,19 +87,7 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
         },
     };
     let mut course = Course::decide(edge, target);
-    let draft = match course.fault.status {
-        Some(wrong) => {
-            let status =
-                StatusCode::from_u16(wrong.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            refusal_until(
-                status,
-                "fault",
-                "this appliance was told to answer so",
-                wrong.retry_after_s,
-            )
-        }
-        None => draft,
-    };
+    let draft = wrong::answer(course.fault.answer, draft, &request);
     let work = edge.clock.now().since(began);
     edge.gate.cross().await;
     if !course.fault.late.is_zero() {
@@ -113,7 +106,12 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
         of_file,
     } = draft;
     if status != StatusCode::NOT_MODIFIED && status != StatusCode::NO_CONTENT {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        let said = if course.fault.answer == Answer::Longer {
+            length / 2
+        } else {
+            length
+        };
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(said));
     }
     open_to_browsers(&mut headers);
     describe(&mut headers, door, work);
@@ -124,9 +122,9 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
         log.entry.last = Some(first + sent - 1);
     }
     let target = Target {
-        path: &path,
         first,
         length: sent,
+        ..target
     };
     let course = of_file.then_some(course);
     let mut response = Response::new(AnswerBody::new(source, target, course, log));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
-use nearcast_appliance::{BodyEnd, Disposition, Effect, Moment, Outcome, Target, corrupts};
+use nearcast_appliance::{
+    BodyEnd, Disposition, Effect, Moment, ObjectName, Outcome, Slowed, Target,
+};
 use nearcast_link::Pacer;
 use nearcast_units::{BitRate, ByteCount, Instant};
 use tokio::io::AsyncReadExt;
@@ -35,9 +37,12 @@ pub(crate) struct AnswerBody {
     /// `None` for what is no part of a file: nothing goes wrong with that.
     course: Option<Course>,
     trickle: Option<Trickle>,
-    /// A byte was flipped.
+    /// A byte was made wrong.
     spoilt: bool,
+    /// It has come to where it hangs.
+    hangs: bool,
     path: String,
+    client: String,
     log: LogLine,
 }
 
@@ -76,7 +81,9 @@ impl AnswerBody {
             course,
             trickle: None,
             spoilt: false,
+            hangs: false,
             path: target.path.to_owned(),
+            client: target.client.to_owned(),
             log,
         }
     }
@@ -91,13 +98,9 @@ impl AnswerBody {
         loop {
             self.follow();
             let end = self.fault().map_or(BodyEnd::Complete, |fault| fault.end);
-            let (limit, cut) = match end {
-                BodyEnd::Complete => (self.length, None),
-                BodyEnd::Reset { after } => (after, Some(End::Reset)),
-                BodyEnd::Truncate { after } => (after, Some(End::Truncated)),
-            };
+            let limit = end.after().unwrap_or(self.length);
             if self.taken < limit {
-                let want = (limit - self.taken).min(CHUNK);
+                let want = self.until_slower().min(limit - self.taken).min(CHUNK);
                 let pacer = self.trickle.as_mut().map(|trickle| &mut trickle.pacer);
                 let allowed = tokio::select! {
                     // What was ordered before counts for every byte that leaves later.
@@ -117,18 +120,49 @@ impl AnswerBody {
                     }
                 };
             }
-            let Some(cut) = cut else {
-                return Step::End;
-            };
-            self.log.control.settle().await;
-            self.log.end = Some(cut);
-            self.takes_effect(Effect::Cut);
-            return if cut == End::Reset {
-                Step::Reset
-            } else {
-                Step::End
-            };
+            match end {
+                BodyEnd::Complete => return Step::End,
+                BodyEnd::Reset { .. } => {
+                    self.cut(End::Reset).await;
+                    return Step::Reset;
+                }
+                BodyEnd::Truncate { .. } => {
+                    self.cut(End::Truncated).await;
+                    return Step::End;
+                }
+                BodyEnd::Hang { .. } => {
+                    if !std::mem::replace(&mut self.hangs, true) {
+                        self.takes_effect(Effect::Cut);
+                    }
+                    outdated(self.course.as_mut()).await;
+                    self.revise();
+                }
+                // What follows is the link's affair.
+                BodyEnd::Link { .. } => {
+                    self.log.control.settle().await;
+                    self.takes_effect(Effect::Cut);
+                    if let Some(course) = &mut self.course {
+                        course.fault.end = BodyEnd::Complete;
+                    }
+                }
+            }
         }
+    }
+
+    /// Everything before the cut is with the transport.
+    async fn cut(&mut self, end: End) {
+        self.log.control.settle().await;
+        self.log.end = Some(end);
+        self.takes_effect(Effect::Cut);
+    }
+
+    /// How much may be sent before the body is held back.
+    fn until_slower(&self) -> u64 {
+        let after = self.fault().and_then(|fault| fault.slowed);
+        after
+            .map(|slowed| slowed.after.saturating_sub(self.taken))
+            .filter(|left| *left > 0)
+            .unwrap_or(u64::MAX)
     }
 
     fn fault(&self) -> Option<&Disposition> {
@@ -138,6 +172,8 @@ impl AnswerBody {
     fn target(&self) -> Target<'_> {
         Target {
             path: &self.path,
+            object: ObjectName::of_path(&self.path),
+            client: &self.client,
             first: self.first,
             length: self.length,
         }
@@ -153,19 +189,24 @@ impl AnswerBody {
     fn revise(&mut self) {
         let target = Target {
             path: &self.path,
+            object: ObjectName::of_path(&self.path),
+            client: &self.client,
             first: self.first,
             length: self.length,
         };
         if let Some(course) = &mut self.course {
             course.revise(&self.log.edge, target, self.taken);
-            // A body that is corrupt for another time says so once more.
-            self.spoilt &= course.fault.corrupt;
+            // A body that is corrupt, or hangs, for another time says so once more.
+            self.spoilt &= course.fault.spoilt.is_some();
+            self.hangs &= matches!(course.fault.end, BodyEnd::Hang { .. });
         }
     }
 
     /// Trickles as the faults say now.
     fn follow(&mut self) {
-        let rate = self.fault().and_then(|fault| fault.rate);
+        let slowed = self.fault().and_then(|fault| fault.slowed);
+        let slowed = slowed.filter(|slowed| self.taken >= slowed.after);
+        let rate = slowed.map(|Slowed { rate, .. }| rate);
         if rate == self.trickle.as_ref().map(|trickle| trickle.rate) || self.taken == self.length {
             return;
         }
@@ -175,7 +216,7 @@ impl AnswerBody {
             pacer: Pacer::new(now, Some(rate)),
         });
         if rate.is_some() {
-            self.takes_effect(Effect::Trickle { at: self.taken });
+            self.takes_effect(Effect::Slowed { at: self.taken });
         }
     }
 
@@ -208,16 +249,20 @@ impl AnswerBody {
         };
         let from = self.taken;
         self.taken += count;
-        if !self.fault().is_some_and(|fault| fault.corrupt) {
+        let Some(wrong) = self.fault().and_then(|fault| fault.spoilt) else {
             return Ok(bytes);
-        }
+        };
         let mut spoilt = BytesMut::from(&bytes[..]);
+        let length = self.length.saturating_sub(wrong.after);
         for (index, byte) in (from..).zip(spoilt.iter_mut()) {
-            if corrupts(index, self.length) {
-                *byte ^= 0xff;
+            let Some(place) = index.checked_sub(wrong.after) else {
+                continue;
+            };
+            if let Some(other) = wrong.how.spoils(*byte, place, length) {
+                *byte = other;
                 if !self.spoilt {
                     self.spoilt = true;
-                    self.takes_effect(Effect::Corrupt { at: index });
+                    self.takes_effect(Effect::Spoilt { at: index });
                 }
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_appliance::{Action, Appliance, Moment, Outcome};
-use nearcast_protocol::fault::{FaultOrder, FaultReceipt};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;

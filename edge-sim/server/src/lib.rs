@@ -2,7 +2,7 @@
 //!
 //! [`EdgeServer::start`] opens one appliance: HTTP/1.1 and HTTP/2 over TLS and HTTP/3 on one port number, plain
 //! HTTP/1.1 if asked for, and an admin port on loopback. It serves the plain files under a root; a link
-//! in front of it limits rate and delay, and does the faults of `nearcast_protocol::fault` to real connections.
+//! in front of it limits rate and delay, and does the faults of `nearcast_appliance::fault` to real connections.
 //!
 //! - What goes wrong is decided by `nearcast_appliance`, what a link passes by `nearcast_link`; this crate acts.
 //! - Every request leaves one [`AccessEntry`], however it ends. Its `bytes` are what was handed to the transport.
@@ -48,5 +48,7 @@ mod tokens;
 
 pub use access_log::{AccessEntry, End};
 pub use authority::Authority;
+pub use nearcast_appliance::fault;
+
 pub use config::{Backend, EdgeConfig, EdgeError, FaultError, Listener};
 pub use server::{EdgeHandle, EdgeServer};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_appliance::{Appliance, ApplianceConfig};
-use nearcast_protocol::fault::{FaultOrder, FaultReceipt};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;

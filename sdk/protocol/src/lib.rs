@@ -8,7 +8,6 @@
 extern crate alloc;
 
 pub mod appliance;
-pub mod fault;
 pub mod manifest;
 pub mod play;
 pub mod report;

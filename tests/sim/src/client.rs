@@ -10,8 +10,8 @@ use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use crate::driver::Outcome;
-use crate::setup::{ClientSetup, EdgeSetup, Watch};
-use crate::world::World;
+use crate::setup::{ClientSetup, Watch};
+use crate::world::{Asked, World};
 
 /// One session and what its driver knows.
 #[derive(Debug)]
@@ -207,14 +207,19 @@ impl Client {
     fn act(&mut self, now: Instant, world: &mut World, action: Action) {
         match action {
             Action::RequestGrant { .. } => {
-                let grant = self.grant(world.edges());
+                let grant = self.grant(world);
                 self.later(BACKEND, Input::Granted(grant));
             }
             Action::StartAttempt(spec) => {
                 self.fetch_of.insert(spec.attempt, spec.fetch);
                 if let Some(&edge) = self.known.get(usize::from(spec.edge.0)) {
-                    let total = self.setup.title.size(spec.object);
-                    world.start(now, self.index, edge, spec, total);
+                    let title = &self.setup.title;
+                    let asked = Asked {
+                        total: title.size(spec.object),
+                        label: title.label(spec.object),
+                        spec,
+                    };
+                    world.start(now, self.index, edge, asked);
                 }
             }
             Action::CancelAttempt {
@@ -275,14 +280,14 @@ impl Client {
     }
 
     /// Returns the backend's answer.
-    fn grant(&mut self, edges: &[EdgeSetup]) -> Grant {
+    fn grant(&mut self, world: &World) -> Grant {
         let named = match self.grants {
             0 => &self.setup.edges,
             _ => &self.setup.later_edges,
         };
         self.grants += 1;
         let offer = |(edge, rank): (&usize, u32)| EdgeOffer {
-            name: edges[*edge].name.clone(),
+            name: world.name(*edge).to_owned(),
             rank,
         };
         let offers = named.iter().zip(0..).map(offer).collect();

@@ -10,7 +10,7 @@ use nearcast_units::{ByteCount, Instant};
 
 use crate::agenda::Agenda;
 use crate::client::Client;
-use crate::setup::{LinkSchedule, Setup, TimedFault, Watch, WorldSetup};
+use crate::setup::{LinkSchedule, Setup, TimedOrder, Watch, WorldSetup};
 use crate::world::{Sprung, World};
 
 /// One world and all sessions in it.
@@ -32,7 +32,7 @@ pub struct Simulation {
 #[derive(Debug)]
 enum Later {
     Input(usize, Input),
-    Fault(TimedFault),
+    Order(TimedOrder),
     /// A schedule reaches this step.
     Link {
         schedule: usize,
@@ -108,7 +108,7 @@ impl Simulation {
         }
         for fault in setup.faults {
             let at = Instant::ZERO + fault.at;
-            simulation.agenda.add(at, Later::Fault(fault));
+            simulation.agenda.add(at, Later::Order(fault));
         }
         for (index, client) in setup.clients.into_iter().enumerate() {
             for timed in &client.commands {
@@ -184,11 +184,15 @@ impl Simulation {
                     self.clients[client].tell(now, &mut self.world, input);
                     self.settle(client);
                 }
-                Later::Fault(fault) => {
+                Later::Order(TimedOrder { edge, order, .. }) => {
+                    let text = serde_json::to_string(&order);
+                    let text = text.unwrap_or_else(|error| error.to_string());
                     for client in &mut self.clients {
-                        client.write(now, "fault", &format!("{:?}", fault.fault));
+                        client.write(now, "fault", &text);
                     }
-                    self.world.fault(now, fault.edge, fault.fault, fault.on);
+                    if let Err(error) = self.world.order(now, edge, order) {
+                        self.violated(&format!("a fault cannot be: {error}"));
+                    }
                 }
                 Later::Link { schedule, step } => self.reach(schedule, step),
             }

@@ -22,7 +22,7 @@ mod world;
 pub use driver::{Outcome, Simulation, WorldOutcome};
 pub use setup::{
     Change, ClientSetup, EdgeSetup, LinkName, LinkSchedule, LinkStep, Setup, TimedCommand,
-    TimedFault, Trap, Watch, WorldSetup,
+    TimedOrder, Trap, Watch, WorldSetup,
 };
 pub use title::SimTitle;
 pub use world::Sprung;

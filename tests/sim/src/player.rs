@@ -96,10 +96,7 @@ pub fn play(
         ..Config::default()
     };
     quiet.edges = (0..EDGES)
-        .map(|n| EdgeSetup {
-            name: format!("edge-{n}"),
-            link: LinkConfig::default(),
-        })
+        .map(|n| EdgeSetup::new(format!("edge-{n}"), LinkConfig::default()))
         .collect();
     // Longer than all the waits that a session can have.
     quiet.limit += PATIENCE * u32::try_from(setup.segments).unwrap_or(u32::MAX);

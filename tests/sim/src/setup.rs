@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
 use nearcast_core::{Command, Config, Memory};
 use nearcast_link::LinkConfig;
-use nearcast_protocol::fault::Fault;
-use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, Ratio};
 
 use crate::title::SimTitle;
@@ -29,7 +28,7 @@ pub struct Setup {
     /// How many appliances the first grant names, and which the later ones do; `None` is all of them, always.
     pub grants: Option<(usize, Vec<usize>)>,
     /// What goes wrong, and when.
-    pub faults: Vec<TimedFault>,
+    pub faults: Vec<TimedOrder>,
     /// What the viewer does, and when.
     pub commands: Vec<TimedCommand>,
     /// The run ends here if the session has not.
@@ -48,7 +47,7 @@ pub struct WorldSetup {
     /// Whether appliances say the digest of what they give.
     pub digests: bool,
     /// What goes wrong, and when.
-    pub faults: Vec<TimedFault>,
+    pub faults: Vec<TimedOrder>,
     /// What goes wrong once a client is in the middle of a segment.
     pub traps: Vec<Trap>,
     /// How links change.
@@ -106,17 +105,26 @@ pub struct EdgeSetup {
     pub link: LinkConfig,
 }
 
-/// Something that goes wrong at a time since the world began.
+impl EdgeSetup {
+    /// Makes one of this name behind this link.
+    #[must_use]
+    pub fn new(name: impl Into<String>, link: LinkConfig) -> Self {
+        Self {
+            name: name.into(),
+            link,
+        }
+    }
+}
+
+/// What an appliance is told at a time since the world began.
 #[derive(Clone, Debug)]
-pub struct TimedFault {
+pub struct TimedOrder {
     /// When.
     pub at: Duration,
     /// Index of the appliance.
     pub edge: usize,
-    /// What; `None` restores the appliance.
-    pub fault: Option<Fault>,
-    /// Which objects; faults of the link concern all.
-    pub on: fn(ObjectKey) -> bool,
+    /// What goes wrong from then on, or does no more.
+    pub order: FaultOrder,
 }
 
 /// Something that goes wrong once, when a client has got so much of a video segment.
@@ -136,7 +144,7 @@ pub struct Trap {
 #[derive(Clone, Debug)]
 pub enum Change {
     /// With the appliance that brings the segment.
-    Edge(Fault),
+    Edge(FaultRule),
     /// The appliance that brings the segment has only this share of its rate.
     EdgeRate(Ratio),
     /// The client's last mile has only this share of its rate.
@@ -191,12 +199,12 @@ impl Setup {
             config: Config::default(),
             title,
             edges: (0..edges)
-                .map(|n| EdgeSetup {
-                    name: format!("edge-{n}"),
-                    link: LinkConfig {
+                .map(|n| {
+                    let link = LinkConfig {
                         rate: Some(BitRate::from_kbps(40_000)),
                         delay: Duration::from_micros(5_000 + 2_500 * u64::from(n)),
-                    },
+                    };
+                    EdgeSetup::new(format!("edge-{n}"), link)
                 })
                 .collect(),
             last_mile: LinkConfig {
@@ -221,26 +229,27 @@ impl Setup {
         self
     }
 
-    /// Adds a fault.
+    /// Adds a fault of everything that an appliance does; `None` restores it.
     #[must_use]
     pub fn fault(self, at_s: f64, edge: usize, fault: Option<Fault>) -> Self {
-        self.fault_on(at_s, edge, fault, |_| true)
+        let order = match fault {
+            Some(fault) => FaultOrder::add([FaultRule::everywhere(fault)]),
+            None => FaultOrder::clear(),
+        };
+        self.order(at_s, edge, order)
     }
 
-    /// Adds a fault of some objects.
+    /// Adds a fault of some requests.
     #[must_use]
-    pub fn fault_on(
-        mut self,
-        at_s: f64,
-        edge: usize,
-        fault: Option<Fault>,
-        on: fn(ObjectKey) -> bool,
-    ) -> Self {
-        self.faults.push(TimedFault {
+    pub fn fault_on(self, at_s: f64, edge: usize, rule: FaultRule) -> Self {
+        self.order(at_s, edge, FaultOrder::add([rule]))
+    }
+
+    fn order(mut self, at_s: f64, edge: usize, order: FaultOrder) -> Self {
+        self.faults.push(TimedOrder {
             at: Duration::from_secs_f64(at_s),
             edge,
-            fault,
-            on,
+            order,
         });
         self
     }

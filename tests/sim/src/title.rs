@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nearcast_appliance::fault::ObjectKind;
+use nearcast_appliance::{ObjectName, Target};
 use nearcast_protocol::manifest::{
     Container, ObjectKey, Outline, Period, Representation, RepresentationKey, Segment,
     SegmentIndex, Track, TrackKind,
@@ -225,6 +227,44 @@ impl SimTitle {
         }
     }
 
+    /// Returns what whoever serves an object calls it.
+    #[must_use]
+    pub(crate) fn label(&self, object: ObjectKey) -> Label {
+        let key = object.representation();
+        let track = key.and_then(|key| {
+            let period = self.outline.periods.get(usize::from(key.period))?;
+            period.tracks.get(usize::from(key.track))
+        });
+        let track = track.map(|track| track.kind);
+        let one = key.and_then(|key| self.outline.representation(key));
+        let representation = one.map(|one| one.id.clone());
+        let (kind, segment) = match object {
+            ObjectKey::Manifest => (ObjectKind::Manifest, None),
+            ObjectKey::Index(_) => (ObjectKind::Index, None),
+            ObjectKey::Init(_) => (ObjectKind::Init, None),
+            ObjectKey::Media(_, place) if track == Some(TrackKind::Text) => {
+                (ObjectKind::Subtitle, Some(place))
+            }
+            ObjectKey::Media(_, place) => (ObjectKind::Media, Some(place)),
+            ObjectKey::Probe => (ObjectKind::Probe, None),
+        };
+        let folder = representation.as_deref().unwrap_or_default();
+        let path = match (kind, segment) {
+            (ObjectKind::Manifest, _) => "demo/stream.mpd".to_owned(),
+            (ObjectKind::Index, _) => format!("demo/{folder}/media.m3u8"),
+            (ObjectKind::Init, _) => format!("demo/{folder}/init.mp4"),
+            (_, Some(place)) => format!("demo/{folder}/{:05}.m4s", u64::from(place) + 1),
+            (_, None) => "probe".to_owned(),
+        };
+        Label {
+            kind,
+            track,
+            representation,
+            segment,
+            path,
+        }
+    }
+
     /// Returns where a media segment begins and ends; `None` for other objects.
     #[must_use]
     pub fn span(&self, object: ObjectKey) -> Option<(MediaTime, MediaTime)> {
@@ -239,6 +279,34 @@ impl SimTitle {
         match &self.outline.representation(key)?.index {
             SegmentIndex::Known(segments) => segments.get(usize::try_from(index).ok()?),
             SegmentIndex::Deferred => None,
+        }
+    }
+}
+
+/// An object as whoever serves it knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    kind: ObjectKind,
+    track: Option<TrackKind>,
+    representation: Option<String>,
+    segment: Option<u32>,
+    path: String,
+}
+
+impl Label {
+    /// Returns the target of a request for so many bytes of it.
+    pub(crate) fn target<'a>(&'a self, client: &'a str, first: u64, length: u64) -> Target<'a> {
+        Target {
+            path: &self.path,
+            object: ObjectName {
+                kind: self.kind,
+                track: self.track,
+                representation: self.representation.as_deref(),
+                segment: self.segment,
+            },
+            client,
+            first,
+            length,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
+use nearcast_appliance::fault::{Fault, FaultRule, FaultSelector};
 use nearcast_units::Ratio;
 
 use crate::client::{ALL, Protocol, Whole};
-use crate::fixture::{MIDDLE, SILENCE, SLOW, edge, half, segment, soon};
+use crate::fixture::{MIDDLE, SILENCE, SLOW, after, edge, half, segment, soon};
 
 const SEGMENT: &str = "/demo/segment.m4s";
 
@@ -67,7 +67,7 @@ async fn a_status_comes_instead_with_retry_after() {
 async fn a_reset_comes_where_it_was_ordered() {
     for protocol in ALL {
         let edge = edge().await;
-        edge.fault(Fault::Reset { after: half() }).await;
+        edge.rule(after(Fault::Reset, half())).await;
         let mut client = edge.connect(protocol).await;
         let answer = soon(client.get(SEGMENT)).await.unwrap();
         assert!(
@@ -91,7 +91,7 @@ async fn a_reset_comes_where_it_was_ordered() {
 async fn a_truncated_body_ends_in_good_order() {
     for protocol in ALL {
         let edge = edge().await;
-        edge.fault(Fault::Truncate { after: half() }).await;
+        edge.rule(after(Fault::Truncate, half())).await;
         let mut client = edge.connect(protocol).await;
         let answer = soon(client.get(SEGMENT)).await.unwrap();
         assert!(answer.body == segment()[..150_000], "{protocol:?}");
@@ -148,17 +148,14 @@ async fn a_late_answer_is_late_and_good() {
 async fn a_trickle_is_slow_for_its_own_body_only() {
     let edge = edge().await;
     let rule = FaultRule {
+        id: None,
         fault: Fault::Trickle { rate_bps: 80_000 },
         on: FaultSelector {
             path_contains: Some(String::from("segment")),
-            count: None,
+            ..FaultSelector::EVERYTHING
         },
     };
-    let order = FaultOrder {
-        clear: false,
-        faults: vec![rule],
-    };
-    edge.edge.apply(order).await.unwrap();
+    edge.rule(rule).await;
     for protocol in ALL {
         let mut client = edge.connect(protocol).await;
         let began = now();
@@ -243,8 +240,8 @@ async fn a_share_that_has_left_already_ends_a_body_at_once() {
         let mut client = edge.connect(protocol).await;
         let mut answer = soon(client.send("GET", SEGMENT, &[])).await.unwrap();
         soon(answer.read_at_least(MIDDLE)).await;
-        let after = Ratio::new(0.001).unwrap();
-        edge.fault(Fault::Reset { after }).await;
+        let early = Ratio::new(0.001).unwrap();
+        edge.rule(after(Fault::Reset, early)).await;
         let rest = soon(answer.whole()).await;
         assert!(was_reset(protocol, &rest), "{protocol:?}: {:?}", rest.fail);
         let line = edge.log(1).await.pop().unwrap();
@@ -281,20 +278,17 @@ async fn clearing_ends_the_wait_for_a_late_answer() {
 async fn a_rule_ends_with_its_count() {
     let edge = edge().await;
     let rule = FaultRule {
+        id: None,
         fault: Fault::Status {
             status: 500,
             retry_after_s: None,
         },
         on: FaultSelector {
-            path_contains: None,
             count: Some(2),
+            ..FaultSelector::EVERYTHING
         },
     };
-    let order = FaultOrder {
-        clear: false,
-        faults: vec![rule],
-    };
-    edge.edge.apply(order).await.unwrap();
+    edge.rule(rule).await;
     let mut client = edge.connect(Protocol::H2).await;
     let mut statuses = Vec::new();
     for _ in 0..3 {

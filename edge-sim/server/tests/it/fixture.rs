@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 use nearcast_edge_server::{AccessEntry, EdgeConfig, EdgeHandle, EdgeServer};
-use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 use nearcast_units::Ratio;
 
 use crate::client::{Client, Fail, Protocol};
@@ -82,6 +82,10 @@ impl Fixture {
         self.edge.apply(order(false, &[fault])).await.unwrap();
     }
 
+    pub(crate) async fn rule(&self, rule: FaultRule) {
+        self.edge.apply(FaultOrder::add([rule])).await.unwrap();
+    }
+
     pub(crate) async fn clear(&self) {
         self.edge.apply(order(true, &[])).await.unwrap();
     }
@@ -103,13 +107,22 @@ impl Fixture {
 }
 
 pub(crate) fn order(clear: bool, faults: &[Fault]) -> FaultOrder {
-    let rule = |fault: &Fault| FaultRule {
-        fault: fault.clone(),
-        on: FaultSelector::default(),
-    };
+    let rules = faults.iter().cloned().map(FaultRule::everywhere);
     FaultOrder {
         clear,
-        faults: faults.iter().map(rule).collect(),
+        ..FaultOrder::add(rules.collect::<Vec<_>>())
+    }
+}
+
+/// A fault that comes once so much of a body was sent.
+pub(crate) fn after(fault: Fault, share: Ratio) -> FaultRule {
+    FaultRule {
+        id: None,
+        fault,
+        on: FaultSelector {
+            after: Some(share),
+            ..FaultSelector::EVERYTHING
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use nearcast_protocol::fault::Fault;
+use nearcast_appliance::fault::Fault;
 use nearcast_units::BitRate;
 use tokio::net::TcpStream;
 

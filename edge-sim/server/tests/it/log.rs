@@ -1,10 +1,10 @@
 //! The access log says exactly what happened.
 
+use nearcast_appliance::fault::Fault;
 use nearcast_edge_server::{AccessEntry, End};
-use nearcast_protocol::fault::Fault;
 
 use crate::client::{ALL, Client, Protocol};
-use crate::fixture::{MIDDLE, SLOW, edge_with, half, soon};
+use crate::fixture::{MIDDLE, SLOW, after, edge_with, half, soon};
 
 const SEGMENT: &str = "/demo/segment.m4s";
 
@@ -124,11 +124,11 @@ async fn requests_that_are_cut_off_leave_their_line_too() {
 
         // Faults end the body.
         for (fault, end) in [
-            (Fault::Reset { after: half() }, End::Reset),
-            (Fault::Truncate { after: half() }, End::Truncated),
+            (Fault::Reset, End::Reset),
+            (Fault::Truncate, End::Truncated),
         ] {
             edge.clear().await;
-            edge.fault(fault).await;
+            edge.rule(after(fault, half())).await;
             let mut client = edge.connect(protocol).await;
             soon(client.get(SEGMENT)).await.unwrap();
             let lines = if end == End::Reset { 3 } else { 4 };

@@ -11,7 +11,7 @@ use crate::room::workspace;
 /// The arrows between our crates: each may name these, and whatever these may.
 ///
 /// `nearcast-e2e` looks at everything from outside and is not on the map.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("nearcast-units", &[]),
     ("nearcast-protocol", &["nearcast-units"]),
     ("nearcast-manifest", &["nearcast-protocol"]),
@@ -49,10 +49,13 @@ const ARROWS: [(&str, &[&str]); 16] = [
         "nearcast-sim",
         &[
             "nearcast-core",
-            "nearcast-link",
-            "nearcast-appliance",
+            "nearcast-scenario",
             "nearcast-backend-model",
         ],
+    ),
+    (
+        "nearcast-scenario",
+        &["nearcast-link", "nearcast-appliance"],
     ),
     ("nearcast-lab", &["nearcast-sim"]),
 ];

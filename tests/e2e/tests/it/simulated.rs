@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultRule};
 use nearcast_link::LinkConfig;
 use nearcast_manifest::{Target, parse};
-use nearcast_protocol::fault::Fault;
 use nearcast_protocol::report::SessionReport;
 use nearcast_sim::{Change, EdgeSetup, Setup, SimTitle, Simulation, Trap, Watch, WorldSetup};
 use nearcast_units::{BitRate, ByteCount, Ratio};
@@ -36,10 +36,9 @@ fn packaged() -> SimTitle {
 /// Makes a world of these edges, by name, for the title.
 fn world(edges: &[(&str, LinkConfig)], lasts: Duration) -> WorldSetup {
     let mut setup = Setup::quiet(packaged(), 0);
-    let edges = edges.iter().map(|(name, link)| EdgeSetup {
-        name: (*name).to_owned(),
-        link: *link,
-    });
+    let edges = edges
+        .iter()
+        .map(|(name, link)| EdgeSetup::new(*name, *link));
     setup.edges = edges.collect();
     setup.last_mile = LinkConfig::default();
     setup.limit = lasts;
@@ -177,7 +176,7 @@ async fn the_demo_decides_as_in_the_simulator() {
         client: 0,
         after: KILLED_AFTER,
         share: Ratio::new(0.4).unwrap(),
-        change: Change::Edge(Fault::Kill),
+        change: Change::Edge(FaultRule::everywhere(Fault::Kill)),
     }];
     // Who gives six tenths of what the edge before gave is at the border of slowness: on which side is the machine's affair.
     let first_kbps = edges[0].1;

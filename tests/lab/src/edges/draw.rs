@@ -47,10 +47,7 @@ pub(crate) fn link(rtt_ms: f64, mbps: f64) -> LinkConfig {
 }
 
 pub(crate) fn edges(links: impl IntoIterator<Item = LinkConfig>) -> Vec<EdgeSetup> {
-    let named = |(n, link): (usize, LinkConfig)| EdgeSetup {
-        name: format!("edge-{n}"),
-        link,
-    };
+    let named = |(n, link): (usize, LinkConfig)| EdgeSetup::new(format!("edge-{n}"), link);
     links.into_iter().enumerate().map(named).collect()
 }
 

@@ -10,7 +10,6 @@
 mod cursor;
 mod hindsight;
 mod movie;
-mod network;
 mod optimum;
 mod rule;
 pub mod rules;
@@ -19,7 +18,7 @@ mod session;
 pub use cursor::{Cursor, Share};
 pub use hindsight::{Hindsight, State};
 pub use movie::{Movie, MovieError};
-pub use network::{Network, NetworkError, Period};
+pub use nearcast_scenario::{Network, NetworkError, Period};
 pub use optimum::{Effort, Optimum, optimum};
 pub use rule::{Delivered, Pace, Progress, Rule, Slice, Step, Verdict, View};
 pub use session::{PENSIEVE_RATE, PENSIEVE_RTT_MS, Played, Profile, SessionError, Setup, run};

@@ -3,16 +3,19 @@
 mod attempt;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use nearcast_appliance::fault::FaultOrder;
+use nearcast_appliance::{
+    self as appliance, Appliance, ApplianceConfig, LinkChange, Moment, OrderError,
+};
 use nearcast_core::{AttemptId, TransportEvent};
 use nearcast_link::{FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, TransferId};
-use nearcast_protocol::fault::Fault;
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, ByteCount, Instant, Ratio};
 
 use crate::agenda::Agenda;
-use crate::setup::{Change, EdgeSetup, LinkName, Trap, WorldSetup};
+use crate::setup::{Change, ClientSetup, LinkName, Trap, WorldSetup};
+pub(crate) use attempt::Asked;
 use attempt::{AttemptModel, Step};
 
 /// An attempt of one of the clients.
@@ -27,7 +30,6 @@ pub(crate) struct World {
     network: Network,
     last_miles: Vec<LinkId>,
     edges: Vec<EdgeModel>,
-    setups: Vec<EdgeSetup>,
     clients: Vec<ClientPaths>,
     attempts: BTreeMap<Attempt, AttemptModel>,
     transfers: BTreeMap<TransferId, Attempt>,
@@ -44,15 +46,16 @@ pub(crate) struct World {
 
 #[derive(Debug)]
 struct EdgeModel {
+    name: String,
     link: LinkId,
-    fault: Option<Fault>,
-    /// Objects that the fault concerns.
-    on: fn(ObjectKey) -> bool,
+    appliance: Appliance,
 }
 
 /// What leads from the appliances to one client.
 #[derive(Debug)]
 struct ClientPaths {
+    /// What appliances know it by.
+    name: String,
     last_mile: LinkId,
     /// Connections without a request, by appliance.
     idle: Vec<Vec<FlowId>>,
@@ -87,26 +90,29 @@ impl World {
             .edges
             .iter()
             .map(|edge| EdgeModel {
+                name: edge.name.clone(),
                 link: network.add_link(edge.link),
-                fault: None,
-                on: |_| true,
+                appliance: Appliance::new(
+                    moment(Instant::ZERO),
+                    ApplianceConfig {
+                        rate: edge.link.rate,
+                        delay: edge.link.delay,
+                        ..ApplianceConfig::named(&edge.name)
+                    },
+                ),
             })
             .collect();
-        let paths = |last_mile: usize| ClientPaths {
-            last_mile: last_miles[last_mile],
+        let paths = |(index, client): (usize, &ClientSetup)| ClientPaths {
+            name: format!("player-{index}"),
+            last_mile: last_miles[client.last_mile],
             idle: vec![Vec::new(); edges.len()],
             bytes: vec![ByteCount::ZERO; edges.len()],
         };
         Self {
-            clients: setup
-                .clients
-                .iter()
-                .map(|client| paths(client.last_mile))
-                .collect(),
+            clients: setup.clients.iter().enumerate().map(paths).collect(),
             network,
             last_miles,
             edges,
-            setups: setup.edges.clone(),
             attempts: BTreeMap::new(),
             transfers: BTreeMap::new(),
             flows: BTreeMap::new(),
@@ -119,8 +125,9 @@ impl World {
         }
     }
 
-    pub(crate) fn edges(&self) -> &[EdgeSetup] {
-        &self.setups
+    /// Returns an appliance's name.
+    pub(crate) fn name(&self, edge: usize) -> &str {
+        &self.edges[edge].name
     }
 
     /// Returns the bytes that a client got, by appliance.
@@ -161,49 +168,46 @@ impl World {
         self.network.set_delay(now, link, config.delay);
     }
 
-    /// Changes an appliance; `None` restores it.
-    pub(crate) fn fault(
+    /// Tells an appliance what goes wrong; bodies under way hear of it, too.
+    pub(crate) fn order(
         &mut self,
         now: Instant,
         edge: usize,
-        fault: Option<Fault>,
-        on: fn(ObjectKey) -> bool,
-    ) {
+        order: FaultOrder,
+    ) -> Result<(), OrderError> {
+        let appliance = &mut self.edges[edge].appliance;
+        appliance.handle_order(moment(now), order)?;
+        self.follow(now, edge);
+        self.revise(now, edge);
+        Ok(())
+    }
+
+    /// Does to the link what its appliance wants.
+    fn follow(&mut self, now: Instant, edge: usize) {
         let link = self.edges[edge].link;
-        match &fault {
-            None => {
-                self.network.restore(now, link);
-                self.set_link(now, LinkName::Edge(edge), self.setups[edge].link);
-            }
-            Some(Fault::Kill) => self.network.kill(now, link),
-            Some(Fault::Stop) => self.network.stop(now, link),
-            Some(Fault::Rate { rate_bps }) => {
-                self.network
-                    .set_rate(now, link, rate_bps.map(BitRate::from_bps))
-            }
-            Some(Fault::Trickle { rate_bps }) => {
-                self.network
-                    .set_rate(now, link, Some(BitRate::from_bps(*rate_bps)))
-            }
-            Some(Fault::Delay { delay_ms }) => {
-                self.network
-                    .set_delay(now, link, Duration::from_millis(*delay_ms))
-            }
-            Some(
-                Fault::Reset { .. }
-                | Fault::Truncate { .. }
-                | Fault::Corrupt
-                | Fault::Status { .. }
-                | Fault::LateFirstByte { .. },
-            ) => {}
-        }
-        if matches!(fault, Some(Fault::Kill)) {
-            for client in &mut self.clients {
-                client.idle[edge].clear();
+        while let Some(action) = self.edges[edge].appliance.poll_action() {
+            match action {
+                // There is no backend here to report to.
+                appliance::Action::Report => {}
+                appliance::Action::Link(LinkChange::Restore { rate, delay }) => {
+                    self.network.restore(now, link);
+                    self.set_link(now, LinkName::Edge(edge), LinkConfig { rate, delay });
+                }
+                appliance::Action::Link(LinkChange::Rate(rate)) => {
+                    self.network.set_rate(now, link, rate);
+                }
+                appliance::Action::Link(LinkChange::Delay(delay)) => {
+                    self.network.set_delay(now, link, delay);
+                }
+                appliance::Action::Link(LinkChange::Stop) => self.network.stop(now, link),
+                appliance::Action::Link(LinkChange::Kill) => {
+                    self.network.kill(now, link);
+                    for client in &mut self.clients {
+                        client.idle[edge].clear();
+                    }
+                }
             }
         }
-        self.edges[edge].fault = fault;
-        self.edges[edge].on = on;
     }
 
     /// Springs the traps that a client's progress sets off.
@@ -227,7 +231,11 @@ impl World {
                 offset: got.offset,
             });
             match trap.change {
-                Change::Edge(fault) => self.fault(now, edge, Some(fault), |_| true),
+                Change::Edge(rule) => {
+                    // One rule more than an appliance keeps would be one trap too many.
+                    let told = self.order(now, edge, FaultOrder::add([rule]));
+                    debug_assert!(told.is_ok(), "{told:?}");
+                }
                 Change::EdgeRate(share) => self.slow(now, self.edges[edge].link, share),
                 Change::LastMileRate(share) => {
                     self.slow(now, self.clients[client].last_mile, share);
@@ -262,6 +270,17 @@ impl World {
     /// Whether what an attempt brings is wrong.
     pub(crate) fn is_corrupt(&self, attempt: Attempt) -> bool {
         self.corrupt.contains(&attempt)
+    }
+}
+
+/// Wall time at the origin of the clock, in milliseconds since the Unix epoch: any time will do that is not 0.
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// Returns a time on both clocks of an appliance.
+fn moment(now: Instant) -> Moment {
+    Moment {
+        at: now,
+        unix_ms: WALL_MS + now.as_nanos() / 1_000_000,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultRule};
 use nearcast_link::LinkConfig;
-use nearcast_protocol::fault::Fault;
 use nearcast_sim::{
     Change, LinkName, LinkSchedule, LinkStep, Outcome, Simulation, Trap, Watch, WorldOutcome,
     WorldSetup,
@@ -146,7 +146,7 @@ fn a_schedule_changes_a_link_and_is_repeated() {
 #[test]
 fn a_trap_springs_in_the_middle_of_a_segment() {
     for change in [
-        Change::Edge(Fault::Kill),
+        Change::Edge(FaultRule::everywhere(Fault::Kill)),
         Change::EdgeRate(Ratio::new(0.2).unwrap()),
         Change::LastMileRate(Ratio::new(0.2).unwrap()),
     ] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcast_protocol::fault::Fault;
+use nearcast_appliance::fault::Fault;
 use nearcast_protocol::report::{ByteReport, FetchReport, SessionReport};
 use nearcast_sim::{
     EdgeSetup, LinkName, LinkSchedule, LinkStep, Outcome, Setup, SimTitle, Simulation, Watch,

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use nearcast_appliance::fault::Fault;
 use nearcast_core::AbrRule;
-use nearcast_protocol::fault::Fault;
 use nearcast_sim::{Setup, SimTitle};
 use nearcast_units::{BitRate, Seed};
 

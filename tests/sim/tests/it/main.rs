@@ -18,14 +18,34 @@ mod wrong;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultRule, FaultSelector};
 use nearcast_core::{AbrRule, Command};
-use nearcast_protocol::fault::Fault;
 use nearcast_protocol::report::{AttemptReport, DecisionReport};
 use nearcast_sim::{Outcome, Setup, SimTitle, Simulation};
 use nearcast_units::{BitRate, MediaTime, Ratio, Seed};
 
 fn two_minutes() -> Setup {
     Setup::quiet(SimTitle::made(Duration::from_secs(120), Seed::new(7)), 10)
+}
+
+/// A fault that comes once so much of a body is there.
+fn after(fault: Fault, share: f64) -> FaultRule {
+    on(fault, |on| on.after = Ratio::new(share).ok())
+}
+
+/// A fault of what is selected.
+fn on(fault: Fault, select: impl FnOnce(&mut FaultSelector)) -> FaultRule {
+    let mut rule = FaultRule::everywhere(fault);
+    select(&mut rule.on);
+    rule
+}
+
+/// A fault of one segment of one representation.
+fn segment(fault: Fault, representation: &str, at: u32) -> FaultRule {
+    on(fault, |on| {
+        on.representation = Some(representation.to_owned());
+        (on.segment_from, on.segment_to) = (Some(at), Some(at));
+    })
 }
 
 fn run(setup: Setup) -> Outcome {
@@ -189,10 +209,7 @@ fn a_rung_is_not_given_up_while_its_transfer_gains_speed() {
 fn a_reset_in_mid_body_is_continued_where_it_was() {
     let mut setup = two_minutes();
     setup.edges.truncate(2);
-    let reset = Fault::Reset {
-        after: Ratio::new(0.5).unwrap(),
-    };
-    let outcome = smooth(setup.fault(20.0, 0, Some(reset)));
+    let outcome = smooth(setup.fault_on(20.0, 0, after(Fault::Reset, 0.5)));
     let failover = outcome.report.failovers.first().expect("a failover");
     assert!(failover.offset > 0, "{failover:?}");
     assert!(failover.wasted_bytes <= 4096, "{failover:?}");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use nearcast_appliance::fault::Fault;
 use nearcast_core::Memory;
-use nearcast_protocol::fault::Fault;
 use nearcast_sim::{Outcome, Setup, SimTitle};
 use nearcast_units::{BitRate, Seed};
 

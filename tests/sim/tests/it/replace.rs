@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use nearcast_appliance::fault::Fault;
 use nearcast_core::{AbrRule, Command};
-use nearcast_protocol::fault::Fault;
-use nearcast_protocol::manifest::ObjectKey;
 use nearcast_protocol::report::{DecisionReport, EdgeReport};
 use nearcast_sim::{Outcome, Setup, SimTitle};
 use nearcast_units::{BitRate, MediaTime, Seed};
 
-use crate::run;
+use crate::{on, run};
 
 const MBPS: u64 = 1_000_000;
 
@@ -72,13 +71,17 @@ fn a_better_picture_that_an_edge_refuses_is_done_without() {
     let mut setup = line_that_gets_better();
     // What is buffered when the line gets better, and no more.
     for edge in 0..2 {
-        let refuses = Some(Fault::Status {
-            status: 500,
-            retry_after_s: None,
-        });
-        setup = setup.fault_on(40.0, edge, refuses, |object| {
-            matches!(object, ObjectKey::Media(key, 11..=12) if key.track == 0 && key.representation > 2)
-        });
+        for rung in ["v3", "v4", "v5"] {
+            let refuses = Fault::Status {
+                status: 500,
+                retry_after_s: None,
+            };
+            let refuses = on(refuses, |on| {
+                on.representation = Some(rung.to_owned());
+                (on.segment_from, on.segment_to) = (Some(11), Some(12));
+            });
+            setup = setup.fault_on(40.0, edge, refuses);
+        }
     }
     let outcome = run(setup);
     assert!(outcome.over, "{:?}", outcome.ended_at);

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultRule, FaultSelector};
 use nearcast_core::{AbrRule, Command};
-use nearcast_protocol::fault::Fault;
 use nearcast_sim::{Setup, SimTitle, Simulation};
 use nearcast_units::{MediaTime, Ratio, Rng, Seed};
 
@@ -13,17 +13,24 @@ const STATUSES: [u16; 5] = [403, 429, 500, 503, 404];
 
 /// Faults that end; a lone edge that says a file does not exist is believed, and so are most that give wrong bytes:
 /// that is left to worlds with others.
-fn fault(rng: &mut Rng, alone: bool, spoils: bool) -> Fault {
+fn fault(rng: &mut Rng, alone: bool, spoils: bool) -> FaultRule {
     let share = Ratio::new(rng.next_f64()).unwrap();
     let index = usize::try_from(rng.below(if alone { 4 } else { 5 })).unwrap();
-    match rng.below(10) {
+    let mut cut = FaultSelector::EVERYTHING;
+    let fault = match rng.below(10) {
         0 => Fault::Kill,
         1 => Fault::Stop,
         2 => Fault::Rate {
             rate_bps: Some(50_000 + rng.below(3_000_000)),
         },
-        3 => Fault::Reset { after: share },
-        4 => Fault::Truncate { after: share },
+        kind @ (3 | 4) => {
+            cut.after = Some(share);
+            if kind == 3 {
+                Fault::Reset
+            } else {
+                Fault::Truncate
+            }
+        }
         5 => Fault::Status {
             status: STATUSES[index],
             retry_after_s: None,
@@ -38,6 +45,11 @@ fn fault(rng: &mut Rng, alone: bool, spoils: bool) -> Fault {
         _ => Fault::Delay {
             delay_ms: rng.below(900),
         },
+    };
+    FaultRule {
+        id: None,
+        fault,
+        on: cut,
     }
 }
 
@@ -54,11 +66,8 @@ fn world(seed: u64) -> Setup {
     for _ in 0..rng.below(8) {
         let edge = usize::try_from(rng.below(u64::from(edges))).unwrap();
         let at = 2.0 + 70.0 * rng.next_f64();
-        setup = setup.fault(
-            at,
-            edge,
-            Some(fault(&mut rng, edges == 1, edge == 1 && edges > 2)),
-        );
+        let rule = fault(&mut rng, edges == 1, edge == 1 && edges > 2);
+        setup = setup.fault_on(at, edge, rule);
     }
     // All faults are over at 90 s.
     for edge in 0..usize::try_from(edges).unwrap() {

@@ -2,19 +2,27 @@
 
 use std::time::Duration;
 
+use nearcast_appliance::fault::{Fault, FaultRule, ObjectKind};
 use nearcast_core::Command;
-use nearcast_protocol::fault::Fault;
-use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
+use nearcast_protocol::manifest::RepresentationKey;
 use nearcast_protocol::report::FetchReport;
 use nearcast_sim::{Outcome, Setup};
 use nearcast_units::{BitRate, MediaTime};
 
-use crate::{run, smooth, two_minutes};
+use crate::{on, run, segment, smooth, two_minutes};
 
-const fn status(status: u16) -> Option<Fault> {
-    Some(Fault::Status {
+const fn status(status: u16) -> Fault {
+    Fault::Status {
         status,
         retry_after_s: None,
+    }
+}
+
+/// Every media segment of a representation.
+fn media(fault: Fault, representation: &str) -> FaultRule {
+    on(fault, |on| {
+        on.object = Some(ObjectKind::Media);
+        on.representation = Some(representation.to_owned());
     })
 }
 
@@ -47,19 +55,7 @@ fn an_edge_that_gives_wrong_bytes_is_left_and_what_lies_behind_them_is_kept() {
 fn what_every_edge_refuses_is_taken_from_another_rung() {
     let mut setup = two_minutes();
     for edge in 0..10 {
-        setup = setup.fault_on(20.0, edge, status(500), |object| {
-            matches!(
-                object,
-                ObjectKey::Media(
-                    RepresentationKey {
-                        track: 0,
-                        representation: 5,
-                        ..
-                    },
-                    _
-                )
-            )
-        });
+        setup = setup.fault_on(20.0, edge, media(status(500), "v5"));
     }
     let outcome = smooth(setup);
     let mut segments = outcome.report.segments.iter().rev();
@@ -76,9 +72,10 @@ fn what_every_edge_refuses_is_taken_from_another_rung() {
 
 #[test]
 fn a_file_that_the_edge_in_use_lacks_changes_nothing_for_others() {
-    let setup = two_minutes().fault_on(20.0, 0, status(404), |object| {
-        object.representation().is_some_and(|key| key.track == 1)
+    let sound = on(status(404), |on| {
+        on.representation = Some("a-en".to_owned())
     });
+    let setup = two_minutes().fault_on(20.0, 0, sound);
     let outcome = smooth(setup);
     let edges = video_edges(&outcome, 20.0);
     assert!(edges.iter().all(|edge| *edge == "edge-0"), "{edges:?}");
@@ -89,19 +86,7 @@ fn a_cap_gives_way_where_nothing_below_it_can_be_had() {
     let mut setup = two_minutes();
     setup.config.rung_cap = Some(BitRate::from_kbps(300));
     for edge in 0..10 {
-        setup = setup.fault_on(0.0, edge, status(404), |object| {
-            matches!(
-                object,
-                ObjectKey::Media(
-                    RepresentationKey {
-                        track: 0,
-                        representation: 0,
-                        ..
-                    },
-                    7
-                )
-            )
-        });
+        setup = setup.fault_on(0.0, edge, segment(status(404), "v0", 7));
     }
     let outcome = smooth(setup);
     let segments = outcome.report.segments.iter();
@@ -182,7 +167,7 @@ fn rejected_until(until_s: f64) -> (Outcome, usize) {
     setup.refresh_after = Some(Duration::from_secs(3_000));
     for edge in 0..10 {
         setup = setup
-            .fault(20.0, edge, status(403))
+            .fault(20.0, edge, Some(status(403)))
             .fault(until_s, edge, None);
     }
     let outcome = smooth(setup);
@@ -217,27 +202,13 @@ const fn is_top(key: RepresentationKey) -> bool {
     key.track == 0 && key.representation == 5
 }
 
-const fn is_top_segment_ten(object: ObjectKey) -> bool {
-    matches!(
-        object,
-        ObjectKey::Media(
-            RepresentationKey {
-                track: 0,
-                representation: 5,
-                ..
-            },
-            10
-        )
-    )
-}
-
 #[test]
 fn what_the_living_lack_is_taken_from_another_rung_and_the_dead_are_not_waited_for() {
     let mut setup = two_minutes();
     setup.edges.truncate(3);
     let setup = setup
-        .fault_on(5.0, 0, status(404), is_top_segment_ten)
-        .fault_on(5.0, 1, status(404), is_top_segment_ten)
+        .fault_on(5.0, 0, segment(status(404), "v5", 10))
+        .fault_on(5.0, 1, segment(status(404), "v5", 10))
         .fault(5.0, 2, Some(Fault::Kill));
     let outcome = smooth(setup);
     let segments = outcome.report.segments.iter();
@@ -250,9 +221,8 @@ fn what_the_living_lack_is_taken_from_another_rung_and_the_dead_are_not_waited_f
 
 #[test]
 fn what_is_wrong_while_it_arrives_is_asked_of_another_edge() {
-    let setup = two_minutes().fault_on(0.0, 0, Some(Fault::Corrupt), |object| {
-        matches!(object, ObjectKey::Media(..))
-    });
+    let media = on(Fault::Corrupt, |on| on.object = Some(ObjectKind::Media));
+    let setup = two_minutes().fault_on(0.0, 0, media);
     let outcome = smooth(setup);
     let startup_s = outcome.report.startup_s;
     assert!(startup_s.is_some_and(|at| at < 1.5), "{startup_s:?}");
@@ -264,12 +234,7 @@ fn what_is_wrong_while_it_arrives_is_asked_of_another_edge() {
 fn a_piece_of_the_subtitles_that_nobody_has_is_left_out() {
     let mut setup = two_minutes().command(1.0, Command::SelectText { track: Some(0) });
     for edge in 0..10 {
-        setup = setup.fault_on(0.0, edge, status(404), |object| {
-            matches!(
-                object,
-                ObjectKey::Media(RepresentationKey { track: 3, .. }, 5)
-            )
-        });
+        setup = setup.fault_on(0.0, edge, segment(status(404), "t-en", 5));
     }
     // Back before the missing piece: what nobody has is not asked for again.
     let seek = Command::Seek {
@@ -315,14 +280,9 @@ fn a_slow_transfer_is_not_given_up_for_a_rung_that_nobody_has() {
     setup.last_mile.rate = Some(BitRate::from_kbps(450));
     setup.limit = Duration::from_secs(900);
     for edge in 0..10 {
-        setup = setup.fault_on(0.0, edge, status(404), |object| {
-            let lowest = RepresentationKey {
-                period: 0,
-                track: 0,
-                representation: 0,
-            };
-            matches!(object, ObjectKey::Media(key, index) if key == lowest && index >= 3)
-        });
+        let mut lacks = media(status(404), "v0");
+        lacks.on.segment_from = Some(3);
+        setup = setup.fault_on(0.0, edge, lacks);
     }
     let outcome = run(setup);
     assert!(outcome.over && outcome.report.error.is_none());
@@ -336,9 +296,11 @@ fn index_apart(fault: &Option<Fault>) -> Setup {
     let mut setup = two_minutes();
     setup.title = setup.title.deferred(is_top);
     for edge in 0..10 {
-        setup = setup.fault_on(0.0, edge, fault.clone(), |object| {
-            matches!(object, ObjectKey::Index(_))
-        });
+        let Some(fault) = fault.clone() else {
+            continue;
+        };
+        let index = on(fault, |on| on.object = Some(ObjectKind::Index));
+        setup = setup.fault_on(0.0, edge, index);
     }
     setup
 }
@@ -355,8 +317,8 @@ fn an_index_that_nobody_has_or_can_read_is_not_asked_for_again() {
     };
     let sound = smooth(index_apart(&None));
     assert_eq!((indices(&sound), top(&sound)), (1, Some(5_800_000)));
-    for (fault, times) in [(status(404), 1), (Some(Fault::Corrupt), 2)] {
-        let outcome = smooth(index_apart(&fault));
+    for (fault, times) in [(status(404), 1), (Fault::Corrupt, 2)] {
+        let outcome = smooth(index_apart(&Some(fault.clone())));
         assert_eq!(
             (indices(&outcome), top(&outcome)),
             (times, Some(3_000_000)),
@@ -369,13 +331,12 @@ fn an_index_that_nobody_has_or_can_read_is_not_asked_for_again() {
 fn what_nobody_had_is_looked_for_again_when_an_edge_is_back_by_a_probe() {
     let mut setup = two_minutes();
     setup.edges.truncate(2);
+    let no_init = on(status(404), |on| {
+        on.object = Some(ObjectKind::Init);
+        on.representation = Some("v5".to_owned());
+    });
     let setup = setup
-        .fault_on(
-            0.0,
-            0,
-            status(404),
-            |object| matches!(object, ObjectKey::Init(key) if is_top(key)),
-        )
+        .fault_on(0.0, 0, no_init)
         .fault(0.2, 1, Some(Fault::Kill))
         .fault(25.0, 1, None);
     let outcome = smooth(setup);

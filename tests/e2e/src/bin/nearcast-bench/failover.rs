@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nearcast_edge_server::EdgeHandle;
+use nearcast_edge_server::fault::{Fault, FaultOrder, FaultRule, Scope};
 use nearcast_player::{HttpVersion, Player, PlayerSnapshot, SessionReport, Source, TrackKind};
-use nearcast_protocol::fault::{Fault, FaultOrder, FaultRule, FaultSelector};
 use nearcast_protocol::report::FetchReport;
 use nearcast_title::Title;
 use nearcast_units::Ratio;
@@ -198,19 +198,7 @@ async fn meet(
         );
     };
     let fault_s = began.elapsed().as_secs_f64();
-    let rule = FaultRule {
-        fault: kind.fault(),
-        // Faults of the link take no notice of it.
-        on: FaultSelector {
-            path_contains: Some(VIDEO.to_owned()),
-            count: None,
-        },
-    };
-    edge.apply(FaultOrder {
-        clear: false,
-        faults: vec![rule],
-    })
-    .await?;
+    edge.apply(FaultOrder::add([kind.rule()])).await?;
     let give_up = Instant::now() + HANDOVER_MAX;
     let hit = Hit {
         edge: name,
@@ -227,11 +215,7 @@ async fn meet(
     held_bytes_max = held_bytes_max.max(player.snapshot().stored_bytes);
     let report = player.close().await?;
     network.close().await;
-    edge.apply(FaultOrder {
-        clear: true,
-        faults: Vec::new(),
-    })
-    .await?;
+    edge.apply(FaultOrder::clear()).await?;
     let (wasted_bytes, wasted_share) = hit.wasted(&report).unzip();
     let failover = report
         .failovers
@@ -496,22 +480,29 @@ impl Kind {
         }
     }
 
-    fn fault(self) -> Fault {
-        match self {
+    /// What is ordered while a segment of the picture is in its middle.
+    fn rule(self) -> FaultRule {
+        let fault = match self {
             Self::Kill => Fault::Kill,
             Self::BlackHole => Fault::Stop,
             // The link itself, so that what is on its way and what is asked for next are slow alike.
             Self::Trickle => Fault::Rate {
                 rate_bps: Some(16_000),
             },
-            Self::Reset => Fault::Reset {
-                after: Ratio::new(0.5).unwrap_or(Ratio::ONE),
-            },
+            Self::Reset => Fault::Reset,
             Self::Unavailable => Fault::Status {
                 status: 503,
                 retry_after_s: None,
             },
+        };
+        let mut rule = FaultRule::everywhere(fault);
+        if rule.fault.scope() != Scope::Link {
+            rule.on.path_contains = Some(VIDEO.to_owned());
         }
+        if self == Self::Reset {
+            rule.on.after = Ratio::new(0.5).ok();
+        }
+        rule
     }
 }
 

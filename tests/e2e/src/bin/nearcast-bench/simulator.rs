@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nearcast_protocol::fault::Fault;
+use nearcast_edge_server::fault::Fault;
 use nearcast_sim::{Outcome, Setup, SimTitle, Simulation};
 use nearcast_units::Seed;
 use serde::Serialize;

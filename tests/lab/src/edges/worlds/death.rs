@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use nearcast_protocol::fault::Fault;
+use nearcast_appliance::fault::{Fault, FaultRule};
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_protocol::report::{AttemptReport, FetchReport, SessionReport};
 use nearcast_sim::{Change, SimTitle};
-use nearcast_units::{Ratio, Seed};
+use nearcast_units::Seed;
 
 use super::brown_out::trap;
 use crate::edges::draw::{self, Range, Story};
@@ -44,7 +44,7 @@ struct Shape {
     handover: &'static str,
     twice: &'static str,
     stalls: &'static str,
-    fault: fn() -> Fault,
+    rule: fn() -> FaultRule,
 }
 
 /// Who meets a fault, and from when on the hand-over is counted.
@@ -54,8 +54,8 @@ enum Meets {
     UnderWay,
     /// The next request, from its beginning.
     NextRequest,
-    /// The next request, from its end: before that there is nothing to notice.
-    NextEnd,
+    /// The transfer under way, from its end: before that there is nothing to notice.
+    End,
 }
 
 impl Shape {
@@ -73,7 +73,7 @@ macro_rules! shape {
             handover: concat!($name, ": hand-over"),
             twice: concat!($name, ": fetched twice"),
             stalls: concat!($name, ": stalls"),
-            fault: || $fault,
+            rule: || FaultRule::everywhere($fault),
         }
     };
 }
@@ -95,14 +95,8 @@ const SHAPES: [Shape; 7] = [
         NextRequest,
         Fault::LateFirstByte { delay_ms: 20_000 }
     ),
-    shape!(
-        "truncate",
-        NextEnd,
-        Fault::Truncate {
-            after: Ratio::new(0.5).unwrap_or_default(),
-        }
-    ),
-    shape!("corrupt", NextEnd, Fault::Corrupt),
+    shape!("truncate", End, Fault::Truncate),
+    shape!("corrupt", End, Fault::Corrupt),
 ];
 
 const HANDOVER: &str = "hand-over";
@@ -119,11 +113,11 @@ fn run(sample: &mut Sample) -> Result<()> {
         draw::log_uniform(&mut rng, (8.0, 30.0)),
     );
     let mut world = draw::world(seed, MEDIA_S, edges, last_mile);
-    let trap = trap(&mut rng, Change::Edge(Fault::Kill));
+    let trap = trap(&mut rng, Change::Edge(FaultRule::everywhere(Fault::Kill)));
     let title = Arc::clone(&world.clients[0].title);
     for shape in &SHAPES {
         let mut trap = trap.clone();
-        trap.change = Change::Edge((shape.fault)());
+        trap.change = Change::Edge((shape.rule)());
         world.traps = vec![trap];
         world.digests = shape.name == "corrupt";
         let story = draw::run(world.clone(), sample)?;
@@ -144,7 +138,7 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
             under_way(report, &edge, at_s).map(|(fetch, one)| (fetch, one.start_s.max(at_s)))
         }
         Meets::NextRequest => next(report, &edge, at_s).map(|(fetch, one)| (fetch, one.start_s)),
-        Meets::NextEnd => next(report, &edge, at_s).map(|(fetch, one)| (fetch, one.end_s)),
+        Meets::End => under_way(report, &edge, at_s).map(|(fetch, one)| (fetch, one.end_s)),
     };
     let Some((fetch, from_s)) = met else {
         return;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nearcast_protocol::fault::Fault;
-use nearcast_sim::TimedFault;
+use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
+use nearcast_sim::TimedOrder;
 use nearcast_units::{BitRate, Seed};
 
 use crate::edges::draw::{self, Range};
@@ -60,11 +60,14 @@ fn run(sample: &mut Sample) -> Result<()> {
         if at_s > draw::count(MEDIA_S) {
             break;
         }
-        world.faults.push(TimedFault {
+        world.faults.push(TimedOrder {
             at: Duration::from_secs_f64(at_s),
             edge: 0,
-            fault: (turn % 2 == 0).then(|| bad.clone()),
-            on: |_| true,
+            order: if turn % 2 == 0 {
+                FaultOrder::add([FaultRule::everywhere(bad.clone())])
+            } else {
+                FaultOrder::clear()
+            },
         });
         at_s += draw::uniform(&mut rng, HALF_PERIOD_S);
     }

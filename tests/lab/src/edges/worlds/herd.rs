@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nearcast_protocol::fault::Fault;
-use nearcast_sim::{ClientSetup, SimTitle, Simulation, TimedFault, Watch, WorldSetup};
+use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
+use nearcast_sim::{ClientSetup, SimTitle, Simulation, TimedOrder, Watch, WorldSetup};
 use nearcast_units::{Rng, Seed};
 
 use crate::edges::draw;
@@ -75,11 +75,10 @@ fn run(sample: &mut Sample) -> Result<()> {
         edges,
         last_miles,
         clients,
-        faults: vec![TimedFault {
+        faults: vec![TimedOrder {
             at: Duration::from_secs(DIES_S as u64),
             edge: dies,
-            fault: Some(Fault::Kill),
-            on: |_| true,
+            order: FaultOrder::add([FaultRule::everywhere(Fault::Kill)]),
         }],
         limit: Duration::from_secs(2 * MEDIA_S),
         watch: Watch::default(),

@@ -1,4 +1,4 @@
-//! Recorded networks, and the two ways they are written down.
+//! Recorded networks, and the three ways they are written down.
 
 use thiserror::Error;
 
@@ -79,6 +79,16 @@ const TIME: (&str, &str) = (
 );
 const MBPS: (&str, &str) = ("rate_mbps", "0 or a number from 1e-6 to 1e6");
 
+const PACKET: (&str, &str) = (
+    "packet",
+    "a whole number of milliseconds, not below that of the line before and at most 300000 above it",
+);
+/// As between two lines of the other form.
+const PACKET_GAP_MS_MAX: u64 = 300_000;
+/// Long enough to have a rate, short enough to keep what matters to a player.
+const PACKET_BIN_MS: u64 = 100;
+const PACKET_BITS: f64 = 12_000.0;
+
 /// Cooked traces say nothing about latency; this is the round trip their simulator adds.
 const COOKED_LATENCY_MS: f64 = 80.0;
 
@@ -122,11 +132,13 @@ impl Network {
         }
     }
 
-    /// Reads either form: `duration_ms,kbps,latency_ms` in each line, or two columns `time_s rate_mbps` parted by
-    /// white space, where a line's rate holds since the line before. `#` starts a comment; empty lines are skipped.
+    /// Reads any form: `duration_ms,kbps,latency_ms` in each line; two columns `time_s rate_mbps` parted by
+    /// white space, where a line's rate holds since the line before; or one column, the milliseconds at which a packet
+    /// of 1500 bytes may leave (Mahimahi: Netravali et al., USENIX ATC 2015), which says nothing of latency.
+    /// `#` starts a comment; empty lines are skipped.
     ///
     /// # Errors
-    /// When a line is neither, or the whole is no network.
+    /// When a line is none of them, or the whole is no network.
     pub fn read(text: &str) -> Result<Self, NetworkError> {
         let lines = || {
             let told = text.lines().enumerate().map(|(index, line)| {
@@ -138,6 +150,8 @@ impl Network {
         let (_, first) = lines().next().ok_or(NetworkError::Empty)?;
         let periods = if first.contains(',') {
             lines().map(|(line, text)| period(line, text)).collect()
+        } else if first.split_whitespace().count() == 1 {
+            packets(lines())
         } else {
             cooked(lines())
         };
@@ -163,7 +177,8 @@ impl Network {
     }
 
     /// Returns how many requests one after the other would be answered in a round; infinite without latency.
-    pub(super) fn round_latencies(&self) -> f64 {
+    #[must_use]
+    pub fn round_latencies(&self) -> f64 {
         self.latencies
     }
 
@@ -296,6 +311,31 @@ fn cooked<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<Perio
         before = Some(time_s);
     }
     Ok(periods)
+}
+
+/// Reads lines of one column.
+fn packets<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Result<Vec<Period>, NetworkError> {
+    let mut counts: Vec<f64> = Vec::new();
+    let mut before_ms: u64 = 0;
+    for (line, text) in lines {
+        let at_ms = text.parse().ok().filter(|at_ms: &u64| *at_ms >= before_ms);
+        let at_ms = at_ms.filter(|at_ms| at_ms - before_ms <= PACKET_GAP_MS_MAX);
+        let at_ms = at_ms.ok_or_else(|| wrong_value(line, PACKET, text))?;
+        before_ms = at_ms;
+        // What may leave at the end of a bin belongs to it: a round ends with its last packet.
+        let bin = usize::try_from(at_ms.saturating_sub(1) / PACKET_BIN_MS).unwrap_or(usize::MAX);
+        if counts.len() <= bin {
+            counts.resize(bin + 1, 0.0);
+        }
+        counts[bin] += 1.0;
+    }
+    let bin_ms = f64::from(u32::try_from(PACKET_BIN_MS).unwrap_or(u32::MAX));
+    let period = |packets: f64| Period {
+        duration_ms: bin_ms,
+        kbps: packets * PACKET_BITS / bin_ms,
+        latency_ms: 0.0,
+    };
+    Ok(counts.into_iter().map(period).collect())
 }
 
 fn number(

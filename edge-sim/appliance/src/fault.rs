@@ -1,0 +1,379 @@
+//! The one vocabulary of faults: `POST /control/faults` on an edge's admin port, scenario files and the
+//! player's `K` key all speak it.
+//!
+//! A fault is *what* goes wrong; a selector is *where and when*: which objects, of whom, from which place of the
+//! body on, how often, how long. Every fault that takes effect leaves a receipt.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use nearcast_protocol::manifest::TrackKind;
+use nearcast_units::Ratio;
+use serde::{Deserialize, Serialize};
+
+/// `POST /control/faults`: changes what is wrong with an appliance, from now on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FaultOrder {
+    /// Removes all earlier faults and restores the link first.
+    #[serde(default)]
+    pub clear: bool,
+    /// Removes the earlier faults of these names first; the link is then as the others leave it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+    /// Faults to add.
+    #[serde(default)]
+    pub faults: Vec<FaultRule>,
+}
+
+/// One fault and what it applies to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultRule {
+    /// What whoever orders it calls it: its receipts have that name too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// Where and when. A fault of the link happens at once where this selects nothing; else once a body that
+    /// is selected has come so far.
+    #[serde(default)]
+    pub on: FaultSelector,
+}
+
+impl FaultOrder {
+    /// Makes an order that adds rules.
+    #[must_use]
+    pub fn add(faults: impl Into<Vec<FaultRule>>) -> Self {
+        Self {
+            faults: faults.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Makes an order that removes everything.
+    #[must_use]
+    pub fn clear() -> Self {
+        Self {
+            clear: true,
+            ..Self::default()
+        }
+    }
+}
+
+impl FaultRule {
+    /// Makes a rule that applies to everything.
+    #[must_use]
+    pub const fn everywhere(fault: Fault) -> Self {
+        Self {
+            id: None,
+            fault,
+            on: FaultSelector::EVERYTHING,
+        }
+    }
+}
+
+/// Which requests a fault applies to, and from where on; all conditions must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FaultSelector {
+    /// The kind of object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectKind>,
+    /// The track it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<TrackSchema>"))]
+    pub track: Option<TrackKind>,
+    /// The identifier of its representation in the manifest: a rung of the picture, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub representation: Option<String>,
+    /// Segments from this place in the track on, counted from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_from: Option<u32>,
+    /// Segments up to this place in the track, itself included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_to: Option<u32>,
+    /// The path contains this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_contains: Option<String>,
+    /// Who asks: a playback identifier, or a player's name in a scenario.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Applies to this many requests that all other conditions hold for, then no more; no limit where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Applies to each such request with this probability, 0 to 1; always where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<f64>", range(min = 0, max = 1))
+    )]
+    pub probability: Option<Ratio>,
+    /// The share of the body that is sent as it should be before, 0 to 1; none of it where this is left out. 1 is the last byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<f64>", range(min = 0, max = 1))
+    )]
+    pub after: Option<Ratio>,
+}
+
+impl FaultSelector {
+    /// Selects every request, from its first byte on.
+    pub const EVERYTHING: Self = Self {
+        object: None,
+        track: None,
+        representation: None,
+        segment_from: None,
+        segment_to: None,
+        path_contains: None,
+        client: None,
+        count: None,
+        probability: None,
+        after: None,
+    };
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// The MPD or the multivariant playlist.
+    Manifest,
+    /// A media playlist or a segment index.
+    Index,
+    /// An init segment.
+    Init,
+    /// A segment of picture or sound.
+    Media,
+    /// A piece of subtitles.
+    Subtitle,
+    /// A key.
+    Key,
+    /// A few bytes, only to measure.
+    Probe,
+    /// A play request to the backend.
+    Play,
+    /// A refresh of a grant.
+    Refresh,
+    /// The steering document.
+    Steering,
+    /// A batch of QoE events.
+    Event,
+}
+
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(rename_all = "snake_case", rename = "TrackKind")]
+#[expect(dead_code, reason = "stands for a type of another crate in schemas")]
+enum TrackSchema {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+    /// Subtitles.
+    Text,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// The link passes at most this rate; no limit where it is left out.
+    Rate {
+        /// Bits per second.
+        #[serde(default)]
+        rate_bps: Option<u64>,
+    },
+    /// The link delays every answer by this much.
+    Delay {
+        /// Milliseconds.
+        delay_ms: u64,
+    },
+    /// Black hole: nothing is sent any more, nothing is refused, connections stay open.
+    Stop,
+    /// The appliance dies: TCP connections are reset and then refused, QUIC falls silent.
+    Kill,
+    /// New connections are refused; those that stand go on.
+    Refuse,
+    /// Datagrams do not pass: no QUIC, as in networks that block UDP.
+    UdpBlocked,
+    /// The appliance's name does not resolve as it should.
+    Dns {
+        /// How.
+        problem: DnsProblem,
+    },
+    /// TLS handshakes fail.
+    Tls {
+        /// How.
+        problem: TlsProblem,
+    },
+    /// The answer begins this much later.
+    LateFirstByte {
+        /// Milliseconds.
+        delay_ms: u64,
+    },
+    /// The request is answered with this status.
+    Status {
+        /// HTTP status, 400 to 599.
+        status: u16,
+        /// `Retry-After`, seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_s: Option<u32>,
+    },
+    /// The request is answered as with a token whose time is over, however good it is.
+    TokenExpired,
+    /// The request is answered with 200 and a page of HTML, as captive portals do.
+    Portal,
+    /// The request is answered with a redirect to itself.
+    RedirectLoop,
+    /// The answer holds another range than the one that was asked for.
+    WrongRange,
+    /// The answer is said to be compressed, and is a few kilobytes that would become gigabytes.
+    GzipBomb,
+    /// The answer says that it is half as long as it is.
+    Longer,
+    /// Bodies arrive at this rate only, however little that is.
+    Trickle {
+        /// Bits per second.
+        rate_bps: u64,
+    },
+    /// Nothing more of the body comes, and the connection stays open.
+    Hang,
+    /// The connection is reset.
+    Reset,
+    /// The body ends, in good order.
+    Truncate,
+    /// One byte in a thousand of the body is flipped.
+    Corrupt,
+    /// Bytes of the body are zeros, as many as there should be.
+    Zeros,
+    /// Bytes of the body are no UTF-8.
+    BadText,
+    /// The appliance's reports do not reach the backend, and it hears nothing from there.
+    ControlLost,
+    /// The appliance says that it is idle and makes no errors, whatever the truth.
+    SaysWell,
+    /// The backend ranks appliances the wrong way round: the worst first.
+    Misrank,
+}
+
+/// What is wrong with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DnsProblem {
+    /// There is no such name.
+    Fails,
+    /// The answer takes three seconds.
+    Slow,
+    /// It leads to where nobody answers.
+    WrongAddress,
+}
+
+/// What is wrong with a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TlsProblem {
+    /// The certificate's time is over.
+    Expired,
+    /// The certificate is for another name.
+    WrongName,
+    /// It never comes to an end.
+    Stall,
+}
+
+/// How much of a transfer a fault has to do with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that crosses the appliance's link.
+    Link,
+    /// Whoever makes a connection.
+    Connection,
+    /// One answer as a whole.
+    Answer,
+    /// The body of one answer.
+    Body,
+    /// What appliance and backend tell each other, or what the backend tells clients of it.
+    Control,
+}
+
+impl Fault {
+    /// Returns what it concerns.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        match self {
+            Self::Rate { .. } | Self::Delay { .. } | Self::Stop | Self::Kill => Scope::Link,
+            Self::Refuse | Self::UdpBlocked | Self::Dns { .. } | Self::Tls { .. } => {
+                Scope::Connection
+            }
+            Self::LateFirstByte { .. }
+            | Self::Status { .. }
+            | Self::TokenExpired
+            | Self::Portal
+            | Self::RedirectLoop
+            | Self::WrongRange
+            | Self::GzipBomb
+            | Self::Longer => Scope::Answer,
+            Self::Trickle { .. }
+            | Self::Hang
+            | Self::Reset
+            | Self::Truncate
+            | Self::Corrupt
+            | Self::Zeros
+            | Self::BadText => Scope::Body,
+            Self::ControlLost | Self::SaysWell | Self::Misrank => Scope::Control,
+        }
+    }
+
+    /// Returns the word for its kind, as it is written.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Rate { .. } => "rate",
+            Self::Delay { .. } => "delay",
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+            Self::Refuse => "refuse",
+            Self::UdpBlocked => "udp_blocked",
+            Self::Dns { .. } => "dns",
+            Self::Tls { .. } => "tls",
+            Self::LateFirstByte { .. } => "late_first_byte",
+            Self::Status { .. } => "status",
+            Self::TokenExpired => "token_expired",
+            Self::Portal => "portal",
+            Self::RedirectLoop => "redirect_loop",
+            Self::WrongRange => "wrong_range",
+            Self::GzipBomb => "gzip_bomb",
+            Self::Longer => "longer",
+            Self::Trickle { .. } => "trickle",
+            Self::Hang => "hang",
+            Self::Reset => "reset",
+            Self::Truncate => "truncate",
+            Self::Corrupt => "corrupt",
+            Self::Zeros => "zeros",
+            Self::BadText => "bad_text",
+            Self::ControlLost => "control_lost",
+            Self::SaysWell => "says_well",
+            Self::Misrank => "misrank",
+        }
+    }
+}
+
+/// What a fault did, kept by the appliance: a fault that never happened can be told from one that did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultReceipt {
+    /// What the rule was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The fault.
+    pub fault: Fault,
+    /// When it took effect, wall time.
+    pub at_unix_ms: u64,
+    /// Path of the request it hit; `None` for faults of the link that no request set off.
+    pub path: Option<String>,
+    /// Offset in the object at which it took effect.
+    pub offset: Option<u64>,
+}

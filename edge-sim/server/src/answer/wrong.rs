@@ -1,0 +1,99 @@
+//! Answers that are wrong as a whole, because a fault wants them so.
+
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use nearcast_appliance::token::TokenError;
+use nearcast_appliance::{Answer, StatusFault};
+
+use super::{Draft, refusal, refusal_until};
+use crate::body::Source;
+
+/// What a captive portal shows in place of everything.
+const PORTAL: &str = "<!doctype html><html lang=\"en\"><title>Welcome</title><h1>Welcome to our network</h1>\
+<p>Please accept the terms of use to go on.</p><form method=\"post\" action=\"/login\"><button>Accept</button></form></html>\n";
+/// Some 16 kB that become 16 MB: enough to see who unpacks it, and harmless to who does.
+const BOMB_BYTES: usize = 16 << 20;
+static BOMB: LazyLock<Bytes> = LazyLock::new(|| {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    let packed = packer
+        .write_all(&vec![0; BOMB_BYTES])
+        .and_then(|()| packer.finish());
+    packed.unwrap_or_default().into()
+});
+
+/// Returns what is answered in place of a good answer.
+pub(super) fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft {
+    match wrong {
+        // Its length is said where it is sent.
+        Answer::Good | Answer::Longer => good,
+        Answer::Status(StatusFault {
+            status,
+            retry_after_s,
+        }) => refusal_until(
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            "fault",
+            "this appliance was told to answer so",
+            retry_after_s,
+        ),
+        Answer::TokenExpired => refusal(
+            StatusCode::from_u16(TokenError::Expired.status()).unwrap_or(StatusCode::FORBIDDEN),
+            TokenError::Expired.code(),
+            &TokenError::Expired.to_string(),
+        ),
+        Answer::Portal => whole(
+            Bytes::from_static(PORTAL.as_bytes()),
+            "text/html; charset=utf-8",
+        ),
+        Answer::GzipBomb => {
+            let mut draft = whole(BOMB.clone(), "application/octet-stream");
+            let gzip = HeaderValue::from_static("gzip");
+            draft.headers.insert(header::CONTENT_ENCODING, gzip);
+            draft
+        }
+        Answer::RedirectLoop => {
+            let mut draft = Draft::empty(StatusCode::FOUND, HeaderMap::new());
+            let itself = request
+                .uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str());
+            if let Ok(itself) = HeaderValue::from_str(itself) {
+                draft.headers.insert(header::LOCATION, itself);
+            }
+            draft
+        }
+        Answer::WrongRange => another_range(good),
+    }
+}
+
+fn whole(text: Bytes, content_type: &'static str) -> Draft {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Draft {
+        status: StatusCode::OK,
+        headers,
+        length: u64::try_from(text.len()).unwrap_or(u64::MAX),
+        source: Source::Text(text),
+        first: 0,
+        of_file: false,
+    }
+}
+
+/// The bytes are those that were asked for; the answer says that they are one further on.
+fn another_range(mut good: Draft) -> Draft {
+    if good.length == 0 {
+        return good;
+    }
+    let (first, last) = (good.first + 1, good.first + good.length);
+    if let Ok(range) = HeaderValue::from_str(&format!("bytes {first}-{last}/{}", last + 1)) {
+        good.status = StatusCode::PARTIAL_CONTENT;
+        good.headers.insert(header::CONTENT_RANGE, range);
+    }
+    good
+}

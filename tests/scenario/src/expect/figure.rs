@@ -1,0 +1,412 @@
+//! The figures that expectations are about, each taken from one session.
+
+use std::collections::BTreeMap;
+
+use nearcast_appliance::ObjectName;
+use nearcast_appliance::fault::ObjectKind;
+use nearcast_protocol::report::{AttemptReport, FetchReport, SessionReport};
+
+use crate::result::Receipt;
+
+/// One session of a run, and what happened around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    /// What it did.
+    pub report: &'a SessionReport,
+    /// Whether it ended by itself.
+    pub over: bool,
+    /// What went wrong in its world, in order.
+    pub receipts: &'a [Receipt],
+    /// What each edge carried after the last fault, over its fair share; empty where nobody counts.
+    pub load_ratio: &'a [f64],
+}
+
+/// A figure: a plain one, or one of a kind of thing by name (`decisions.edge`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    pub(crate) name: &'static str,
+    /// After the dot.
+    pub(crate) of: Option<String>,
+}
+
+/// How a figure is described, and what it can be.
+#[derive(Clone, Copy, Debug)]
+pub struct FigureKind {
+    /// Its name.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// The names that may follow a dot; empty where none does, `None` where any may.
+    pub of: Option<&'static [&'static str]>,
+    /// The largest number it can be; the lowest is 0 but for `qoe`.
+    pub max: f64,
+    /// Whether one session has many of them.
+    pub many: bool,
+}
+
+const ANY: f64 = f64::INFINITY;
+
+const fn plain(name: &'static str, about: &'static str, max: f64) -> FigureKind {
+    FigureKind {
+        name,
+        about,
+        of: Some(&[]),
+        max,
+        many: false,
+    }
+}
+
+const fn many(name: &'static str, about: &'static str, max: f64) -> FigureKind {
+    FigureKind {
+        name,
+        about,
+        of: Some(&[]),
+        max,
+        many: true,
+    }
+}
+
+const DECISIONS: &[&str] = &[
+    "race", "rung", "replace", "policy", "track", "edge", "failover", "hedge", "blame", "abandon",
+    "probe", "refresh", "playback", "watchdog",
+];
+const CAUSES: &[&str] = &["throughput", "edge_silent", "all_edges_down", "sink"];
+
+/// All figures.
+pub const FIGURES: &[FigureKind] = &[
+    plain(
+        "startup_s",
+        "from the play intent to the first picture; 3600 where none came",
+        ANY,
+    ),
+    plain(
+        "stalled_s",
+        "how long playback stood still for want of media",
+        ANY,
+    ),
+    FigureKind {
+        name: "stalls",
+        about: "how often it did; `stalls.edge_silent` (or `throughput`, `all_edges_down`, `sink`) for that reason",
+        of: Some(CAUSES),
+        max: ANY,
+        many: false,
+    },
+    many("stall_s", "how long each stall was", ANY),
+    plain("played_s", "how much of the title was shown", ANY),
+    plain(
+        "ended",
+        "1 where playback came to its end, 0 where it did not",
+        1.0,
+    ),
+    plain("failed", "1 where playback ended with an error", 1.0),
+    plain("mean_bitrate_kbps", "mean rate of what was shown", ANY),
+    plain("switches", "rung changes", ANY),
+    plain(
+        "edge_switches",
+        "changes of the edge that brings the picture",
+        ANY,
+    ),
+    plain("failovers", "objects that another edge took over", ANY),
+    many(
+        "failover_s",
+        "from the last byte of a failing edge to the first of another",
+        ANY,
+    ),
+    many(
+        "detected_s",
+        "from the last byte of a failing edge to when that was noticed",
+        ANY,
+    ),
+    many(
+        "handover_s",
+        "from when a fault took effect on a request to when bytes of that object come again, from whomever; 3600 where none came",
+        ANY,
+    ),
+    many(
+        "twice_ratio",
+        "bytes of a segment that were fetched more than once, over its size, of segments that more than one edge was asked for",
+        ANY,
+    ),
+    plain(
+        "wasted_ratio",
+        "bytes that came and were not handed on, over all bytes",
+        1.0,
+    ),
+    plain(
+        "extra_ratio",
+        "bytes that races, help and probes cost, over all bytes",
+        1.0,
+    ),
+    plain(
+        "qoe",
+        "linear quality of experience (Mbit/s of each segment, 4.3 a stalled second, changes)",
+        ANY,
+    ),
+    FigureKind {
+        name: "decisions",
+        about: "decisions of a kind: `decisions.edge`",
+        of: Some(DECISIONS),
+        max: ANY,
+        many: false,
+    },
+    FigureKind {
+        name: "failures",
+        about: "attempts that failed with a code: `failures.net.reset`",
+        of: None,
+        max: ANY,
+        many: false,
+    },
+    FigureKind {
+        name: "cancelled",
+        about: "attempts that were ended for a reason: `cancelled.edge_silent`",
+        of: None,
+        max: ANY,
+        many: false,
+    },
+    FigureKind {
+        name: "served",
+        about: "the share of media bytes that an edge brought: `served.near`",
+        of: None,
+        max: 1.0,
+        many: false,
+    },
+    FigureKind {
+        name: "errors",
+        about: "1 where playback ended with this code: `errors.playback.no_edges`",
+        of: None,
+        max: 1.0,
+        many: false,
+    },
+    many(
+        "load_ratio",
+        "what each living edge carried after the last fault, over its fair share (worlds with many players)",
+        ANY,
+    ),
+];
+
+/// What took longer than any run, or never came, counts as this.
+pub(crate) const NEVER_S: f64 = 3_600.0;
+
+impl Figure {
+    pub(crate) fn kind(&self) -> &'static FigureKind {
+        let mut all = FIGURES.iter();
+        all.find(|kind| kind.name == self.name)
+            .unwrap_or(&FIGURES[0])
+    }
+
+    /// Takes the figure from a session: one number, or as many as there are of it.
+    #[must_use]
+    pub fn values(&self, session: &Session<'_>) -> Vec<f64> {
+        let report = session.report;
+        let of = self.of.as_deref();
+        let one = |number: f64| vec![number];
+        match self.name {
+            "startup_s" => one(report.startup_s.unwrap_or(NEVER_S)),
+            "stalled_s" => one(report.stalled_s),
+            "stalls" => {
+                one(count(report.stalls.iter().filter(|stall| {
+                    of.is_none_or(|cause| cause == stall.cause)
+                })))
+            }
+            "stall_s" => report.stalls.iter().map(|stall| stall.duration_s).collect(),
+            "played_s" => one(report.played_s),
+            "ended" => one(f64::from(u8::from(session.over && report.error.is_none()))),
+            "failed" => one(f64::from(u8::from(report.error.is_some()))),
+            "mean_bitrate_kbps" => one(report.mean_bitrate_bps / 1e3),
+            "switches" => one(number(report.switches)),
+            "edge_switches" => one(edge_switches(report)),
+            "failovers" => one(count(report.failovers.iter())),
+            "failover_s" => report
+                .failovers
+                .iter()
+                .map(|one| one.first_byte_s.unwrap_or(NEVER_S))
+                .collect(),
+            "detected_s" => report.failovers.iter().map(|one| one.detected_s).collect(),
+            "handover_s" => handovers(session),
+            "twice_ratio" => report.fetches.iter().filter_map(twice).collect(),
+            "wasted_ratio" => one(share(report.bytes.wasted, all_bytes(report))),
+            "extra_ratio" => one(share(report.bytes.extra, all_bytes(report))),
+            "qoe" => one(report.qoe_lin),
+            "decisions" => one(count(
+                report
+                    .decisions
+                    .iter()
+                    .filter(|one| of.is_none_or(|kind| kind == one.kind)),
+            )),
+            "failures" => one(ended(report, "failed", of)),
+            "cancelled" => one(ended(report, "cancelled", of)),
+            "served" => {
+                let edge = report
+                    .edges
+                    .iter()
+                    .find(|edge| Some(edge.id.as_str()) == of);
+                let all = report.edges.iter().map(|edge| edge.bytes).sum();
+                one(share(edge.map_or(0, |edge| edge.bytes), all))
+            }
+            "errors" => {
+                let code = report.error.as_ref().map(|error| error.code.as_str());
+                one(f64::from(u8::from(
+                    code.is_some() && (of.is_none() || code == of),
+                )))
+            }
+            "load_ratio" => session.load_ratio.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn number(number: u64) -> f64 {
+    u32::try_from(number).map_or(f64::INFINITY, f64::from)
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> f64 {
+    number(items.count() as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shares need no more digits")]
+fn share(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+fn all_bytes(report: &SessionReport) -> u64 {
+    let bytes = &report.bytes;
+    bytes.media + bytes.wasted + bytes.probe + bytes.manifest
+}
+
+fn ended(report: &SessionReport, result: &str, code: Option<&str>) -> f64 {
+    let attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
+    count(
+        attempts
+            .filter(|one| one.result == result && (code.is_none() || one.code.as_deref() == code)),
+    )
+}
+
+/// Counts changes of the edge that brought the end of each segment of the picture (of the sound, where there is none).
+fn edge_switches(report: &SessionReport) -> f64 {
+    let of = |track: &str| {
+        let media = report
+            .fetches
+            .iter()
+            .filter(|one| one.kind == "media" && one.track.as_deref() == Some(track));
+        let whole = media.filter_map(|fetch| {
+            let last = fetch.attempts.iter().rfind(|one| one.result == "ok")?;
+            Some((fetch.segment?, last.edge.as_str()))
+        });
+        let by_segment: BTreeMap<u64, &str> = whole.collect();
+        by_segment.into_values().collect::<Vec<_>>()
+    };
+    let video = of("video");
+    let edges = if video.is_empty() { of("audio") } else { video };
+    count(edges.windows(2).filter(|two| two[0] != two[1]))
+}
+
+/// Returns what came of a segment more than once, as a share of it; `None` where one edge brought it alone.
+fn twice(fetch: &FetchReport) -> Option<f64> {
+    if fetch.kind != "media" || fetch.attempts.len() < 2 {
+        return None;
+    }
+    let spans = fetch.attempts.iter().filter(|one| one.bytes > 0);
+    let mut spans: Vec<(u64, u64)> = spans
+        .map(|one| (one.offset, one.offset + one.bytes))
+        .collect();
+    spans.sort_unstable();
+    let (mut twice, mut reached) = (0, 0);
+    for (from, to) in spans {
+        twice += to.min(reached).saturating_sub(from);
+        reached = reached.max(to);
+    }
+    (reached > 0).then(|| share(twice, reached))
+}
+
+/// For each request that a fault hit: how long until bytes of that object come again.
+fn handovers(session: &Session<'_>) -> Vec<f64> {
+    let hit = |receipt: &Receipt| {
+        let path = receipt.path.as_deref()?;
+        let name = ObjectName::of_path(path);
+        let report = session.report;
+        let same_object = |fetch: &&FetchReport| is_of(fetch, &name);
+        let (fetch, attempt) = report
+            .fetches
+            .iter()
+            .filter(same_object)
+            .flat_map(|fetch| fetch.attempts.iter().map(move |one| (fetch, one)))
+            .filter(|(_, one)| one.edge == receipt.edge && one.start_s <= receipt.at_s + SLACK_S)
+            .filter(|(_, one)| one.end_s >= receipt.at_s - SLACK_S)
+            .max_by(|(_, a), (_, b)| a.start_s.total_cmp(&b.start_s))?;
+        // What was given up for another reason waits for nothing.
+        if attempt.result == "cancelled"
+            && NOT_NEEDED.contains(&attempt.code.as_deref().unwrap_or_default())
+        {
+            return None;
+        }
+        let from_s = begins_to_matter(receipt, attempt);
+        Some(comes_again(report, fetch, attempt, from_s))
+    };
+    session.receipts.iter().filter_map(hit).collect()
+}
+
+/// A server's clock and a player's are the same, but what one notes the other hears of a little later.
+const SLACK_S: f64 = 1.0;
+const NOT_NEEDED: [&str; 6] = [
+    "lost_race",
+    "abandoned",
+    "lower_rung",
+    "superseded",
+    "network_changed",
+    "stopped",
+];
+
+/// Wrong bytes are noticed when all of them are there (or cannot be decoded); all else when it happens.
+fn begins_to_matter(receipt: &Receipt, attempt: &AttemptReport) -> f64 {
+    match receipt.fault.as_str() {
+        "corrupt" | "zeros" | "bad_text" | "portal" | "longer" => attempt.end_s.max(receipt.at_s),
+        _ => receipt.at_s.max(attempt.start_s),
+    }
+}
+
+/// Whether a fetch is of an object, at whatever rung.
+fn is_of(fetch: &FetchReport, name: &ObjectName<'_>) -> bool {
+    let kinds: &[&str] = match name.kind {
+        ObjectKind::Manifest => &["manifest"],
+        ObjectKind::Index => &["index", "playlist"],
+        ObjectKind::Init => &["init"],
+        ObjectKind::Media => &["media"],
+        ObjectKind::Subtitle => &["subtitle", "media"],
+        ObjectKind::Key => &["key"],
+        ObjectKind::Probe
+        | ObjectKind::Play
+        | ObjectKind::Refresh
+        | ObjectKind::Steering
+        | ObjectKind::Event => &[],
+    };
+    let track = name.track.map(|track| match track {
+        nearcast_protocol::manifest::TrackKind::Video => "video",
+        nearcast_protocol::manifest::TrackKind::Audio => "audio",
+        nearcast_protocol::manifest::TrackKind::Text => "text",
+    });
+    kinds.contains(&fetch.kind.as_str())
+        && fetch.track.as_deref() == track
+        && fetch.segment == name.segment.map(u64::from)
+}
+
+fn comes_again(
+    report: &SessionReport,
+    fetch: &FetchReport,
+    hit: &AttemptReport,
+    from_s: f64,
+) -> f64 {
+    let same = |one: &&FetchReport| {
+        one.kind == fetch.kind && one.track == fetch.track && one.segment == fetch.segment
+    };
+    let attempts = report
+        .fetches
+        .iter()
+        .filter(same)
+        .flat_map(|one| &one.attempts);
+    let others = attempts.filter(|one| !std::ptr::eq(*one, hit) && one.end_s >= from_s);
+    let firsts = others
+        .filter_map(|one| one.first_byte_s)
+        .map(|first_s| (first_s - from_s).max(0.0));
+    let itself = (hit.result == "ok").then_some((hit.end_s - from_s).max(0.0));
+    firsts.chain(itself).fold(NEVER_S, f64::min)
+}

@@ -1,0 +1,330 @@
+//! What must hold in the end: `figure < number`, of every session, or `figure.p99 < number`, of all together.
+
+mod figure;
+mod judge;
+
+use std::fmt;
+
+pub use figure::{FIGURES, Figure, FigureKind, Session};
+pub use judge::{Judge, Verdict};
+
+use crate::error::nearest;
+
+/// One thing that must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    pub(crate) figure: Figure,
+    /// Of all numbers together; `None` is of each.
+    pub(crate) over: Option<Over>,
+    pub(crate) comparison: Comparison,
+    pub(crate) number: f64,
+}
+
+/// How many numbers become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    P50,
+    P95,
+    P99,
+    Min,
+    Max,
+    Mean,
+    Sum,
+    Count,
+}
+
+impl Over {
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::P50, "p50"),
+        (Self::P95, "p95"),
+        (Self::P99, "p99"),
+        (Self::Min, "min"),
+        (Self::Max, "max"),
+        (Self::Mean, "mean"),
+        (Self::Sum, "sum"),
+        (Self::Count, "count"),
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Mean => "mean",
+            Self::Sum => "sum",
+            Self::Count => "count",
+        }
+    }
+}
+
+/// How a figure is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Below,
+    AtMost,
+    Equal,
+    NotEqual,
+    AtLeast,
+    Above,
+}
+
+impl Comparison {
+    /// Longer ones first: `<=` begins as `<` does.
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::AtMost, "<="),
+        (Self::AtLeast, ">="),
+        (Self::Equal, "=="),
+        (Self::NotEqual, "!="),
+        (Self::Below, "<"),
+        (Self::Above, ">"),
+    ];
+
+    const fn sign(self) -> &'static str {
+        match self {
+            Self::Below => "<",
+            Self::AtMost => "<=",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::AtLeast => ">=",
+            Self::Above => ">",
+        }
+    }
+
+    /// Whether a number is as it should be. Figures are sums of many: what differs in the twelfth digit is equal.
+    pub(crate) fn holds(self, found: f64, number: f64) -> bool {
+        let equal = (found - number).abs() <= 1e-12 * number.abs().max(1.0);
+        match self {
+            Self::Below => found < number && !equal,
+            Self::AtMost => found <= number || equal,
+            Self::Equal => equal,
+            Self::NotEqual => !equal,
+            Self::AtLeast => found >= number || equal,
+            Self::Above => found > number && !equal,
+        }
+    }
+}
+
+/// A text that is no expectation: what is wrong, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NoExpectation {
+    pub(crate) what: String,
+    pub(crate) hint: Option<String>,
+}
+
+const SHAPE: &str = "`stalled_s == 0` or `failover_s.p99 < 2` would be right";
+
+impl Expectation {
+    /// Reads one; `edges` are the names that `served` may have.
+    pub(crate) fn parse(text: &str, edges: &[&str]) -> Result<Self, NoExpectation> {
+        let no = |what: String, hint: Option<String>| NoExpectation { what, hint };
+        let found = Comparison::ALL.iter().find_map(|(comparison, sign)| {
+            let (left, right) = text.split_once(sign)?;
+            Some((*comparison, left.trim(), right.trim()))
+        });
+        let Some((comparison, left, right)) = found else {
+            return Err(no(
+                format!("`{text}` compares nothing"),
+                Some(SHAPE.to_owned()),
+            ));
+        };
+        let number = right.parse().ok().filter(|number: &f64| number.is_finite());
+        let Some(number) = number else {
+            return Err(no(
+                format!("`{right}` is no number"),
+                Some(SHAPE.to_owned()),
+            ));
+        };
+        let (left, over) = match left.rsplit_once('.') {
+            Some((rest, last)) => {
+                let over = Over::ALL.iter().find(|(_, name)| *name == last);
+                over.map_or((left, None), |(over, _)| (rest, Some(*over)))
+            }
+            None => (left, None),
+        };
+        let (name, of) = match left.split_once('.') {
+            Some((name, of)) => (name, Some(of)),
+            None => (left, None),
+        };
+        let Some(kind) = FIGURES.iter().find(|kind| kind.name == name) else {
+            let names: Vec<&str> = FIGURES.iter().map(|kind| kind.name).collect();
+            let hint = match nearest(name, &names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("these are known: {}", names.join(", ")),
+            };
+            return Err(no(format!("there is no figure `{name}`"), Some(hint)));
+        };
+        check_of(kind, of, edges)?;
+        let it = Self {
+            figure: Figure {
+                name: kind.name,
+                of: of.map(str::to_owned),
+            },
+            over,
+            comparison,
+            number,
+        };
+        it.check_reach()?;
+        Ok(it)
+    }
+
+    /// An expectation that cannot fail says nothing, one that cannot hold says it of nobody.
+    fn check_reach(&self) -> Result<(), NoExpectation> {
+        let kind = self.figure.kind();
+        let min = if kind.name == "qoe" {
+            f64::NEG_INFINITY
+        } else {
+            0.0
+        };
+        let max = match self.over {
+            Some(Over::Count | Over::Sum) => f64::INFINITY,
+            _ => kind.max,
+        };
+        let number = self.number;
+        let never = match self.comparison {
+            Comparison::Below => number <= min,
+            Comparison::AtMost => number < min,
+            Comparison::Equal => number < min || number > max,
+            Comparison::NotEqual => false,
+            Comparison::AtLeast => number > max,
+            Comparison::Above => number >= max,
+        };
+        let always = match self.comparison {
+            Comparison::Below => number > max,
+            Comparison::AtMost => number >= max,
+            Comparison::NotEqual => number < min || number > max,
+            Comparison::Equal => false,
+            Comparison::AtLeast => number <= min,
+            Comparison::Above => number < min,
+        };
+        let can_be = if max.is_finite() {
+            format!("`{}` is from {min} to {max}", self.figure.text())
+        } else {
+            format!("`{}` is {min} or more", self.figure.text())
+        };
+        if never {
+            return Err(NoExpectation {
+                what: format!("`{self}` can never hold"),
+                hint: Some(can_be),
+            });
+        }
+        if always {
+            return Err(NoExpectation {
+                what: format!("`{self}` always holds, and so says nothing"),
+                hint: Some(can_be),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), NoExpectation> {
+    let known: &[&str] = match (kind.of, kind.name) {
+        (None, "served") => edges,
+        (None, _) => return Ok(()),
+        (Some(known), _) => known,
+    };
+    let Some(of) = of else {
+        let needs = kind.name == "served";
+        return if needs {
+            Err(NoExpectation {
+                what: format!("`{}` of which edge?", kind.name),
+                hint: Some(format!(
+                    "write `{}.{}`, say",
+                    kind.name,
+                    edges.first().unwrap_or(&"edge")
+                )),
+            })
+        } else {
+            Ok(())
+        };
+    };
+    if known.contains(&of) {
+        return Ok(());
+    }
+    let hint = if known.is_empty() {
+        let names: Vec<&str> = Over::ALL.iter().map(|(_, name)| *name).collect();
+        format!(
+            "`{}` alone, or with one of: {}",
+            kind.name,
+            names.join(", ")
+        )
+    } else {
+        match nearest(of, known) {
+            Some(near) => format!("did you mean `{}.{near}`?", kind.name),
+            None => format!("these are known: {}", known.join(", ")),
+        }
+    };
+    Err(NoExpectation {
+        what: format!("there is no `{}.{of}`", kind.name),
+        hint: Some(hint),
+    })
+}
+
+impl Figure {
+    pub(crate) fn text(&self) -> String {
+        match &self.of {
+            Some(of) => format!("{}.{of}", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.figure.text())?;
+        if let Some(over) = self.over {
+            write!(f, ".{}", over.name())?;
+        }
+        write!(f, " {} {}", self.comparison.sign(), self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, String> {
+        let read = Expectation::parse(text, &["near", "far"]);
+        read.map(|one| one.to_string())
+            .map_err(|error| format!("{} ({})", error.what, error.hint.unwrap_or_default()))
+    }
+
+    #[test]
+    fn expectations_read_as_they_are_written() {
+        for text in [
+            "stalled_s == 0",
+            "failover_s.p99 < 2",
+            "failures.net.reset >= 1",
+            "served.near > 0.5",
+            "stalls.edge_silent == 0",
+            "handover_s.count >= 1",
+            "wasted_ratio <= 0.02",
+            "decisions.edge != 0",
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(text));
+        }
+        assert_eq!(read(" stalled_s==0 ").as_deref(), Ok("stalled_s == 0"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_what_would_be_right() {
+        for (text, says) in [
+            ("stalled == 0", "did you mean `stalled_s`"),
+            ("stalled_s", "compares nothing"),
+            ("stalled_s == none", "no number"),
+            ("stalled_s < 0", "can never hold"),
+            ("stalled_s >= 0", "always holds"),
+            ("wasted_ratio > 1", "can never hold"),
+            ("wasted_ratio <= 1", "always holds"),
+            ("served.nar > 0.5", "did you mean `served.near`"),
+            ("served > 0.5", "of which edge"),
+            ("stalls.edge == 0", "stalls.edge_silent"),
+            ("startup_s.p98 < 2", "p95"),
+        ] {
+            let said = read(text).unwrap_err();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What a link is like, in one table: an appliance's, a last mile, or a file of its own for
+//! `nearcast-lab packet --link`.
+
+use std::time::Duration;
+
+use nearcast_link::LinkConfig;
+use nearcast_units::{BitRate, ByteCount, Ratio};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::network::Network;
+use crate::quantity::{Bytes, Kbps, Millis, Seconds, Share};
+
+/// A link, as it is written. Rate, loss and all else are those of the way to the viewer, but `up`; the delay is that of either
+/// way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkSpec {
+    /// What it passes; no limit where this is left out.
+    pub rate_kbps: Option<Kbps>,
+    /// How its rate changes, one step after the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSpec>,
+    /// A file of a recorded network, relative to this one: `duration_ms,kbps,latency_ms` in each line, two columns
+    /// `time_s rate_mbps`, or Mahimahi's packet times.
+    pub trace: Option<String>,
+    /// Whether the first step follows the last one (left out: for `trace` yes, for `steps` no, where the last one stays).
+    pub repeats: Option<bool>,
+    /// How long everything takes to cross it, each way.
+    pub delay_ms: Millis,
+    /// How much longer it may take, by chance.
+    pub jitter_ms: Millis,
+    /// Packets that are lost, each for itself.
+    pub loss_ratio: Share,
+    /// Packets that are lost in bursts (Gilbert-Elliott), beside the others.
+    pub burst_loss: Option<BurstSpec>,
+    /// Packets that overtake those before them.
+    pub reorder_ratio: Share,
+    /// Packets that come twice.
+    pub duplicate_ratio: Share,
+    /// How much waits before the rest is dropped; left out, as much as the link passes in a tenth of a second, and at least 100 kB.
+    pub queue_bytes: Option<Bytes>,
+    /// Larger packets do not pass.
+    pub mtu_bytes: Option<Bytes>,
+    /// The way from the viewer.
+    pub up: Option<UpSpec>,
+}
+
+/// A step of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepSpec {
+    /// How long it lasts.
+    pub lasts_s: Seconds,
+    /// What the link passes; 0 is an outage.
+    pub rate_kbps: Kbps,
+    /// Its delay; left out, the link's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<Millis>,
+}
+
+/// Loss in bursts: a chain of two states that moves with each packet (Gilbert, 1960; Elliott, 1963).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BurstSpec {
+    /// How likely a burst begins with a packet.
+    pub enter_ratio: Share,
+    /// How likely it ends with one: bursts last one through this on average.
+    pub leave_ratio: Share,
+    /// What is lost within it.
+    pub loss_ratio: Share,
+}
+
+/// The way from the viewer: without anything here, it passes all there is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpSpec {
+    /// What it passes; no limit where this is left out.
+    pub rate_kbps: Option<Kbps>,
+    /// How much longer than the delay it may take, by chance.
+    pub jitter_ms: Millis,
+    /// Packets that are lost, each for itself.
+    pub loss_ratio: Share,
+    /// Packets that are lost in bursts.
+    pub burst_loss: Option<BurstSpec>,
+    /// Packets that overtake those before them.
+    pub reorder_ratio: Share,
+    /// Packets that come twice.
+    pub duplicate_ratio: Share,
+    /// How much waits before the rest is dropped.
+    pub queue_bytes: Option<Bytes>,
+}
+
+/// A link that can be had: its files are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// As it was written.
+    pub spec: LinkSpec,
+    /// Rate and delay over time, at least one step.
+    pub steps: Vec<Step>,
+    /// Whether the first step follows the last one.
+    pub repeats: bool,
+}
+
+/// A stretch of time in which rate and delay do not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// Rate and delay.
+    pub link: LinkConfig,
+}
+
+/// A link without steps stays as it is for as long as anybody looks.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+impl Link {
+    /// Makes a link of what was written; `read` brings the text of its trace.
+    ///
+    /// # Errors
+    /// In words: what contradicts itself, or what is wrong with the trace.
+    pub fn new(
+        spec: LinkSpec,
+        read: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<Self, String> {
+        let ways = [
+            spec.rate_kbps.is_some(),
+            !spec.steps.is_empty(),
+            spec.trace.is_some(),
+        ];
+        if ways.iter().filter(|is_there| **is_there).count() > 1 {
+            return Err(
+                "the rate is told more than once: keep one of `rate_kbps`, `steps` and `trace`"
+                    .to_owned(),
+            );
+        }
+        let delay = Duration::from(spec.delay_ms);
+        let steps: Vec<Step> = if let Some(file) = &spec.trace {
+            let network =
+                Network::read(&read(file)?).map_err(|error| format!("{file}: {error}"))?;
+            let step = |period: &crate::network::Period| Step {
+                lasts: Duration::from_secs_f64(period.duration_ms / 1e3),
+                link: LinkConfig {
+                    rate: Some(BitRate::from_bps(1_000).scaled(period.kbps)),
+                    delay: delay + Duration::from_secs_f64(period.latency_ms / 2e3),
+                },
+            };
+            network.periods().iter().map(step).collect()
+        } else if spec.steps.is_empty() {
+            vec![Step {
+                lasts: FOR_EVER,
+                link: LinkConfig {
+                    rate: spec.rate_kbps.map(BitRate::from),
+                    delay,
+                },
+            }]
+        } else {
+            let step = |step: &StepSpec| Step {
+                lasts: step.lasts_s.into(),
+                link: LinkConfig {
+                    rate: Some(step.rate_kbps.into()),
+                    delay: step.delay_ms.map_or(delay, Duration::from),
+                },
+            };
+            spec.steps.iter().map(step).collect()
+        };
+        let repeats = spec.repeats.unwrap_or(spec.trace.is_some());
+        let round: Duration = steps.iter().map(|step| step.lasts).sum();
+        if round.is_zero() {
+            return Err(
+                "its steps last no time at all: `lasts_s` above 0 would be right".to_owned(),
+            );
+        }
+        if spec.mtu_bytes.is_some_and(|mtu| u64::from(mtu) < MTU_MIN) {
+            return Err(format!(
+                "`mtu_bytes`: packets of {MTU_MIN} bytes have to pass, as everywhere on the internet"
+            ));
+        }
+        Ok(Self {
+            spec,
+            steps,
+            repeats,
+        })
+    }
+
+    /// Returns rate and delay at the beginning.
+    #[must_use]
+    pub fn first(&self) -> LinkConfig {
+        self.steps.first().map(|step| step.link).unwrap_or_default()
+    }
+
+    /// Whether its rate or delay changes.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.steps.len() > 1
+    }
+
+    /// Returns rate and delay at a time.
+    #[must_use]
+    pub fn at(&self, time: Duration) -> LinkConfig {
+        let round: Duration = self.steps.iter().map(|step| step.lasts).sum();
+        let mut left = time;
+        if self.repeats && !round.is_zero() {
+            let nanos = time.as_nanos() % round.as_nanos();
+            left = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        }
+        for step in &self.steps {
+            if left < step.lasts {
+                return step.link;
+            }
+            left -= step.lasts;
+        }
+        self.steps.last().map(|step| step.link).unwrap_or_default()
+    }
+
+    /// Returns the share of packets that are lost on the way to the viewer, over a long time.
+    #[must_use]
+    pub fn mean_loss(&self) -> Ratio {
+        let single = f64::from(self.spec.loss_ratio);
+        let burst = self.spec.burst_loss.map_or(0.0, |burst| burst.mean_loss());
+        Ratio::new(1.0 - (1.0 - single) * (1.0 - burst)).unwrap_or(Ratio::ONE)
+    }
+
+    /// Returns how much longer than its delay it may take.
+    #[must_use]
+    pub fn jitter(&self) -> Duration {
+        self.spec.jitter_ms.into()
+    }
+
+    /// Returns its queue, where it is told.
+    #[must_use]
+    pub fn queue(&self) -> Option<ByteCount> {
+        self.spec.queue_bytes.map(ByteCount::from)
+    }
+}
+
+/// What IPv4 hosts must take (RFC 791).
+const MTU_MIN: u64 = 576;
+
+impl BurstSpec {
+    fn mean_loss(&self) -> f64 {
+        let (enter, leave) = (f64::from(self.enter_ratio), f64::from(self.leave_ratio));
+        if enter + leave <= 0.0 {
+            return 0.0;
+        }
+        enter / (enter + leave) * f64::from(self.loss_ratio)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(text: &str) -> Result<Link, String> {
+        let spec: LinkSpec = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+        Link::new(spec, |file| Err(format!("{file} was not to be read")))
+    }
+
+    #[test]
+    fn a_link_is_constant_or_goes_in_steps_or_as_recorded() {
+        let constant = link("rate_kbps = 5000\ndelay_ms = 20").unwrap();
+        assert_eq!(constant.first().rate, Some(BitRate::from_kbps(5_000)));
+        assert!(!constant.changes());
+        let steps = "steps = [{ lasts_s = 10, rate_kbps = 8000 }, { lasts_s = 5, rate_kbps = 0, delay_ms = 90 }]\nrepeats = true";
+        let steps = link(steps).unwrap();
+        let rates = [0, 9, 11, 14, 16, 26].map(|at| steps.at(Duration::from_secs(at)).rate);
+        let kbps = rates.map(|rate| rate.unwrap().as_bps() / 1000);
+        assert_eq!(kbps, [8_000, 8_000, 0, 0, 8_000, 0]);
+        assert_eq!(
+            steps.at(Duration::from_secs(12)).delay,
+            Duration::from_millis(90)
+        );
+        let spec = toml::from_str("trace = \"t.csv\"\ndelay_ms = 5").unwrap();
+        let recorded = Link::new(spec, |_| Ok("1000,2000,40\n1000,500,60\n".to_owned())).unwrap();
+        assert!(recorded.repeats);
+        assert_eq!(recorded.first().delay, Duration::from_millis(25));
+        assert_eq!(
+            recorded.at(Duration::from_secs(3)).rate,
+            Some(BitRate::from_kbps(500))
+        );
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_told() {
+        for (text, says) in [
+            ("rate_kbps = 5\ntrace = \"t\"", "more than once"),
+            ("rate_kbps = -5", "is negative"),
+            ("loss_ratio = 3", "is no share"),
+            ("steps = [{ lasts_s = 0, rate_kbps = 8 }]", "no time at all"),
+            ("mtu_bytes = 100", "576"),
+            ("trace = \"t\"", "was not to be read"),
+        ] {
+            let said = link(text).unwrap_err();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn loss_in_bursts_and_out_of_them_adds_up() {
+        let text = "loss_ratio = 0.1\nburst_loss = { enter_ratio = 0.1, leave_ratio = 0.3, loss_ratio = 0.8 }";
+        let lost = link(text).unwrap().mean_loss().get();
+        assert!((lost - (1.0 - 0.9 * 0.8)).abs() < 1e-9, "{lost}");
+    }
+}

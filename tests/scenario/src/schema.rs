@@ -1,0 +1,16 @@
+//! JSON schemas, for editors and for whoever reads results.
+
+use crate::link::LinkSpec;
+use crate::spec::ScenarioSpec;
+
+/// Returns the schema of scenario files.
+#[must_use]
+pub fn scenario_schema() -> serde_json::Value {
+    schemars::schema_for!(ScenarioSpec).to_value()
+}
+
+/// Returns the schema of a link's file.
+#[must_use]
+pub fn link_schema() -> serde_json::Value {
+    schemars::schema_for!(LinkSpec).to_value()
+}
