@@ -8,13 +8,14 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nearcast_scenario::Link;
 use nearcast_units::Seed;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::file::Course;
+use super::course::Course;
 use super::links::{Both, Everywhere, Place};
 use super::namespace::missing;
 use super::network::{NetworkConfig, PacketNetwork};
@@ -24,7 +25,7 @@ use crate::abr::write;
 /// Makes the network, starts the servers, runs the program and tells what its packets met.
 pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     privileges::gain()?;
-    let course = Course::read(&arguments.link)?;
+    let course = Course::new(&Link::read(&arguments.link)?);
     // Of one thread: a guard tells this process from those behind the link by where its first thread is.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -9,7 +9,7 @@ mod bench;
 #[cfg(target_os = "linux")]
 mod command;
 #[cfg(target_os = "linux")]
-mod file;
+mod course;
 #[cfg(target_os = "linux")]
 mod forward;
 #[cfg(target_os = "linux")]

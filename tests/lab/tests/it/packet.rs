@@ -288,7 +288,7 @@ fn what_is_wrong_is_said_before_anything_runs() {
     let bad = room("rate = 5\n");
     let text = refusal(&run(packet(bad.path()), &["true"]));
     assert!(
-        text.contains("link.toml") && text.contains("`rate`") && text.contains("rate_kbps"),
+        text.contains("link.toml:1: `rate` lacks its unit") && text.contains("rate_kbps"),
         "{text}"
     );
 }
