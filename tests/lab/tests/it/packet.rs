@@ -3,9 +3,11 @@
 //! A machine that allows neither fails these tests, and says what it lacks.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -45,8 +47,27 @@ fn packet_without_privileges(room: &Path) -> Command {
     command
 }
 
+/// Its output goes to files: a pipe would end with the last one that has it, and not with the program.
 fn run(mut command: Command, program: &[&str]) -> Output {
-    command.arg("--").args(program).output().unwrap()
+    let mut streams = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
+    let [stdout, stderr] = streams.each_ref().map(|file| file.try_clone().unwrap());
+    command
+        .arg("--")
+        .args(program)
+        .stdout(stdout)
+        .stderr(stderr);
+    let status = command.status().unwrap();
+    let [stdout, stderr] = streams.each_mut().map(|file| {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
 }
 
 fn told(output: &Output) -> String {
@@ -97,8 +118,8 @@ http {{
 const FETCH: &str = "curl -sS --max-time 60 -o got -w '%{time_total}\n' http://{address}:8000/film && cmp film got && \
      cat /proc/self/uid_map";
 
-/// 8 Mbit/s, of which every twentieth packet is lost.
-const LOSSY: &str = "rate_kbps = 8000\ndelay_ms = 2\nloss_ratio = 0.05\nup = { loss_ratio = 0 }\n";
+/// 4 Mbit/s, of which every fiftieth packet is lost.
+const LOSSY: &str = "rate_kbps = 4000\ndelay_ms = 2\nloss_ratio = 0.02\n";
 
 fn fetches_a_film(room: &Path, mut command: Command) -> String {
     serve(&mut command, room);
@@ -111,7 +132,7 @@ fn fetches_a_film(room: &Path, mut command: Command) -> String {
     // Whatever else the machine does: it cannot come sooner than the link lets it.
     let (took_s, map) = text.split_once('\n').unwrap();
     let took_s: f64 = took_s.parse().unwrap();
-    assert!(took_s >= 1.5, "{took_s} s for 12 Mbit at 8 Mbit/s");
+    assert!(took_s >= 3.0, "{took_s} s for 12 Mbit at 4 Mbit/s");
     let (passed, lost) = (
         count(&told, "last mile", "down", PASSED),
         count(&told, "last mile", "down", LOST),
@@ -120,11 +141,8 @@ fn fetches_a_film(room: &Path, mut command: Command) -> String {
         count(&told, "last mile", "down", BYTES) > FILM_BYTES,
         "{told}"
     );
-    // Of about 1,100 packets 55 are expected: all seeds but one in a million lose between 20 and 100.
-    assert!(
-        lost * 100 > (passed + lost) * 2 && lost * 100 < (passed + lost) * 9,
-        "{told}"
-    );
+    // Of about 1,060 packets 21 are expected; fewer than 5 or more than 48 hardly any seed loses.
+    assert!((5..=48).contains(&lost), "{told}");
     assert_eq!(count(&told, "last mile", "up", LOST), 0, "{told}");
     // What came over the last mile came from the server, over a link of its own that does nothing.
     let sent = count(&told, "10.77.0.1", "down", PASSED);
@@ -202,8 +220,8 @@ fn nothing_else_is_reached_from_behind_the_link() {
     assert_eq!(count(&told, "last mile", "up", PASSED), 0, "{told}");
 }
 
-/// A program that leaves another one in the background, says its number and stays.
-const LINGERING: &str = "sleep 1000 & echo $!; wait";
+/// A program that leaves another one in the background, says its number and stays; told to end, it ends its own way.
+const LINGERING: &str = "trap 'exit 3' TERM; sleep 1000 & echo $!; wait";
 
 fn lingering(room: &Path) -> (Child, Pid) {
     let mut command = packet(room);
@@ -240,7 +258,7 @@ fn what_runs_behind_the_link_ends_with_it() {
     );
     let process = Pid::from_raw(stdout(&output).trim().parse().unwrap()).unwrap();
     assert!(!is_running(process));
-    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)] {
+    for (signal, code) in [(Signal::TERM, 3), (Signal::INT, 130), (Signal::HUP, 129)] {
         let (mut child, process) = lingering(room.path());
         assert!(is_running(process));
         kill_process(Pid::from_child(&child), signal).unwrap();
@@ -255,15 +273,12 @@ fn what_runs_behind_the_link_ends_even_where_the_link_is_killed() {
     let (mut child, process) = lingering(room.path());
     child.kill().unwrap();
     // Its output ends when the last one that could write to it has ended.
-    let mut rest = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut rest)
-        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let (ended, has_ended) = channel();
+    thread::spawn(move || ended.send(output.read_to_string(&mut String::new())));
+    let end = has_ended.recv_timeout(Duration::from_secs(20));
     child.wait().unwrap();
-    assert!(!is_running(process));
+    assert!(end.is_ok() && !is_running(process), "{end:?}");
 }
 
 #[test]
