@@ -159,7 +159,7 @@ impl FaultBoard {
         })?;
         self.forget_used_up();
         let (id, fault) = hit;
-        self.record(unix_ms, &id, &fault, None, None);
+        self.record(unix_ms, &id, &fault, Some((client, "")), None);
         Some(fault)
     }
 
@@ -187,8 +187,15 @@ impl FaultBoard {
         self.forget_used_up();
         // The others take effect later, if the client stays: see `handle_effect`.
         if let Some((id, fault)) = wrong {
-            self.record(unix_ms, &id, &fault, Some(target.path), None);
+            self.record(
+                unix_ms,
+                &id,
+                &fault,
+                Some((target.client, target.path)),
+                None,
+            );
             decided.answer = Answer::of(&fault);
+            decided.answered_by = id;
         }
         decided
     }
@@ -238,7 +245,13 @@ impl FaultBoard {
         let offset = at.map(|at| target.first.saturating_add(at));
         // Where several rules say the same, the last one has it.
         let hit = decided.hits.iter().rfind(|hit| is_meant(&hit.fault))?;
-        self.record(unix_ms, &hit.id, &hit.fault, Some(target.path), offset);
+        self.record(
+            unix_ms,
+            &hit.id,
+            &hit.fault,
+            Some((target.client, target.path)),
+            offset,
+        );
         let (Effect::Cut, BodyEnd::Link { change, .. }) = (effect, decided.end) else {
             return None;
         };
@@ -263,6 +276,7 @@ impl FaultBoard {
     fn without_gone(&self, before: &Disposition) -> Disposition {
         let mut decided = Disposition {
             answer: before.answer,
+            answered_by: before.answered_by.clone(),
             ..Disposition::default()
         };
         for hit in before.hits.iter().filter(|hit| !self.is_gone(hit)) {
@@ -280,7 +294,7 @@ impl FaultBoard {
         at_unix_ms: u64,
         id: &Option<String>,
         fault: &Fault,
-        path: Option<&str>,
+        hit: Option<(&str, &str)>,
         offset: Option<u64>,
     ) {
         if self.receipts.len() == Self::RECEIPTS_MAX {
@@ -290,7 +304,14 @@ impl FaultBoard {
             id: id.clone(),
             fault: fault.clone(),
             at_unix_ms,
-            path: path.map(String::from),
+            client: hit
+                .map(|(client, _)| client)
+                .filter(|client| !client.is_empty())
+                .map(String::from),
+            path: hit
+                .map(|(_, path)| path)
+                .filter(|path| !path.is_empty())
+                .map(String::from),
             offset,
         });
     }
@@ -472,6 +493,7 @@ mod tests {
             id: Some("cut".into()),
             fault: Fault::Truncate,
             at_unix_ms: 9,
+            client: None,
             path: Some(body().path.into()),
             offset: Some(1500),
         };

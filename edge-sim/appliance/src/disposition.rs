@@ -55,6 +55,8 @@ pub struct Disposition {
     pub spoilt: Option<Spoilt>,
     /// How the body ends.
     pub end: BodyEnd,
+    /// The name of the rule that the answer is by.
+    pub(crate) answered_by: Option<String>,
     /// The rules that made it so, for receipts.
     pub(crate) hits: Vec<Hit>,
 }
@@ -230,6 +232,12 @@ pub(crate) struct Hit {
 }
 
 impl Disposition {
+    /// Returns the names of the rules that made it what it is.
+    pub fn rules(&self) -> impl Iterator<Item = &str> {
+        let of_hits = self.hits.iter().filter_map(|hit| hit.id.as_deref());
+        of_hits.chain(self.answered_by.as_deref())
+    }
+
     /// Adds what a rule does to a body of this length, or to what comes before it.
     pub(crate) fn add(&mut self, number: u64, rule: &FaultRule, length: u64) {
         self.add_hit(Hit {

@@ -372,6 +372,9 @@ pub struct FaultReceipt {
     pub fault: Fault,
     /// When it took effect, wall time.
     pub at_unix_ms: u64,
+    /// Who asked: a playback identifier, say; `None` where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// Path of the request it hit; `None` for faults of the link that no request set off.
     pub path: Option<String>,
     /// Offset in the object at which it took effect.

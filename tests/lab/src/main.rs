@@ -1,11 +1,15 @@
-//! `nearcast-lab`: measures decisions over recorded networks and in worlds that chance drew.
+//! `nearcast-lab`: breaks networks on purpose and proves what the viewer saw; measures decisions over recorded networks and
+//! in worlds that chance drew.
 
 mod abr;
 mod decide;
 mod edges;
 mod fit;
+mod interrupt;
 mod moment;
 mod packet;
+mod run;
+mod schema;
 mod sets;
 
 use std::io::Write as _;
@@ -13,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures decisions over recorded networks and in worlds that chance drew.
+/// Breaks networks on purpose and proves what the viewer saw; measures decisions over recorded networks.
 #[derive(Debug, Parser)]
 #[command(name = "nearcast-lab", version)]
 struct Arguments {
@@ -23,6 +27,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs scenarios and says what came of them
+    Run(run::Arguments),
+    /// Runs a program behind a link that delays, drops and limits its packets
+    Packet(packet::Arguments),
+    /// Lists the figures that expectations are about
+    Figures,
+    /// Prints a JSON schema, for editors and other programs
+    Schema {
+        /// Of what
+        #[arg(value_enum)]
+        of: schema::Of,
+    },
     /// Measures and prints tables
     Bench {
         #[command(subcommand)]
@@ -33,8 +49,6 @@ enum Command {
         #[command(subcommand)]
         fit: fit::Fit,
     },
-    /// Runs a program behind a link that delays, drops and limits its packets
-    Packet(packet::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +67,10 @@ enum Bench {
 
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
+        Command::Run(arguments) => run::execute(arguments),
+        Command::Packet(arguments) => packet::execute(arguments),
+        Command::Figures => schema::figures(&mut std::io::stdout().lock()),
+        Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),
         Command::Bench { bench } => match bench {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
@@ -61,7 +79,6 @@ fn main() -> ExitCode {
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),
-        Command::Packet(arguments) => packet::execute(arguments),
     };
     match done {
         Ok(code) => code,

@@ -41,6 +41,7 @@ mod error;
 mod expect;
 mod link;
 mod matrix;
+mod minimise;
 mod network;
 mod quantity;
 mod result;
@@ -54,7 +55,10 @@ pub use expect::{Expectation, FIGURES, Figure, FigureKind, Judge, Session, Verdi
 pub use link::{BurstSpec, Link, LinkSpec, Step, StepSpec, UpSpec};
 pub use network::{Network, NetworkError, Period};
 pub use quantity::{Bytes, Kbps, Millis, Seconds, Share};
-pub use result::{EdgeLoad, LinkLine, PlayerResult, Receipt, RunResult, SCHEMA};
+pub use result::{
+    CellResult, EdgeLoad, LabReport, LinkLine, Minimised, PlayerResult, Problem, Receipt,
+    RunResult, SCHEMA, ScenarioResult,
+};
 pub use scenario::{Action, Cell, Doing, Edge, FaultPlan, Place, Player, Scenario};
 pub use schedule::{Happening, Scheduled};
 pub use schema::{link_schema, scenario_schema};

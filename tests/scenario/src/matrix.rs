@@ -114,6 +114,10 @@ fn cell(
 }
 
 /// Statuses are told by their number.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a few kinds have more to tell"
+)]
 fn named(fault: &Fault) -> String {
     match fault {
         Fault::Status { status, .. } => status.to_string(),

@@ -67,6 +67,8 @@ pub struct Receipt {
     pub edge: String,
     /// When, since the run began.
     pub at_s: f64,
+    /// Which player's request it was; `None` where it was none's in particular.
+    pub player: Option<String>,
     /// Path of the request it hit; `None` where it hit none in particular.
     pub path: Option<String>,
     /// Offset in the object at which it took effect.
@@ -89,4 +91,87 @@ pub struct EdgeLoad {
     pub edge: String,
     /// Bytes in each second since the run began.
     pub bytes: Vec<u64>,
+}
+
+/// What came of scenarios, each with as many seeds as were asked for: the document of `--json`, and what pages are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabReport {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// How they were run.
+    pub mode: Mode,
+    /// Whether all passed.
+    pub passed: bool,
+    /// Whether the run was ended before its end; what is here is what was done by then.
+    pub interrupted: bool,
+    /// Whether the machine was too busy for timings to be trusted; never in `sim`.
+    pub busy: bool,
+    /// What came of each.
+    pub scenarios: Vec<ScenarioResult>,
+}
+
+/// What came of one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScenarioResult {
+    /// Its name.
+    pub scenario: String,
+    /// What is tried, and why.
+    pub about: String,
+    /// Its file.
+    pub file: String,
+    /// Which cell of a matrix it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<CellResult>,
+    /// Whether it passed.
+    pub passed: bool,
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// Sessions in all of them.
+    pub sessions: u64,
+    /// For how long they played, all together.
+    pub played_s: f64,
+    /// What came of each expectation, over all seeds.
+    pub verdicts: Vec<Verdict>,
+    /// What was wrong, at most the first twenty.
+    pub problems: Vec<Problem>,
+    /// What is left of the scenario when all is left out that the first failure does not need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimised: Option<Minimised>,
+    /// How often each fault took effect, by its name.
+    pub receipts: std::collections::BTreeMap<String, u64>,
+    /// Runs in full: the first one, and the first that failed.
+    pub runs: Vec<RunResult>,
+}
+
+/// A cell of a matrix: what is broken, of what, and where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellResult {
+    /// The shape of failure.
+    pub shape: String,
+    /// The object.
+    pub object: String,
+    /// The place in its body; `None` where the whole answer is meant.
+    pub place: Option<String>,
+}
+
+/// Something that was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// With which seed.
+    pub seed: u64,
+    /// What.
+    pub what: String,
+    /// The command that shows it again.
+    pub again: String,
+}
+
+/// A failure with as little around it as it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Minimised {
+    /// With which seed.
+    pub seed: u64,
+    /// Faults and viewers' actions that are left, in words.
+    pub left: Vec<String>,
+    /// How many there were.
+    pub of: u64,
 }

@@ -11,7 +11,7 @@ use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use crate::driver::Outcome;
 use crate::setup::{ClientSetup, Watch};
-use crate::world::{Asked, World};
+use crate::world::{Answered, Asked, World};
 
 /// One session and what its driver knows.
 #[derive(Debug)]
@@ -206,10 +206,16 @@ impl Client {
 
     fn act(&mut self, now: Instant, world: &mut World, action: Action) {
         match action {
-            Action::RequestGrant { .. } => {
-                let grant = self.grant(world);
-                self.later(BACKEND, Input::Granted(grant));
-            }
+            Action::RequestGrant { refresh } => match world.ask(now, self.index, refresh) {
+                Some(Answered { after, said }) => {
+                    self.know(world, &said);
+                    self.later(after, said);
+                }
+                None => {
+                    let grant = self.grant(world);
+                    self.later(BACKEND, Input::Granted(grant));
+                }
+            },
             Action::StartAttempt(spec) => {
                 self.fetch_of.insert(spec.attempt, spec.fetch);
                 if let Some(&edge) = self.known.get(usize::from(spec.edge.0)) {
@@ -279,7 +285,20 @@ impl Client {
         }
     }
 
-    /// Returns the backend's answer.
+    /// Notes the appliances that a grant names: the session names them by their place.
+    fn know(&mut self, world: &World, said: &Input) {
+        if let Input::Granted(grant) = said {
+            for offer in &grant.edges {
+                if let Some(edge) = world.edge(&offer.name)
+                    && !self.known.contains(&edge)
+                {
+                    self.known.push(edge);
+                }
+            }
+        }
+    }
+
+    /// Returns what the client's own list says.
     fn grant(&mut self, world: &World) -> Grant {
         let named = match self.grants {
             0 => &self.setup.edges,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use nearcast_appliance::fault::FaultReceipt;
 use nearcast_core::{Input, Memory};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{ByteCount, Instant};
@@ -33,6 +34,7 @@ pub struct Simulation {
 enum Later {
     Input(usize, Input),
     Order(TimedOrder),
+    Rebind(usize),
     /// A schedule reaches this step.
     Link {
         schedule: usize,
@@ -72,6 +74,8 @@ pub struct WorldOutcome {
     pub sprung: Vec<Sprung>,
     /// Body bytes that arrived in each second of the world from each appliance.
     pub load: Vec<Vec<u64>>,
+    /// What went wrong, in order: with which appliance (`None` is the backend), and when.
+    pub receipts: Vec<(Option<usize>, Instant, FaultReceipt)>,
 }
 
 /// A run that needs more steps than this for each client is a loop without progress.
@@ -101,20 +105,25 @@ impl Simulation {
             schedules: setup.schedules,
             limit: Instant::ZERO + setup.limit,
         };
+        // What is wrong from the beginning is so before anybody plays.
+        for fault in setup.faults {
+            let at = Instant::ZERO + fault.at;
+            simulation.agenda.add(at, Later::Order(fault));
+        }
         for (index, client) in setup.clients.iter().enumerate() {
             let arrives = Instant::ZERO + client.arrives;
             let agenda = &mut simulation.agenda;
             agenda.add(arrives, Later::Input(index, Input::Load));
-        }
-        for fault in setup.faults {
-            let at = Instant::ZERO + fault.at;
-            simulation.agenda.add(at, Later::Order(fault));
         }
         for (index, client) in setup.clients.into_iter().enumerate() {
             for timed in &client.commands {
                 let at = Instant::ZERO + client.arrives + timed.at;
                 let input = Input::Command(timed.command.clone());
                 simulation.agenda.add(at, Later::Input(index, input));
+            }
+            for at in &client.rebinds {
+                let at = Instant::ZERO + client.arrives + *at;
+                simulation.agenda.add(at, Later::Rebind(index));
             }
             let client = Client::new(index, client, setup.watch);
             simulation.clients.push(client);
@@ -164,11 +173,13 @@ impl Simulation {
         let clients = clients
             .map(|(index, client)| client.outcome(now, self.world.bytes(index).to_vec()))
             .collect();
+        let receipts = self.world.receipts();
         let (sprung, load) = self.world.into_records();
         WorldOutcome {
             clients,
             sprung,
             load,
+            receipts,
         }
     }
 
@@ -184,13 +195,17 @@ impl Simulation {
                     self.clients[client].tell(now, &mut self.world, input);
                     self.settle(client);
                 }
-                Later::Order(TimedOrder { edge, order, .. }) => {
+                Later::Rebind(client) => {
+                    self.clients[client].write(now, "rebind", "{}");
+                    self.world.rebind(now, client);
+                }
+                Later::Order(TimedOrder { place, order, .. }) => {
                     let text = serde_json::to_string(&order);
                     let text = text.unwrap_or_else(|error| error.to_string());
                     for client in &mut self.clients {
                         client.write(now, "fault", &text);
                     }
-                    if let Err(error) = self.world.order(now, edge, order) {
+                    if let Err(error) = self.world.tell(now, place, order) {
                         self.violated(&format!("a fault cannot be: {error}"));
                     }
                 }

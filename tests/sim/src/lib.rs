@@ -4,7 +4,11 @@
 //! gives the same log, byte for byte.
 //!
 //! The model: a connection costs two round trips (TCP and TLS 1.3), a warm one none; a request takes one
-//! way to the appliance and its answer comes over the link; objects have a size and no payload.
+//! way to the appliance and its answer comes over the link; objects have a size and no payload. What appliances and the
+//! backend do is decided by their own models, which the real servers drive, too. Links are fluid. Where packets are lost, no
+//! connection brings more than `1.22 MSS / (RTT sqrt(p))` (Mathis et al., CCR 1997), a handshake packet that is lost costs a second, a
+//! request that is lost a round trip and 0.2 s (RFC 6298); jitter is drawn for each request and the beginning of each answer. Bodies wait for
+//! neither; that packets overtake each other, come twice or find a queue full, a fluid link does not see.
 //!
 //! [`trace`] is apart from that: sessions of one rule over one recorded network, as published simulators run them. So is [`hostile`]: a
 //! session without a world, which is told whatever bytes say.
@@ -14,6 +18,7 @@ mod client;
 mod driver;
 pub mod hostile;
 pub mod player;
+pub mod scenario;
 mod setup;
 mod title;
 pub mod trace;
@@ -21,8 +26,8 @@ mod world;
 
 pub use driver::{Outcome, Simulation, WorldOutcome};
 pub use setup::{
-    Change, ClientSetup, EdgeSetup, LinkName, LinkSchedule, LinkStep, Setup, TimedCommand,
-    TimedOrder, Trap, Watch, WorldSetup,
+    BackendSetup, Change, ClientSetup, EdgeSetup, Impairment, LinkName, LinkSchedule, LinkStep,
+    Setup, TimedCommand, TimedOrder, Trap, Watch, WorldSetup,
 };
 pub use title::SimTitle;
 pub use world::Sprung;

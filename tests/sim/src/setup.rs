@@ -6,7 +6,8 @@ use std::time::Duration;
 use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
 use nearcast_core::{Command, Config, Memory};
 use nearcast_link::LinkConfig;
-use nearcast_units::{BitRate, Ratio};
+use nearcast_scenario::Place;
+use nearcast_units::{BitRate, Ratio, Seed};
 
 use crate::title::SimTitle;
 
@@ -46,21 +47,42 @@ pub struct WorldSetup {
     pub clients: Vec<ClientSetup>,
     /// Whether appliances say the digest of what they give.
     pub digests: bool,
+    /// Who says which appliances are there; without a backend each client's list does, and nobody needs a token.
+    pub backend: Option<BackendSetup>,
+    /// Where the world's own chance comes from: jitter, loss, faults that strike with some probability.
+    pub seed: Seed,
     /// What goes wrong, and when.
     pub faults: Vec<TimedOrder>,
     /// What goes wrong once a client is in the middle of a segment.
     pub traps: Vec<Trap>,
     /// How links change.
     pub schedules: Vec<LinkSchedule>,
+    /// What links do beside their rate and delay.
+    pub impairments: Vec<(LinkName, Impairment)>,
     /// The run ends here for sessions that have not ended.
     pub limit: Duration,
     /// What is watched beside the sessions' own reports.
     pub watch: Watch,
 }
 
+/// The backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendSetup {
+    /// How long a token is good.
+    pub token_ttl: Duration,
+    /// When clients are to ask for another one.
+    pub refresh_after: Duration,
+    /// How long a call takes, each way.
+    pub delay: Duration,
+    /// How long the title is.
+    pub duration_ms: u64,
+}
+
 /// One session and its viewer.
 #[derive(Clone, Debug)]
 pub struct ClientSetup {
+    /// What appliances and reports call it.
+    pub name: String,
     /// The session's settings, its seed among them.
     pub config: Config,
     /// What is played.
@@ -77,6 +99,8 @@ pub struct ClientSetup {
     pub refresh_after: Option<Duration>,
     /// What the viewer does, and when.
     pub commands: Vec<TimedCommand>,
+    /// When an address translator gives all its connections other ports, and nobody is told.
+    pub rebinds: Vec<Duration>,
 }
 
 /// What costs more than deciding does: on for tests, off where many sessions are counted.
@@ -103,26 +127,41 @@ pub struct EdgeSetup {
     pub name: String,
     /// Its own link.
     pub link: LinkConfig,
+    /// Client prefixes it serves, in CIDR notation.
+    pub prefixes: Vec<String>,
+    /// How far from the clients it is.
+    pub distance_km: f64,
+    /// What counts as full load.
+    pub capacity: BitRate,
+    /// Whether it has the title's files.
+    pub stores_title: bool,
+    /// By how much its clock is ahead.
+    pub clock_skew_ms: i64,
 }
 
 impl EdgeSetup {
-    /// Makes one of this name behind this link.
+    /// Makes one of this name behind this link, that has all files and serves everybody.
     #[must_use]
     pub fn new(name: impl Into<String>, link: LinkConfig) -> Self {
         Self {
             name: name.into(),
             link,
+            prefixes: vec!["10.0.0.0/8".to_owned()],
+            distance_km: 0.0,
+            capacity: BitRate::from_kbps(10_000_000),
+            stores_title: true,
+            clock_skew_ms: 0,
         }
     }
 }
 
-/// What an appliance is told at a time since the world began.
+/// What somebody is told at a time since the world began.
 #[derive(Clone, Debug)]
 pub struct TimedOrder {
     /// When.
     pub at: Duration,
-    /// Index of the appliance.
-    pub edge: usize,
+    /// Who.
+    pub place: Place,
     /// What goes wrong from then on, or does no more.
     pub order: FaultOrder,
 }
@@ -152,12 +191,21 @@ pub enum Change {
 }
 
 /// Names a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LinkName {
     /// An appliance's own.
     Edge(usize),
     /// One that clients are behind.
     LastMile(usize),
+}
+
+/// What a link does to packets, as far as a fluid link can have it: see [`crate`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Impairment {
+    /// How much longer than its delay a request or the beginning of an answer may take.
+    pub jitter: Duration,
+    /// The share of packets that are lost.
+    pub loss: Ratio,
 }
 
 /// How a link changes.
@@ -248,7 +296,7 @@ impl Setup {
     fn order(mut self, at_s: f64, edge: usize, order: FaultOrder) -> Self {
         self.faults.push(TimedOrder {
             at: Duration::from_secs_f64(at_s),
-            edge,
+            place: Place::Edge(edge),
             order,
         });
         self
@@ -276,6 +324,7 @@ impl Setup {
             edges: self.edges,
             last_miles: vec![self.last_mile],
             clients: vec![ClientSetup {
+                name: "player".to_owned(),
                 config: self.config,
                 title: Arc::new(self.title),
                 last_mile: 0,
@@ -284,11 +333,15 @@ impl Setup {
                 later_edges,
                 refresh_after: self.refresh_after,
                 commands: self.commands,
+                rebinds: Vec::new(),
             }],
             digests: self.digests,
+            backend: None,
+            seed: Seed::default(),
             faults: self.faults,
             traps: Vec::new(),
             schedules: Vec::new(),
+            impairments: Vec::new(),
             limit: self.limit,
             watch,
         }

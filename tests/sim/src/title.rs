@@ -294,6 +294,10 @@ pub(crate) struct Label {
 }
 
 impl Label {
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Returns the target of a request for so many bytes of it.
     pub(crate) fn target<'a>(&'a self, client: &'a str, first: u64, length: u64) -> Target<'a> {
         Target {

@@ -21,6 +21,40 @@ pub struct Verdict {
     pub player: Option<String>,
 }
 
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.expectation)?;
+        f.write_str(if self.holds {
+            " holds"
+        } else {
+            " does not hold"
+        })?;
+        match self.found {
+            Some(found) => write!(f, ": {}", short(found))?,
+            None => f.write_str(": there was nothing to look at")?,
+        }
+        match (&self.player, self.seed) {
+            (Some(player), Some(seed)) if !self.holds => write!(f, " ({player}, seed {seed})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns a number as people read it: four digits are enough.
+fn short(number: f64) -> String {
+    let digits = match number.abs() {
+        size if size >= 1_000.0 => 0,
+        size if size >= 10.0 => 2,
+        _ => 4,
+    };
+    let text = format!("{number:.digits$}");
+    if text.contains('.') {
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        return text.to_owned();
+    }
+    text
+}
+
 /// Takes sessions one after the other.
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -171,6 +205,8 @@ mod tests {
                 ..SessionReport::default()
             };
             let session = Session {
+                player: "player",
+                begins_s: 0.0,
                 report: &report,
                 over: true,
                 receipts: &[],

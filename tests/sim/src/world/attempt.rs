@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use nearcast_appliance::fault::{DnsProblem, Fault, TlsProblem};
 use nearcast_appliance::{
-    self as appliance, Answer, BodyEnd, Disposition, Effect, Spoil, StatusFault, Target,
+    self as appliance, Admission, Answer, BodyEnd, Disposition, Effect, Outcome, Spoil,
+    StatusFault, Target,
 };
 use nearcast_core::{
     AttemptSpec, CertificateProblem, Failure, Protocol, TransportEvent, Validators,
 };
 use nearcast_link::{Arrival, FlowId, LinkState, TransferId, Transport};
+use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, ByteCount, Instant};
 
-use super::{Attempt, Got, Heard, World, moment};
+use super::{Attempt, Due, Got, Heard, World, moment};
 use crate::title::Label;
 
 /// What is asked of an appliance.
@@ -43,6 +45,8 @@ pub(super) struct AttemptModel {
     known: appliance::Asked,
     /// What its body is held back to.
     held: Option<BitRate>,
+    /// The playback that its token is for, and when that ends.
+    token: Option<(String, u64)>,
 }
 
 /// How far an attempt has come.
@@ -80,6 +84,8 @@ const SLOW_DNS: Duration = Duration::from_secs(3);
 const QUIC_ALONE: Duration = Duration::from_millis(300);
 /// Redirects that the player follows.
 const REDIRECTS_MAX: u32 = 5;
+/// What an appliance without its control plane tells new sessions.
+const CONTROL_LOST_RETRY_AFTER_S: u32 = 5;
 /// A captive portal's page.
 const PORTAL_BYTES: u64 = 300;
 
@@ -90,6 +96,11 @@ impl World {
         let end = spec.to.unwrap_or(total).min(total);
         let id = (client, spec.attempt);
         let warm = self.clients[client].idle[edge].pop();
+        let held = self.clients[client].held.as_ref();
+        let token = held.map(|held| {
+            let expires_unix_ms = moment(held.token_expires).unix_ms;
+            (held.playback_id.clone(), expires_unix_ms)
+        });
         if let Some(flow) = warm {
             self.flows.insert(flow, id);
         }
@@ -109,10 +120,11 @@ impl World {
                 decided: Disposition::default(),
                 known: appliance::Asked::default(),
                 held: None,
+                token,
             },
         );
         if warm.is_some() {
-            self.due.add(now, (id, Step::Connected));
+            self.due.add(now, Due::Attempt(id, Step::Connected));
         } else {
             self.connect(now, id);
         }
@@ -125,9 +137,16 @@ impl World {
         };
         let edge = attempt.edge;
         let rtt = self.network.round_trip(&self.route(id.0, edge));
-        let stands = now + rtt * HANDSHAKE_ROUND_TRIPS;
-        let client = &self.clients[id.0].name;
-        let fault = self.edges[edge].appliance.connect(moment(now), client);
+        let again = self.handshake_again(id.0, edge, HANDSHAKE_ROUND_TRIPS);
+        let stands = now + rtt * HANDSHAKE_ROUND_TRIPS + again;
+        let model = &mut self.edges[edge];
+        let moment = model.moment(now);
+        let fault = model.appliance.connect(moment, &self.clients[id.0].name);
+        if fault.is_some() {
+            let receipt = model.appliance.receipts().last();
+            let used: Vec<String> = receipt.and_then(|one| one.id.clone()).into_iter().collect();
+            self.settle(now, edge, &used);
+        }
         let (at, step) = match fault {
             None => (stands, Step::Connected),
             Some(Fault::Refuse) => (now + rtt, Step::Fails(Failure::Refused)),
@@ -148,7 +167,7 @@ impl World {
             }
             Some(_) => return,
         };
-        self.due.add(at, (id, step));
+        self.due.add(at, Due::Attempt(id, step));
     }
 
     pub(crate) fn cancel(&mut self, now: Instant, id: Attempt, drop_connections: bool) {
@@ -199,7 +218,7 @@ impl World {
                 };
                 let route = self.route(id.0, attempt.edge);
                 let stands = now + self.network.round_trip(&route) * HANDSHAKE_ROUND_TRIPS;
-                self.due.add(stands, (id, Step::Connected));
+                self.due.add(stands, Due::Attempt(id, Step::Connected));
             }
             Step::Connected => self.connected(now, id, heard),
             Step::Requested => self.requested(now, id),
@@ -211,7 +230,13 @@ impl World {
                 }
             }
             Step::Answered(status, retry_after_s) => {
-                if self.finished(id).is_some() {
+                if let Some(attempt) = self.finished(id) {
+                    let outcome = if status >= 500 {
+                        Outcome::Failed
+                    } else {
+                        Outcome::Good
+                    };
+                    self.served(now, attempt.edge, outcome);
                     let answer = TransportEvent::Headers {
                         status,
                         from: 0,
@@ -257,11 +282,12 @@ impl World {
         };
         heard.push((id, connected));
         heard.push((id, TransportEvent::RequestSent));
-        self.due.add(now + rtt / 2, (id, Step::Requested));
+        let arrives = now + rtt / 2 + self.request_again(id.0, edge) + self.jitter(id.0, edge);
+        self.due.add(arrives, Due::Attempt(id, Step::Requested));
     }
 
     fn fails(&mut self, at: Instant, id: Attempt, failure: Failure) {
-        self.due.add(at, (id, Step::Fails(failure)));
+        self.due.add(at, Due::Attempt(id, Step::Fails(failure)));
     }
 
     /// The request reached the appliance.
@@ -273,20 +299,45 @@ impl World {
         if self.network.state(self.edges[edge].link) != LinkState::Up {
             return; // A stopped appliance is silent; a killed one has reset the flow, which arrives by itself.
         }
+        let model = &mut self.edges[edge];
+        let moment = model.moment(now);
         let target = attempt.target(&self.clients[id.0].name);
-        let appliance = &mut self.edges[edge].appliance;
-        let decided = appliance.decide(moment(now), target);
+        let decided = model.appliance.decide(moment, target);
         let late = decided.late;
         if !late.is_zero() {
-            appliance.handle_effect(moment(now), target, &decided, Effect::Late);
+            model
+                .appliance
+                .handle_effect(moment, target, &decided, Effect::Late);
         }
-        attempt.known = appliance.asked();
+        attempt.known = model.appliance.asked();
+        let used: Vec<String> = decided.rules().map(str::to_owned).collect();
         attempt.decided = decided;
+        self.settle(now, edge, &used);
         if late.is_zero() {
             return self.begins(now, id);
         }
-        attempt.phase = Phase::Late;
-        self.due.add(now + late, (id, Step::Begins));
+        if let Some(attempt) = self.attempts.get_mut(&id) {
+            attempt.phase = Phase::Late;
+        }
+        self.due.add(now + late, Due::Attempt(id, Step::Begins));
+    }
+
+    /// Returns with which status an appliance turns a request away that nothing is wrong with otherwise.
+    fn turns_away(&mut self, now: Instant, id: Attempt) -> Option<(u16, Option<u32>)> {
+        self.backend.as_ref()?;
+        let attempt = self.attempts.get(&id)?;
+        let model = &mut self.edges[attempt.edge];
+        let moment = model.moment(now);
+        let Some((playback_id, expires_unix_ms)) = &attempt.token else {
+            return Some((401, None));
+        };
+        if moment.unix_ms >= *expires_unix_ms {
+            return Some((403, None));
+        }
+        if model.appliance.admit(moment, playback_id) == Admission::ControlPlaneLost {
+            return Some((503, Some(CONTROL_LOST_RETRY_AFTER_S)));
+        }
+        (!model.appliance.stores(attempt.label.path())).then_some((404, None))
     }
 
     /// The answer begins, if there is to be one.
@@ -306,19 +357,31 @@ impl World {
         }
         attempt.phase = Phase::Answering;
         let answer = attempt.decided.answer;
+        let is_good = matches!(answer, Answer::Good | Answer::Longer | Answer::WrongRange);
+        let turned_away = if is_good {
+            self.turns_away(now, id)
+        } else {
+            None
+        };
         let rtt = self.network.round_trip(&self.route(id.0, edge));
         let arrives = now + rtt / 2;
+        if let Some((status, retry_after_s)) = turned_away {
+            let answered = Step::Answered(status, retry_after_s);
+            return self.due.add(arrives, Due::Attempt(id, answered));
+        }
         match answer {
             Answer::Good => {}
             Answer::Status(StatusFault {
                 status,
                 retry_after_s,
             }) => {
-                return self
-                    .due
-                    .add(arrives, (id, Step::Answered(status, retry_after_s)));
+                let answered = Step::Answered(status, retry_after_s);
+                return self.due.add(arrives, Due::Attempt(id, answered));
             }
-            Answer::TokenExpired => return self.due.add(arrives, (id, Step::Answered(403, None))),
+            Answer::TokenExpired => {
+                let answered = Step::Answered(403, None);
+                return self.due.add(arrives, Due::Attempt(id, answered));
+            }
             Answer::RedirectLoop => {
                 let at = arrives + rtt * REDIRECTS_MAX;
                 return self.fails(at, id, Failure::RedirectLoop);
@@ -352,11 +415,23 @@ impl World {
         let Some(flow) = attempt.flow else {
             return;
         };
-        let length = ByteCount::new(attempt.end.saturating_sub(attempt.next));
+        // What is to be slower from some byte on is sent apart: slices are longer than small bodies.
+        let slower_from = attempt
+            .decided
+            .slowed
+            .map(|slowed| attempt.first + slowed.after);
+        let until = slower_from
+            .filter(|from| *from > attempt.next)
+            .unwrap_or(attempt.end);
+        let length = ByteCount::new(until.min(attempt.end).saturating_sub(attempt.next));
         let transfer = self.network.send(now, flow, length);
         attempt.transfer = Some(transfer);
         attempt.held = None;
+        let edge = attempt.edge;
         self.transfers.insert(transfer, id);
+        if let Some(rate) = self.loss_limit(id.0, edge) {
+            self.network.limit(now, transfer, Some(rate));
+        }
         self.holds_back(now, id);
     }
 
@@ -372,9 +447,25 @@ impl World {
             return;
         };
         attempt.held = rate;
-        self.network.limit(now, transfer, rate);
+        let edge = attempt.edge;
+        let most = rate.into_iter().chain(self.loss_limit(id.0, edge)).min();
+        self.network.limit(now, transfer, most);
         if rate.is_some() {
             self.takes_effect(now, id, Effect::Slowed { at });
+        }
+    }
+
+    /// Nothing of an attempt's connection passes any more, and nobody is told.
+    pub(super) fn falls_silent(&mut self, now: Instant, id: Attempt) {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        if let Some(transfer) = attempt.transfer.take() {
+            self.transfers.remove(&transfer);
+        }
+        if let Some(flow) = attempt.flow {
+            self.flows.remove(&flow);
+            self.network.close_flow(now, flow);
         }
     }
 
@@ -384,8 +475,11 @@ impl World {
         };
         let edge = attempt.edge;
         let target = attempt.target(&self.clients[id.0].name);
-        let appliance = &mut self.edges[edge].appliance;
-        appliance.handle_effect(moment(now), target, &attempt.decided, effect);
+        let model = &mut self.edges[edge];
+        let moment = model.moment(now);
+        model
+            .appliance
+            .handle_effect(moment, target, &attempt.decided, effect);
         self.follow(now, edge);
     }
 
@@ -407,11 +501,18 @@ impl World {
             let target = attempt.target(&self.clients[id.0].name);
             let decided = appliance.revise(target, sent, before, attempt.known);
             attempt.known = appliance.asked();
+            let used: Vec<String> = decided.rules().map(str::to_owned).collect();
             attempt.decided = decided;
-            match attempt.phase {
-                Phase::Late if attempt.decided.late.is_zero() => self.begins(now, id),
-                Phase::Hanging if !matches!(attempt.decided.end, BodyEnd::Hang { .. }) => {
-                    attempt.phase = Phase::Answered;
+            let phase = attempt.phase;
+            let late = attempt.decided.late;
+            let hangs = matches!(attempt.decided.end, BodyEnd::Hang { .. });
+            self.settle(now, edge, &used);
+            match phase {
+                Phase::Late if late.is_zero() => self.begins(now, id),
+                Phase::Hanging if !hangs => {
+                    if let Some(attempt) = self.attempts.get_mut(&id) {
+                        attempt.phase = Phase::Answered;
+                    }
                     self.sends(now, id);
                 }
                 Phase::Answering | Phase::Answered => self.holds_back(now, id),
@@ -480,6 +581,10 @@ impl World {
         });
         let too_much = attempt.decided.answer == Answer::Longer && to > attempt.total;
         let (end, total) = (attempt.decided.end, attempt.total);
+        let is_picture = matches!(attempt.spec.object, ObjectKey::Media(key, _) if key.track == 0);
+        if is_picture && !attempt.spec.probe {
+            self.clients[id.0].uses = Some(edge);
+        }
         self.count(now, id.0, edge, bytes);
         if let Some(at) = wrong_from
             && to > first + at
@@ -503,6 +608,7 @@ impl World {
                 Some(failure) => {
                     heard.push((id, TransportEvent::Failed(failure)));
                     self.cancel(now, id, false);
+                    self.served(now, edge, Outcome::Failed);
                 }
                 None => self.hangs(now, id, at.max(from)),
             };
@@ -526,15 +632,31 @@ impl World {
         };
         let serves = !attempt.spec.probe;
         heard.push((id, TransportEvent::Progress { from, to }));
-        if last {
+        let rest = attempt.end > to;
+        if last && rest {
+            attempt.transfer = None;
+            self.transfers.remove(&transfer);
+            self.sends(now, id);
+        } else if last {
             heard.push((id, TransportEvent::Complete));
             self.transfers.remove(&transfer);
             self.finished(id);
+            self.served(now, edge, Outcome::Good);
         } else {
             self.holds_back(now, id);
         }
         if serves && !self.traps.is_empty() {
             self.spring(now, id.0, edge, got);
+        }
+    }
+
+    /// An appliance has done with a request.
+    fn served(&mut self, now: Instant, edge: usize, outcome: Outcome) {
+        if self.backend.is_some() {
+            let model = &mut self.edges[edge];
+            let moment = model.moment(now);
+            model.appliance.handle_end(moment, outcome);
+            self.follow(now, edge);
         }
     }
 

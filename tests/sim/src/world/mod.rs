@@ -1,22 +1,29 @@
 //! Appliances and links, and how they change: faults, traps, schedules. What becomes of attempts is in `attempt`.
 
 mod attempt;
+mod backend;
+mod impair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nearcast_appliance::fault::FaultOrder;
+use nearcast_appliance::fault::{FaultOrder, FaultReceipt, FaultSelector, Scope};
 use nearcast_appliance::{
     self as appliance, Appliance, ApplianceConfig, LinkChange, Moment, OrderError,
 };
 use nearcast_core::{AttemptId, TransportEvent};
 use nearcast_link::{FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, TransferId};
+use nearcast_protocol::appliance::{ApplianceReport, ReportReceipt};
 use nearcast_protocol::manifest::ObjectKey;
-use nearcast_units::{BitRate, ByteCount, Instant, Ratio};
+use nearcast_protocol::play::HttpProtocol;
+use nearcast_scenario::Place;
+use nearcast_units::{BitRate, ByteCount, Instant, Ratio, Rng, Seed};
 
 use crate::agenda::Agenda;
-use crate::setup::{Change, ClientSetup, LinkName, Trap, WorldSetup};
+use crate::setup::{Change, ClientSetup, EdgeSetup, Impairment, LinkName, Trap, WorldSetup};
 pub(crate) use attempt::Asked;
 use attempt::{AttemptModel, Step};
+pub(crate) use backend::Answered;
+use backend::{BackendModel, Held};
 
 /// An attempt of one of the clients.
 pub(crate) type Attempt = (usize, AttemptId);
@@ -34,10 +41,16 @@ pub(crate) struct World {
     attempts: BTreeMap<Attempt, AttemptModel>,
     transfers: BTreeMap<TransferId, Attempt>,
     flows: BTreeMap<FlowId, Attempt>,
-    due: Agenda<(Attempt, Step)>,
+    due: Agenda<Due>,
     /// Attempts that bring wrong bytes.
     corrupt: BTreeSet<Attempt>,
     digests: bool,
+    backend: Option<BackendModel>,
+    /// Links that lose packets or take longer now and then.
+    impaired: BTreeMap<LinkId, Impairment>,
+    chance: Rng,
+    /// Names of rules that every edge has until one of them is the first to use it.
+    roaming: BTreeSet<String>,
     traps: Vec<Trap>,
     sprung: Vec<Sprung>,
     /// Bytes that arrived in each second, by appliance.
@@ -49,6 +62,32 @@ struct EdgeModel {
     name: String,
     link: LinkId,
     appliance: Appliance,
+    clock_skew_ms: i64,
+    /// When it is woken next.
+    wakes: Option<Instant>,
+}
+
+impl EdgeModel {
+    /// Returns a time on both clocks of the appliance.
+    fn moment(&self, now: Instant) -> Moment {
+        let Moment { at, unix_ms } = moment(now);
+        Moment {
+            at,
+            unix_ms: unix_ms.saturating_add_signed(self.clock_skew_ms),
+        }
+    }
+}
+
+/// What happens at its own time.
+#[derive(Debug)]
+enum Due {
+    Attempt(Attempt, Step),
+    /// An appliance has something to do.
+    Wake(usize),
+    /// An appliance's report reaches the backend.
+    Report(usize, Box<ApplianceReport>),
+    /// The backend's answer to it reaches the appliance.
+    Receipt(usize, ReportReceipt),
 }
 
 /// What leads from the appliances to one client.
@@ -56,6 +95,10 @@ struct EdgeModel {
 struct ClientPaths {
     /// What appliances know it by.
     name: String,
+    /// What it may do, once the backend has answered.
+    held: Option<Held>,
+    /// The edge that brought the picture last.
+    uses: Option<usize>,
     last_mile: LinkId,
     /// Connections without a request, by appliance.
     idle: Vec<Vec<FlowId>>,
@@ -86,30 +129,41 @@ impl World {
             .iter()
             .map(|link| network.add_link(*link))
             .collect();
+        let has_backend = setup.backend.is_some();
         let edges: Vec<EdgeModel> = setup
             .edges
             .iter()
             .map(|edge| EdgeModel {
                 name: edge.name.clone(),
                 link: network.add_link(edge.link),
-                appliance: Appliance::new(
-                    moment(Instant::ZERO),
-                    ApplianceConfig {
-                        rate: edge.link.rate,
-                        delay: edge.link.delay,
-                        ..ApplianceConfig::named(&edge.name)
-                    },
-                ),
+                appliance: appliance(edge, has_backend, setup.seed),
+                clock_skew_ms: edge.clock_skew_ms,
+                wakes: None,
             })
             .collect();
-        let paths = |(index, client): (usize, &ClientSetup)| ClientPaths {
-            name: format!("player-{index}"),
+        let paths = |client: &ClientSetup| ClientPaths {
+            name: client.name.clone(),
+            held: None,
+            uses: None,
             last_mile: last_miles[client.last_mile],
             idle: vec![Vec::new(); edges.len()],
             bytes: vec![ByteCount::ZERO; edges.len()],
         };
-        Self {
-            clients: setup.clients.iter().enumerate().map(paths).collect(),
+        let impaired = setup.impairments.iter().map(|(link, impairment)| {
+            let link = match link {
+                LinkName::Edge(edge) => edges[*edge].link,
+                LinkName::LastMile(last_mile) => last_miles[*last_mile],
+            };
+            (link, *impairment)
+        });
+        let names: Vec<String> = setup.clients.iter().map(|one| one.name.clone()).collect();
+        let backend = setup.backend.as_ref();
+        let mut world = Self {
+            backend: backend.map(|backend| BackendModel::new(backend, &names, setup.seed)),
+            impaired: impaired.collect(),
+            chance: setup.seed.split("links").rng(),
+            roaming: BTreeSet::new(),
+            clients: setup.clients.iter().map(paths).collect(),
             network,
             last_miles,
             edges,
@@ -122,12 +176,52 @@ impl World {
             traps: setup.traps.clone(),
             sprung: Vec::new(),
             load: Vec::new(),
+        };
+        if has_backend {
+            world.introduce(setup);
+        }
+        world
+    }
+
+    /// Appliances were there before anybody plays: the backend knows them.
+    fn introduce(&mut self, setup: &WorldSetup) {
+        let now = Instant::ZERO;
+        for (edge, setup) in setup.edges.iter().enumerate() {
+            let files = setup.stores_title.then(|| backend::FILES.to_owned());
+            let model = &mut self.edges[edge];
+            let moment = model.moment(now);
+            let appliance = &mut model.appliance;
+            appliance.handle_files(moment, files.into_iter().collect());
+            while appliance.poll_action().is_some() {}
+            let report = appliance.report(moment);
+            if let Some(backend) = &mut self.backend
+                && let Some(receipt) = backend.report(now, &model.name, &report)
+            {
+                appliance.handle_receipt(moment, receipt);
+            }
+            self.wake_later(edge);
+        }
+    }
+
+    /// Sees to it that an appliance is woken when it has something to do.
+    fn wake_later(&mut self, edge: usize) {
+        let model = &mut self.edges[edge];
+        if let Some(at) = model.appliance.next_deadline()
+            && model.wakes.is_none_or(|wakes| at < wakes)
+        {
+            model.wakes = Some(at);
+            self.due.add(at, Due::Wake(edge));
         }
     }
 
     /// Returns an appliance's name.
     pub(crate) fn name(&self, edge: usize) -> &str {
         &self.edges[edge].name
+    }
+
+    /// Returns the appliance of this name.
+    pub(crate) fn edge(&self, name: &str) -> Option<usize> {
+        self.edges.iter().position(|edge| edge.name == name)
     }
 
     /// Returns the bytes that a client got, by appliance.
@@ -152,10 +246,153 @@ impl World {
         while let Some(arrival) = self.network.poll_arrival() {
             self.arrival(now, arrival, &mut heard);
         }
-        while let Some((attempt, step)) = self.due.pop(now) {
-            self.step(now, attempt, step, &mut heard);
+        while let Some(due) = self.due.pop(now) {
+            match due {
+                Due::Attempt(attempt, step) => self.step(now, attempt, step, &mut heard),
+                Due::Wake(edge) => {
+                    let model = &mut self.edges[edge];
+                    if model.wakes.is_some_and(|at| at <= now) {
+                        model.wakes = None;
+                    }
+                    let moment = model.moment(now);
+                    model.appliance.handle_timeout(moment);
+                    self.follow(now, edge);
+                }
+                Due::Report(edge, report) => {
+                    let name = &self.edges[edge].name;
+                    if let Some(backend) = &mut self.backend
+                        && let Some(receipt) = backend.report(now, name, &report)
+                    {
+                        let at = now + backend.delay();
+                        self.due.add(at, Due::Receipt(edge, receipt));
+                    }
+                }
+                Due::Receipt(edge, receipt) => {
+                    let model = &mut self.edges[edge];
+                    let moment = model.moment(now);
+                    model.appliance.handle_receipt(moment, receipt);
+                    self.wake_later(edge);
+                }
+            }
         }
         heard
+    }
+
+    /// Asks the backend for a client: what it is to hear, and after how long. `None` without a backend.
+    pub(crate) fn ask(&mut self, now: Instant, client: usize, refresh: bool) -> Option<Answered> {
+        let (answered, held) = self.backend.as_mut()?.ask(now, client, refresh);
+        if held.is_some() {
+            self.clients[client].held = held;
+        }
+        Some(answered)
+    }
+
+    /// Tells somebody what goes wrong.
+    pub(crate) fn tell(
+        &mut self,
+        now: Instant,
+        place: Place,
+        order: FaultOrder,
+    ) -> Result<(), OrderError> {
+        match place {
+            Place::Edge(edge) => self.order(now, edge, order),
+            Place::All => self.tell_all(now, &order, None),
+            Place::Backend => match &mut self.backend {
+                Some(backend) => backend.order(now, order),
+                None => Ok(()),
+            },
+            Place::InUse => {
+                let (at_once, waits): (Vec<_>, Vec<_>) =
+                    order.faults.into_iter().partition(|rule| {
+                        rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
+                    });
+                let in_use = self.clients.first().and_then(|client| client.uses);
+                let in_use = in_use.unwrap_or(0);
+                let over = FaultOrder {
+                    faults: Vec::new(),
+                    ..order
+                };
+                self.tell_all(now, &over, None)?;
+                self.order(now, in_use, FaultOrder::add(at_once))?;
+                let names = waits.iter().filter_map(|rule| rule.id.clone());
+                self.roaming.extend(names);
+                // What is under way at the edge in use comes first.
+                let others = (0..self.edges.len()).filter(|edge| *edge != in_use);
+                for edge in [in_use].into_iter().chain(others) {
+                    let free = waits.iter().filter(|rule| {
+                        let name = rule.id.as_ref();
+                        name.is_none_or(|id| self.roaming.contains(id))
+                    });
+                    let free: Vec<_> = free.cloned().collect();
+                    self.order(now, edge, FaultOrder::add(free))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_all(
+        &mut self,
+        now: Instant,
+        order: &FaultOrder,
+        but: Option<usize>,
+    ) -> Result<(), OrderError> {
+        for edge in (0..self.edges.len()).filter(|edge| Some(*edge) != but) {
+            self.order(now, edge, order.clone())?;
+        }
+        Ok(())
+    }
+
+    /// A rule that every edge had stays with the one that was the first to use it.
+    fn settle(&mut self, now: Instant, edge: usize, used: &[String]) {
+        for id in used {
+            if self.roaming.remove(id) {
+                let order = FaultOrder {
+                    remove: vec![id.clone()],
+                    ..FaultOrder::default()
+                };
+                let told = self.tell_all(now, &order, Some(edge));
+                debug_assert!(told.is_ok(), "{told:?}");
+            }
+        }
+    }
+
+    /// An address translator gives a client's connections other ports: those that stand are silent from now on.
+    pub(crate) fn rebind(&mut self, now: Instant, client: usize) {
+        let of_client = self
+            .attempts
+            .iter()
+            .filter(|((whose, _), _)| *whose == client);
+        let ids: Vec<Attempt> = of_client.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.falls_silent(now, id);
+        }
+        let idle = self.clients[client].idle.clone();
+        for flow in idle.into_iter().flatten() {
+            self.network.close_flow(now, flow);
+        }
+    }
+
+    /// Returns what went wrong, in order: with which edge (`None` is the backend), and when.
+    pub(crate) fn receipts(&self) -> Vec<(Option<usize>, Instant, FaultReceipt)> {
+        let at = |unix_ms: u64, skew_ms: i64| {
+            let ms = unix_ms
+                .saturating_sub(WALL_MS)
+                .saturating_add_signed(-skew_ms);
+            Instant::from_nanos(ms.saturating_mul(1_000_000))
+        };
+        let of_edges = self.edges.iter().enumerate().flat_map(|(edge, model)| {
+            let receipts = model.appliance.receipts();
+            receipts.map(move |one| {
+                let at = at(one.at_unix_ms, model.clock_skew_ms);
+                (Some(edge), at, one.clone())
+            })
+        });
+        let of_backend = self.backend.iter().flat_map(BackendModel::receipts);
+        let of_backend = of_backend.map(|one| (None, at(one.at_unix_ms, 0), one.clone()));
+        let mut all: Vec<_> = of_edges.chain(of_backend).collect();
+        all.sort_by_key(|(_, at, _)| *at);
+        all
     }
 
     /// Changes a link for good, or until it is changed again.
@@ -175,8 +412,9 @@ impl World {
         edge: usize,
         order: FaultOrder,
     ) -> Result<(), OrderError> {
-        let appliance = &mut self.edges[edge].appliance;
-        appliance.handle_order(moment(now), order)?;
+        let model = &mut self.edges[edge];
+        let moment = model.moment(now);
+        model.appliance.handle_order(moment, order)?;
         self.follow(now, edge);
         self.revise(now, edge);
         Ok(())
@@ -187,8 +425,14 @@ impl World {
         let link = self.edges[edge].link;
         while let Some(action) = self.edges[edge].appliance.poll_action() {
             match action {
-                // There is no backend here to report to.
-                appliance::Action::Report => {}
+                appliance::Action::Report => {
+                    let model = &self.edges[edge];
+                    let report = model.appliance.report(model.moment(now));
+                    if let Some(backend) = &self.backend {
+                        let at = now + backend.delay();
+                        self.due.add(at, Due::Report(edge, Box::new(report)));
+                    }
+                }
                 appliance::Action::Link(LinkChange::Restore { rate, delay }) => {
                     self.network.restore(now, link);
                     self.set_link(now, LinkName::Edge(edge), LinkConfig { rate, delay });
@@ -208,6 +452,7 @@ impl World {
                 }
             }
         }
+        self.wake_later(edge);
     }
 
     /// Springs the traps that a client's progress sets off.
@@ -252,6 +497,11 @@ impl World {
 
     fn count(&mut self, now: Instant, client: usize, edge: usize, bytes: ByteCount) {
         self.clients[client].bytes[edge] += bytes;
+        if self.backend.is_some() {
+            let model = &mut self.edges[edge];
+            let moment = model.moment(now);
+            model.appliance.handle_bytes(moment, bytes);
+        }
         let second = usize::try_from(now.since(Instant::ZERO).as_secs()).unwrap_or(usize::MAX);
         while self.load.len() <= second {
             self.load.push(vec![0; self.edges.len()]);
@@ -271,6 +521,28 @@ impl World {
     pub(crate) fn is_corrupt(&self, attempt: Attempt) -> bool {
         self.corrupt.contains(&attempt)
     }
+}
+
+/// One minute of arc is a nautical mile.
+const KM_PER_DEGREE: f64 = 1.852 * 60.0;
+
+fn appliance(edge: &EdgeSetup, has_backend: bool, seed: Seed) -> Appliance {
+    Appliance::new(
+        moment(Instant::ZERO),
+        ApplianceConfig {
+            rate: edge.link.rate,
+            delay: edge.link.delay,
+            // East of the clients, who are where the equator and the meridian of Greenwich meet.
+            position_deg: (0.0, edge.distance_km / KM_PER_DEGREE),
+            base_url: format!("https://{}.example/", edge.name),
+            protocols: vec![HttpProtocol::H2],
+            prefixes: edge.prefixes.clone(),
+            capacity: edge.capacity,
+            has_backend,
+            seed: seed.split(&edge.name),
+            ..ApplianceConfig::named(&edge.name)
+        },
+    )
 }
 
 /// Wall time at the origin of the clock, in milliseconds since the Unix epoch: any time will do that is not 0.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
+use nearcast_scenario::Place;
 use nearcast_sim::TimedOrder;
 use nearcast_units::{BitRate, Seed};
 
@@ -62,7 +63,7 @@ fn run(sample: &mut Sample) -> Result<()> {
         }
         world.faults.push(TimedOrder {
             at: Duration::from_secs_f64(at_s),
-            edge: 0,
+            place: Place::Edge(0),
             order: if turn % 2 == 0 {
                 FaultOrder::add([FaultRule::everywhere(bad.clone())])
             } else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
+use nearcast_scenario::Place;
 use nearcast_sim::{ClientSetup, SimTitle, Simulation, TimedOrder, Watch, WorldSetup};
 use nearcast_units::{Rng, Seed};
 
@@ -53,6 +54,8 @@ fn run(sample: &mut Sample) -> Result<()> {
         let order = shuffled(&mut rng);
         let seed = Seed::new(seed).split_index(client as u64);
         clients.push(ClientSetup {
+            name: format!("player-{}", clients.len()),
+            rebinds: Vec::new(),
             config: nearcast_core::Config {
                 seed,
                 ..nearcast_core::Config::default()
@@ -77,7 +80,7 @@ fn run(sample: &mut Sample) -> Result<()> {
         clients,
         faults: vec![TimedOrder {
             at: Duration::from_secs(DIES_S as u64),
-            edge: dies,
+            place: Place::Edge(dies),
             order: FaultOrder::add([FaultRule::everywhere(Fault::Kill)]),
         }],
         limit: Duration::from_secs(2 * MEDIA_S),

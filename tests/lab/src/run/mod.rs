@@ -1,0 +1,155 @@
+//! Runs scenarios and says what came of them.
+
+mod find;
+mod junit;
+mod sweep;
+mod tell;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
+
+use sweep::Seeds;
+
+/// What to run, and where to write what came of it.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Scenario files, and folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// How
+    #[arg(long, value_enum, default_value_t = ModeName::Sim)]
+    mode: ModeName,
+    /// One seed
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// So many seeds, from 0 on (fewer where a scenario says so)
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// Only scenarios (and cells of a matrix) whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Writes everything as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes each run as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    jsonl: Option<PathBuf>,
+    /// Writes JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    /// In virtual time: every decision of the player, no sockets
+    Sim,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Sim => Self::Sim,
+        }
+    }
+}
+
+/// Runs and tells. Exit status 1 where a scenario fails, 2 where one cannot be read.
+pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
+    let mode = Mode::from(arguments.mode);
+    let mut scenarios = match find::scenarios(&arguments.paths)? {
+        Ok(scenarios) => scenarios,
+        Err(errors) => {
+            let mut out = io::stderr().lock();
+            for error in errors {
+                writeln!(out, "{error}")?;
+            }
+            return Ok(ExitCode::from(2));
+        }
+    };
+    scenarios.retain(|scenario| {
+        let named = arguments.only.as_deref();
+        named.is_none_or(|text| scenario.name.contains(text)) && scenario.modes.contains(&mode)
+    });
+    if scenarios.is_empty() {
+        bail!("there is no such scenario for this mode: leave --only or --mode out to see all");
+    }
+    let seeds = Seeds {
+        first: arguments.seed.unwrap_or(0),
+        count: arguments.seeds.unwrap_or(1).max(1),
+    };
+    let lines = arguments.jsonl.as_deref().map(create).transpose()?;
+    let swept = sweep::all(&scenarios, seeds, lines)?;
+    let report = LabReport {
+        schema: SCHEMA.to_owned(),
+        mode,
+        passed: swept.results.iter().all(|one| one.passed),
+        interrupted: swept.interrupted,
+        busy: false,
+        scenarios: swept.results,
+    };
+    write(arguments, &report)?;
+    tell::report(&mut io::stdout().lock(), &report, swept.took_s)?;
+    let all_right = report.passed && !report.interrupted;
+    Ok(if all_right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn write(arguments: &Arguments, report: &LabReport) -> Result<()> {
+    if let Some(path) = &arguments.json {
+        let mut out = create(path)?;
+        serde_json::to_writer(&mut out, report)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| out.flush())
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(path) = &arguments.junit {
+        let text = junit::text(report)?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>> {
+    let file = File::create(path);
+    let file = file.with_context(|| {
+        format!(
+            "writing {}: give a file in a folder that is there",
+            path.display()
+        )
+    })?;
+    Ok(BufWriter::new(file))
+}
+
+/// Returns the command that runs a scenario with one seed.
+fn again(scenario: &Scenario, mode: Mode, seed: u64) -> String {
+    let mode = match mode {
+        Mode::Sim => "sim",
+        Mode::App => "app",
+        Mode::Packet => "packet",
+    };
+    let mut text = format!(
+        "nearcast-lab run {} --mode {mode} --seed {seed}",
+        scenario.file.display()
+    );
+    if scenario.cell.is_some() {
+        text += &format!(" --only \"{}\"", scenario.name);
+    }
+    text
+}
+
+/// What failed first, for those who look at one line only.
+fn first_problem(result: &ScenarioResult) -> Option<String> {
+    let verdict = result.verdicts.iter().find(|verdict| !verdict.holds);
+    let problem = result.problems.first().map(|problem| problem.what.clone());
+    problem.or_else(|| verdict.map(ToString::to_string))
+}

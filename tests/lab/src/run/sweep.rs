@@ -1,0 +1,256 @@
+//! Runs scenarios in virtual time, each with many seeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use nearcast_scenario::{
+    CellResult, Judge, Minimised, Mode, Problem, RunResult, Scenario, ScenarioResult,
+};
+use nearcast_sim::Watch;
+use nearcast_sim::scenario::{Simulated, simulate};
+use rayon::prelude::*;
+
+use super::again;
+use crate::interrupt::Interrupt;
+use crate::moment::Moment;
+
+/// Which seeds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seeds {
+    pub(super) first: u64,
+    pub(super) count: u64,
+}
+
+/// What came of all.
+#[derive(Debug)]
+pub(super) struct Swept {
+    pub(super) results: Vec<ScenarioResult>,
+    pub(super) interrupted: bool,
+    pub(super) took_s: f64,
+}
+
+/// What one seed leaves behind.
+struct One {
+    seed: u64,
+    judge: Judge,
+    holds: bool,
+    problems: Vec<String>,
+    sessions: u64,
+    played: Duration,
+    receipts: BTreeMap<String, u64>,
+}
+
+/// More of them say nothing new.
+const PROBLEMS_MAX: usize = 20;
+/// Reports in a document; worlds have thousands.
+const PLAYERS_MAX: usize = 8;
+/// So many seeds are run before anything is written or somebody may interrupt.
+const BATCH: u64 = 64;
+
+/// Runs all, one scenario after the other.
+pub(super) fn all(
+    scenarios: &[Scenario],
+    seeds: Seeds,
+    mut lines: Option<BufWriter<File>>,
+) -> Result<Swept> {
+    let interrupt = Interrupt::watch()?;
+    let began = Moment::now();
+    let runs = scenarios
+        .iter()
+        .map(|scenario| count(scenario, seeds))
+        .sum();
+    let bar = ProgressBar::new(runs).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left: {wide_msg}")
+            .context("the progress bar")?,
+    );
+    let mut results = Vec::new();
+    for scenario in scenarios {
+        bar.set_message(scenario.name.clone());
+        results.push(sweep(scenario, seeds, lines.as_mut(), &bar, &interrupt)?);
+        if interrupt.is_wanted() {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    if let Some(mut lines) = lines {
+        lines.flush().context("writing lines of JSON")?;
+    }
+    Ok(Swept {
+        interrupted: interrupt.is_wanted(),
+        results,
+        took_s: began.elapsed_s(),
+    })
+}
+
+fn count(scenario: &Scenario, seeds: Seeds) -> u64 {
+    scenario
+        .seeds_max
+        .map_or(seeds.count, |max| seeds.count.min(u64::from(max)))
+        .max(1)
+}
+
+fn sweep(
+    scenario: &Scenario,
+    seeds: Seeds,
+    mut lines: Option<&mut BufWriter<File>>,
+    bar: &ProgressBar,
+    interrupt: &Interrupt,
+) -> Result<ScenarioResult> {
+    let last = seeds.first.saturating_add(count(scenario, seeds));
+    let mut judge = Judge::new(scenario.expectations.clone());
+    let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut done, mut sessions, mut played) = (0, 0, Duration::ZERO);
+    let mut problems = Vec::new();
+    let mut failing: BTreeSet<u64> = BTreeSet::new();
+    let mut from = seeds.first;
+    while from < last && !interrupt.is_wanted() {
+        let to = last.min(from.saturating_add(BATCH));
+        let ones: Vec<One> = (from..to)
+            .into_par_iter()
+            .map(|seed| {
+                let one = one(scenario, seed);
+                bar.inc(1);
+                one
+            })
+            .collect();
+        for one in ones {
+            if let Some(lines) = lines.as_deref_mut() {
+                let run = in_full(scenario, one.seed);
+                serde_json::to_writer(&mut *lines, &run).map_err(std::io::Error::from)?;
+                lines.write_all(b"\n")?;
+            }
+            done += 1;
+            sessions += one.sessions;
+            played += one.played;
+            judge.add(one.judge);
+            for (id, count) in one.receipts {
+                *receipts.entry(id).or_default() += count;
+            }
+            if !one.holds || !one.problems.is_empty() {
+                failing.insert(one.seed);
+            }
+            problems.extend(
+                one.problems
+                    .into_iter()
+                    .map(|what| problem(scenario, one.seed, what)),
+            );
+        }
+        from = to;
+    }
+    let verdicts = judge.verdicts();
+    let missed = verdicts.iter().filter(|verdict| !verdict.holds);
+    for verdict in missed {
+        let seed = verdict.seed.unwrap_or(seeds.first);
+        failing.insert(seed);
+        problems.push(problem(scenario, seed, verdict.to_string()));
+    }
+    problems.truncate(PROBLEMS_MAX);
+    let first_failing = problems
+        .first()
+        .map(|problem| problem.seed)
+        .or_else(|| failing.first().copied());
+    let mut runs = vec![in_full(scenario, seeds.first)];
+    if let Some(seed) = first_failing.filter(|seed| *seed != seeds.first) {
+        runs.push(in_full(scenario, seed));
+    }
+    Ok(ScenarioResult {
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        file: scenario.file.display().to_string(),
+        cell: scenario.cell.as_ref().map(|cell| CellResult {
+            shape: cell.shape.clone(),
+            object: cell.object.clone(),
+            place: cell.place(),
+        }),
+        passed: problems.is_empty(),
+        seeds: done,
+        sessions,
+        played_s: played.as_secs_f64(),
+        verdicts,
+        minimised: first_failing.and_then(|seed| minimised(scenario, seed)),
+        problems,
+        receipts,
+        runs,
+    })
+}
+
+fn problem(scenario: &Scenario, seed: u64, what: String) -> Problem {
+    Problem {
+        seed,
+        what,
+        again: again(scenario, Mode::Sim, seed),
+    }
+}
+
+fn run(scenario: &Scenario, seed: u64) -> Simulated {
+    // Large worlds are counted, not watched: checking each session at each step would take most of the time.
+    let watch = Watch {
+        log: false,
+        invariants: scenario.sessions() <= WATCHED_MAX,
+    };
+    simulate(scenario, seed, watch)
+}
+
+const WATCHED_MAX: u64 = 10;
+
+fn one(scenario: &Scenario, seed: u64) -> One {
+    let simulated = run(scenario, seed);
+    let mut judge = Judge::new(scenario.expectations.clone());
+    let holds = simulated.judge(seed, &mut judge);
+    let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
+    for receipt in &simulated.receipts {
+        let id = receipt.id.clone().unwrap_or_else(|| receipt.fault.clone());
+        *receipts.entry(id).or_default() += 1;
+    }
+    One {
+        seed,
+        holds,
+        problems: simulated.problems(),
+        sessions: u64::try_from(simulated.players.len()).unwrap_or(u64::MAX),
+        played: simulated.virtual_time(),
+        receipts,
+        judge,
+    }
+}
+
+fn in_full(scenario: &Scenario, seed: u64) -> RunResult {
+    let again = again(scenario, Mode::Sim, seed);
+    run(scenario, seed).into_result(scenario, seed, again, PLAYERS_MAX)
+}
+
+/// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the
+/// expectation is one over many.
+fn minimised(scenario: &Scenario, seed: u64) -> Option<Minimised> {
+    let found = failures(scenario, seed);
+    if found.is_empty() {
+        return None;
+    }
+    let smallest = scenario.minimised(|smaller| !failures(smaller, seed).is_disjoint(&found));
+    Some(Minimised {
+        seed,
+        left: smallest.told(),
+        of: u64::try_from(scenario.told().len()).unwrap_or(u64::MAX),
+    })
+}
+
+/// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind.
+fn failures(scenario: &Scenario, seed: u64) -> BTreeSet<String> {
+    let simulated = run(scenario, seed);
+    let mut judge = Judge::new(scenario.expectations.clone());
+    simulated.judge(seed, &mut judge);
+    let missed = judge
+        .verdicts()
+        .into_iter()
+        .filter(|verdict| !verdict.holds);
+    let missed = missed.map(|verdict| verdict.expectation);
+    // When an invariant breaks is another moment in another schedule.
+    let broken = simulated.problems().into_iter().map(|what| {
+        let words = what.split(' ').filter(|word| word.parse::<f64>().is_err());
+        words.collect::<Vec<_>>().join(" ")
+    });
+    missed.chain(broken).collect()
+}

@@ -1,0 +1,49 @@
+//! What scenario files may hold, for editors and for people.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use nearcast_scenario::{FIGURES, link_schema, scenario_schema};
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Of {
+    /// A scenario file
+    Scenario,
+    /// A link's file, for `packet --link`
+    Link,
+}
+
+/// Prints a schema (JSON Schema, 2020-12).
+pub(crate) fn print(out: &mut dyn Write, of: Of) -> Result<ExitCode> {
+    let schema = match of {
+        Of::Scenario => scenario_schema(),
+        Of::Link => link_schema(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &schema).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the figures that an expectation may be about.
+pub(crate) fn figures(out: &mut dyn Write) -> Result<ExitCode> {
+    writeln!(
+        out,
+        "An expectation is `FIGURE < NUMBER` (or <=, ==, !=, >=, >), of each session; with .p50, .p95, .p99, .min, .max,"
+    )?;
+    writeln!(
+        out,
+        ".mean, .sum or .count after the figure it is of all sessions (and all seeds) together.\n"
+    )?;
+    let width = FIGURES
+        .iter()
+        .map(|kind| kind.name.len())
+        .max()
+        .unwrap_or(0);
+    for kind in FIGURES {
+        writeln!(out, "  {:width$}  {}", kind.name, kind.about)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

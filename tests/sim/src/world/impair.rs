@@ -1,0 +1,102 @@
+//! What links do beside their rate and delay, as far as a fluid link can have it.
+
+use std::time::Duration;
+
+use nearcast_units::{BitRate, ByteCount};
+
+use super::World;
+
+/// What a packet brings, usually.
+const MSS: ByteCount = ByteCount::new(1_460);
+/// The square root of three halves: without delayed acknowledgements (Mathis et al., CCR 1997).
+const MATHIS: f64 = 1.224_744_871_391_589;
+/// Until a handshake is begun again, and at least until anything else is sent again (RFC 6298; common kernels have 0.2 s).
+const HANDSHAKE_AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MIN: Duration = Duration::from_millis(200);
+
+impl World {
+    /// Returns the share of packets that are lost on the way between an appliance and a client.
+    fn loss(&self, client: usize, edge: usize) -> f64 {
+        if self.impaired.is_empty() {
+            return 0.0;
+        }
+        let route = self.route(client, edge);
+        let passes = route.iter().map(|link| {
+            let impaired = self.impaired.get(link);
+            1.0 - impaired.map_or(0.0, |one| one.loss.get())
+        });
+        1.0 - passes.product::<f64>()
+    }
+
+    /// Returns what one connection brings at most where packets are lost.
+    pub(super) fn loss_limit(&self, client: usize, edge: usize) -> Option<BitRate> {
+        let loss = self.loss(client, edge);
+        if loss <= 0.0 {
+            return None;
+        }
+        let rtt = self.network.round_trip(&self.route(client, edge));
+        let a_round = MSS.rate_over(rtt.max(Duration::from_millis(1)))?;
+        Some(a_round.scaled(MATHIS / loss.sqrt()))
+    }
+
+    /// Draws how much longer something takes that crosses all links once.
+    pub(super) fn jitter(&mut self, client: usize, edge: usize) -> Duration {
+        if self.impaired.is_empty() {
+            return Duration::ZERO;
+        }
+        let route = self.route(client, edge);
+        let spans = route.map(|link| {
+            self.impaired
+                .get(&link)
+                .map_or(Duration::ZERO, |one| one.jitter)
+        });
+        let drawn = spans.map(|span| {
+            if span.is_zero() {
+                Duration::ZERO
+            } else {
+                span.mul_f64(self.chance.next_f64())
+            }
+        });
+        drawn.iter().sum()
+    }
+
+    /// Draws how much longer a handshake takes since packets of it are lost.
+    pub(super) fn handshake_again(
+        &mut self,
+        client: usize,
+        edge: usize,
+        exchanges: u32,
+    ) -> Duration {
+        let loss = self.loss(client, edge);
+        let mut longer = Duration::ZERO;
+        if loss > 0.0 {
+            for _ in 0..exchanges {
+                longer += self.times_lost(loss) * HANDSHAKE_AGAIN;
+            }
+        }
+        longer
+    }
+
+    /// Draws how much later a request arrives since it is lost.
+    pub(super) fn request_again(&mut self, client: usize, edge: usize) -> Duration {
+        let loss = self.loss(client, edge);
+        if loss <= 0.0 {
+            return Duration::ZERO;
+        }
+        let rtt = self.network.round_trip(&self.route(client, edge));
+        self.times_lost(loss) * (rtt + AGAIN_MIN)
+    }
+
+    /// Draws how often in a row a packet or its answer is lost.
+    fn times_lost(&mut self, loss: f64) -> u32 {
+        let either = 1.0 - (1.0 - loss) * (1.0 - loss);
+        (0..LOST_MAX)
+            .take_while(|_| self.chance.next_f64() < either)
+            .count()
+            .try_into()
+            .unwrap_or(LOST_MAX)
+    }
+}
+
+/// More often than this in a row nothing is sent again while somebody waits.
+const LOST_MAX: u32 = 6;
