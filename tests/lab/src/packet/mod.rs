@@ -36,10 +36,6 @@ use anyhow::Result;
 
 /// What `packet` is told.
 #[derive(Debug, clap::Args)]
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "whatever is asked for, it cannot be had there")
-)]
 #[command(
     after_help = "Servers have the addresses 10.77.0.1, 10.77.0.2 and so on, one for each --server; the program is \
     10.77.1.1, and reaches nothing else. `{address}` stands for a server's own address in --server, for the first \
@@ -78,10 +74,6 @@ pub(crate) fn execute(_: &Arguments) -> Result<ExitCode> {
 
 /// What `bench packet` is told.
 #[derive(Debug, clap::Args)]
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "whatever is asked for, it cannot be had there")
-)]
 pub(crate) struct BenchArguments {
     /// Which packets are lost
     #[arg(long, value_name = "N", default_value_t = 1)]
