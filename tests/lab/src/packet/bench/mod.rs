@@ -132,7 +132,11 @@ fn transfer(seed: Seed, protocol: Protocol, rate: BitRate, payload: ByteCount) -
     let of_link = goodput.as_f64() * float(passed.get())? / float(payload.get())?;
     let off = (of_link / rate.as_f64() - 1.0).abs() * 100.0;
     let mbps = rate.as_bps() / 1_000_000;
-    let name = format!("{protocol:?} through {mbps} Mbit/s: rate with headers off by");
+    let protocol = match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Quic => "QUIC",
+    };
+    let name = format!("{protocol} through {mbps} Mbit/s: rate with headers off by");
     Ok(Figure::new(name, Some(off), "%").bar(Some(Bar::AtMost(5.0))))
 }
 
