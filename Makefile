@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -84,6 +84,9 @@ bench-abr: ## Measure the rules over ten recorded networks of each set, and what
 # A few seeds show figures, and only many judge them.
 bench-edges: ## Measure the choice of edges in worlds that chance drew
 	$(BENCH) edges --seeds 100 --figures-only
+
+bench-packet: ## Measure what links for packets make of rate, delay and loss (Linux)
+	$(BENCH) packet
 
 bench-full: ## Measure the rules over all recorded networks (goes on where it was ended), and judge edges by 2000 seeds
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html

@@ -7,6 +7,7 @@ mod edges;
 mod fit;
 mod interrupt;
 mod moment;
+mod packet;
 mod run;
 mod schema;
 mod sets;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Runs scenarios and says what came of them
     Run(run::Arguments),
+    /// Runs a program behind a link that delays, drops and limits its packets
+    Packet(packet::Arguments),
     /// Lists the figures that expectations are about
     Figures,
     /// Prints a JSON schema, for editors and other programs
@@ -56,6 +59,8 @@ enum Bench {
     Edges(edges::Arguments),
     /// What one decision of each rule costs
     Decide(decide::Arguments),
+    /// What the packet link makes of its configuration, in real time
+    Packet(packet::BenchArguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -63,12 +68,14 @@ enum Bench {
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
+        Command::Packet(arguments) => packet::execute(arguments),
         Command::Figures => schema::figures(&mut std::io::stdout().lock()),
         Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),
         Command::Bench { bench } => match bench {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
             Bench::Decide(arguments) => decide::execute(arguments),
+            Bench::Packet(arguments) => packet::bench(arguments),
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use crate::error::{ScenarioError, Source, nearest};
 use crate::expect::Expectation;
-use crate::link::{Link, LinkSpec};
+use crate::link::{Link, LinkSpec, beside};
 use crate::spec::{AbrName, ActionSpec, EdgeSpec, FaultSpec, Mode, PlayerSpec, ScenarioSpec, What};
 
 /// A scenario that can be run.
@@ -361,13 +361,7 @@ impl Checker<'_> {
             return Link::new(LinkSpec::default(), |_| Err(String::new()))
                 .map_err(|what| self.source.whole(what, None));
         };
-        let folder = self.source.file.parent().unwrap_or(Path::new(""));
-        let read = |file: &str| {
-            let path = folder.join(file);
-            fs::read_to_string(&path)
-                .map_err(|error| format!("{} cannot be read: {error}", path.display()))
-        };
-        Link::new(spec.get_ref().clone(), read)
+        Link::new(spec.get_ref().clone(), beside(self.source.file))
             .map_err(|what| self.source.error(spec.span(), what, None))
     }
 

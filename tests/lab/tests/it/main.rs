@@ -8,6 +8,8 @@
 mod edges;
 mod fit;
 mod run;
+#[cfg(target_os = "linux")]
+mod packet;
 
 use std::collections::BTreeSet;
 use std::fs;
