@@ -7,6 +7,7 @@
 
 mod edges;
 mod fit;
+mod relay;
 
 use std::collections::BTreeSet;
 use std::fs;
