@@ -1,10 +1,12 @@
-//! `nearcast-lab`: measures decisions over recorded networks and in worlds that chance drew.
+//! `nearcast-lab`: measures decisions over recorded networks and in worlds that chance drew, and breaks connections of
+//! real ones.
 
 mod abr;
 mod decide;
 mod edges;
 mod fit;
 mod moment;
+mod relay_command;
 mod sets;
 
 use std::io::Write as _;
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures decisions over recorded networks and in worlds that chance drew.
+/// Measures decisions over recorded networks and in worlds that chance drew, and breaks connections of real ones.
 #[derive(Debug, Parser)]
 #[command(name = "nearcast-lab", version)]
 struct Arguments {
@@ -32,6 +34,8 @@ enum Command {
         #[command(subcommand)]
         fit: fit::Fit,
     },
+    /// Stands in front of servers and breaks their connections, as Toxiproxy's clients tell it to
+    Relay(relay_command::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),
+        Command::Relay(arguments) => relay_command::execute(arguments),
     };
     match done {
         Ok(code) => code,

@@ -100,7 +100,9 @@ impl Chain {
             name: wanted.name,
         };
         let links = wanted.into_iter().zip(kept);
-        self.links = links.map(|(wanted, kept)| kept.unwrap_or_else(|| begin(wanted))).collect();
+        self.links = links
+            .map(|(wanted, kept)| kept.unwrap_or_else(|| begin(wanted)))
+            .collect();
         self.advance(now);
     }
 
@@ -178,10 +180,14 @@ impl Chain {
 
     /// Returns when something will be there if nothing else happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let ends = self.links.iter().filter_map(|link| Some(link.stage.ends_at()?.0));
+        let ends = self
+            .links
+            .iter()
+            .filter_map(|link| Some(link.stage.ends_at()?.0));
         let moves = self.links.iter().enumerate().filter_map(|(place, link)| {
             // What the next one has no room for waits for that, not for the time.
-            self.has_room_at(place + 1).then(|| link.stage.next_deadline())?
+            self.has_room_at(place + 1)
+                .then(|| link.stage.next_deadline())?
         });
         ends.chain(moves).min()
     }

@@ -50,7 +50,10 @@ impl Side {
 
     /// Tells the peer that no more will come. One that is gone need not be told.
     pub(super) fn finish(&self) {
-        if SockRef::from(&self.stream).shutdown(Shutdown::Write).is_err() {
+        if SockRef::from(&self.stream)
+            .shutdown(Shutdown::Write)
+            .is_err()
+        {
             self.break_off();
         }
     }
@@ -168,14 +171,19 @@ pub(super) async fn serve(number: u64, client: TcpStream, mut around: Surroundin
 /// Waits until all connections are to be reset.
 async fn reset(control: &mut watch::Receiver<Control>, resets: u64) {
     // Without a relay this task is ended.
-    if control.wait_for(|control| control.resets != resets).await.is_err() {
+    if control
+        .wait_for(|control| control.resets != resets)
+        .await
+        .is_err()
+    {
         std::future::pending::<()>().await;
     }
 }
 
 /// Waits until this connection is to be reset or killed.
 async fn told(control: &mut watch::Receiver<Control>, resets: u64, rebinds: u64) -> Left {
-    let changed = control.wait_for(|control| control.resets != resets || control.rebinds != rebinds);
+    let changed =
+        control.wait_for(|control| control.resets != resets || control.rebinds != rebinds);
     let is_reset = changed.await.map(|control| control.resets != resets);
     match is_reset {
         Ok(true) => Left::Ended(Ending::Reset),

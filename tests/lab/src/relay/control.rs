@@ -15,8 +15,8 @@ pub enum Reach {
     /// Everything passes.
     #[default]
     Open,
-    /// New TCP connections are refused; those that stand live on, and so do datagrams. The port stays the relay's where
-    /// two sockets may share an address (Linux); elsewhere somebody could take it meanwhile.
+    /// New TCP connections are refused; those that stand live on, and so do datagrams. Where two sockets
+    /// may share an address (Linux), the system gives the port to nobody who asks for any free one.
     Refused,
     /// Nothing passes either way and nothing is closed. What clients send is still acknowledged by the system until its
     /// buffers are full. New connections are left unanswered: the queue of those that wait to be accepted is kept

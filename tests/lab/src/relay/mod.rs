@@ -5,12 +5,13 @@
 //! body) belongs to the servers; what happens to packets beneath TCP needs a real link.
 //!
 //! A [`Relay`] is one port and what is wrong with it, changed at any time by its handle; each thing done leaves a
-//! [`Receipt`].
+//! [`Receipt`]. [`Api`] is a set of relays behind the HTTP API that Toxiproxy's client libraries speak.
 //!
 //! Within: `port` and `listener` take connections, `connection` has two of `pipe`, each with a `chain` of toxics, which
 //! are sans-IO; `datagrams` is UDP. All of them watch the one value in `control`, before they do anything else: what a
 //! client sends after a change was made is treated by it. Nothing outlives the handle.
 
+mod api;
 mod chain;
 mod clock;
 mod connection;
@@ -33,15 +34,16 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use api::Api;
 use clock::Clock;
 use connection::Surroundings;
 use control::Control;
 pub use control::{PlacedToxic, Reach, StreamPath};
 use port::Port;
-pub use receipt::{Counts, Deed, Direction, Receipt};
 use receipt::Ledger;
+pub use receipt::{Counts, Deed, Direction, Receipt};
 pub use toxic::{
-    AttributeError, Bandwidth, Latency, LimitData, ResetPeer, SlowClose, Slicer, Timeout, Toxic,
+    AttributeError, Bandwidth, Latency, LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic,
 };
 
 /// Where a relay listens, and what is behind it.
@@ -139,7 +141,9 @@ impl From<SocketAddr> for Upstream {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RelayError {
     /// The port cannot be had.
-    #[error("{address} cannot be listened on: {source}; choose a free port, or port 0 for any free one")]
+    #[error(
+        "{address} cannot be listened on: {source}; choose a free port, or port 0 for any free one"
+    )]
     Listen {
         /// Which one.
         address: SocketAddr,
@@ -150,13 +154,17 @@ pub enum RelayError {
     #[error("nothing is to be relayed: ask for TCP, UDP or both")]
     Nothing,
     /// The server's address is none.
-    #[error("\"{text}\" is no server's address; host:port would be right, as 127.0.0.1:8443 or [::1]:8443")]
+    #[error(
+        "\"{text}\" is no server's address; host:port would be right, as 127.0.0.1:8443 or [::1]:8443"
+    )]
     Upstream {
         /// What was given.
         text: String,
     },
     /// A change could not be made.
-    #[error("the relay at {address} could not be changed: {source}; close it and start another one")]
+    #[error(
+        "the relay at {address} could not be changed: {source}; close it and start another one"
+    )]
     Change {
         /// Which relay.
         address: SocketAddr,
@@ -303,7 +311,8 @@ impl Relay {
         direction: Direction,
         path: PacketConfig,
     ) -> Result<(), RelayError> {
-        self.change(|control| control.way_mut(direction).packets = path).await?;
+        self.change(|control| control.way_mut(direction).packets = path)
+            .await?;
         Ok(())
     }
 
@@ -389,7 +398,11 @@ fn open(config: &RelayConfig) -> Result<(SocketAddr, Option<Port>, Option<UdpSoc
         let address = socket.local_addr().map_err(refused)?;
         return Ok((address, None, Some(socket)));
     }
-    let tries = if config.listen.port() == 0 { PORTS_TRIED } else { 1 };
+    let tries = if config.listen.port() == 0 {
+        PORTS_TRIED
+    } else {
+        1
+    };
     let mut last = None;
     for _ in 0..tries {
         let port = Port::open(config.listen).map_err(refused)?;
@@ -402,5 +415,7 @@ fn open(config: &RelayConfig) -> Result<(SocketAddr, Option<Port>, Option<UdpSoc
             Err(error) => last = Some(error),
         }
     }
-    Err(refused(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into())))
+    Err(refused(
+        last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()),
+    ))
 }

@@ -151,7 +151,10 @@ fn connectable(address: SocketAddr) -> SocketAddr {
         SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
     };
     let is_anywhere = address.ip().is_unspecified();
-    SocketAddr::new(if is_anywhere { here } else { address.ip() }, address.port())
+    SocketAddr::new(
+        if is_anywhere { here } else { address.ip() },
+        address.port(),
+    )
 }
 
 fn bound(address: SocketAddr) -> io::Result<Socket> {

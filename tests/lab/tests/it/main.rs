@@ -8,6 +8,7 @@
 mod edges;
 mod fit;
 mod relay;
+mod toxiproxy;
 
 use std::collections::BTreeSet;
 use std::fs;

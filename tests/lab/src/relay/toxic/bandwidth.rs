@@ -20,7 +20,10 @@ pub struct Bandwidth {
 
 impl Bandwidth {
     pub(super) fn parse(attributes: &mut Attributes<'_>) -> Result<Self, AttributeError> {
-        let rate = attributes.number("rate", "a whole number of KB/s from 0 on (0 passes nothing)")?;
+        let rate = attributes.number(
+            "rate",
+            "a whole number of KB/s from 0 on (0 passes nothing)",
+        )?;
         // Kilobytes are thousands of bytes, as Toxiproxy's are.
         let bytes = ByteCount::new(rate.saturating_mul(1000));
         Ok(Self {

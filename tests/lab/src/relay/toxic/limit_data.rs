@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use nearcast_units::Instant;
 
 use super::attributes::{AttributeError, Attributes};
-use super::{Ending, Effect, Item, Rest, Stage, Toxic};
+use super::{Effect, Ending, Item, Rest, Stage, Toxic};
 use crate::relay::receipt::Deed;
 
 /// Closes the connection when so many bytes have passed since it met the connection; with 0, when the first one comes.

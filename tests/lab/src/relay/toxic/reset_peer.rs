@@ -5,7 +5,7 @@ use std::time::Duration;
 use nearcast_units::Instant;
 
 use super::attributes::{AttributeError, Attributes, as_millis};
-use super::{Ending, Effect, Item, Rest, Stage, Toxic};
+use super::{Effect, Ending, Item, Rest, Stage, Toxic};
 use crate::relay::receipt::Deed;
 
 /// Resets the connection a while after the first bytes, or the end, came its way. They and all that follow are dropped.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nearcast_units::Instant;
 
 use super::attributes::{AttributeError, Attributes, as_millis};
-use super::{Ending, Effect, Item, Rest, Stage, Toxic};
+use super::{Effect, Ending, Item, Rest, Stage, Toxic};
 use crate::relay::receipt::Deed;
 
 /// Drops everything, and closes the connection after a time, or when it is taken away: a gap cannot be mended.

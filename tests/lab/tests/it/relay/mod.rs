@@ -15,17 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// So long it is looked whether something comes that must not. A busy machine can only hide it.
 const SILENCE: Duration = Duration::from_millis(300);
 
-async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.unwrap()
 }
 
-async fn never<T>(what: impl Future<Output = T>) {
+pub(crate) async fn never<T>(what: impl Future<Output = T>) {
     let came = tokio::time::timeout(SILENCE, what).await;
     assert!(came.is_err(), "something came that must not");
 }
 
 /// Bytes of which none can be missing, doubled or out of place unseen.
-fn pattern(size: usize) -> Vec<u8> {
+pub(crate) fn pattern(size: usize) -> Vec<u8> {
     (0..size)
         .map(|at| u8::try_from((at ^ (at >> 8) ^ (at >> 15)) % 251).unwrap())
         .collect()
@@ -46,14 +46,16 @@ impl Stage {
 
     /// Opens a connection; returns the client's and the server's end of it.
     async fn connect(&self) -> (TcpStream, TcpStream) {
-        let client = soon(TcpStream::connect(self.relay.address())).await.unwrap();
+        let client = soon(TcpStream::connect(self.relay.address()))
+            .await
+            .unwrap();
         let (server, _) = soon(self.server.accept()).await.unwrap();
         (client, server)
     }
 }
 
 /// Sends so much from one end to the other, and sees that it arrives.
-async fn passes(from: &mut TcpStream, to: &mut TcpStream, size: usize) {
+pub(crate) async fn passes(from: &mut TcpStream, to: &mut TcpStream, size: usize) {
     let sent = pattern(size);
     let mut arrived = vec![0; size];
     let both = async { tokio::join!(from.write_all(&sent), to.read_exact(&mut arrived)) };

@@ -64,7 +64,11 @@ async fn datagrams_pass_whole_and_each_client_has_its_own_port() {
     let mut buffer = [0; 2000];
     let (_, another) = soon(stage.server.recv_from(&mut buffer)).await.unwrap();
     assert_ne!(from, another);
-    stage.server.send_to(b"for the other", another).await.unwrap();
+    stage
+        .server
+        .send_to(b"for the other", another)
+        .await
+        .unwrap();
     assert_eq!(soon(other.recv(&mut buffer)).await.unwrap(), 13);
     let counts = stage.relay.counts();
     assert_eq!(counts.upstream_datagrams, 3);
@@ -77,7 +81,9 @@ async fn tcp_and_udp_share_a_port() {
     let address = server.local_addr().unwrap();
     let datagrams = UdpSocket::bind(address).await.unwrap();
     let relay = Relay::start(RelayConfig::tcp_and_udp(address)).unwrap();
-    soon(tokio::net::TcpStream::connect(relay.address())).await.unwrap();
+    soon(tokio::net::TcpStream::connect(relay.address()))
+        .await
+        .unwrap();
     soon(server.accept()).await.unwrap();
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     client.send_to(b"one", relay.address()).await.unwrap();
@@ -102,13 +108,21 @@ async fn blocked_is_blocked_either_way_and_so_is_a_black_hole() {
         assert_eq!(stage.relay.counts(), passed);
         for direction in [Direction::Upstream, Direction::Downstream] {
             let is_it = |deed: &Deed, way| *deed == Deed::Blocked && way == Some(direction);
-            soon(stage.relay.receipt(|receipt| is_it(&receipt.deed, receipt.direction))).await;
+            soon(
+                stage
+                    .relay
+                    .receipt(|receipt| is_it(&receipt.deed, receipt.direction)),
+            )
+            .await;
         }
         stage.relay.set_reach(Reach::Open).await.unwrap();
         stage.relay.set_udp_blocked(false).await.unwrap();
         assert_eq!(stage.ask(b"after").await, from);
     }
-    let blocked = stage.deeds().into_iter().filter(|deed| *deed == Deed::Blocked);
+    let blocked = stage
+        .deeds()
+        .into_iter()
+        .filter(|deed| *deed == Deed::Blocked);
     assert_eq!(blocked.count(), 4);
 }
 
@@ -153,7 +167,11 @@ async fn each_lost_and_each_doubled_datagram_has_its_receipt() {
         config.seed = Seed::new(seed);
         stage.relay = Relay::start(config).unwrap();
         stage.client.connect(stage.relay.address()).await.unwrap();
-        stage.relay.set_packet_path(Direction::Upstream, path).await.unwrap();
+        stage
+            .relay
+            .set_packet_path(Direction::Upstream, path)
+            .await
+            .unwrap();
         for number in 0..200_u16 {
             stage.client.send(&number.to_be_bytes()).await.unwrap();
         }
@@ -177,7 +195,11 @@ async fn each_lost_and_each_doubled_datagram_has_its_receipt() {
                 tokio::task::yield_now().await;
             }
             let clean = PacketConfig::default();
-            stage.relay.set_packet_path(Direction::Upstream, clean).await.unwrap();
+            stage
+                .relay
+                .set_packet_path(Direction::Upstream, clean)
+                .await
+                .unwrap();
             stage.client.send(&u16::MAX.to_be_bytes()).await.unwrap();
         };
         soon(async { tokio::join!(end, marked) }).await;
@@ -191,10 +213,17 @@ async fn each_lost_and_each_doubled_datagram_has_its_receipt() {
         let gone: BTreeSet<u64> = (0..200)
             .filter(|number| !came.contains(&u16::try_from(*number).unwrap()))
             .collect();
-        assert_eq!(lost, Vec::from_iter(gone), "lost are those that did not come");
+        assert_eq!(
+            lost,
+            Vec::from_iter(gone),
+            "lost are those that did not come"
+        );
         let twice = |number: &u64| came.iter().filter(|it| u64::from(**it) == *number).count() == 2;
         assert_eq!(doubled, Vec::from_iter((0..200).filter(twice)));
-        assert!(lost.len() > 10 && doubled.len() > 10, "{lost:?} {doubled:?}");
+        assert!(
+            lost.len() > 10 && doubled.len() > 10,
+            "{lost:?} {doubled:?}"
+        );
         runs.push((lost, doubled));
     }
     assert_eq!(runs[0], runs[1], "a seed decides");
@@ -202,6 +231,9 @@ async fn each_lost_and_each_doubled_datagram_has_its_receipt() {
 }
 
 fn doubled(stage: &Stage) -> u64 {
-    let doubled = stage.deeds().into_iter().filter(|deed| *deed == Deed::Duplicated);
+    let doubled = stage
+        .deeds()
+        .into_iter()
+        .filter(|deed| *deed == Deed::Duplicated);
     u64::try_from(doubled.count()).unwrap()
 }
