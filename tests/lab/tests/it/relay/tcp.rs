@@ -35,10 +35,16 @@ async fn bytes_pass_both_ways_and_each_end_may_finish_first() {
 async fn who_does_not_read_stops_who_sends() {
     let stage = Stage::new().await;
     let (mut client, mut server) = stage.connect().await;
-    // Sockets and pipe hold some megabytes, and no more.
-    let flood = vec![0; 64 * 1024 * 1024];
-    let written = tokio::time::timeout(SILENCE, server.write_all(&flood)).await;
-    assert!(written.is_err(), "the relay holds all that it is given");
+    let flood = vec![0; 1024 * 1024];
+    let mut taken = 0;
+    while let Ok(written) = tokio::time::timeout(SILENCE, server.write(&flood)).await {
+        taken += written.unwrap();
+        // Sockets hold some megabytes.
+        assert!(
+            taken < 64 * 1024 * 1024,
+            "the relay holds all that it is given"
+        );
+    }
     // It is no more than held: all of it is there.
     let sent = stage.relay.counts().downstream_bytes;
     let mut arrived = vec![0; usize::try_from(sent).unwrap()];
