@@ -1,5 +1,8 @@
 //! All toxics of one direction of one connection, one behind the other. Sans-IO.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,10 +19,8 @@ pub(super) struct Chain {
     direction: Direction,
     seed: Seed,
     links: Vec<Link>,
-    /// What has come through and waits to be taken.
-    outlet: Option<Item>,
-    /// What was still held where a toxic was taken away from the end.
-    spilt: VecDeque<Item>,
+    /// What has come through and waits to be taken: one, or all that was held where a toxic was taken away.
+    outlet: VecDeque<Item>,
     ending: Option<Ending>,
     effects: VecDeque<Told>,
 }
@@ -63,8 +64,7 @@ impl Chain {
             direction,
             seed,
             links: Vec::new(),
-            outlet: None,
-            spilt: VecDeque::new(),
+            outlet: VecDeque::new(),
             ending: None,
             effects: VecDeque::new(),
         }
@@ -76,11 +76,15 @@ impl Chain {
         let mut old = std::mem::take(&mut self.links);
         // From the end, so that what one held meets those behind it that stay.
         let mut kept: Vec<Option<Link>> = wanted.iter().map(|_| None).collect();
+        let mut before = wanted.len();
         while let Some(mut link) = old.pop() {
             let is_it = |wanted: &Wanted| wanted.identity() == link.identity;
-            if let Some(place) = wanted.iter().position(is_it) {
+            // One that is to stand behind another now would hand on what it holds out of order.
+            let place = wanted.iter().take(before).position(is_it);
+            if let Some(place) = place {
                 link.stage.set(now, &wanted[place].toxic);
                 kept[place] = Some(link);
+                before = place;
                 continue;
             }
             match link.stage.into_rest() {
@@ -116,7 +120,7 @@ impl Chain {
                 }
                 tell(&mut self.effects, &next.name, effects);
             }
-            None => self.spilt.extend(items),
+            None => self.outlet.extend(items),
         }
     }
 
@@ -149,7 +153,7 @@ impl Chain {
 
     /// Whether more may be handed to it.
     pub(super) fn has_room(&self) -> bool {
-        self.spilt.is_empty() && self.has_room_at(0)
+        self.outlet.len() <= 1 && self.has_room_at(0)
     }
 
     /// Takes what the sender has sent.
@@ -161,7 +165,7 @@ impl Chain {
     /// Returns what is to be handed to the receiver; call until `None`.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Item> {
         self.advance(now);
-        let item = self.outlet.take();
+        let item = self.outlet.pop_front();
         self.advance(now);
         item
     }
@@ -195,7 +199,7 @@ impl Chain {
     fn has_room_at(&self, place: usize) -> bool {
         match self.links.get(place) {
             Some(link) => link.stage.has_room(),
-            None => self.outlet.is_none() && self.spilt.is_empty(),
+            None => self.outlet.is_empty(),
         }
     }
 
@@ -206,7 +210,7 @@ impl Chain {
                 link.stage.handle(now, item, &mut effects);
                 tell(&mut self.effects, &link.name, effects);
             }
-            None => self.outlet = Some(item),
+            None => self.outlet.push_back(item),
         }
     }
 
@@ -214,9 +218,6 @@ impl Chain {
     fn advance(&mut self, now: Instant) {
         loop {
             let mut moved = false;
-            if self.outlet.is_none() {
-                self.outlet = self.spilt.pop_front();
-            }
             for place in 0..self.links.len() {
                 while self.has_room_at(place + 1) {
                     let link = &mut self.links[place];

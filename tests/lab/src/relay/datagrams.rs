@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nearcast_link::{Admission, PacketConfig, PacketLink};
 use nearcast_units::{ByteCount, Instant, Seed};
 use tokio::net::UdpSocket;
@@ -400,19 +400,18 @@ struct Reader {
 
 impl Reader {
     async fn read(self) {
-        let mut buffer = BytesMut::new();
+        let mut buffer = vec![0; DATAGRAM_MAX];
         loop {
-            buffer.reserve(DATAGRAM_MAX);
             let received = tokio::select! {
-                received = self.socket.recv_buf(&mut buffer) => received,
+                received = self.socket.recv(&mut buffer) => received,
                 () = self.forgotten() => return,
             };
             match received {
-                Ok(_) => {
+                Ok(size) => {
                     let answer = Answer {
                         client: self.client,
                         generation: self.generation,
-                        bytes: buffer.split().freeze(),
+                        bytes: Bytes::copy_from_slice(buffer.get(..size).unwrap_or_default()),
                     };
                     if self.answers.send(answer).await.is_err() {
                         return;

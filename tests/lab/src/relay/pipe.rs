@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use nearcast_units::Seed;
 use tokio::sync::watch;
 
@@ -85,7 +85,7 @@ impl<'a> Pipe<'a> {
 
     /// Passes bytes until the direction, or the whole connection, is over.
     pub(super) async fn run(mut self) -> Passed {
-        let mut buffer = BytesMut::new();
+        let mut buffer = vec![0; CHUNK];
         loop {
             if let Some(passed) = self.advance() {
                 return passed;
@@ -185,15 +185,14 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    fn read(&mut self, buffer: &mut BytesMut, ready: io::Result<()>) {
-        buffer.reserve(CHUNK);
-        let mut limited = bytes::BufMut::limit(&mut *buffer, CHUNK);
-        let read = ready.and_then(|()| self.from.stream.try_read_buf(&mut limited));
+    fn read(&mut self, buffer: &mut [u8], ready: io::Result<()>) {
+        let read = ready.and_then(|()| self.from.stream.try_read(buffer));
         let item = match read {
             Ok(0) if self.from.is_broken.load(Ordering::Relaxed) => Item::Ending(Ending::Reset),
             Ok(0) => Item::End,
-            Ok(_) => {
-                let bytes = buffer.split().freeze();
+            Ok(size) => {
+                // A copy is as long as what was read; a part of a larger buffer would hold all of it.
+                let bytes = Bytes::copy_from_slice(buffer.get(..size).unwrap_or_default());
                 let piece = Piece {
                     offset: self.read,
                     bytes,
