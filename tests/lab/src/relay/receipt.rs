@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::clock::Clock;
+use super::dns::NameFault;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,6 +111,15 @@ pub enum Deed {
     Blocked,
     /// A datagram came for a port that a rebinding has closed.
     Stray,
+    /// A name server answered wrongly, late or not at all.
+    Misnamed {
+        /// About which name.
+        name: String,
+        /// What of it was asked for: `A` or `AAAA`, mostly.
+        record: String,
+        /// What was wrong.
+        by: NameFault,
+    },
 }
 
 /// What passed through a relay in all, and how many of its receipts are gone.

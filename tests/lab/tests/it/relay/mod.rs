@@ -1,5 +1,6 @@
 //! What the relay's handle changes is what both ends see.
 
+mod dns;
 mod quic;
 mod tcp;
 mod udp;
