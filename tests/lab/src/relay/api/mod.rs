@@ -20,6 +20,7 @@ mod proxy;
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -72,6 +73,8 @@ type Asked = (Call, oneshot::Sender<Answer>);
 
 /// Calls that wait for those before them; clients ask one at a time.
 const CALLS_MAX: usize = 64;
+/// So long a request that has begun may take to end when the API is closed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The version of Toxiproxy whose API this is: clients choose by it what they ask for.
 const TOXIPROXY: &str = "2.12.0";
 
@@ -85,12 +88,16 @@ impl Api {
         let (calls, asked) = mpsc::channel(CALLS_MAX);
         let tasks = TaskTracker::new();
         let closed = CancellationToken::new();
-        tasks.spawn(attend(Proxies::new(seed), asked));
+        tasks.spawn(attend(Proxies::new(seed), asked, closed.clone()));
         let stopped = closed.clone().cancelled_owned();
+        let serving = axum::serve(listener, router(calls)).with_graceful_shutdown(stopped);
+        let overdue = closed.clone();
         tasks.spawn(async move {
-            let serving = axum::serve(listener, router(calls)).with_graceful_shutdown(stopped);
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the API has failed");
+            tokio::select! {
+                served = serving => if let Err(error) = served {
+                    tracing::error!(%error, "the API has failed");
+                },
+                () = async { overdue.cancelled().await; tokio::time::sleep(LAST_WORDS).await } => {}
             }
         });
         tasks.close();
@@ -114,9 +121,9 @@ impl Api {
     }
 }
 
-/// Answers one call after the other, until nobody can ask any more.
-async fn attend(mut proxies: Proxies, mut asked: mpsc::Receiver<Asked>) {
-    while let Some((call, whom)) = asked.recv().await {
+/// Answers one call after the other, until it is closed.
+async fn attend(mut proxies: Proxies, mut asked: mpsc::Receiver<Asked>, closed: CancellationToken) {
+    while let Some(Some((call, whom))) = closed.run_until_cancelled(asked.recv()).await {
         // Who no longer waits has made the call all the same.
         drop(whom.send(proxies.answer(call).await));
     }

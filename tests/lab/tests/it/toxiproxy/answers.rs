@@ -3,8 +3,9 @@
 use std::io::ErrorKind;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 
 use super::{Driver, Stage};
 use crate::relay::{passes, soon};
@@ -338,4 +339,44 @@ async fn a_page_in_a_browser_is_kept_out() {
     let (status, told) = driver.asks("POST /reset", "Mozilla/5.0", "").await;
     assert_eq!((status, &told["status"]), (403, &json!(403)));
     assert_eq!(driver.asks("POST /reset", "curl/8", "").await.0, 204);
+}
+
+#[tokio::test]
+async fn the_program_ends_when_it_is_told_to_with_all_its_connections() {
+    let mut stage = Stage::new().await;
+    let (mut client, mut server) = stage.connect().await;
+    passes(&mut client, &mut server, 1000).await;
+    // One that has begun to ask, and never ends: it is not waited for.
+    let mut asking = TcpStream::connect(stage.driver.api).await.unwrap();
+    asking
+        .write_all(b"GET /version HTTP/1.1\r\n")
+        .await
+        .unwrap();
+    let id = stage.driver.relay.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .arg(id)
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    assert_eq!(soon(client.read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(soon(server.read(&mut [0])).await.unwrap(), 0);
+    assert!(soon(stage.driver.relay.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .args(["relay", "--api", &taken.local_addr().unwrap().to_string()])
+        .output();
+    let output = soon(output).await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told.contains("choose a free port by --api") && told.contains("in use"),
+        "{told}"
+    );
 }

@@ -17,7 +17,7 @@ use crate::relay::soon;
 /// The relay's program, and the library beside it.
 struct Driver {
     api: SocketAddr,
-    _relay: Child,
+    relay: Child,
     _node: Child,
     said: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -55,7 +55,7 @@ impl Driver {
             api: url.strip_prefix("http://").unwrap().parse().unwrap(),
             said: node.stdin.take().unwrap(),
             answers: BufReader::new(node.stdout.take().unwrap()).lines(),
-            _relay: relay,
+            relay,
             _node: node,
         }
     }
