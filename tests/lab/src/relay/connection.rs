@@ -83,6 +83,8 @@ impl Side {
 const DRAIN_CHUNK: usize = 16 * 1024;
 /// So long a peer may take to close its own side of a connection that was closed.
 const LINGER: Duration = Duration::from_secs(1);
+/// No peer sends again for longer, whatever it sent.
+const KILLED_MAX: Duration = Duration::from_secs(15 * 60);
 /// Longer than any client waits; a server on this machine answers at once.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 
@@ -161,7 +163,8 @@ pub(super) async fn serve(number: u64, client: TcpStream, mut around: Surroundin
         Left::Killed => {
             ledger.note_of(number, None, Deed::Killed);
             // Both sockets stay open, and nobody reads them.
-            reset(&mut control, resets).await;
+            let reset = reset(&mut control, resets);
+            drop(tokio::time::timeout(KILLED_MAX, reset).await);
             client.reset();
             server.reset();
         }

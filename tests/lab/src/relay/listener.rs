@@ -1,6 +1,7 @@
 //! Takes TCP connections, and follows what is wrong with the relay.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,8 @@ use super::receipt::Deed;
 
 /// Some ten connections for each of some hundred viewers; each takes two sockets and what its toxics hold.
 const CONNECTIONS_MAX: usize = 1024;
+/// Until then a file may have been closed.
+const REST: Duration = Duration::from_millis(20);
 
 /// Serves a port until the relay is closed; all its connections end with it.
 pub(super) async fn listen(
@@ -42,7 +45,7 @@ pub(super) async fn listen(
             Err(error) => {
                 // The client has gone already, or files have run out: the next one may fare better.
                 tracing::warn!(%error, "a connection could not be taken");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(REST).await;
                 continue;
             }
         };

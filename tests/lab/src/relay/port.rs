@@ -78,7 +78,10 @@ impl Port {
         self.plugs.clear();
         self.reach = Reach::Refused;
         match reach {
-            Reach::Refused => self.listener = None,
+            Reach::Refused => {
+                self.listener = None;
+                self.plug_ports.clear();
+            }
             Reach::Open => {
                 self.listening(BACKLOG)?;
             }

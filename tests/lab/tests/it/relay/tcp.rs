@@ -307,3 +307,26 @@ async fn what_cannot_be_relayed_is_refused_with_what_would_be_right() {
         Upstream::parse(text).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_port_goes_from_any_state_to_any_other() {
+    let stage = Stage::new().await;
+    let states = [Reach::Open, Reach::Refused, Reach::BlackHole];
+    for (from, to) in states
+        .into_iter()
+        .flat_map(|from| states.map(|to| (from, to)))
+    {
+        stage.relay.set_reach(from).await.unwrap();
+        stage.relay.set_reach(to).await.unwrap();
+        if to == Reach::Refused {
+            let refused = soon(TcpStream::connect(stage.relay.address())).await;
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+        let before = stage.relay.counts().connections;
+        stage.relay.set_reach(Reach::Open).await.unwrap();
+        let (mut client, mut server) = stage.connect().await;
+        passes(&mut client, &mut server, 1000).await;
+        let taken = stage.relay.counts().connections;
+        assert_eq!(taken, before + 1, "{from:?} to {to:?}");
+    }
+}

@@ -191,7 +191,7 @@ async fn each_lost_and_each_doubled_datagram_has_its_receipt() {
         };
         // All 200 are through the link before the next change, which comes behind them.
         let marked = async {
-            while stage.relay.counts().upstream_datagrams + lost(&stage) - doubled(&stage) < 200 {
+            while stage.relay.counts().upstream_datagrams + lost(&stage) < 200 + doubled(&stage) {
                 tokio::task::yield_now().await;
             }
             let clean = PacketConfig::default();
