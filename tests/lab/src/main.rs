@@ -6,6 +6,7 @@ mod decide;
 mod edges;
 mod fit;
 mod moment;
+mod relay_bench;
 mod relay_command;
 mod sets;
 
@@ -46,6 +47,8 @@ enum Bench {
     Edges(edges::Arguments),
     /// What one decision of each rule costs
     Decide(decide::Arguments),
+    /// What passes a relay that breaks nothing, and how much later
+    Relay(relay_bench::Arguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
             Bench::Decide(arguments) => decide::execute(arguments),
+            Bench::Relay(arguments) => relay_bench::execute(arguments),
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),

@@ -39,7 +39,6 @@ impl Latency {
             rng,
             held: VecDeque::new(),
             held_bytes: 0,
-            latest: Instant::ZERO,
             told: false,
         }
     }
@@ -53,9 +52,9 @@ const PIECES_MAX: usize = 16_384;
 pub(super) struct Delaying {
     latency: Latency,
     rng: Rng,
+    /// With when each may go, if those before it have gone.
     held: VecDeque<(Instant, Item)>,
     held_bytes: usize,
-    latest: Instant,
     told: bool,
 }
 
@@ -71,8 +70,7 @@ impl Delaying {
 impl Stage for Delaying {
     fn handle(&mut self, now: Instant, item: Item, effects: &mut Vec<Effect>) {
         let delay = self.draw();
-        let due = (now + delay).max(self.latest);
-        self.latest = due;
+        let due = now + delay;
         if let Item::Bytes(piece) = &item {
             self.held_bytes += piece.bytes.len();
             if !self.told && due > now {
@@ -116,7 +114,6 @@ impl Stage for Delaying {
             for (due, _) in &mut self.held {
                 *due = (*due).min(longest);
             }
-            self.latest = self.latest.min(longest);
         }
     }
 
