@@ -11,8 +11,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::Upstream;
 use super::clock::Clock;
+use super::config::Upstream;
 use super::control::Control;
 use super::pipe::{Passed, Pipe};
 use super::receipt::{Deed, Direction, Ledger};
@@ -132,12 +132,22 @@ pub(super) async fn serve(number: u64, client: TcpStream, mut around: Surroundin
         let mut down = pin!(pipe(Direction::Downstream, &server, &client));
         let (mut up_over, mut down_over) = (false, false);
         loop {
-            let passed = tokio::select! {
+            // Neither way is first: a task that passes much is stopped now and then, and begins anew.
+            let either = async {
+                tokio::select! {
+                    passed = &mut up, if !up_over => (Direction::Upstream, passed),
+                    passed = &mut down, if !down_over => (Direction::Downstream, passed),
+                }
+            };
+            let (direction, passed) = tokio::select! {
                 biased;
                 left = told(&mut control, resets, rebinds) => break left,
-                passed = &mut up, if !up_over => { up_over = true; passed }
-                passed = &mut down, if !down_over => { down_over = true; passed }
+                passed = either => passed,
             };
+            match direction {
+                Direction::Upstream => up_over = true,
+                Direction::Downstream => down_over = true,
+            }
             match passed {
                 Passed::Ended(ending) => break Left::Ended(ending),
                 Passed::Finished if up_over && down_over => break Left::Finished,

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::RelayError;
 use super::clock::Clock;
+use super::config::RelayError;
 use super::receipt::{Deed, Ledger, Receipt};
 
 /// What a name server does with a question.

@@ -7,8 +7,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Applied;
 use super::connection::{self, Surroundings};
+use super::handle::Applied;
 use super::port::Port;
 use super::receipt::Deed;
 

@@ -56,9 +56,9 @@ impl ApiError {
                 StatusCode::NOT_FOUND
             }
             Self::ProxyExists(_) | Self::ToxicExists(_) => StatusCode::CONFLICT,
-            Self::Relay(
-                RelayError::Listen { .. } | RelayError::Nothing | RelayError::Change { .. },
-            ) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Relay(RelayError::Listen { .. } | RelayError::Change { .. }) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Browser => StatusCode::FORBIDDEN,
             Self::Closing => StatusCode::SERVICE_UNAVAILABLE,

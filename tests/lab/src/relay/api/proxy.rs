@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use crate::relay::{Counts, Direction, PlacedToxic, Receipt, Relay, RelayConfig, Toxic, Upstream};
+use crate::relay::{
+    Carried, Counts, Direction, PlacedToxic, Receipt, Relay, RelayConfig, Toxic, Upstream,
+};
 
 /// What a client says of a proxy. Toxics are not made by this, as in Toxiproxy.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,8 +94,7 @@ impl Proxy {
         let relay = Relay::start(RelayConfig {
             listen: resolve(&self.listen).await?,
             upstream: self.upstream.clone(),
-            tcp: true,
-            udp: false,
+            carried: Carried::Tcp,
             seed: self.seed,
             toxics: self.toxics.clone(),
         })?;

@@ -1,11 +1,12 @@
 //! The UDP side of a relay: each client has a socket of its own towards the server, as behind a NAT, and all of them
 //! share one link each way.
 
+mod door;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use nearcast_link::{Admission, PacketConfig, PacketLink};
@@ -13,12 +14,13 @@ use nearcast_units::{ByteCount, Instant, Seed};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
+use super::config::Upstream;
 use super::control::{Control, Reach};
+use super::handle::Applied;
 use super::receipt::{Deed, Direction, Ledger};
-use super::{Applied, Upstream};
+use door::{Answer, Door, Doors};
 
 /// Viewers of a lab; each has a socket here, and the one that was silent longest makes room.
 const CLIENTS_MAX: usize = 256;
@@ -30,8 +32,6 @@ const BATCH: usize = 64;
 const DATAGRAM_MAX: usize = 65_536;
 /// Whole flights of packets: the system's own choice loses them where its owner has to wait for a processor.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
-/// A dead port is let go when nothing has come for so long; until then nobody else gets it.
-const STRAY_MAX: Duration = Duration::from_secs(30);
 
 /// What passes a link.
 #[derive(Clone)]
@@ -42,21 +42,11 @@ struct Packet {
     bytes: Bytes,
 }
 
-/// A datagram from a server, and which of our sockets it came to.
-struct Answer {
-    client: SocketAddr,
-    generation: u64,
-    bytes: Bytes,
-}
-
 /// A client, and the socket that the server knows it by.
 struct Mapping {
     number: u64,
-    /// Which of the relay's sockets this is: answers to an older one are nobody's.
-    generation: u64,
-    socket: Arc<UdpSocket>,
-    /// Tells its reader that it is dead.
-    dead: CancellationToken,
+    door: Door,
+    /// How many datagrams came, each way.
     sent: u64,
     answered: u64,
     last: Instant,
@@ -65,20 +55,16 @@ struct Mapping {
 /// Both ways of a relay's UDP.
 pub(super) struct Datagrams {
     socket: UdpSocket,
-    upstream: Upstream,
+    doors: Doors,
     control: watch::Receiver<Control>,
     ledger: Arc<Ledger>,
     clock: Clock,
     mappings: BTreeMap<SocketAddr, Mapping>,
     clients: u64,
-    generations: u64,
     rebinds: u64,
     is_blocked: bool,
     up: PacketLink<Packet>,
     down: PacketLink<Packet>,
-    answers: mpsc::Sender<Answer>,
-    readers: TaskTracker,
-    closed: CancellationToken,
 }
 
 /// Binds the UDP side of a relay; must be called within a runtime.
@@ -111,9 +97,9 @@ pub(super) struct Equipment {
 /// Serves a port until the relay is closed.
 pub(super) async fn relay(equipment: Equipment, applied: watch::Sender<Applied>) {
     let (answers, mut answered) = mpsc::channel(ANSWERS_MAX);
+    let closed = equipment.closed.clone();
     let mut datagrams = Datagrams::new(equipment, answers);
     let mut buffer = vec![0; DATAGRAM_MAX];
-    let closed = datagrams.closed.clone();
     loop {
         datagrams.deliver();
         let (clock, due) = (datagrams.clock, datagrams.due());
@@ -141,8 +127,7 @@ pub(super) async fn relay(equipment: Equipment, applied: watch::Sender<Applied>)
     }
     // Whoever waits to hand something on is let go.
     drop(answered);
-    datagrams.readers.close();
-    datagrams.readers.wait().await;
+    datagrams.doors.close().await;
 }
 
 impl Datagrams {
@@ -154,20 +139,16 @@ impl Datagrams {
         let link = |way| PacketLink::new(PacketConfig::default(), seed.split(way));
         Self {
             socket: equipment.socket,
-            upstream: equipment.upstream,
+            doors: Doors::new(equipment.upstream, answers, equipment.closed),
             rebinds,
             control,
             ledger: equipment.ledger,
             clock: equipment.clock,
             mappings: BTreeMap::new(),
             clients: 0,
-            generations: 0,
             is_blocked: false,
             up: link("up"),
             down: link("down"),
-            answers,
-            readers: TaskTracker::new(),
-            closed: equipment.closed,
         }
     }
 
@@ -256,7 +237,7 @@ impl Datagrams {
         let place = (mapping.number, Direction::Downstream, mapping.answered);
         mapping.answered += 1;
         mapping.last = now;
-        if mapping.generation != answer.generation {
+        if mapping.door.number != answer.door {
             note(&self.ledger, place, Deed::Stray);
         } else if self.is_blocked {
             note(&self.ledger, place, Deed::Blocked);
@@ -283,7 +264,7 @@ impl Datagrams {
                 note(&self.ledger, place, Deed::Blocked);
                 continue;
             }
-            match mapping.socket.try_send(&packet.bytes) {
+            match mapping.door.socket.try_send(&packet.bytes) {
                 Ok(_) => sent += 1,
                 Err(error) => undelivered(&self.ledger, place, &error),
             }
@@ -312,20 +293,17 @@ impl Datagrams {
 
     /// Gives a new client its socket.
     async fn map(&mut self, client: SocketAddr) -> io::Result<()> {
-        let (socket, generation, dead) = self.open(client).await?;
+        let door = self.doors.open(client).await?;
         if self.mappings.len() >= CLIENTS_MAX {
             let oldest = self.mappings.iter().min_by_key(|(_, mapping)| mapping.last);
-            if let Some(oldest) = oldest.map(|(client, _)| *client)
-                && let Some(mapping) = self.mappings.remove(&oldest)
-            {
-                mapping.dead.cancel();
+            let oldest = oldest.map(|(client, _)| *client);
+            if let Some(mapping) = oldest.and_then(|client| self.mappings.remove(&client)) {
+                mapping.door.shut();
             }
         }
         let mapping = Mapping {
             number: self.clients,
-            generation,
-            socket,
-            dead,
+            door,
             sent: 0,
             answered: 0,
             last: self.clock.now(),
@@ -335,98 +313,18 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Gives every client another socket; those that the server knows are dead.
+    /// Gives every client another door; those that the server knows are shut.
     async fn rebind(&mut self) -> io::Result<()> {
-        let clients: Vec<SocketAddr> = self.mappings.keys().copied().collect();
-        for client in clients {
-            let (socket, generation, dead) = self.open(client).await?;
-            let new_port = socket.local_addr()?.port();
-            if let Some(mapping) = self.mappings.get_mut(&client) {
-                let old_port = mapping.socket.local_addr()?.port();
-                mapping.dead.cancel();
-                mapping.socket = socket;
-                mapping.generation = generation;
-                mapping.dead = dead;
-                let deed = Deed::Rebound { old_port, new_port };
-                self.ledger.note_of(mapping.number, None, deed);
-            }
+        for (client, mapping) in &mut self.mappings {
+            let door = self.doors.open(*client).await?;
+            let new_port = door.socket.local_addr()?.port();
+            let old = std::mem::replace(&mut mapping.door, door);
+            old.shut();
+            let old_port = old.socket.local_addr()?.port();
+            let deed = Deed::Rebound { old_port, new_port };
+            self.ledger.note_of(mapping.number, None, deed);
         }
         Ok(())
-    }
-
-    /// Opens a socket towards the server, and reads from it.
-    async fn open(
-        &mut self,
-        client: SocketAddr,
-    ) -> io::Result<(Arc<UdpSocket>, u64, CancellationToken)> {
-        let server = self.upstream.resolve().await?;
-        let any = match server {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        let socket = Arc::new(bind(any)?);
-        socket.connect(server).await?;
-        // Until the runtime has looked at it once, it says that it has no room.
-        socket.writable().await?;
-        let generation = self.generations;
-        self.generations += 1;
-        let dead = CancellationToken::new();
-        let reader = Reader {
-            client,
-            generation,
-            socket: Arc::clone(&socket),
-            dead: dead.clone(),
-            answers: self.answers.clone(),
-        };
-        let closed = self.closed.clone();
-        self.readers.spawn(async move {
-            tokio::select! {
-                () = closed.cancelled() => {}
-                () = reader.read() => {}
-            }
-        });
-        Ok((socket, generation, dead))
-    }
-}
-
-/// Reads what a server sends to one socket.
-struct Reader {
-    client: SocketAddr,
-    generation: u64,
-    socket: Arc<UdpSocket>,
-    dead: CancellationToken,
-    answers: mpsc::Sender<Answer>,
-}
-
-impl Reader {
-    async fn read(self) {
-        let mut buffer = vec![0; DATAGRAM_MAX];
-        loop {
-            let received = tokio::select! {
-                received = self.socket.recv(&mut buffer) => received,
-                () = self.forgotten() => return,
-            };
-            match received {
-                Ok(size) => {
-                    let answer = Answer {
-                        client: self.client,
-                        generation: self.generation,
-                        bytes: Bytes::copy_from_slice(buffer.get(..size).unwrap_or_default()),
-                    };
-                    if self.answers.send(answer).await.is_err() {
-                        return;
-                    }
-                }
-                // The server is not there: what was sent is lost, as it would be on a network that does not tell.
-                Err(error) => tracing::debug!(%error, "the server cannot be reached"),
-            }
-        }
-    }
-
-    /// Waits until the socket is dead and nothing has come for long.
-    async fn forgotten(&self) {
-        self.dead.cancelled().await;
-        tokio::time::sleep(STRAY_MAX).await;
     }
 }
 
