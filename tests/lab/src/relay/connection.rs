@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nearcast_units::Seed;
@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::config::Upstream;
 use super::control::Control;
 use super::pipe::{Passed, Pipe};
-use super::receipt::{Deed, Direction, Ledger};
+use super::receipt::{Deed, Direction, Handed, Ledger};
 use super::toxic::Ending;
 
 /// What a connection has of its relay.
@@ -33,6 +33,8 @@ pub(super) struct Side {
     pub(super) stream: TcpStream,
     /// Writing has failed: what reading then says to be the end is none.
     pub(super) is_broken: AtomicBool,
+    /// How many bytes it was given.
+    pub(super) handed: AtomicU64,
 }
 
 impl Side {
@@ -41,6 +43,7 @@ impl Side {
         Ok(Self {
             stream,
             is_broken: AtomicBool::new(false),
+            handed: AtomicU64::new(0),
         })
     }
 
@@ -113,7 +116,7 @@ pub(super) async fn serve(number: u64, client: TcpStream, mut around: Surroundin
         (Ok(client), Some(Ok(server))) => (client, server),
         (Ok(client), None) => {
             client.reset();
-            ledger.note_of(number, None, Deed::Reset);
+            ledger.note_of(number, None, Deed::Reset(Handed::default()));
             return;
         }
         (_, Some(Err(error))) => {
@@ -155,15 +158,19 @@ pub(super) async fn serve(number: u64, client: TcpStream, mut around: Surroundin
             }
         }
     };
+    let handed = Handed {
+        upstream_bytes: server.handed.load(Ordering::Relaxed),
+        downstream_bytes: client.handed.load(Ordering::Relaxed),
+    };
     match left {
         Left::Finished => {}
         Left::Ended(Ending::Reset) => {
             client.reset();
             server.reset();
-            ledger.note_of(number, None, Deed::Reset);
+            ledger.note_of(number, None, Deed::Reset(handed));
         }
         Left::Ended(Ending::Close) => {
-            ledger.note_of(number, None, Deed::Closed);
+            ledger.note_of(number, None, Deed::Closed(handed));
             client.finish();
             server.finish();
             let drained = async { tokio::join!(client.drain(), server.drain()) };
@@ -171,7 +178,7 @@ pub(super) async fn serve(number: u64, client: TcpStream, mut around: Surroundin
             drop(tokio::time::timeout(LINGER, drained).await);
         }
         Left::Killed => {
-            ledger.note_of(number, None, Deed::Killed);
+            ledger.note_of(number, None, Deed::Killed(handed));
             // Both sockets stay open, and nobody reads them.
             let reset = reset(&mut control, resets);
             drop(tokio::time::timeout(KILLED_MAX, reset).await);

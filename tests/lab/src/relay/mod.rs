@@ -31,7 +31,7 @@ pub use config::{Carried, RelayConfig, RelayError, Upstream};
 pub use control::{PlacedToxic, Reach, StreamPath};
 pub use dns::{NameFault, NameServer, NameServerConfig};
 pub use handle::Relay;
-pub use receipt::{Counts, Deed, Direction, Receipt};
+pub use receipt::{Counts, Deed, Direction, Handed, Receipt};
 pub use toxic::{
     AttributeError, Bandwidth, Latency, LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic,
 };

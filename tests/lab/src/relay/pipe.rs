@@ -178,6 +178,7 @@ impl<'a> Pipe<'a> {
         };
         self.writing.advance(written);
         let bytes = u64::try_from(written).unwrap_or(u64::MAX);
+        self.to.handed.fetch_add(bytes, Ordering::Relaxed);
         self.ledger.count(|counts| match self.direction {
             Direction::Upstream => counts.upstream_bytes += bytes,
             Direction::Downstream => counts.downstream_bytes += bytes,

@@ -62,11 +62,11 @@ pub enum Deed {
     /// Bytes came that a black hole keeps from passing: the first ones since it is there.
     Silenced,
     /// The connection was reset, both ends of it.
-    Reset,
+    Reset(Handed),
     /// The connection was closed, both ends of it.
-    Closed,
+    Closed(Handed),
     /// The connection was killed by a rebinding: nothing passes any more and nobody is told.
-    Killed,
+    Killed(Handed),
     /// From now on the server sees another port of this client's datagrams; the old one is dead.
     Rebound {
         /// The port that it saw.
@@ -120,6 +120,15 @@ pub enum Deed {
         /// What was wrong.
         by: NameFault,
     },
+}
+
+/// How far a connection had come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Handed {
+    /// Bytes handed to the server.
+    pub upstream_bytes: u64,
+    /// Bytes handed to the client.
+    pub downstream_bytes: u64,
 }
 
 /// What passed through a relay in all, and how many of its receipts are gone.

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use nearcast_lab::relay::{Deed, Direction, Reach, Relay, RelayConfig, StreamPath, Upstream};
+use nearcast_lab::relay::{
+    Deed, Direction, Handed, Reach, Receipt, Relay, RelayConfig, StreamPath, Upstream,
+};
 use nearcast_units::BitRate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -96,14 +98,14 @@ async fn a_reset_reaches_both_ends_of_every_connection() {
         let error = soon(end.read(&mut [0])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
-    for connection in 0..2 {
-        let is_it = |deed: &Deed, of| *deed == Deed::Reset && of == Some(connection);
-        soon(
-            stage
-                .relay
-                .receipt(|receipt| is_it(&receipt.deed, receipt.connection)),
-        )
-        .await;
+    for (connection, downstream_bytes) in [(0, 1000), (1, 0)] {
+        let reset = Deed::Reset(Handed {
+            upstream_bytes: 0,
+            downstream_bytes,
+        });
+        let is_it =
+            |receipt: &Receipt| receipt.connection == Some(connection) && receipt.deed == reset;
+        soon(stage.relay.receipt(is_it)).await;
     }
     let (mut client, mut server) = stage.connect().await;
     passes(&mut client, &mut server, 1000).await;
@@ -199,7 +201,11 @@ async fn a_rebinding_kills_connections_without_a_word() {
     let (mut client, mut server) = stage.connect().await;
     passes(&mut client, &mut server, 1000).await;
     stage.relay.rebind().await.unwrap();
-    soon(stage.relay.receipt(|receipt| receipt.deed == Deed::Killed)).await;
+    let killed = Deed::Killed(Handed {
+        upstream_bytes: 1000,
+        downstream_bytes: 0,
+    });
+    soon(stage.relay.receipt(|receipt| receipt.deed == killed)).await;
     client.write_all(&[1]).await.unwrap();
     server.write_all(&[1]).await.unwrap();
     never(server.read(&mut [0])).await;

@@ -91,6 +91,29 @@ async fn tcp_and_udp_share_a_port() {
 }
 
 #[tokio::test]
+async fn ipv6_is_relayed_where_there_is_any() {
+    let Ok(server) = TcpListener::bind("[::1]:0").await else {
+        return;
+    };
+    let address = server.local_addr().unwrap();
+    let datagrams = UdpSocket::bind(address).await.unwrap();
+    let mut config = RelayConfig::tcp_and_udp(address);
+    config.listen = "[::1]:0".parse().unwrap();
+    let relay = Relay::start(config).unwrap();
+    relay.set_reach(Reach::BlackHole).await.unwrap();
+    let mut calling = Box::pin(tokio::net::TcpStream::connect(relay.address()));
+    if cfg!(target_os = "linux") {
+        never(&mut calling).await;
+    }
+    relay.set_reach(Reach::Open).await.unwrap();
+    soon(calling).await.unwrap();
+    soon(server.accept()).await.unwrap();
+    let client = UdpSocket::bind("[::1]:0").await.unwrap();
+    client.send_to(b"one", relay.address()).await.unwrap();
+    assert_eq!(soon(datagrams.recv(&mut [0; 10])).await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn blocked_is_blocked_either_way_and_so_is_a_black_hole() {
     let stage = Stage::new().await;
     let from = stage.ask(b"before").await;

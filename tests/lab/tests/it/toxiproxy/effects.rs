@@ -151,7 +151,10 @@ async fn a_timeout_drops_all_then_closes_and_so_does_taking_it_away() {
         (&dropped[0]["offset"], &dropped[1]["offset"]),
         (&json!(500), &json!(0))
     );
-    assert_eq!(named(&receipts, "closed").len(), 2);
+    let closed = named(&receipts, "closed");
+    assert_eq!(closed.len(), 2);
+    assert_eq!(closed[0]["downstream_bytes"], 500);
+    assert_eq!(closed[0]["upstream_bytes"], 1000);
 }
 
 #[tokio::test]
