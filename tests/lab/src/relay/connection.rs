@@ -68,8 +68,8 @@ impl Side {
         }
     }
 
-    /// Reads and drops what still comes: unread bytes would make a reset of a close, and may take with them what
-    /// the peer has not read yet.
+    /// Reads and drops what still comes: with unread bytes the system makes a reset of a close, and drops what still
+    /// waits to be sent.
     async fn drain(&self) {
         let mut waste = vec![0; DRAIN_CHUNK];
         while self.stream.readable().await.is_ok() {

@@ -8,19 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{DATAGRAM_MAX, bind};
 use crate::relay::config::Upstream;
 
-/// A client's socket towards the server.
+/// A client's socket towards the server. Once it is dropped, what comes to its port is nobody's.
 pub(super) struct Door {
     pub(super) socket: Arc<UdpSocket>,
     /// Which of the relay's doors this is, from 0 on.
     pub(super) number: u64,
-    /// Tells its reader that what comes is nobody's any more.
-    dead: CancellationToken,
+    _open: DropGuard,
 }
 
 /// A datagram from the server, and the door it came to.
@@ -41,13 +40,6 @@ pub(super) struct Doors {
 
 /// A dead door's port is let go after so long; until then nobody else gets it, and what comes to it is counted.
 const STRAY_MAX: Duration = Duration::from_secs(30);
-
-impl Door {
-    /// Lets nothing in any more.
-    pub(super) fn shut(&self) {
-        self.dead.cancel();
-    }
-}
 
 impl Doors {
     pub(super) fn new(
@@ -75,14 +67,15 @@ impl Doors {
         socket.connect(server).await?;
         // Until the runtime has looked at it once, it says that it has no room.
         socket.writable().await?;
+        let dead = CancellationToken::new();
         let door = Door {
             socket: Arc::clone(&socket),
             number: self.opened,
-            dead: CancellationToken::new(),
+            _open: dead.clone().drop_guard(),
         };
         self.opened += 1;
         let reading = read(client, door.number, socket, self.answers.clone());
-        let (closed, dead) = (self.closed.clone(), door.dead.clone());
+        let closed = self.closed.clone();
         self.readers.spawn(async move {
             tokio::select! {
                 () = closed.cancelled() => {}

@@ -297,8 +297,8 @@ impl Datagrams {
         if self.mappings.len() >= CLIENTS_MAX {
             let oldest = self.mappings.iter().min_by_key(|(_, mapping)| mapping.last);
             let oldest = oldest.map(|(client, _)| *client);
-            if let Some(mapping) = oldest.and_then(|client| self.mappings.remove(&client)) {
-                mapping.door.shut();
+            if let Some(oldest) = oldest {
+                self.mappings.remove(&oldest);
             }
         }
         let mapping = Mapping {
@@ -319,7 +319,6 @@ impl Datagrams {
             let door = self.doors.open(*client).await?;
             let new_port = door.socket.local_addr()?.port();
             let old = std::mem::replace(&mut mapping.door, door);
-            old.shut();
             let old_port = old.socket.local_addr()?.port();
             let deed = Deed::Rebound { old_port, new_port };
             self.ledger.note_of(mapping.number, None, deed);

@@ -100,7 +100,9 @@ async fn each_fault_is_what_a_resolver_sees_and_has_its_receipt() {
     assert!(asked.elapsed() >= Duration::from_millis(150));
 
     server.set_fault(Some(EDGE), NameFault::None);
+    let before = server.receipts().len();
     assert_eq!(addresses(&patient, EDGE).await.unwrap(), right);
+    assert_eq!(server.receipts().len(), before);
 
     let mut faults = Vec::new();
     for receipt in server.receipts() {

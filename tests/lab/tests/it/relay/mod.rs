@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Long enough for the busiest machine; what is awaited comes at once, or never.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So long it is looked whether something comes that must not. A busy machine can only hide it.
-const SILENCE: Duration = Duration::from_millis(300);
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.unwrap()

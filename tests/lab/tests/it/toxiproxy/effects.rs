@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Stage;
-use crate::relay::{never, passes, pattern, soon};
+use crate::relay::{SILENCE, never, passes, pattern, soon};
 
 /// Waits for the end, and returns what came before it.
 async fn rest(end: &mut TcpStream) -> Vec<u8> {
@@ -248,6 +248,23 @@ async fn limited_data_is_cut_at_exactly_that_byte() {
         .await;
     server.write_all(&pattern(300)).await.unwrap();
     assert_eq!(rest(&mut client).await, pattern(100));
+}
+
+#[tokio::test]
+async fn who_is_cut_off_while_sending_is_closed_and_not_reset() {
+    let mut stage = Stage::new().await;
+    let limit = json!({ "bytes": 500_000 });
+    stage.add("limit_data", limit, json!({})).await;
+    let (mut client, mut server) = stage.connect().await;
+    // Until all buffers are full: the server does not read.
+    let flood = vec![0; 1_000_000];
+    while let Ok(written) = tokio::time::timeout(SILENCE, client.write(&flood)).await {
+        written.unwrap();
+    }
+    // More than the client's own buffer holds: a reset would drop what still waits in the relay's.
+    let sent = pattern(600_000);
+    let (_, arrived) = tokio::join!(server.write_all(&sent), rest(&mut client));
+    assert!(arrived == pattern(500_000), "{} bytes came", arrived.len());
 }
 
 #[tokio::test]
