@@ -22,6 +22,9 @@ DENY := target/tools/$(DENY_VERSION)/bin/cargo-deny
 SHAKA_VERSION := 3.4.2
 SHAKA_DIR := target/tools/shaka
 SHAKA := $(SHAKA_DIR)/$(SHAKA_VERSION)
+TOXIPROXY_LOCK := tests/lab/tools/toxiproxy/package-lock.json
+TOXIPROXY_DIR := target/tools/toxiproxy
+TOXIPROXY := $(TOXIPROXY_DIR)/node_modules/.package-lock.json
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -29,13 +32,20 @@ help: ## Show this list
 setup: ## Install the system packages a build needs (only those that are missing)
 	@.ci/setup
 
-setup-test: ## Install those of the tests too, and a foreign packager
+setup-test: ## Install those of the tests too, a foreign packager and a foreign client of our relay
 	@.ci/setup test
-	@$(MAKE) --no-print-directory $(SHAKA)
+	@$(MAKE) --no-print-directory $(SHAKA) $(TOXIPROXY)
 
 # The tests play what Shaka Packager makes. It comes as ready programs for all systems in one npm package.
 $(SHAKA):
 	npm install --silent --no-audit --no-fund --no-save --prefix $(SHAKA_DIR) shaka-packager@$(SHAKA_VERSION)
+	@touch $@
+
+# The tests drive `nearcast-lab relay` with a client library of Toxiproxy, at what its lock file says.
+$(TOXIPROXY): $(TOXIPROXY_LOCK)
+	install -d $(TOXIPROXY_DIR)
+	cp $(dir $<)package.json $< $(TOXIPROXY_DIR)
+	npm ci --silent --no-audit --no-fund --prefix $(TOXIPROXY_DIR)
 	@touch $@
 
 build: setup ## Build the release binaries into target/release

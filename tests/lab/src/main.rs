@@ -8,6 +8,8 @@ mod fit;
 mod interrupt;
 mod moment;
 mod packet;
+mod relay_bench;
+mod relay_command;
 mod run;
 mod schema;
 mod sets;
@@ -49,6 +51,8 @@ enum Command {
         #[command(subcommand)]
         fit: fit::Fit,
     },
+    /// Stands in front of servers and breaks their connections, as Toxiproxy's clients tell it to
+    Relay(relay_command::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +65,8 @@ enum Bench {
     Decide(decide::Arguments),
     /// What the packet link makes of its configuration, in real time
     Packet(packet::BenchArguments),
+    /// What passes a relay that breaks nothing, and how much later
+    Relay(relay_bench::Arguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -76,9 +82,11 @@ fn main() -> ExitCode {
             Bench::Edges(arguments) => edges::execute(arguments),
             Bench::Decide(arguments) => decide::execute(arguments),
             Bench::Packet(arguments) => packet::bench(arguments),
+            Bench::Relay(arguments) => relay_bench::execute(arguments),
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),
+        Command::Relay(arguments) => relay_command::execute(arguments),
     };
     match done {
         Ok(code) => code,

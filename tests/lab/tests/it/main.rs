@@ -7,9 +7,11 @@
 
 mod edges;
 mod fit;
-mod run;
 #[cfg(target_os = "linux")]
 mod packet;
+mod relay;
+mod run;
+mod toxiproxy;
 
 use std::collections::BTreeSet;
 use std::fs;
