@@ -201,9 +201,6 @@ fn object(fetch: &FetchReport) -> Option<ObjectKey> {
     Some(ObjectKey::Media(key, u32::try_from(fetch.segment?).ok()?))
 }
 
-/// What had left an edge when it failed arrives within this time.
-const UNDER_WAY_S: f64 = 0.5;
-
 /// Returns the first media request that an edge which failed at a time does not fulfil, and its attempt there.
 fn under_way<'a>(
     report: &'a SessionReport,
@@ -211,8 +208,7 @@ fn under_way<'a>(
     at_s: f64,
 ) -> Option<(&'a FetchReport, &'a AttemptReport)> {
     first(report, |one| {
-        let unhurt = one.result == "ok" && one.end_s <= at_s + UNDER_WAY_S;
-        one.edge == edge && one.end_s >= at_s && !unhurt
+        one.edge == edge && one.end_s >= at_s && one.result != "ok"
     })
 }
 
