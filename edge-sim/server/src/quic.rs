@@ -194,7 +194,7 @@ async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestReso
     let door = Door {
         edge,
         protocol: HttpProtocol::H3,
-        control: Arc::new(Control::default()),
+        control: Arc::new(Control::of_quic(quic)),
         over_tls: true,
     };
     let (head, ()) = request.into_parts();
@@ -220,7 +220,6 @@ async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestReso
                 }
                 Step::End => break,
                 Step::Reset => {
-                    settle(&quic).await;
                     open.stop_stream(Code::H3_INTERNAL_ERROR);
                     stream.0 = None;
                     return;
@@ -266,7 +265,7 @@ impl Drop for Sending {
 }
 
 /// Waits until the connection has nothing more to say.
-async fn settle(quic: &quinn::Connection) {
+pub(crate) async fn settle(quic: &quinn::Connection) {
     let datagrams = || {
         let stats = quic.stats();
         (stats.udp_tx.datagrams, stats.udp_rx.datagrams)

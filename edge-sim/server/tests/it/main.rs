@@ -13,4 +13,6 @@ mod hostile;
 mod link;
 mod log;
 mod process;
+mod selectors;
 mod token;
+mod wrong_answers;
