@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod connections;
 mod content;
 mod faults;
 mod fixture;

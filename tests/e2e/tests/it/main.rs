@@ -26,6 +26,7 @@ mod bad_input;
 mod demo;
 mod foreign_server;
 mod manifests;
+mod objects;
 mod outage;
 mod processes;
 mod protocols;
