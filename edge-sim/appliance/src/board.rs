@@ -139,7 +139,9 @@ impl FaultBoard {
         Ok(changes)
     }
 
-    pub(crate) const fn asked(&self) -> Asked {
+    /// Returns which orders are known now: see [`revise`](Self::revise).
+    #[must_use]
+    pub const fn asked(&self) -> Asked {
         self.known
     }
 
@@ -215,7 +217,7 @@ impl FaultBoard {
     }
 
     /// Decides again on a body of which so much was sent: orders that came after it was asked count for it too.
-    pub(crate) fn revise(
+    pub fn revise(
         &mut self,
         target: Target<'_>,
         sent: u64,
