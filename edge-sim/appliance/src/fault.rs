@@ -1,5 +1,5 @@
-//! The one vocabulary of faults: `POST /control/faults` on an edge's admin port, scenario files and the
-//! player's `K` key all speak it.
+//! The one vocabulary of faults: `POST /control/faults` on the admin ports of edges and backends, scenario files and
+//! the player's `K` key all speak it. Who cannot do one of them refuses it.
 //!
 //! A fault is *what* goes wrong; a selector is *where and when*: which objects, of whom, from which place of the
 //! body on, how often, how long. Every fault that takes effect leaves a receipt.
@@ -11,7 +11,7 @@ use nearcast_protocol::manifest::TrackKind;
 use nearcast_units::Ratio;
 use serde::{Deserialize, Serialize};
 
-/// `POST /control/faults`: changes what is wrong with an appliance, from now on.
+/// `POST /control/faults`: changes what is wrong with an appliance or a backend, from now on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FaultOrder {
     /// Removes all earlier faults and restores the link first.

@@ -240,6 +240,19 @@ async fn an_answer_is_late_until_its_fault_is_removed() {
 async fn an_answer_hangs_in_its_middle_until_its_fault_is_removed() {
     let setup = start_with_appliance(demo()).await;
     let token = setup.token().await;
+    let further = FaultRule {
+        id: Some("further".to_owned()),
+        fault: Fault::Hang,
+        on: FaultSelector {
+            after: Ratio::new(0.75).ok(),
+            ..of(ObjectKind::Play)
+        },
+    };
+    setup
+        .backend
+        .apply(FaultOrder::add([further]))
+        .await
+        .unwrap();
     setup.fault(Fault::Hang, half(ObjectKind::Play)).await;
     let mut answer = setup.ask_to_play(&token).await;
     let length = answer.content_length().unwrap();
@@ -253,7 +266,21 @@ async fn an_answer_hangs_in_its_middle_until_its_fault_is_removed() {
     assert_eq!(setup.one_receipt(), receipt);
     // Others are answered.
     assert_eq!(setup.tell().await, 202);
+    // Without the one the other holds, further on.
     setup.remove().await;
+    body.extend(soon(answer.chunk()).await.unwrap().unwrap());
+    let at = length * 3 / 4;
+    assert_eq!(u64::try_from(body.len()).unwrap(), at);
+    soon(async {
+        while setup.backend.receipts().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let receipt = setup.backend.receipts().pop().unwrap();
+    let expected = (Some("further"), Some(at));
+    assert_eq!((receipt.id.as_deref(), receipt.offset), expected);
+    setup.backend.apply(FaultOrder::clear()).await.unwrap();
     while let Some(chunk) = soon(answer.chunk()).await.unwrap() {
         body.extend_from_slice(&chunk);
     }

@@ -1,9 +1,11 @@
 //! Answers and bodies that are wrong in their own way, over each protocol.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_appliance::fault::{Fault, FaultOrder, FaultReceipt, FaultRule};
 use nearcast_units::Ratio;
+use tokio::net::UdpSocket;
 
 use crate::client::{ALL, Client, Protocol, Whole};
 use crate::fixture::{Fixture, SILENCE, after, edge, half, segment, soon};
@@ -342,6 +344,55 @@ async fn an_edge_dies_in_the_middle_of_the_body_that_is_selected() {
         let mut client = edge.connect(protocol).await;
         assert!(soon(client.get(SEGMENT)).await.unwrap().body == segment());
     }
+}
+
+/// One way to an edge that is not next door. Longer than what a busy machine takes for the same is not needed.
+const FAR: Duration = Duration::from_millis(5);
+
+/// Carries datagrams to an edge and back, late; returns the URL that leads there. The task ends with the test.
+async fn far_away(edge: &Fixture) -> String {
+    let server = edge.edge.base_url()["https://".len()..].trim_end_matches('/');
+    let near = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let beyond = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    beyond.connect(server).await.unwrap();
+    let url = format!("https://{}/", near.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut there, mut back) = ([0; 2048], [0; 2048]);
+        let mut client = near.local_addr().unwrap();
+        loop {
+            tokio::select! {
+                Ok((length, from)) = near.recv_from(&mut there) => {
+                    client = from;
+                    let (beyond, datagram) = (Arc::clone(&beyond), there[..length].to_vec());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(FAR).await;
+                        drop(beyond.send(&datagram).await);
+                    });
+                }
+                Ok(length) = beyond.recv(&mut back) => {
+                    let (near, datagram) = (Arc::clone(&near), back[..length].to_vec());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(FAR).await;
+                        drop(near.send_to(&datagram, client).await);
+                    });
+                }
+            }
+        }
+    });
+    url
+}
+
+/// Over QUIC what was handed over may need round trips to leave: they are waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dying_edge_still_had_to_send_leaves_before() {
+    let edge = edge().await;
+    edge.rule(after(Fault::Kill, half())).await;
+    let (base, ca) = (far_away(&edge).await, edge.edge.ca_pem());
+    let client = Client::connect_until(Protocol::H3, &base, ca, Duration::from_secs(2));
+    let mut client = soon(client).await.unwrap();
+    let answer = soon(client.get(SEGMENT)).await.unwrap();
+    assert!(was_cut(Protocol::H3, &answer), "{:?}", answer.fail);
+    assert_eq!(answer.body.len(), 150_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
