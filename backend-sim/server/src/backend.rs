@@ -6,18 +6,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_backend_model::{Backend as Model, Catalogue, CatalogueError, ModelConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::admin;
 use crate::api::{self, App, Parts, SEALING_KEYS, SIGNING_KEYS, Urls};
 use crate::ca::{Authority, CaError};
 use crate::clock::WallClock;
-use crate::listen;
+use crate::faults::{FaultError, Faults};
+use crate::listen::{self, Serving};
 use crate::sealing::{SealingConfig, SealingKeys};
 use crate::signing::{NoRandomness, SigningConfig, SigningKeys};
+use crate::socket::Port;
 use crate::store::{self, StoreError, StoreThread};
 
 /// The bootstrap secret of a backend that only this machine reaches.
@@ -32,6 +36,8 @@ pub struct BackendConfig {
     pub sealed_listen: Option<SocketAddr>,
     /// Serves the main API without TLS; on loopback only.
     pub plain: bool,
+    /// Where orders of faults come in; on loopback. `None` takes them from [`BackendHandle::apply`] alone.
+    pub admin: Option<SocketAddr>,
     /// The name or address that clients reach this backend by; `None` is the address it listens on, which must be a
     /// certain one then.
     pub public_host: Option<String>,
@@ -58,6 +64,7 @@ impl BackendConfig {
             listen: any_port,
             sealed_listen: Some(any_port),
             plain: false,
+            admin: None,
             public_host: None,
             catalogue,
             state: None,
@@ -76,6 +83,8 @@ pub enum Listener {
     Main,
     /// Sealed play requests.
     Sealed,
+    /// Orders of faults.
+    Admin,
 }
 
 impl Listener {
@@ -84,6 +93,7 @@ impl Listener {
         match self {
             Self::Main => "--listen",
             Self::Sealed => "--sealed-listen",
+            Self::Admin => "--admin",
         }
     }
 }
@@ -95,6 +105,7 @@ impl std::fmt::Display for Listener {
             Self::Sealed => {
                 "sealed play requests, by default on the port after the one of --listen"
             }
+            Self::Admin => "admin",
         })
     }
 }
@@ -132,6 +143,11 @@ pub enum BackendError {
     /// The main API without TLS would be open to others.
     #[error("cannot serve {0} without TLS: that is for loopback addresses only")]
     PlainNotLoopback(SocketAddr),
+    /// Orders of faults would be open to others.
+    #[error(
+        "cannot take orders of faults on {0}: --admin must be an address of 127.0.0.0/8 or ::1"
+    )]
+    AdminNotLoopback(SocketAddr),
     /// The catalogue contradicts itself.
     #[error("the catalogue makes no sense: {0}")]
     Catalogue(#[from] CatalogueError),
@@ -154,7 +170,7 @@ impl BackendError {
             Self::PortInUse { .. } => "listen.in_use",
             Self::Listen { .. } => "listen.failed",
             Self::NoPublicHost(_) => "listen.no_host",
-            Self::PlainNotLoopback(_) => "listen.not_loopback",
+            Self::PlainNotLoopback(_) | Self::AdminNotLoopback(_) => "listen.not_loopback",
             Self::Catalogue(_) => "catalogue.contradiction",
             Self::Ca(error) => error.code(),
             Self::Store(_) => "state.unusable",
@@ -181,6 +197,9 @@ impl Backend {
         if config.plain && !config.listen.ip().is_loopback() {
             return Err(BackendError::PlainNotLoopback(config.listen));
         }
+        if let Some(address) = config.admin.filter(|address| !address.ip().is_loopback()) {
+            return Err(BackendError::AdminNotLoopback(address));
+        }
         // Nobody can connect to "any address", and a name of our choice would be right for this machine alone.
         let mut listens = [config.listen].into_iter().chain(config.sealed_listen);
         if config.public_host.is_none()
@@ -188,9 +207,14 @@ impl Backend {
         {
             return Err(BackendError::NoPublicHost(any));
         }
-        let listener = bind(Listener::Main, config.listen).await?;
-        let sealed_listener = match config.sealed_listen {
-            Some(address) => Some(bind(Listener::Sealed, address).await?),
+        let open = |listener, address| Port::open(address).map_err(failed(listener, address));
+        let port = open(Listener::Main, config.listen)?;
+        let sealed_port = config
+            .sealed_listen
+            .map(|address| open(Listener::Sealed, address))
+            .transpose()?;
+        let admin = match config.admin {
+            Some(address) => Some(bind(Listener::Admin, address).await?),
             None => None,
         };
         let authority = Authority::open(config.ca_dir.as_deref(), clock.now())?;
@@ -201,11 +225,10 @@ impl Backend {
             let tls = authority.server_config(names, clock.now())?;
             Some(TlsAcceptor::from(Arc::new(tls)))
         };
-        let urls = urls(
-            &config,
-            local(Listener::Main, &listener, config.listen)?,
-            &sealed_listener,
-        )?;
+        let sealed_at = sealed_port.as_ref().map(|port| port.address);
+        let urls = urls(&config, port.address, sealed_at);
+        let listeners = 1 + usize::from(sealed_port.is_some());
+        let faults = Arc::new(Faults::new(Arc::clone(&clock), listeners));
 
         let (store, store_thread, mut kept) = store::open(config.state.as_deref())?;
         let now = clock.now();
@@ -222,6 +245,7 @@ impl Backend {
             signing: SigningKeys::new(now, signing_config, kept.keys(SIGNING_KEYS))?,
             sealing: SealingKeys::new(now, config.sealing, kept.keys(SEALING_KEYS))?,
             clock,
+            faults: Arc::clone(&faults),
             store,
             urls: urls.clone(),
             secret: config.secret,
@@ -232,17 +256,31 @@ impl Backend {
         let known = Arc::downgrade(&app);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        if let Some(listener) = sealed_listener {
-            let router = api::sealed_router(Arc::clone(&app));
-            tasks.spawn(listen::serve(listener, None, router, stop.clone()));
-        }
+        let serving = |index, tls, router| Serving {
+            index,
+            tls,
+            router,
+            faults: Arc::clone(&faults),
+            stop: stop.clone(),
+        };
         let router = api::main_router(Arc::clone(&app));
-        tasks.spawn(listen::serve(listener, tls, router, stop.clone()));
+        tasks.spawn(listen::serve(port, serving(0, tls, router)));
+        if let Some(port) = sealed_port {
+            let router = api::sealed_router(Arc::clone(&app));
+            tasks.spawn(listen::serve(port, serving(1, None, router)));
+        }
+        let mut admin_url = None;
+        if let Some((listener, address)) = admin {
+            admin_url = Some(format!("http://{address}/"));
+            tasks.spawn(admin::serve(listener, Arc::clone(&faults), stop.clone()));
+        }
         tasks.spawn(keep_house(app, stop.clone()));
         tracing::info!(url = urls.main, "the backend serves");
         Ok(BackendHandle {
             app: known,
+            faults,
             urls,
+            admin_url,
             ca_pem: authority.pem().to_owned(),
             tasks,
             store_thread,
@@ -256,7 +294,9 @@ impl Backend {
 pub struct BackendHandle {
     /// Weak, so that a handle that is waited for does not keep what it waits for.
     app: Weak<App>,
+    faults: Arc<Faults>,
     urls: Urls,
+    admin_url: Option<String>,
     ca_pem: String,
     tasks: JoinSet<()>,
     store_thread: StoreThread,
@@ -274,6 +314,27 @@ impl BackendHandle {
     #[must_use]
     pub fn sealed_url(&self) -> Option<&str> {
         self.urls.sealed.as_deref()
+    }
+
+    /// Returns the URL of the admin port, ending in a slash, if there is one.
+    #[must_use]
+    pub fn admin_url(&self) -> Option<&str> {
+        self.admin_url.as_deref()
+    }
+
+    /// Carries out an order of faults. When it returns, a killed backend refuses connections and those it had are gone,
+    /// and a revived one takes them.
+    ///
+    /// # Errors
+    /// When the order makes no sense or is for somebody else, or a port could not be had again.
+    pub async fn apply(&self, order: FaultOrder) -> Result<(), FaultError> {
+        self.faults.apply(order).await
+    }
+
+    /// Returns the receipts of faults that took effect, oldest first.
+    #[must_use]
+    pub fn receipts(&self) -> Vec<FaultReceipt> {
+        self.faults.receipts()
     }
 
     /// Returns how many appliances have reported lately enough to be named to clients.
@@ -324,8 +385,20 @@ async fn keep_house(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, BackendError> {
-    TcpListener::bind(address).await.map_err(|source| {
+async fn bind(
+    listener: Listener,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), BackendError> {
+    let bound = async {
+        let bound = TcpListener::bind(address).await?;
+        let at = bound.local_addr()?;
+        Ok((bound, at))
+    };
+    bound.await.map_err(failed(listener, address))
+}
+
+fn failed(listener: Listener, address: SocketAddr) -> impl Fn(io::Error) -> BackendError {
+    move |source| {
         if source.kind() == io::ErrorKind::AddrInUse {
             BackendError::PortInUse { listener, address }
         } else {
@@ -335,26 +408,10 @@ async fn bind(listener: Listener, address: SocketAddr) -> Result<TcpListener, Ba
                 source,
             }
         }
-    })
+    }
 }
 
-fn local(
-    listener: Listener,
-    socket: &TcpListener,
-    address: SocketAddr,
-) -> Result<SocketAddr, BackendError> {
-    socket.local_addr().map_err(|source| BackendError::Listen {
-        listener,
-        address,
-        source,
-    })
-}
-
-fn urls(
-    config: &BackendConfig,
-    main: SocketAddr,
-    sealed: &Option<TcpListener>,
-) -> Result<Urls, BackendError> {
+fn urls(config: &BackendConfig, main: SocketAddr, sealed: Option<SocketAddr>) -> Urls {
     let host = |address: SocketAddr| -> String {
         match (&config.public_host, address.ip()) {
             (Some(host), _) => host.clone(),
@@ -363,23 +420,11 @@ fn urls(
         }
     };
     let scheme = if config.plain { "http" } else { "https" };
-    let sealed = match sealed {
-        Some(listener) => {
-            let address = local(
-                Listener::Sealed,
-                listener,
-                config.sealed_listen.unwrap_or(config.listen),
-            )?;
-            let (host, port) = (host(address), address.port());
-            Some(format!("http://{host}:{port}/v1/sealed"))
-        }
-        None => None,
-    };
-    let (host, port) = (host(main), main.port());
-    Ok(Urls {
-        main: format!("{scheme}://{host}:{port}"),
-        sealed,
-    })
+    Urls {
+        main: format!("{scheme}://{}:{}", host(main), main.port()),
+        sealed: sealed
+            .map(|address| format!("http://{}:{}/v1/sealed", host(address), address.port())),
+    }
 }
 
 /// Names of this machine that the certificate is for.

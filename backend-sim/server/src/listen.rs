@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::api::Peer;
+use crate::faults::{Faults, Link};
+use crate::socket::{Port, Wire};
+use crate::wrong::Cut;
 
 /// Connections that are open at once, of each listener; further ones wait to be accepted. Below the usual
 /// limit of 1024 files for a process.
@@ -42,20 +45,71 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// How long to wait when the system has no room for one more connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `stop`, then lets those that are open end.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    stop: CancellationToken,
-) {
+/// What a port serves.
+pub(crate) struct Serving {
+    /// Which of the listeners that faults wait for it is.
+    pub(crate) index: usize,
+    /// `None` is plain HTTP/1.1.
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) router: Router,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Accepts connections until it is told to stop, then lets those that are open end; does to all of them what faults want.
+pub(crate) async fn serve(mut port: Port, serving: Serving) {
+    let Serving {
+        index,
+        tls,
+        router,
+        faults,
+        stop,
+    } = serving;
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut view = faults.subscribe();
+    let mut listening = port.take_first();
+    let mut kills = view.borrow().kills;
     loop {
+        let current = *view.borrow_and_update();
+        if current.kills != kills {
+            // Who waits to be accepted dies too, even when the backend is up again already.
+            listening = None;
+            connections.shutdown().await;
+            kills = current.kills;
+        }
+        // Behind a black hole even a refusal does not come through.
+        let is_closed = match current.link {
+            Link::Up => current.refuses,
+            Link::Stopped => false,
+            Link::Killed => true,
+        };
+        if is_closed {
+            listening = None;
+        } else if listening.is_none() {
+            listening = port.listen().ok();
+            if listening.is_none() {
+                // The port was taken in between; it may come free.
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(ACCEPT_REST) => continue,
+                }
+            }
+        }
+        faults.follows(index, current);
+        let accepting = listening.as_ref().filter(|_| current.link == Link::Up);
         let accepted = tokio::select! {
+            // A connection must not be taken for one that began before a death it never saw.
+            biased;
             () = stop.cancelled() => break,
+            changed = view.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                continue;
+            }
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(accepting, &room) => accepted,
         };
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
@@ -67,24 +121,33 @@ pub(crate) async fn serve(
                 }
             }
         };
+        let wire = Wire::new(stream, Arc::clone(&faults), kills);
+        if faults.refuses_one() {
+            // The system has taken it already: a reset before the first byte is as near as it gets.
+            wire.reset();
+            continue;
+        }
         let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, peer, tls, router, stop).await {
+            if let Err(error) = connection(wire, peer, tls, router, stop).await {
                 tracing::debug!(%peer, error, "a connection ended badly");
             }
             drop(permit);
         });
     }
-    drop(listener);
+    drop(listening);
     let ended = async { while connections.join_next().await.is_some() {} };
     // What has not ended by then is aborted when the set is dropped.
     drop(tokio::time::timeout(STOP_DEADLINE, ended).await);
 }
 
 async fn accept(
-    listener: &TcpListener,
+    listener: Option<&TcpListener>,
     room: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     let permit = Arc::clone(room)
         .acquire_owned()
         .await
@@ -94,17 +157,51 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
+/// Serves one connection until it ends or is cut. In a black hole nothing of it moves.
 async fn connection(
-    stream: TcpStream,
+    wire: Wire,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let Some(tls) = tls else {
-        return http1(stream, peer, router, stop).await;
+    let cut = wire.cut();
+    let mut view = wire.subscribe();
+    let caller = Caller {
+        peer,
+        cut: cut.clone(),
     };
-    let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(stream));
+    let speak = speak(wire, caller, tls, router, stop.clone());
+    tokio::pin!(speak);
+    loop {
+        let is_stopped = view.borrow_and_update().link == Link::Stopped;
+        tokio::select! {
+            ended = &mut speak, if !is_stopped => return ended,
+            () = cut.asked(), if !is_stopped => return Ok(()),
+            () = stop.cancelled(), if is_stopped => return Ok(()),
+            changed = view.changed() => changed.map_err(|error| error.to_string())?,
+        }
+    }
+}
+
+/// What every request on a connection is told of it.
+#[derive(Clone)]
+struct Caller {
+    peer: SocketAddr,
+    cut: Cut,
+}
+
+async fn speak(
+    wire: Wire,
+    caller: Caller,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let Some(tls) = tls else {
+        return http1(wire, caller, router, stop).await;
+    };
+    let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(wire));
     let stream = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         stream = handshake => stream
@@ -114,22 +211,22 @@ async fn connection(
     // The handshake said which HTTP it is: whoever looks at the first bytes instead waits for them without a
     // deadline.
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(stream, peer, router, stop).await
+        http2(stream, caller, router, stop).await
     } else {
-        http1(stream, peer, router, stop).await
+        http1(stream, caller, router, stop).await
     }
 }
 
 async fn http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    caller: Caller,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), String> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_DEADLINE)
-        .serve_connection(TokioIo::new(stream), service(router, peer));
+        .serve_connection(TokioIo::new(stream), service(router, caller));
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended.map_err(|error| error.to_string()),
@@ -140,7 +237,7 @@ async fn http1(
 
 async fn http2(
     mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    caller: Caller,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), String> {
@@ -156,7 +253,7 @@ async fn http2(
     let (reading, writing) = tokio::io::split(stream);
     let stream = tokio::io::join(io::Cursor::new(preface).chain(reading), writing);
     let requests = Arc::new(Requests::default());
-    let service = service(router, peer);
+    let service = service(router, caller);
     let counted = Arc::clone(&requests);
     let service = service_fn(move |request| {
         let under_way = UnderWay::begin(&counted);
@@ -230,10 +327,10 @@ impl Drop for UnderWay {
 /// `PRI * HTTP/2.0`, two empty lines and `SM` between them (RFC 9113 §3.4).
 const PREFACE_LENGTH: usize = 24;
 
-/// The router as hyper calls it: the peer's address goes with each request.
+/// The router as hyper calls it: the peer's address, and what resets the connection, go with each request.
 fn service(
     router: Router,
-    peer: SocketAddr,
+    Caller { peer, cut }: Caller,
 ) -> impl hyper::service::Service<
     http::Request<Incoming>,
     Response = axum::response::Response,
@@ -243,6 +340,7 @@ fn service(
 + 'static {
     let service = router.map_request(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
+        request.extensions_mut().insert(cut.clone());
         let request: Request = request.map(axum::body::Body::new);
         request
     });
@@ -256,13 +354,20 @@ mod tests {
 
     use super::*;
 
+    fn caller() -> Caller {
+        Caller {
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)),
+            cut: Cut::default(),
+        }
+    }
+
     /// A peer that stays silent is let go, whatever it has said before.
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_does_not_keep_its_place() {
         for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\n"] {
             let (mut client, server) = tokio::io::duplex(1024);
             let (ended, end) = oneshot::channel();
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let peer = caller();
             let stop = CancellationToken::new();
             tokio::spawn(async move { ended.send(http1(server, peer, Router::new(), stop).await) });
             client.write_all(said).await.unwrap();
@@ -280,7 +385,7 @@ mod tests {
         ] {
             let (mut client, server) = tokio::io::duplex(1024);
             let (ended, end) = oneshot::channel();
-            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let peer = caller();
             let stop = CancellationToken::new();
             tokio::spawn(async move { ended.send(http2(server, peer, Router::new(), stop).await) });
             client.write_all(said).await.unwrap();
@@ -324,7 +429,7 @@ mod tests {
         let (client, server) = tokio::io::duplex(1 << 16);
         let slow = async || tokio::time::sleep(HEADER_DEADLINE * 5).await;
         let router = Router::new().route("/slow", axum::routing::get(slow));
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = caller();
         let served = tokio::spawn(http2(server, peer, router, CancellationToken::new()));
         let handshake = hyper::client::conn::http2::handshake::<_, _, http_body_util::Empty<_>>(
             TokioExecutor::new(),

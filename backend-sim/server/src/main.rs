@@ -26,6 +26,9 @@ struct Options {
     /// Serve without TLS (loopback addresses only; the edge's --plain is an address beside the one for TLS)
     #[arg(long)]
     plain: bool,
+    /// Where orders of faults come in (loopback addresses only; port 0 takes a free one) [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
     /// Name or address that clients reach this backend by
     #[arg(long, value_name = "HOST", value_parser = host)]
     public_host: Option<String>,
@@ -160,6 +163,7 @@ async fn run(options: Options, secret: String) -> Result<(), Failure> {
         listen: options.listen,
         sealed_listen: Some(sealed_listen),
         plain: options.plain,
+        admin: options.admin,
         public_host: options.public_host,
         state: options.state,
         ca_dir: Some(options.ca_dir.clone()),
@@ -174,14 +178,16 @@ async fn run(options: Options, secret: String) -> Result<(), Failure> {
     let stopped = stop_signal().map_err(Failure::Signals)?;
     let backend = Backend::start(config).await?;
     let ca = options.ca_dir.join(CA_CERTIFICATE_FILE);
-    writeln!(
-        std::io::stdout(),
+    let mut line = format!(
         "nearcast-backend ready: url={} sealed={} ca={}",
         backend.url(),
         backend.sealed_url().unwrap_or("none"),
         ca.display()
-    )
-    .map_err(Failure::Output)?;
+    );
+    if let Some(admin) = backend.admin_url() {
+        line.push_str(&format!(" admin_url={admin}"));
+    }
+    writeln!(std::io::stdout(), "{line}").map_err(Failure::Output)?;
     stopped.await;
     backend.shutdown().await;
     Ok(())

@@ -162,6 +162,22 @@ impl Appliance {
         self.faults.connect(now.unix_ms, client)
     }
 
+    /// The same for a connection to which not every fault can happen: over TCP no `udp_blocked`, say.
+    pub fn connect_where(
+        &mut self,
+        now: Moment,
+        client: &str,
+        can_happen: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
+        self.faults.connect_where(now.unix_ms, client, can_happen)
+    }
+
+    /// Whether a fault of connections is in force for all of them: nobody, no chance and no count is selected.
+    #[must_use]
+    pub fn has_for_all(&self, fault: &Fault) -> bool {
+        self.faults.has_for_all(fault)
+    }
+
     /// Decides what goes wrong with an answer that is about to begin.
     pub fn decide(&mut self, now: Moment, target: Target<'_>) -> Disposition {
         self.faults.decide(now.unix_ms, target)

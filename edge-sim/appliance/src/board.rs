@@ -139,7 +139,9 @@ impl FaultBoard {
         Ok(changes)
     }
 
-    pub(crate) const fn asked(&self) -> Asked {
+    /// Returns which orders are known now: see [`revise`](Self::revise).
+    #[must_use]
+    pub const fn asked(&self) -> Asked {
         self.known
     }
 
@@ -149,10 +151,31 @@ impl FaultBoard {
         self.rules.iter().any(|rule| rule.rule.fault == *fault)
     }
 
+    /// Whether a fault of connections is in force for all of them: nobody, no chance and no count is selected.
+    #[must_use]
+    pub fn has_for_all(&self, fault: &Fault) -> bool {
+        self.rules.iter().any(|rule| {
+            let on = &rule.rule.on;
+            let for_all = on.client.is_none() && on.count.is_none() && on.probability.is_none();
+            for_all && rule.rule.fault == *fault
+        })
+    }
+
     /// Returns what goes wrong with a connection that a client makes; the first rule wins. With a receipt.
     pub fn connect(&mut self, unix_ms: u64, client: &str) -> Option<Fault> {
+        self.connect_where(unix_ms, client, |_| true)
+    }
+
+    /// The same for a connection to which not every fault can happen: over TCP no `udp_blocked`, say.
+    pub fn connect_where(
+        &mut self,
+        unix_ms: u64,
+        client: &str,
+        can_happen: impl Fn(&Fault) -> bool,
+    ) -> Option<Fault> {
         let hit = self.rules.iter_mut().find_map(|rule| {
             let concerns = rule.rule.fault.scope() == Scope::Connection
+                && can_happen(&rule.rule.fault)
                 && rule.concerns_client(client)
                 && rule.strikes();
             concerns.then(|| (rule.rule.id.clone(), rule.rule.fault.clone()))
@@ -201,7 +224,7 @@ impl FaultBoard {
     }
 
     /// Decides again on a body of which so much was sent: orders that came after it was asked count for it too.
-    pub(crate) fn revise(
+    pub fn revise(
         &mut self,
         target: Target<'_>,
         sent: u64,
@@ -667,6 +690,36 @@ mod tests {
         assert_eq!(board.connect(3, "p"), Some(Fault::Refuse));
         assert_eq!(board.connect(4, "p"), None);
         assert_eq!(board.receipts().count(), 1);
+    }
+
+    #[test]
+    fn a_fault_that_cannot_happen_to_a_connection_leaves_it_to_the_next() {
+        let mut board = board(vec![Fault::UdpBlocked, Fault::Refuse]);
+        let over_tcp = |fault: &Fault| *fault != Fault::UdpBlocked;
+        assert_eq!(
+            board.connect_where(2, "", over_tcp),
+            Some(Fault::Refuse),
+            "the first one is of datagrams"
+        );
+        assert_eq!(board.connect(3, ""), Some(Fault::UdpBlocked));
+        assert_eq!(board.connect_where(4, "", |_| false), None);
+        assert_eq!(board.receipts().count(), 2);
+    }
+
+    #[test]
+    fn what_leaves_anybody_out_is_not_for_all() {
+        let mut some = FaultRule::everywhere(Fault::Refuse);
+        some.id = Some("some".into());
+        some.on.probability = Ratio::new(0.5).ok();
+        let mut board = FaultBoard::default();
+        assert!(board.apply(1, FaultOrder::add([some])).is_ok());
+        assert!(!board.has_for_all(&Fault::Refuse));
+        let all = FaultOrder::add([FaultRule::everywhere(Fault::Refuse)]);
+        assert!(board.apply(2, all).is_ok());
+        assert!(board.has_for_all(&Fault::Refuse));
+        assert!(!board.has_for_all(&Fault::UdpBlocked));
+        assert!(board.apply(3, FaultOrder::clear()).is_ok());
+        assert!(!board.has_for_all(&Fault::Refuse));
     }
 
     #[test]

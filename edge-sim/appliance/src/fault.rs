@@ -1,5 +1,5 @@
-//! The one vocabulary of faults: `POST /control/faults` on an edge's admin port, scenario files and the
-//! player's `K` key all speak it.
+//! The one vocabulary of faults: `POST /control/faults` on the admin ports of edges and backends, scenario files and
+//! the player's `K` key all speak it. Who cannot do one of them refuses it.
 //!
 //! A fault is *what* goes wrong; a selector is *where and when*: which objects, of whom, from which place of the
 //! body on, how often, how long. Every fault that takes effect leaves a receipt.
@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 
 use nearcast_protocol::manifest::TrackKind;
 use nearcast_units::Ratio;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// `POST /control/faults`: changes what is wrong with an appliance, from now on.
+/// `POST /control/faults`: changes what is wrong with an appliance or a backend, from now on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FaultOrder {
     /// Removes all earlier faults and restores the link first.
     #[serde(default)]
@@ -27,6 +28,7 @@ pub struct FaultOrder {
 
 /// One fault and what it applies to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FaultRule {
     /// What whoever orders it calls it: its receipts have that name too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,12 +194,16 @@ pub enum Fault {
         delay_ms: u64,
     },
     /// Black hole: nothing is sent any more, nothing is refused, connections stay open.
+    #[serde(deserialize_with = "nothing_more")]
     Stop,
     /// The appliance dies: TCP connections are reset and then refused, QUIC falls silent.
+    #[serde(deserialize_with = "nothing_more")]
     Kill,
     /// New connections are refused; those that stand go on.
+    #[serde(deserialize_with = "nothing_more")]
     Refuse,
     /// Datagrams do not pass: no QUIC, as in networks that block UDP.
+    #[serde(deserialize_with = "nothing_more")]
     UdpBlocked,
     /// The appliance's name does not resolve as it should.
     Dns {
@@ -223,16 +229,22 @@ pub enum Fault {
         retry_after_s: Option<u32>,
     },
     /// The request is answered as with a token whose time is over, however good it is.
+    #[serde(deserialize_with = "nothing_more")]
     TokenExpired,
     /// The request is answered with 200 and a page of HTML, as captive portals do.
+    #[serde(deserialize_with = "nothing_more")]
     Portal,
     /// The request is answered with a redirect to itself.
+    #[serde(deserialize_with = "nothing_more")]
     RedirectLoop,
     /// The answer holds another range than the one that was asked for.
+    #[serde(deserialize_with = "nothing_more")]
     WrongRange,
     /// The answer is said to be compressed, and is a few kilobytes that would become gigabytes.
+    #[serde(deserialize_with = "nothing_more")]
     GzipBomb,
     /// The answer says that it is half as long as it is.
+    #[serde(deserialize_with = "nothing_more")]
     Longer,
     /// Bodies arrive at this rate only, however little that is.
     Trickle {
@@ -240,23 +252,40 @@ pub enum Fault {
         rate_bps: u64,
     },
     /// Nothing more of the body comes, and the connection stays open.
+    #[serde(deserialize_with = "nothing_more")]
     Hang,
     /// The connection is reset.
+    #[serde(deserialize_with = "nothing_more")]
     Reset,
     /// The body ends, in good order.
+    #[serde(deserialize_with = "nothing_more")]
     Truncate,
     /// One byte in a thousand of the body is flipped.
+    #[serde(deserialize_with = "nothing_more")]
     Corrupt,
     /// Bytes of the body are zeros, as many as there should be.
+    #[serde(deserialize_with = "nothing_more")]
     Zeros,
     /// Bytes of the body are no UTF-8.
+    #[serde(deserialize_with = "nothing_more")]
     BadText,
     /// The appliance's reports do not reach the backend, and it hears nothing from there.
+    #[serde(deserialize_with = "nothing_more")]
     ControlLost,
     /// The appliance says that it is idle and makes no errors, whatever the truth.
+    #[serde(deserialize_with = "nothing_more")]
     SaysWell,
     /// The backend ranks appliances the wrong way round: the worst first.
+    #[serde(deserialize_with = "nothing_more")]
     Misrank,
+}
+
+/// Refuses what a kind without numbers is given: serde lets that pass.
+fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
 }
 
 /// What is wrong with a name.

@@ -86,7 +86,11 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
             draft.length
         },
     };
-    let mut course = Course::decide(edge, target);
+    let mut course = if wrong::is_in_loop(query) {
+        Course::in_loop(edge)
+    } else {
+        Course::decide(edge, target)
+    };
     let draft = wrong::answer(course.fault.answer, draft, &request);
     let work = edge.clock.now().since(began);
     edge.gate.cross().await;

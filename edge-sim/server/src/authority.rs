@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nearcast_appliance::fault::TlsProblem;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
@@ -42,6 +43,8 @@ pub(crate) struct Leaf {
 /// The key and the certificate in one file, so that both appear at once.
 const KEPT_FILE: &str = "ca-key.pem";
 const CERTIFICATE_FILE: &str = "ca.pem";
+/// A name that nobody has (RFC 6761).
+const NOBODYS_NAME: &str = "elsewhere.invalid";
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Authority {
@@ -115,13 +118,20 @@ impl Authority {
         })))
     }
 
-    /// Issues a certificate for loopback and the names given.
-    pub(crate) fn issue(&self, names: &[String]) -> Result<Leaf, EdgeError> {
+    /// Issues a certificate for loopback and the names given, or one with a problem. A stalled handshake shows none.
+    pub(crate) fn issue(
+        &self,
+        names: &[String],
+        problem: Option<TlsProblem>,
+    ) -> Result<Leaf, EdgeError> {
         let failed = |error: rcgen::Error| EdgeError::Tls {
             reason: error.to_string(),
         };
         let mut all: Vec<String> = ["127.0.0.1", "::1", "localhost"].map(String::from).into();
         all.extend(names.iter().cloned());
+        if problem == Some(TlsProblem::WrongName) {
+            all = vec![NOBODYS_NAME.to_owned()];
+        }
         all.sort_unstable();
         all.dedup();
         let mut params = CertificateParams::new(all).map_err(failed)?;
@@ -130,8 +140,14 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         // A day back for clocks that are slow; 398 days is the most that platforms accept.
-        params.not_before = OffsetDateTime::from(wall_time() - DAY);
-        params.not_after = OffsetDateTime::from(wall_time() + 397 * DAY);
+        let (not_before, not_after) = match problem {
+            Some(TlsProblem::Expired) => (wall_time() - 3 * DAY, wall_time() - DAY),
+            None | Some(TlsProblem::WrongName | TlsProblem::Stall) => {
+                (wall_time() - DAY, wall_time() + 397 * DAY)
+            }
+        };
+        params.not_before = OffsetDateTime::from(not_before);
+        params.not_after = OffsetDateTime::from(not_after);
         let key = KeyPair::generate().map_err(failed)?;
         let of_ca = ca_params();
         let issuer = Issuer::from_params(&of_ca, &self.0.key);

@@ -198,7 +198,8 @@ impl AnswerBody {
             course.revise(&self.log.edge, target, self.taken);
             // A body that is corrupt, or hangs, for another time says so once more.
             self.spoilt &= course.fault.spoilt.is_some();
-            self.hangs &= matches!(course.fault.end, BodyEnd::Hang { .. });
+            self.hangs &=
+                matches!(course.fault.end, BodyEnd::Hang { after } if after <= self.taken);
         }
     }
 

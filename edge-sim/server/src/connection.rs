@@ -31,6 +31,7 @@ pub(crate) struct Control {
     due: AtomicU64,
     /// The socket, as long as it is open; none over QUIC.
     socket: Weak<TcpStream>,
+    quic: Option<quinn::Connection>,
     /// Who waits for a frozen connection: the reading and the writing side.
     frozen: Mutex<[Option<Waker>; 2]>,
     /// Requests that have come, and those of them that are over.
@@ -66,6 +67,14 @@ impl Control {
     pub(crate) fn of(socket: &Arc<TcpStream>) -> Self {
         Self {
             socket: Arc::downgrade(socket),
+            ..Self::default()
+        }
+    }
+
+    /// The control of one request over QUIC.
+    pub(crate) fn of_quic(connection: quinn::Connection) -> Self {
+        Self {
+            quic: Some(connection),
             ..Self::default()
         }
     }
@@ -163,6 +172,9 @@ impl Control {
     /// milliseconds. Neither hyper nor h2 says so itself. Then it has to leave the socket, because a reset throws
     /// away what is still in there. Bounded, for clients that do not read.
     pub(crate) async fn settle(&self) {
+        if let Some(connection) = &self.quic {
+            return crate::quic::settle(connection).await;
+        }
         let mut calm = 0;
         let mut seen = self.written.load(Ordering::SeqCst);
         for _ in 0..SETTLE_LOOKS {

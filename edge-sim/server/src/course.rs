@@ -1,6 +1,6 @@
 //! What goes wrong with one answer, and how that changes under way.
 
-use nearcast_appliance::{Asked, Disposition, Effect, Target};
+use nearcast_appliance::{Answer, Asked, Disposition, Effect, Target};
 use tokio::sync::watch;
 
 use crate::edge::Edge;
@@ -22,6 +22,17 @@ impl Course {
             fault,
             asked,
             orders,
+        }
+    }
+
+    /// What follows one of our redirects gets the next one: it was decided on once.
+    pub(crate) fn in_loop(edge: &Edge) -> Self {
+        let mut fault = Disposition::default();
+        fault.answer = Answer::RedirectLoop;
+        Self {
+            fault,
+            orders: edge.orders.subscribe(),
+            asked: edge.with(|appliance, _| appliance.asked()),
         }
     }
 

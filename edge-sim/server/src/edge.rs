@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
-use nearcast_appliance::{Action, Appliance, Moment, Outcome};
+use nearcast_appliance::fault::{Fault, FaultOrder, FaultReceipt, FaultRule, FaultSelector, Scope};
+use nearcast_appliance::{Action, Appliance, Moment, OrderError, Outcome};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -107,10 +107,21 @@ impl Edge {
 
     /// Carries out an order and waits until the listeners have followed and whoever was to die has died.
     pub(crate) async fn apply(&self, order: FaultOrder) -> Result<(), FaultError> {
-        self.with(|appliance, now| appliance.handle_order(now, order))
-            .map_err(|error| FaultError::Order {
-                reason: error.to_string(),
-            })?;
+        check(&order)?;
+        self.with(|appliance, now| {
+            appliance.handle_order(now, order)?;
+            self.gate
+                .block_udp(appliance.has_for_all(&Fault::UdpBlocked));
+            let refuses = appliance.has_for_all(&Fault::Refuse);
+            if self.gate.refuse(refuses) && refuses {
+                // The system refuses whoever comes over TCP, and tells nobody: this receipt stands for them all.
+                appliance.connect_where(now, NOBODY_KNOWN, |fault| *fault == Fault::Refuse);
+            }
+            Ok(())
+        })
+        .map_err(|error: OrderError| FaultError::Order {
+            reason: error.to_string(),
+        })?;
         self.orders.send_modify(|orders| *orders += 1);
         let epoch = self.gate.view().epoch;
         for listener in &self.followed {
@@ -163,6 +174,37 @@ impl Edge {
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Refuses what an edge cannot do: silence about it would look like a fault that hits nobody.
+fn check(order: &FaultOrder) -> Result<(), FaultError> {
+    for FaultRule { fault, on, .. } in &order.faults {
+        let of_connections = fault.scope() == Scope::Connection;
+        let chosen = FaultSelector {
+            count: on.count,
+            probability: on.probability,
+            ..FaultSelector::EVERYTHING
+        };
+        let name = fault.name();
+        let reason = if matches!(fault, Fault::Dns { .. }) {
+            "an edge answers no questions of DNS; `dns` is for the lab, which has a name server"
+                .to_owned()
+        } else if *fault == Fault::Misrank {
+            "an edge ranks nobody; send `misrank` to the backend".to_owned()
+        } else if of_connections && *on != chosen {
+            format!(
+                "connections are made before anybody says who asks for what; of selectors `{name}` takes only `count` \
+                 and `probability`"
+            )
+        } else {
+            continue;
+        };
+        return Err(FaultError::Order { reason });
+    }
+    Ok(())
+}
+
+/// Who makes a connection: that is told by requests.
+pub(crate) const NOBODY_KNOWN: &str = "";
 
 /// How long an order waits for the listeners.
 const FOLLOW_MAX: std::time::Duration = std::time::Duration::from_secs(5);

@@ -19,6 +19,8 @@ pub(crate) struct View {
     pub(crate) delay: Duration,
     /// Counts changes, so that listeners can say which they have followed.
     pub(crate) epoch: u64,
+    /// Whether all new connections are refused; those that stand go on.
+    pub(crate) refuses: bool,
     /// Counts deaths: who looks only now and then misses a short one, and what began before it is dead all the same.
     pub(crate) kills: u64,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Gate {
     clock: Clock,
     /// The same as in the view, for the datagrams' path, which must not lock.
     is_up: AtomicBool,
+    /// Whether no datagram passes, by a fault.
+    blocks_udp: AtomicBool,
     view: watch::Sender<View>,
     pacer: Mutex<Pacer>,
     /// Bodies take turns, first come first served, so that they share the rate fairly.
@@ -83,10 +87,12 @@ impl Gate {
             state: LinkState::Up,
             delay,
             epoch: 0,
+            refuses: false,
             kills: 0,
         };
         Self {
             is_up: AtomicBool::new(true),
+            blocks_udp: AtomicBool::new(false),
             view: watch::Sender::new(view),
             pacer: Mutex::new(Pacer::new(clock.now(), rate)),
             turn: Semaphore::new(1),
@@ -119,6 +125,27 @@ impl Gate {
             .store(view.state == LinkState::Up, Ordering::SeqCst);
         self.view.send_replace(view);
         view.epoch
+    }
+
+    /// Closes the port to new connections, or opens it. Returns whether that is news.
+    pub(crate) fn refuse(&self, refuses: bool) -> bool {
+        self.view.send_if_modified(|view| {
+            let is_news = view.refuses != refuses;
+            if is_news {
+                view.refuses = refuses;
+                view.epoch += 1;
+            }
+            is_news
+        })
+    }
+
+    /// Lets no datagram pass, or all.
+    pub(crate) fn block_udp(&self, blocks: bool) {
+        self.blocks_udp.store(blocks, Ordering::SeqCst);
+    }
+
+    pub(crate) fn blocks_udp(&self) -> bool {
+        self.blocks_udp.load(Ordering::SeqCst)
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<View> {

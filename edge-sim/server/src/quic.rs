@@ -1,29 +1,27 @@
-//! HTTP/3: a UDP socket behind the link and the connections on it.
+//! HTTP/3: connections over QUIC and the requests on them.
 
-use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use h3::error::Code;
 use h3::server::RequestResolver;
+use nearcast_appliance::fault::{Fault, TlsProblem};
 use nearcast_protocol::play::HttpProtocol;
-use quinn::udp::{RecvMeta, Transmit};
-use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, Runtime, TokioRuntime, UdpPoller};
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::answer::{Door, answer};
 use crate::body::Step;
 use crate::bounded::{Bounded, BoundedStream};
 use crate::config::EdgeError;
 use crate::connection::{Control, STALL_MAX};
-use crate::edge::Edge;
-use crate::gate::{Alive, Gate, View};
+use crate::edge::{Edge, NOBODY_KNOWN};
+use crate::gate::{Alive, View};
+use crate::identity::Identity;
 use crate::tasks::Tasks;
+use crate::tcp::{STALLED_MAX, problem_of};
+use crate::udp::{Attempt, GatedSocket, Recent};
 
 /// What quinn may hold before it is acknowledged: it leaves unshaped.
 const SEND_WINDOW: u64 = 256 * 1024;
@@ -51,12 +49,20 @@ const CALM_MAX: Duration = Duration::from_millis(500);
 
 /// Makes the endpoint. Must be called within a runtime.
 pub(crate) fn endpoint(
-    socket: std::net::UdpSocket,
-    tls: rustls::ServerConfig,
-    gate: Arc<Gate>,
-    blocked: bool,
-    open: TaskTrackerToken,
+    socket: GatedSocket,
+    takes: quinn::ServerConfig,
 ) -> Result<Endpoint, EdgeError> {
+    let config = EndpointConfig::default();
+    let runtime = Arc::new(TokioRuntime);
+    Endpoint::new_with_abstract_socket(config, Some(takes), Arc::new(socket), runtime).map_err(
+        |error| EdgeError::Tls {
+            reason: error.to_string(),
+        },
+    )
+}
+
+/// Makes what takes connections.
+pub(crate) fn server_config(tls: rustls::ServerConfig) -> Result<quinn::ServerConfig, EdgeError> {
     let failed = |reason: String| EdgeError::Tls { reason };
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls)
         .map_err(|error| failed(error.to_string()))?;
@@ -71,24 +77,19 @@ pub(crate) fn endpoint(
         .max_concurrent_uni_streams(UNI_STREAMS_MAX.into());
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
-    let runtime = Arc::new(TokioRuntime);
-    let inner = runtime
-        .wrap_udp_socket(socket)
-        .map_err(|error| failed(error.to_string()))?;
-    let socket = Arc::new(GatedSocket {
-        inner,
-        gate,
-        blocked,
-        _open: open,
-    });
-    Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)
-        .map_err(|error| failed(error.to_string()))
+    Ok(config)
 }
 
 /// Takes connections until the edge is shut down.
-pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint, index: usize) {
+pub(crate) async fn listen(
+    edge: Arc<Edge>,
+    endpoint: Endpoint,
+    identity: Arc<Identity>,
+    index: usize,
+) {
     let connections = TaskTracker::new();
     let mut view = edge.gate.subscribe();
+    let mut blocked = Recent::default();
     loop {
         let View { epoch, kills, .. } = *view.borrow_and_update();
         if let Some(followed) = edge.followed.get(index) {
@@ -100,14 +101,27 @@ pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint, index: usize) {
             () = edge.shutdown.cancelled() => break,
             changed = view.changed() => if changed.is_err() { break },
             incoming = endpoint.accept() => match incoming {
-                Some(incoming) if connections.len() < CONNECTIONS_MAX => {
-                    let alive = Alive::new(&edge.gate, kills);
-                    connections.spawn(connection(Arc::clone(&edge), incoming, alive));
-                }
-                Some(incoming) => {
+                Some(incoming) if connections.len() >= CONNECTIONS_MAX => {
                     edge.counters().connections_refused += 1;
                     incoming.refuse();
                 }
+                // It asks again and again.
+                Some(incoming) if blocked.has(&attempt_of(&incoming)) => incoming.ignore(),
+                Some(incoming) => match fault(&edge) {
+                    Some(Fault::Refuse) => incoming.refuse(),
+                    Some(Fault::UdpBlocked) => {
+                        blocked.add(attempt_of(&incoming));
+                        incoming.ignore();
+                    }
+                    fault => {
+                        let alive = Alive::new(&edge.gate, kills);
+                        let shown = Shown {
+                            problem: problem_of(fault),
+                            identity: Arc::clone(&identity),
+                        };
+                        connections.spawn(connection(Arc::clone(&edge), incoming, shown, alive));
+                    }
+                },
                 None => break,
             },
         }
@@ -117,11 +131,41 @@ pub(crate) async fn listen(edge: Arc<Edge>, endpoint: Endpoint, index: usize) {
     connections.wait().await;
 }
 
+/// Decides what goes wrong with a new connection.
+fn fault(edge: &Edge) -> Option<Fault> {
+    let can_happen =
+        |fault: &Fault| matches!(fault, Fault::Refuse | Fault::UdpBlocked | Fault::Tls { .. });
+    edge.with(|appliance, now| appliance.connect_where(now, NOBODY_KNOWN, can_happen))
+}
+
+/// What a client shows of one attempt to connect, each time it asks.
+fn attempt_of(incoming: &quinn::Incoming) -> Attempt {
+    Attempt::from(&*incoming.orig_dst_cid())
+}
+
+/// What is shown in a handshake.
+struct Shown {
+    problem: Option<TlsProblem>,
+    identity: Arc<Identity>,
+}
+
+impl Shown {
+    /// Makes what a connection is taken with; `None` where that is nothing special, or cannot be made.
+    fn config(&self) -> Option<quinn::ServerConfig> {
+        let problem = self.problem?;
+        let config = self.identity.over_quic(Some(problem));
+        config
+            .and_then(server_config)
+            .inspect_err(|error| tracing::warn!(%error, "a bad certificate could not be made"))
+            .ok()
+    }
+}
+
 /// Serves one connection until it ends, or the appliance dies or ends.
-async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming, alive: Alive) {
+async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming, shown: Shown, alive: Alive) {
     let mut view = edge.gate.subscribe();
     let requests = Tasks::default();
-    let serve = serve(Arc::clone(&edge), incoming, requests.clone());
+    let serve = serve(Arc::clone(&edge), incoming, shown, requests.clone());
     let mut serve = Box::pin(serve);
     loop {
         // A black hole needs nothing here: its datagrams are dropped at the socket.
@@ -139,9 +183,18 @@ async fn connection(edge: Arc<Edge>, incoming: quinn::Incoming, alive: Alive) {
     drop((serve, alive));
 }
 
-async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming, requests: Tasks) {
+async fn serve(edge: Arc<Edge>, incoming: quinn::Incoming, shown: Shown, requests: Tasks) {
     edge.gate.cross().await;
-    let connected = match incoming.accept() {
+    if shown.problem == Some(TlsProblem::Stall) {
+        // As long as it is held, what the client repeats is taken for the same.
+        tokio::time::sleep(STALLED_MAX).await;
+        return incoming.ignore();
+    }
+    let accepted = match shown.config() {
+        Some(config) => incoming.accept_with(Arc::new(config)),
+        None => incoming.accept(),
+    };
+    let connected = match accepted {
         Ok(connecting) => connecting.await,
         Err(error) => Err(error),
     };
@@ -194,7 +247,7 @@ async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestReso
     let door = Door {
         edge,
         protocol: HttpProtocol::H3,
-        control: Arc::new(Control::default()),
+        control: Arc::new(Control::of_quic(quic)),
         over_tls: true,
     };
     let (head, ()) = request.into_parts();
@@ -220,7 +273,6 @@ async fn request(edge: Arc<Edge>, quic: quinn::Connection, resolver: RequestReso
                 }
                 Step::End => break,
                 Step::Reset => {
-                    settle(&quic).await;
                     open.stop_stream(Code::H3_INTERNAL_ERROR);
                     stream.0 = None;
                     return;
@@ -266,7 +318,7 @@ impl Drop for Sending {
 }
 
 /// Waits until the connection has nothing more to say.
-async fn settle(quic: &quinn::Connection) {
+pub(crate) async fn settle(quic: &quinn::Connection) {
     let datagrams = || {
         let stats = quic.stats();
         (stats.udp_tx.datagrams, stats.udp_rx.datagrams)
@@ -284,67 +336,4 @@ async fn settle(quic: &quinn::Connection) {
     };
     // A client that never grows calm is cut off all the same.
     drop(tokio::time::timeout(CALM_MAX, calm).await);
-}
-
-/// A socket behind the link: what does not pass is lost without a word.
-#[derive(Debug)]
-struct GatedSocket {
-    inner: Arc<dyn AsyncUdpSocket>,
-    gate: Arc<Gate>,
-    blocked: bool,
-    /// quinn closes the socket in its own time, after the last goodbye: until then the server has not ended.
-    _open: TaskTrackerToken,
-}
-
-impl GatedSocket {
-    fn passes(&self) -> bool {
-        !self.blocked && self.gate.is_up()
-    }
-}
-
-impl AsyncUdpSocket for GatedSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.inner).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if self.passes() {
-            self.inner.try_send(transmit)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        // A flood must not keep the task from others.
-        for _ in 0..64 {
-            let received = std::task::ready!(self.inner.poll_recv(cx, bufs, meta))?;
-            if self.passes() {
-                return Poll::Ready(Ok(received));
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.inner.max_transmit_segments()
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.inner.may_fragment()
-    }
 }

@@ -9,18 +9,19 @@ use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_appliance::{Appliance, ApplianceConfig};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::{AccessEntry, AccessLog};
-use crate::authority::{Authority, Leaf};
+use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::config::{Backend, EdgeConfig, EdgeError, FaultError, Listener};
 use crate::edge::{Edge, Parts};
 use crate::files::Files;
 use crate::gate::Gate;
-use crate::tcp::{self, Port, Serving};
+use crate::identity::Identity;
+use crate::tcp::{self, Port, Serving, Tls};
+use crate::udp::GatedSocket;
 use crate::{admin, quic, reporting};
 
 /// Starts edges.
@@ -67,9 +68,12 @@ impl EdgeServer {
             .clone()
             .map(|backend| client(backend, &authority))
             .transpose()?;
-        let leaf = authority.issue(&reach.names)?;
-
         let has = |protocol: HttpProtocol| config.protocols.contains(&protocol);
+        let identity = Arc::new(Identity {
+            authority: authority.clone(),
+            names: reach.names,
+            speaks_http2: has(HttpProtocol::H2),
+        });
         let (port, udp) = open_port(config.listen, has(HttpProtocol::H3))?;
         let address = port.address;
         let plain = config
@@ -110,7 +114,7 @@ impl EdgeServer {
             .then(|| http::HeaderValue::from_str(&alt_svc).ok());
         let edge = Arc::new(Edge::new(Parts {
             clock,
-            gate: Arc::clone(&gate),
+            gate,
             files,
             stores: config.stores.clone(),
             log,
@@ -119,17 +123,17 @@ impl EdgeServer {
             appliance: Appliance::new(clock.moment(), model),
         }));
 
-        let mut over_tcp = Vec::new();
-        if has(HttpProtocol::H2) {
-            over_tcp.push(b"h2".to_vec());
-        }
-        over_tcp.push(b"http/1.1".to_vec());
-        let acceptor = TlsAcceptor::from(Arc::new(tls(&leaf, over_tcp, false)?));
+        let tls = Tls {
+            acceptor: identity.over_tcp(None)?,
+            identity: Arc::clone(&identity),
+        };
         let tasks = TaskTracker::new();
         let endpoint = udp
             .map(|socket| {
-                let tls = tls(&leaf, vec![b"h3".to_vec()], true)?;
-                quic::endpoint(socket, tls, gate, config.udp_blocked, tasks.token())
+                let takes = quic::server_config(identity.over_quic(None)?)?;
+                let socket =
+                    GatedSocket::new(socket, Arc::clone(&edge), config.udp_blocked, tasks.token())?;
+                quic::endpoint(socket, takes)
             })
             .transpose()?;
 
@@ -142,12 +146,12 @@ impl EdgeServer {
         };
         let mut indices = 0..;
         let mut index = || indices.next().unwrap_or_default();
-        tasks.spawn(tcp::listen(serving(Some(acceptor), index()), port));
+        tasks.spawn(tcp::listen(serving(Some(tls), index()), port));
         if let Some(plain) = plain {
             tasks.spawn(tcp::listen(serving(None, index()), plain));
         }
         if let Some(endpoint) = endpoint {
-            tasks.spawn(quic::listen(Arc::clone(&edge), endpoint, index()));
+            tasks.spawn(quic::listen(Arc::clone(&edge), endpoint, identity, index()));
         }
         tasks.spawn(admin::serve(Arc::clone(&edge), admin));
         tasks.spawn(reporting::run(Arc::clone(&edge), backend));
@@ -317,29 +321,6 @@ fn in_url(ip: IpAddr) -> String {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     }
-}
-
-fn tls(
-    leaf: &Leaf,
-    alpn: Vec<Vec<u8>>,
-    early_data: bool,
-) -> Result<rustls::ServerConfig, EdgeError> {
-    let failed = |error: rustls::Error| EdgeError::Tls {
-        reason: error.to_string(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_no_client_auth()
-        .with_single_cert(leaf.chain.clone(), leaf.key.clone_key())
-        .map_err(failed)?;
-    config.alpn_protocols = alpn;
-    if early_data {
-        // QUIC knows only all or nothing here; requests are GETs, which may be replayed.
-        config.max_early_data_size = u32::MAX;
-    }
-    Ok(config)
 }
 
 /// Makes the client for reports: it trusts the edge's own authority too, which a backend on the same machine shares.

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::{Either, Empty, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nearcast_appliance::Appliance;
+use nearcast_appliance::fault::{Fault, TlsProblem};
 use nearcast_link::LinkState;
 use nearcast_protocol::play::HttpProtocol;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,8 +25,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::answer::{Door, answer};
 use crate::connection::{Control, GatedStream, IDLE_MAX};
-use crate::edge::Edge;
+use crate::edge::{Edge, NOBODY_KNOWN};
 use crate::gate::Alive;
+use crate::identity::Identity;
 use crate::tasks::Tasks;
 
 /// A port that stays ours while nobody listens on it.
@@ -47,6 +51,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked whether a client still reads.
 const STALL_LOOK: Duration = Duration::from_secs(5);
+/// A handshake that is to stall is given up when every client has: none waits for longer.
+pub(crate) const STALLED_MAX: Duration = Duration::from_secs(600);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(30);
 /// What hyper may hold of a body before the socket takes it.
 const HTTP_BUFFER: usize = 64 * 1024;
@@ -104,9 +110,17 @@ fn listener(address: SocketAddr) -> io::Result<StdListener> {
 pub(crate) struct Serving {
     pub(crate) edge: Arc<Edge>,
     /// `None` is plain HTTP/1.1.
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Tls>,
     /// Which entry of [`Edge::followed`] is this listener's.
     pub(crate) index: usize,
+}
+
+/// What TLS handshakes are taken with.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    pub(crate) acceptor: TlsAcceptor,
+    /// For handshakes that are to fail.
+    pub(crate) identity: Arc<Identity>,
 }
 
 /// Takes connections until the edge is shut down; follows the link's state.
@@ -115,10 +129,7 @@ pub(crate) async fn listen(serving: Serving, mut port: Port) {
     let mut view = edge.gate.subscribe();
     let mut listening = port.first.take().and_then(from_std);
     let mut kills = view.borrow().kills;
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let connections = TaskTracker::new();
-    // Whether the last connection found no room: said once each time.
-    let mut full = false;
+    let mut taking = Taking::new(serving.clone());
     loop {
         let current = *view.borrow_and_update();
         if !current.spares(kills) {
@@ -126,7 +137,17 @@ pub(crate) async fn listen(serving: Serving, mut port: Port) {
             listening = None;
             kills = current.kills;
         }
-        if current.state != LinkState::Killed && listening.is_none() {
+        let is_up = current.state == LinkState::Up;
+        // Behind a black hole even a refusal does not come through.
+        if is_up && current.refuses {
+            // Who waits to be accepted is connected already.
+            while let Some(accepted) = accept(listening.as_ref()).now_or_never() {
+                taking.take(accepted, kills, None).await;
+            }
+            listening = None;
+        }
+        let opens = current.state != LinkState::Killed && !(is_up && current.refuses);
+        if opens && listening.is_none() {
             listening = listener(port.address).ok().and_then(from_std);
             if listening.is_none() {
                 // The port was taken in between; it may come free.
@@ -139,43 +160,94 @@ pub(crate) async fn listen(serving: Serving, mut port: Port) {
         if let Some(followed) = edge.followed.get(serving.index) {
             followed.send_replace(current.epoch);
         }
-        let accepting = listening
-            .as_ref()
-            .filter(|_| current.state == LinkState::Up);
+        let accepting = listening.as_ref().filter(|_| is_up);
         tokio::select! {
             // A connection must not be taken for one that began before a death it never saw.
             biased;
             () = edge.shutdown.cancelled() => break,
             changed = view.changed() => if changed.is_err() { break },
-            accepted = accept(accepting) => match accepted {
-                Ok(stream) => {
-                    // Beyond the bound a connection is closed at once: even a refusal would cost a handshake.
-                    let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                        edge.counters().connections_refused += 1;
-                        if !full {
-                            tracing::warn!(edge = %edge.id, CONNECTIONS_MAX, "no room for more connections");
-                        }
-                        full = true;
-                        continue;
-                    };
-                    full = false;
-                    let serving = serving.clone();
-                    let alive = Alive::new(&edge.gate, kills);
-                    connections.spawn(async move {
-                        connection(serving, stream, &alive).await;
-                        drop((alive, permit));
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(edge = %edge.id, %error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            },
+            accepted = accept(accepting) => {
+                let fault = fault(&serving);
+                taking.take(accepted, kills, fault).await;
+            }
         }
     }
     drop(listening);
-    connections.close();
-    connections.wait().await;
+    taking.connections.close();
+    taking.connections.wait().await;
+}
+
+/// Decides what goes wrong with a new connection.
+fn fault(serving: &Serving) -> Option<Fault> {
+    let over_tls = serving.tls.is_some();
+    let can_happen =
+        |fault: &Fault| *fault == Fault::Refuse || over_tls && matches!(fault, Fault::Tls { .. });
+    let decide =
+        |appliance: &mut Appliance, now| appliance.connect_where(now, NOBODY_KNOWN, can_happen);
+    serving.edge.with(decide)
+}
+
+/// Returns what is wrong with a handshake.
+pub(crate) fn problem_of(fault: Option<Fault>) -> Option<TlsProblem> {
+    match fault {
+        Some(Fault::Tls { problem }) => Some(problem),
+        _ => None,
+    }
+}
+
+/// Connections as they are taken, up to a bound.
+struct Taking {
+    serving: Serving,
+    room: Arc<Semaphore>,
+    connections: TaskTracker,
+    /// Whether the last connection found no room: said once each time.
+    full: bool,
+}
+
+impl Taking {
+    fn new(serving: Serving) -> Self {
+        Self {
+            serving,
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            connections: TaskTracker::new(),
+            full: false,
+        }
+    }
+
+    /// Serves a connection in a task of its own, as far as a fault lets it.
+    async fn take(&mut self, accepted: io::Result<TcpStream>, kills: u64, fault: Option<Fault>) {
+        let edge = &self.serving.edge;
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(edge = %edge.id, %error, "a connection could not be accepted");
+                return tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if fault == Some(Fault::Refuse) {
+            // The system has taken it already: a reset before the first byte is as near as it gets.
+            if let Err(error) = stream.set_zero_linger() {
+                tracing::debug!(%error, "a connection could not be reset");
+            }
+            return;
+        }
+        // Beyond the bound a connection is closed at once: even a refusal would cost a handshake.
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            edge.counters().connections_refused += 1;
+            if !self.full {
+                tracing::warn!(edge = %edge.id, CONNECTIONS_MAX, "no room for more connections");
+            }
+            self.full = true;
+            return;
+        };
+        self.full = false;
+        let serving = self.serving.clone();
+        let alive = Alive::new(&edge.gate, kills);
+        self.connections.spawn(async move {
+            connection(serving, stream, problem_of(fault), &alive).await;
+            drop((alive, permit));
+        });
+    }
 }
 
 fn from_std(listener: StdListener) -> Option<TcpListener> {
@@ -192,7 +264,12 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 }
 
 /// Serves one connection until it ends, is reset, or the appliance dies or ends.
-async fn connection(serving: Serving, stream: TcpStream, alive: &Alive) {
+async fn connection(
+    serving: Serving,
+    stream: TcpStream,
+    problem: Option<TlsProblem>,
+    alive: &Alive,
+) {
     let Serving { edge, tls, .. } = serving;
     let stream = Arc::new(stream);
     let control = Arc::new(Control::of(&stream));
@@ -206,13 +283,8 @@ async fn connection(serving: Serving, stream: TcpStream, alive: &Alive) {
     };
     let mut view = edge.gate.subscribe();
     let tasks = Tasks::default();
-    let serve = serve(
-        Arc::clone(&edge),
-        tls,
-        stream,
-        Arc::clone(&control),
-        tasks.clone(),
-    );
+    let streams = (Arc::clone(&control), tasks.clone());
+    let serve = serve(Arc::clone(&edge), tls, problem, stream, streams);
     {
         let mut serve = std::pin::pin!(serve);
         let mut look = tokio::time::interval(STALL_LOOK);
@@ -244,14 +316,29 @@ async fn connection(serving: Serving, stream: TcpStream, alive: &Alive) {
 
 async fn serve(
     edge: Arc<Edge>,
-    tls: Option<TlsAcceptor>,
-    stream: GatedStream,
-    control: Arc<Control>,
-    tasks: Tasks,
+    tls: Option<Tls>,
+    problem: Option<TlsProblem>,
+    mut stream: GatedStream,
+    (control, tasks): (Arc<Control>, Tasks),
 ) {
     edge.gate.cross().await;
-    let Some(acceptor) = tls else {
+    let Some(tls) = tls else {
         return http1(door(&edge, HttpProtocol::Http1, &control, false), stream).await;
+    };
+    if problem == Some(TlsProblem::Stall) {
+        // What comes is read, so that a client that goes away is let go.
+        let mut sink = tokio::io::sink();
+        let heard = tokio::io::copy(&mut stream, &mut sink);
+        return drop(tokio::time::timeout(STALLED_MAX, heard).await);
+    }
+    let acceptor = match problem {
+        None => tls.acceptor,
+        Some(_) => match tls.identity.over_tcp(problem) {
+            Ok(acceptor) => acceptor,
+            Err(error) => {
+                return tracing::warn!(%error, "a bad certificate could not be made");
+            }
+        },
     };
     let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,

@@ -193,6 +193,11 @@ pub(crate) fn from_quic(
     match error {
         Q::TimedOut => NetError::QuicTimeout { peer },
         Q::Reset => NetError::Reset { peer, received },
+        Q::ConnectionClosed(close)
+            if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            NetError::ConnectRefused { peer }
+        }
         Q::ConnectionClosed(_) | Q::ApplicationClosed(_) | Q::LocallyClosed => {
             NetError::ClosedEarly { peer, received }
         }

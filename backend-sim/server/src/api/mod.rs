@@ -25,12 +25,14 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub(crate) use caller::Peer;
 pub(crate) use ops::Metrics;
-use problem::Fail;
+pub(crate) use problem::Fail;
 
 use crate::clock::WallClock;
+use crate::faults::Faults;
 use crate::sealing::SealingKeys;
 use crate::signing::{NoRandomness, SigningKeys};
 use crate::store::Store;
+use crate::wrong;
 
 /// What all calls share.
 pub(crate) struct App {
@@ -38,6 +40,7 @@ pub(crate) struct App {
     signing: Mutex<SigningKeys>,
     sealing: Mutex<SealingKeys>,
     clock: Arc<WallClock>,
+    pub(crate) faults: Arc<Faults>,
     store: Store,
     metrics: Metrics,
     random: SystemRandom,
@@ -53,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) signing: SigningKeys,
     pub(crate) sealing: SealingKeys,
     pub(crate) clock: Arc<WallClock>,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) store: Store,
     pub(crate) urls: Urls,
     pub(crate) secret: String,
@@ -91,6 +95,7 @@ impl App {
             signing: Mutex::new(parts.signing),
             sealing: Mutex::new(parts.sealing),
             clock: parts.clock,
+            faults: parts.faults,
             store: parts.store,
             metrics: Metrics::default(),
             random: SystemRandom::new(),
@@ -199,7 +204,8 @@ pub(crate) fn main_router(app: Arc<App>) -> Router {
         .route("/v1/appliances/{id}/report", post(reports::report))
         .route("/healthz", get(ops::healthz))
         .route("/metrics", get(ops::metrics));
-    finished(router, app)
+    let router = finished(router, Arc::clone(&app));
+    router.layer(middleware::from_fn_with_state(app, wrong::happen))
 }
 
 /// The plain-HTTP API, for sealed requests alone.
@@ -209,13 +215,18 @@ pub(crate) fn sealed_router(app: Arc<App>) -> Router {
         .route("/v1/sealed", post(sealed::sealed))
         .route("/healthz", get(ops::healthz))
         .layer(axum::Extension(sealed::Inner(inner)));
-    finished(router, app)
+    let router = finished(router, Arc::clone(&app));
+    router.layer(middleware::from_fn_with_state(app, wrong::happen))
 }
 
 fn finished(router: Router<Arc<App>>, app: Arc<App>) -> Router {
     router
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            wrong::decide,
+        ))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
             ops::count_request,

@@ -69,6 +69,13 @@ fn completed(app: &App, now: Instant, granted: Grant) -> Result<Answer<PlayGrant
     let token = locked(&app.signing)
         .token(now, playback_id, &files, token_expires)
         .ok_or_else(|| Fail::internal("There is no key to sign with."))?;
+    if app.faults.misranks() {
+        let ranks: Vec<u32> = grant.appliances.iter().map(|one| one.rank).collect();
+        grant.appliances.reverse();
+        for (appliance, rank) in grant.appliances.iter_mut().zip(ranks) {
+            appliance.rank = rank;
+        }
+    }
     for appliance in &mut grant.appliances {
         appliance.token = Some(token.clone());
     }

@@ -23,6 +23,7 @@ use super::json::{self, Answer, REQUEST_BYTES_MAX};
 use super::problem::Fail;
 use super::{App, locked};
 use crate::sealing::{Admission, OpenError};
+use crate::wrong::Course;
 
 /// Media type of a sealed request.
 const REQUEST_TYPE: &str = "message/ohttp-req";
@@ -80,19 +81,25 @@ pub(crate) async fn sealed(
     } else {
         key_expired(&app)
     };
+    let course = answer.extensions().get::<Course>().cloned();
     let plain = binary(answer).await?;
     let body = opened
         .reply
         .encapsulate(&plain)
         .map_err(|_| Fail::internal("The answer could not be sealed."))?;
-    Ok((
+    let mut response = (
         [
             (header::CONTENT_TYPE, ANSWER_TYPE),
             (header::CACHE_CONTROL, "private, no-store"),
         ],
         body,
     )
-        .into_response())
+        .into_response();
+    // What goes wrong with the answer goes wrong with what it is sealed in.
+    if let Some(course) = course {
+        response.extensions_mut().insert(course);
+    }
+    Ok(response)
 }
 
 /// Refuses what was seen before.

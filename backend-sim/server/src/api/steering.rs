@@ -23,6 +23,9 @@ pub(crate) async fn manifest(
     let mut document = app
         .with_model(|model, now| model.steering(now, caller.client, &playback_id))
         .ok_or_else(Fail::playback_unknown)?;
+    if app.faults.misranks() {
+        document.pathway_priority.reverse();
+    }
     let main = &app.urls.main;
     document.reload_uri = Some(format!("{main}/v1/steering/{playback_id}"));
     let mut response = Answer(document).into_response();

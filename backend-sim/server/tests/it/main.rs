@@ -1,8 +1,13 @@
 //! The backend over real sockets.
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what fails here fails the test"
+)]
 
 mod binary;
 mod calls;
+mod faults;
 mod refusals;
 mod restart;
 mod sealed;

@@ -59,16 +59,29 @@ pub(super) fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft {
         }
         Answer::RedirectLoop => {
             let mut draft = Draft::empty(StatusCode::FOUND, HeaderMap::new());
-            let itself = request
-                .uri
-                .path_and_query()
-                .map_or("/", |path| path.as_str());
-            if let Ok(itself) = HeaderValue::from_str(itself) {
+            if let Ok(itself) = HeaderValue::from_str(&itself(request)) {
                 draft.headers.insert(header::LOCATION, itself);
             }
             draft
         }
         Answer::WrongRange => another_range(good),
+    }
+}
+
+/// In the query of what follows a redirect: a rule that hits one request makes one loop, not one hop.
+const LOOP: &str = "nearcast-loop";
+
+/// Whether a request follows a redirect to itself.
+pub(super) fn is_in_loop(query: &str) -> bool {
+    query.split('&').any(|word| word == LOOP)
+}
+
+fn itself(request: &Parts) -> String {
+    let path = request.uri.path();
+    match request.uri.query() {
+        Some(query) if is_in_loop(query) => format!("{path}?{query}"),
+        Some(query) => format!("{path}?{query}&{LOOP}"),
+        None => format!("{path}?{LOOP}"),
     }
 }
 
@@ -87,7 +100,8 @@ fn whole(text: Bytes, content_type: &'static str) -> Draft {
 
 /// The bytes are those that were asked for; the answer says that they are one further on.
 fn another_range(mut good: Draft) -> Draft {
-    if good.length == 0 {
+    // What is refused has no ranges.
+    if good.length == 0 || !good.of_file {
         return good;
     }
     let (first, last) = (good.first + 1, good.first + good.length);

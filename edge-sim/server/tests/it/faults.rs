@@ -328,6 +328,11 @@ async fn faults_are_ordered_over_the_admin_port() {
         "{",
         r#"{"faults":[{"fault":{"kind":"earthquake"}}]}"#,
         r#"{"faults":[{"fault":{"kind":"status","status":200}}]}"#,
+        // What is misspelt, or stands in another's place, is not passed over.
+        r#"{"faults":[{"fault":{"kind":"truncate","after":0.5}}]}"#,
+        r#"{"faults":[{"fault":{"kind":"rate","rate":5}}]}"#,
+        r#"{"faults":[{"fault":{"kind":"stop"},"where":{}}]}"#,
+        r#"{"fault":[]}"#,
     ] {
         let answer = soon(post(bad)).await.unwrap();
         assert!(answer.status().is_client_error(), "{bad}");

@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod connections;
 mod content;
 mod faults;
 mod fixture;
@@ -13,4 +14,6 @@ mod hostile;
 mod link;
 mod log;
 mod process;
+mod selectors;
 mod token;
+mod wrong_answers;

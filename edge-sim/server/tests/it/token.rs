@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, Router, routing::post};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use nearcast_appliance::fault::{Fault, FaultRule};
 use nearcast_edge_server::Backend;
 use nearcast_protocol::appliance::{ApplianceReport, ReportReceipt, VerifyingKey};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -223,6 +224,26 @@ async fn a_good_token_opens_its_prefix_and_no_other_does() {
             .map(|(_, _, code)| !forged.contains(code))
             .collect::<Vec<_>>()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_may_be_for_one_playback_alone() {
+    let world = world(60_000).await;
+    let mut rule = FaultRule::everywhere(Fault::TokenExpired);
+    rule.on.client = Some("p 1".to_owned());
+    world.edge.rule(rule).await;
+    let file = "/demo/stream.mpd";
+    let other = Claims {
+        playback: "p 2",
+        ..Claims::default()
+    };
+    for protocol in ALL {
+        let mut client = world.edge.connect(protocol).await;
+        let refused = soon(client.get(&world.url(file, &Claims::default()))).await;
+        assert_eq!(refused.unwrap().code(), "token_expired", "{protocol:?}");
+        let served = soon(client.get(&world.url(file, &other))).await.unwrap();
+        assert_eq!(served.status, 200, "{protocol:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

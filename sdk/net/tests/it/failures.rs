@@ -15,7 +15,7 @@ use crate::certificates::Certificate;
 use crate::client::{Outcome, config, fetch, get, net, offline, settles};
 use crate::protocols::each_protocol;
 use crate::raw::{answering, raw, read_head, reply};
-use crate::server::{Setup, serve};
+use crate::server::{Setup, Udp, serve};
 
 /// Fetches from a raw server and checks that nothing is left of a failed request.
 async fn failing(url: &str) -> Outcome {
@@ -31,6 +31,21 @@ async fn a_closed_port_refuses() {
     let peer = listener.local_addr().unwrap();
     drop(listener);
     let outcome = failing(&format!("http://localhost:{}/", peer.port())).await;
+    assert_eq!(outcome.error(), &NetError::ConnectRefused { peer });
+}
+
+#[tokio::test]
+async fn a_connection_that_quic_refuses_is_refused() {
+    let server = serve(Setup {
+        udp: Udp::Refuse,
+        no_tcp: true,
+        ..Setup::ALL
+    })
+    .await;
+    let mut request = get(&server.url("/object"));
+    request.protocols = Protocols::only(Protocol::Http3);
+    let outcome = fetch(&net(&server), request).await;
+    let peer = (Ipv4Addr::LOCALHOST, server.port).into();
     assert_eq!(outcome.error(), &NetError::ConnectRefused { peer });
 }
 

@@ -33,6 +33,8 @@ pub(crate) fn object() -> Bytes {
 pub(crate) enum Udp {
     Nothing,
     Http3,
+    /// Refuses every connection.
+    Refuse,
     /// Takes every packet and answers none, as a network that blocks UDP.
     Swallow,
 }
@@ -147,7 +149,7 @@ pub(crate) async fn serve(setup: Setup) -> Server {
     };
     let mut tasks = JoinSet::new();
     match (setup.udp, udp) {
-        (Udp::Http3, Some(udp)) => {
+        (Udp::Http3 | Udp::Refuse, Some(udp)) => {
             let mut tls = identity.tls.clone();
             tls.alpn_protocols = vec![b"h3".to_vec()];
             let tls = quinn::crypto::rustls::QuicServerConfig::try_from(Arc::new(tls)).unwrap();
@@ -158,7 +160,11 @@ pub(crate) async fn serve(setup: Setup) -> Server {
                 Arc::new(quinn::TokioRuntime),
             )
             .unwrap();
-            tasks.spawn(serve_quic(endpoint, site.clone()));
+            if setup.udp == Udp::Refuse {
+                tasks.spawn(refuse_quic(endpoint));
+            } else {
+                tasks.spawn(serve_quic(endpoint, site.clone()));
+            }
         }
         (Udp::Swallow, Some(udp)) => {
             tasks.spawn(async move {
@@ -166,7 +172,7 @@ pub(crate) async fn serve(setup: Setup) -> Server {
                 while udp.recv(&mut packet).await.is_ok() {}
             });
         }
-        (Udp::Nothing | Udp::Http3 | Udp::Swallow, _) => {}
+        (Udp::Nothing | Udp::Http3 | Udp::Refuse | Udp::Swallow, _) => {}
     }
     if !setup.no_tcp {
         let mut tls = identity.tls;
@@ -230,6 +236,12 @@ async fn serve_tcp(listener: TcpListener, acceptor: Option<TlsAcceptor>, site: S
                 }
             }
         });
+    }
+}
+
+async fn refuse_quic(endpoint: quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        incoming.refuse();
     }
 }
 

@@ -35,7 +35,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
         &["nearcast-link", "nearcast-appliance"],
     ),
     ("nearcast-backend-model", &["nearcast-protocol"]),
-    ("nearcast-backend-server", &["nearcast-backend-model"]),
+    (
+        "nearcast-backend-server",
+        &["nearcast-backend-model", "nearcast-appliance"],
+    ),
     (
         "nearcast-cli",
         &[

@@ -188,7 +188,12 @@ impl Edge {
 
     /// Puts this fault in the place of all others.
     pub(crate) async fn fault(&self, fault: Value) {
-        let order = json!({ "clear": true, "faults": [{ "fault": fault }] });
+        self.fault_on(fault, json!({})).await;
+    }
+
+    /// The same for what is selected.
+    pub(crate) async fn fault_on(&self, fault: Value, on: Value) {
+        let order = json!({ "clear": true, "faults": [{ "fault": fault, "on": on }] });
         let url = format!("{}control/faults", self.admin_url);
         let answer = admin().post(url).json(&order).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");

@@ -23,9 +23,12 @@ mod web;
 // What must hold.
 mod arch;
 mod bad_input;
+mod control;
 mod demo;
+mod faults;
 mod foreign_server;
 mod manifests;
+mod objects;
 mod outage;
 mod processes;
 mod protocols;

@@ -111,7 +111,7 @@ async fn edges_that_give_wrong_bytes_are_played_around() {
     .await;
     edges[0].fault(json!({ "kind": "corrupt" })).await;
     edges[1]
-        .fault(json!({ "kind": "truncate", "after": 0.5 }))
+        .fault_on(json!({ "kind": "truncate" }), json!({ "after": 0.5 }))
         .await;
     let played = play.played(12).await;
     let report = &played.report;

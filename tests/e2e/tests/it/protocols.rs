@@ -101,7 +101,8 @@ async fn a_network_that_blocks_udp_costs_little() {
     eventually("it plays", ASKED_MAX, || (told() > 8).then_some(())).await;
     // Connections that are reset have to be made again.
     for edge in &system.edges {
-        edge.fault(json!({ "kind": "reset", "after": 0.1 })).await;
+        let early = json!({ "after": 0.1 });
+        edge.fault_on(json!({ "kind": "reset" }), early).await;
     }
     let reset = |edge: &Edge| edge.entries().iter().any(|one| one.end == "reset");
     eventually("one is reset", ASKED_MAX, || {

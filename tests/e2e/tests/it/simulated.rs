@@ -21,7 +21,7 @@ const SAME_RUNGS: f64 = 0.9;
 const SAME_SEGMENT: u64 = 1;
 
 /// The made title, as the simulator plays it.
-fn packaged() -> SimTitle {
+pub(crate) fn packaged() -> SimTitle {
     let text = fs::read(title().join("stream.mpd")).unwrap();
     let manifest = parse(&text, "stream.mpd").unwrap();
     SimTitle::packaged(manifest.outline.clone(), |object| {

@@ -396,7 +396,11 @@ impl World {
                     (attempt.end, attempt.total) = (PORTAL_BYTES, PORTAL_BYTES);
                 }
             }
-            // HTTP/2 ends the stream where there is more than was said.
+            // Of a part both its range and its length are said, and they do not fit.
+            Answer::Longer if self.is_part(id) => {
+                return self.fails(arrives, id, Failure::WrongRange);
+            }
+            // HTTP/2 ends the stream where there is more than was said, with the word that it has for less.
             Answer::Longer => {
                 if let Some(attempt) = self.attempts.get_mut(&id) {
                     let half = attempt.first + (attempt.end - attempt.first) / 2;
@@ -405,6 +409,11 @@ impl World {
             }
         }
         self.sends(now, id);
+    }
+
+    fn is_part(&self, id: Attempt) -> bool {
+        let attempt = self.attempts.get(&id);
+        attempt.is_some_and(|one| one.spec.from > 0 || one.spec.to.is_some())
     }
 
     /// Sends what is left of a body.
@@ -593,7 +602,7 @@ impl World {
             self.takes_effect(now, id, Effect::Spoilt { at });
         }
         let cut = match end {
-            _ if too_much => Some((total, Some(Failure::Protocol))),
+            _ if too_much => Some((total, Some(Failure::Truncated))),
             BodyEnd::Reset { after } => Some((first + after, Some(Failure::Reset))),
             BodyEnd::Truncate { after } => Some((first + after, Some(Failure::Truncated))),
             BodyEnd::Hang { after } => Some((first + after, None)),

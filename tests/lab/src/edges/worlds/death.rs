@@ -135,10 +135,10 @@ fn note(sample: &mut Sample, shape: &Shape, story: &Story, title: &SimTitle) {
     let report = &story.report;
     let met = match shape.meets {
         Meets::UnderWay => {
-            under_way(report, &edge, at_s).map(|(fetch, one)| (fetch, one.start_s.max(at_s)))
+            under_way(report, &edge, at_s, shape).map(|(fetch, one)| (fetch, one.start_s.max(at_s)))
         }
         Meets::NextRequest => next(report, &edge, at_s).map(|(fetch, one)| (fetch, one.start_s)),
-        Meets::End => under_way(report, &edge, at_s).map(|(fetch, one)| (fetch, one.end_s)),
+        Meets::End => under_way(report, &edge, at_s, shape).map(|(fetch, one)| (fetch, one.end_s)),
     };
     let Some((fetch, from_s)) = met else {
         return;
@@ -206,9 +206,12 @@ fn under_way<'a>(
     report: &'a SessionReport,
     edge: &str,
     at_s: f64,
+    shape: &Shape,
 ) -> Option<(&'a FetchReport, &'a AttemptReport)> {
     first(report, |one| {
-        one.edge == edge && one.end_s >= at_s && one.result != "ok"
+        // Wrong bytes come to their end, and are found out afterwards.
+        let fulfils = one.result == "ok" && shape.keeps_bytes();
+        one.edge == edge && one.end_s >= at_s && !fulfils
     })
 }
 
