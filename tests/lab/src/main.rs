@@ -2,11 +2,15 @@
 //! in worlds that chance drew.
 
 mod abr;
+mod compare;
 mod decide;
+mod documents;
 mod edges;
 mod fit;
 mod interrupt;
 mod moment;
+mod page;
+mod report;
 mod run;
 mod schema;
 mod sets;
@@ -28,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Runs scenarios and says what came of them
     Run(run::Arguments),
+    /// Opens what was written earlier: shows, converts, compares
+    Report(report::Arguments),
     /// Lists the figures that expectations are about
     Figures,
     /// Prints a JSON schema, for editors and other programs
@@ -63,6 +69,7 @@ enum Bench {
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
+        Command::Report(arguments) => report::execute(arguments),
         Command::Figures => schema::figures(&mut std::io::stdout().lock()),
         Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),
         Command::Bench { bench } => match bench {
