@@ -19,11 +19,13 @@ function tell(lines, event) {
 }
 
 /**
- * Makes a chart in `place` and gives it the view's span. `spans` are bands over everything, `{ from, to, color, lines }`; `at(time, left, top, u)`
+ * Makes a chart in `place` and gives it the view's span. `key` says what looks mean, where a legend
+ * cannot; `spans` are bands over everything, `{ from, to, color, lines }`; `at(time, left, top, u)`
  * gives the lines of what is under the pointer, or nothing.
  */
-function chart(place, view, { title, about, height, data, series, axis, scale, paint, at, spans }) {
-  const header = el("div", { class: "chart-head" }, el("span", { class: "chart-title", title: about }, title));
+function chart(place, view, { title, about, key, height, data, series, axis, scale, paint, at, spans }) {
+  const header = el("div", { class: "chart-head" }, el("span", { class: "chart-title", title: about }, title),
+    key ? el("span", { class: "key" }, key.map(([look, text]) => el("span", {}, el("i", { class: `swatch ${look}` }), text))) : null);
   const box = el("div", { class: "chart" });
   place.append(header, box);
   const bands = (u) => {
@@ -44,7 +46,7 @@ function chart(place, view, { title, about, height, data, series, axis, scale, p
   const ink = () => color("muted");
   const u = new uPlot({
     width: Math.max(box.clientWidth, 280), height,
-    series: [{ label: "time", value: (_, value) => seconds(value) }, ...series],
+    series: [{ label: "time", value: (u) => (u.cursor.left >= 0 ? seconds(u.posToVal(u.cursor.left, "x")) : "–") }, ...series],
     scales: { x: { time: false, min: view.span[0], max: view.span[1], auto: false }, y: scale },
     axes: [
       { stroke: ink, font: FONT, size: 26, gap: 3, grid: { stroke: line, width: 1 }, ticks: { stroke: line, size: 4 }, values: (_, all) => all.map((value) => `${short(value)} s`) },
@@ -53,7 +55,9 @@ function chart(place, view, { title, about, height, data, series, axis, scale, p
     padding: [6, 14, 0, 0],
     legend: { show: series.some((one) => one.label), mount: (_, legend) => header.append(legend) },
     cursor: {
-      y: false, points: { size: 6 }, drag: { x: true, y: false, setScale: false }, sync: { key: "time", scales: ["x", null] },
+      y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, sync: { key: "time", scales: ["x", null] },
+      // What holds at a moment is what was said last, not what is said next to it.
+      dataIdx: (u, _, nearest, time) => (nearest > 0 && u.data[0][nearest] > time ? nearest - 1 : nearest),
       bind: { dblclick: () => () => { view.all(); return null; } },
     },
     hooks: {

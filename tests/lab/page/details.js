@@ -20,7 +20,7 @@ function verdict(scenario) {
       caption: "Expectations", rows: scenario.verdicts,
       columns: [
         { name: "Expectation", of: (one) => el("code", {}, one.expectation) },
-        { name: "Result", of: (one) => el("span", { class: one.holds ? "good" : "bad" }, one.holds ? "✓ holds" : "✗ does not hold") },
+        { name: "Result", of: (one) => el("span", { class: `mark ${one.holds ? "good" : "bad"}` }, one.holds ? "✓ holds" : "✗ does not hold") },
         { name: "Found", of: (one) => (one.found === null ? "nothing to look at" : short(one.found)), number: true },
         { name: "In", of: (one) => count(one.numbers, "number"), number: true },
         { name: "Nearest to failing", of: (one) => (one.seed === null ? "" : `${one.player}, seed ${one.seed}`) },
@@ -99,14 +99,16 @@ function show(room, chosen, sided) {
   room.replaceChildren(toolbar(view));
   const group = el("div", { class: "timelines", tabindex: "0", role: "group", "aria-label": "Timelines: arrow keys move, plus and minus zoom, 0 shows all. The tables below say the same." });
   room.append(group);
+  const tables = [];
   for (const { run, player, name } of sessions) {
     const place = el("section", { class: "session", "aria-label": name }, el("h4", {}, name), figures(player), run.busy || player.report.busy ? el("p", { class: "warning" }, "The machine was too busy for these timings to be trusted.") : null);
     group.append(place);
     charts.push(...timeline(place, view, run, player));
+    tables.push(lists(run, player, name, place));
   }
   steer(view, group, timeOver(charts));
   if (whole === view.whole[1]) view.show(...before);
-  for (const { run, player, name } of sessions) room.append(lists(run, player, name, group));
+  room.append(...tables);
 }
 
 function figures(player) {
@@ -120,8 +122,9 @@ function figures(player) {
     report.error ? el("p", { class: "bad" }, `✗ ended with ${report.error.code}: ${report.error.message}`) : null);
 }
 
-/** Goes to a moment in the timelines. */
-function goTo(group, at) {
+/** Goes to a moment in the timeline of a session, and marks it. */
+function goTo(place, at) {
   view.goTo(at);
-  group.scrollIntoView({ block: "nearest" });
+  for (const one of charts) one.setCursor({ left: one.valToPos(at, "x"), top: 0 });
+  place.scrollIntoView({ block: "nearest" });
 }

@@ -37,6 +37,11 @@ function rate(bps) {
   return bps >= 1e6 ? `${short(bps / 1e6)} Mbit/s` : `${short(bps / 1e3)} kbit/s`;
 }
 
+/** A rate beside a chart, where a phone has little room. */
+function tick(bps) {
+  return isNarrow() ? rate(bps).replace("bit/s", "") : rate(bps);
+}
+
 /** A figure by its name, whose end is its unit: `rate_bps`, `size_bytes`, `ttfb_s`. */
 function figure(name, number) {
   if (name.endsWith("_bps")) return rate(number);
@@ -56,7 +61,7 @@ function count(number, word) {
 }
 
 function verdictMark(passed) {
-  return el("span", { class: passed ? "good" : "bad" }, passed ? "✓ passed" : "✗ failed");
+  return el("span", { class: `mark ${passed ? "good" : "bad"}` }, passed ? "✓ passed" : "✗ failed");
 }
 
 /** A table of many rows keeps the page light: it shows so many, and more when asked. */
@@ -97,7 +102,7 @@ function table({ caption, columns, rows, search, text, onpick }) {
   } });
   const head = el("tr", {}, columns.map((column) => el("th", { scope: "col", class: column.number ? "number" : null }, column.name)));
   const made = el("div", { class: "table" }, field || null,
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", {}, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body)), told, more);
+    el("div", { class: rows.length > 30 ? "scroll long" : "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", { class: columns.length > 5 ? "wide" : null }, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body)), told, more);
   show(ROWS_AT_ONCE);
   return { element: made, keep };
 }

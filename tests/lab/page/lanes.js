@@ -4,7 +4,7 @@
  * Makes a chart of lanes. `items` are `{ lane, part, parts, from, to, first, look, lines() }` for bars, which fill one of `parts` of
  * their lane, and `{ lane, at, mark, look, lines() }` for marks.
  */
-function lanes(place, view, { title, about, names, laneHeight, items, spans, legend }) {
+function lanes(place, view, { title, about, names, laneHeight, items, spans, key }) {
   const bars = items.filter((item) => item.mark === undefined);
   const marks = items.filter((item) => item.mark !== undefined);
   const middle = (u, item, device) => u.valToPos(item.lane + 0.5, "y", device);
@@ -13,7 +13,9 @@ function lanes(place, view, { title, about, names, laneHeight, items, spans, leg
     const room = (laneHeight - 8) * ratio;
     const top = middle(u, item, device) - room / 2 + (room / item.parts) * item.part;
     const [from, to] = [u.valToPos(item.from, "x", device), u.valToPos(item.to, "x", device)];
-    return { left: from, right: Math.max(to, from + 2 * ratio), top, height: room / item.parts - ratio };
+    // What follows at once stays apart where there is room for it.
+    const gap = to - from > 4 * ratio ? ratio : 0;
+    return { left: from, right: Math.max(to - gap, from + 2 * ratio), top, height: room / item.parts - ratio };
   };
   const paint = (u, ctx) => {
     const ratio = devicePixelRatio;
@@ -43,16 +45,14 @@ function lanes(place, view, { title, about, names, laneHeight, items, spans, leg
     });
     return bar && bar.lines();
   };
-  const u = chart(place, view, {
-    title, about, height: names.length * laneHeight + 34, data: [[view.whole[0], view.whole[1]], [null, null]], series: [{}], spans, paint, at,
+  return chart(place, view, {
+    title, about, key, height: names.length * laneHeight + 34, data: [[view.whole[0], view.whole[1]], [null, null]], series: [{}], spans, paint, at,
     scale: { range: [0, names.length], dir: -1, auto: false },
     axis: {
       splits: () => names.map((_, lane) => lane + 0.5), filter: (_, splits) => splits, grid: { show: false },
       values: () => names.map((name) => fit(name)),
     },
   });
-  if (legend) place.querySelector(".chart-head:last-of-type")?.append(el("span", { class: "key" }, legend.map(([look, text]) => el("span", {}, el("i", { class: `swatch ${look}` }), text))));
-  return u;
 }
 
 /** Shortens a name to the room beside a chart. */

@@ -1,11 +1,12 @@
 // What the timeline shows, as tables: for those who cannot see charts, and for those who look for a word.
 
-function lists(run, player, name, group) {
+/** Makes them; `place` is where the session's timeline is. */
+function lists(run, player, name, place) {
   const shift = player.begins_s;
   const report = player.report;
   const at = (time) => seconds(time + shift);
   const list = (title, rows, columns, text, when) => (rows.length ? folded(`${title} (${rows.length.toLocaleString("en")})`, () => table({
-    caption: `${title} of ${name}`, rows, columns, text, search: `Search ${title.toLowerCase()}`, onpick: (row) => goTo(group, when(row)),
+    caption: `${title} of ${name}`, rows, columns, text, search: `Search ${title.toLowerCase()}`, onpick: (row) => goTo(place, when(row)),
   }).element) : null);
   const made = [
     list("Decisions", report.decisions, [

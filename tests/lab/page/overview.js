@@ -56,7 +56,7 @@ function coverage() {
     const sign = (one) => el("a", { class: `cell ${one.passed ? "held" : "missed"}`, href: `#scenario-${one.place}`, title: `${one.scenario}: ${one.passed ? "passed" : "failed"}`, "aria-label": `${one.cell.shape} of ${one.cell.object}, ${one.cell.place ?? "whole answer"}: ${one.passed ? "passed" : "failed"}` },
       `${one.passed ? "✓" : "✗"} ${PLACES[one.cell.place] ?? one.cell.place ?? "whole"}`);
     const row = (shape) => el("tr", {}, el("th", { scope: "row" }, shape), objects.map((object) => el("td", {}, cells.filter((one) => one.cell.shape === shape && one.cell.object === object).map(sign))));
-    return el("section", { class: "coverage" }, el("h2", {}, `Coverage: ${cells[0].file}`), el("p", {}, `${held} of ${cells.length} cells held. Each sign is a place of the body.`),
+    return el("section", { class: "coverage" }, el("h2", {}, `Coverage: ${summary.reports.length > 1 ? `${sideName(cells[0].of)}, ` : ""}${cells[0].file}`), el("p", {}, `${held} of ${cells.length} cells held. Each sign is a place of the body.`),
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Coverage" }, el("table", {}, el("caption", { class: "unseen" }, "What was broken of what, and where"),
         el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Failure"), objects.map((object) => el("th", { scope: "col" }, object)))), el("tbody", {}, shapes.map(row)))));
   });
@@ -73,8 +73,8 @@ function comparison() {
       caption: `Figures of ${scenario.scenario}, ${session.player}`, rows,
       columns: [
         { name: "Figure", of: (row) => row.figure },
-        { name: "A", of: (row) => figure(row.figure.split(".")[0], row.a), number: true },
-        { name: "B", of: (row) => figure(row.figure.split(".")[0], row.b), number: true },
+        { name: "A", of: (row) => sideFigure(row, row.a), number: true },
+        { name: "B", of: (row) => sideFigure(row, row.b), number: true },
         { name: "B − A", of: (row) => difference(row), number: true },
       ],
     });
@@ -85,9 +85,19 @@ function comparison() {
   return el("section", { id: "comparison" }, el("h2", {}, "Figures side by side"), parts);
 }
 
+/** What never came counts as an hour in figures. */
+const NEVER_S = 3600;
+const NEVER = ["startup_s", "failover_s", "handover_s"];
+
+function sideFigure(row, number) {
+  const name = row.figure.split(".")[0];
+  return number >= NEVER_S && NEVER.includes(name) ? "never" : figure(name, number);
+}
+
 function difference(row) {
   if (row.a === null || row.b === null) return "–";
   const far = row.b - row.a;
+  if ([row.a, row.b].some((number) => sideFigure(row, number) === "never") && far !== 0) return el("strong", {}, far > 0 ? "never" : "no longer never");
   if (Math.abs(far) < 1e-9) return "0";
   const share = row.a === 0 ? "" : ` (${far > 0 ? "+" : "−"}${short(Math.abs((far / row.a) * 100))} %)`;
   return el("strong", {}, `${far > 0 ? "+" : "−"}${figure(row.figure.split(".")[0], Math.abs(far))}${share}`);

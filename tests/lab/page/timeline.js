@@ -76,7 +76,7 @@ function rungs(place, view, player, spans) {
   return chart(place, view, {
     title: "Rung", about: "Of each segment: when it was asked for, and when it was shown", height: Math.min(60 + 18 * ladder.length, 190), spans,
     data: steps(functions, end), series, scale: { range: [-0.5, ladder.length - 0.5], auto: false },
-    axis: { splits: () => ladder.map((_, rung) => rung), filter: (_, splits) => splits, values: () => ladder.map((rung) => rate(rung.bitrate_bps)) },
+    axis: { splits: () => ladder.map((_, rung) => rung), filter: (_, splits) => splits, values: () => ladder.map((rung) => tick(rung.bitrate_bps)) },
   });
 }
 
@@ -100,7 +100,7 @@ function edges(place, view, run, player, attempts, spans) {
   const marks = faultsOf(run, player).map((receipt) => ({ lane: names.indexOf(receipt.edge), at: receipt.at_s, mark: "fault", look: "fault", lines: () => faultLines(receipt) }));
   return lanes(place, view, {
     title: "Edges", about: "Attempts: picture above, sound in the middle, all else below", names, laneHeight: names.length > 12 ? 26 : 34, items: [...bars, ...marks], spans,
-    legend: [["ok", "ok"], ["failed", "failed"], ["cancelled", "cancelled"], ["running", "running at the end"], ["fault", "fault"], ["stall-band", "stall"]],
+    key: [["ok", "ok (faint: no byte yet)"], ["failed", "failed"], ["cancelled", "cancelled"], ["running", "running at the end"], ["fault", "fault"], ["stall-band", "stall"]],
   });
 }
 
