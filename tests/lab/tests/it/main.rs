@@ -5,8 +5,10 @@
     reason = "a helper of tests may panic as tests do"
 )]
 
+mod browser;
 mod edges;
 mod fit;
+mod page;
 
 use std::collections::BTreeSet;
 use std::fs;
