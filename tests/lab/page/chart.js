@@ -26,7 +26,7 @@ function tell(lines, event) {
 function chart(place, view, { title, about, key, height, data, series, axis, scale, paint, at, spans }) {
   const header = el("div", { class: "chart-head" }, el("span", { class: "chart-title", title: about }, title),
     key ? el("span", { class: "key" }, key.map(([look, text]) => el("span", {}, el("i", { class: `swatch ${look}` }), text))) : null);
-  const box = el("div", { class: "chart" });
+  const box = el("div", { class: "chart", role: "img", "aria-label": `${title}: ${about}` });
   place.append(header, box);
   const bands = (u) => {
     const { ctx, bbox } = u;

@@ -109,6 +109,8 @@ function show(room, chosen, sided) {
   steer(view, group, timeOver(charts));
   if (whole === view.whole[1]) view.show(...before);
   room.append(...tables);
+  // The reasons are what people look for: those of one session at once, to keep the page light.
+  tables[0].querySelector("details").open = true;
 }
 
 function figures(player) {

@@ -65,7 +65,7 @@ function verdictMark(passed) {
 }
 
 /** A table of many rows keeps the page light: it shows so many, and more when asked. */
-const ROWS_AT_ONCE = 200;
+const ROWS_AT_ONCE = 100;
 
 /**
  * Makes a table. `columns` are `{ name, of(row), number }`, where `of` gives text or an element; `search` adds a field that

@@ -40,7 +40,5 @@ function lists(run, player, name, place) {
       { name: "At", of: (row) => at(row[0]) }, { name: "Picture", of: (row) => seconds(row[1]), number: true }, { name: "Sound", of: (row) => seconds(row[2]), number: true },
     ], (row) => at(row[0]), (row) => row[0] + shift),
   ];
-  const first = made[0];
-  if (first) queueMicrotask(() => { first.open = true; });
   return el("section", { class: "lists", "aria-label": `Tables of ${name}` }, el("h4", {}, `As tables: ${name}`), made);
 }

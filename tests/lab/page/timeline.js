@@ -35,7 +35,12 @@ function stepSeries(label, stroke, more) {
 function rates(place, view, run, player, attempts, spans) {
   const end = endOf(player);
   const used = usedRate(attempts, player.begins_s, end);
-  const most = used.reduce((largest, row) => Math.max(largest, row[1]), 0.1);
+  // A burst at the start, or a link far wider than what is used, would press everything else flat.
+  const range = () => {
+    const [from, to] = view.span;
+    const most = used.reduce((largest, row) => (row[0] >= from && row[0] <= to ? Math.max(largest, row[1]) : largest), 0.1);
+    return [0, Math.max(most, Math.min(Math.max(...offered, 0), 3 * most)) * 1.08];
+  };
   const mbits = (link) => link.rate_bps.map(([at, bps]) => [at, bps === null ? null : bps / 1e6]);
   // Links that never say a rate bound nothing.
   const links = run.links.filter((link) => link.rate_bps.some((row) => row[1] !== null));
@@ -47,8 +52,7 @@ function rates(place, view, run, player, attempts, spans) {
     title: "Rate, Mbit/s", about: "What links offered, and what all attempts together brought", height: 150, spans,
     data: steps([used, ...links.map(mbits)], Math.max(end, view.whole[1])),
     series: [stepSeries("used", "used", { fill: () => color("used-fill"), width: 1.5 }), ...series],
-    // A link that is far wider than what is used would press everything flat.
-    scale: { range: [0, Math.max(most, Math.min(Math.max(...offered, 0), 3 * most)) * 1.08], auto: false },
+    scale: { range },
     axis: { values: (_, all) => all.map(short) },
   });
 }
@@ -70,12 +74,12 @@ function rungs(place, view, player, spans) {
   if (!ladder.length) return null;
   const end = Math.max(endOf(player), view.whole[1]);
   const name = (_, value) => (value === null || value === undefined ? "–" : `${ladder[value].representation}, ${rate(ladder[value].bitrate_bps)}`);
-  const functions = shown ? [asked, shown] : [asked];
-  const series = [stepSeries(shown ? "asked for" : "asked for (where it was shown does not follow from this report)", "asked", { width: 1.5, dash: [3, 3], value: name })];
-  if (shown) series.push(stepSeries("shown", "video", { width: 2.5, value: name }));
+  const series = shown
+    ? [stepSeries("asked for", "asked", { width: 1.5, dash: [3, 3], value: name }), stepSeries("shown", "video", { width: 2.5, value: name })]
+    : [stepSeries("asked for (when it was shown does not follow from this report)", "video", { value: name })];
   return chart(place, view, {
     title: "Rung", about: "Of each segment: when it was asked for, and when it was shown", height: Math.min(60 + 18 * ladder.length, 190), spans,
-    data: steps(functions, end), series, scale: { range: [-0.5, ladder.length - 0.5], auto: false },
+    data: steps(shown ? [asked, shown] : [asked], end), series, scale: { range: [-0.5, ladder.length - 0.5], auto: false },
     axis: { splits: () => ladder.map((_, rung) => rung), filter: (_, splits) => splits, values: () => ladder.map((rung) => tick(rung.bitrate_bps)) },
   });
 }

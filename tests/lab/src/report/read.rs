@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use nearcast_protocol::report::{self, SessionReport};
 use nearcast_scenario::{
-    LabReport, Mode, PlayerResult, Problem, RunResult, SCHEMA, ScenarioResult, Verdict,
+    LabReport, Mode, PlayerResult, Problem, RunResult, SCHEMA, ScenarioResult,
 };
 use serde_json::Value;
 
@@ -180,12 +180,9 @@ fn add(result: &mut ScenarioResult, run: RunResult) {
         let id = receipt.id.as_ref().unwrap_or(&receipt.fault);
         *result.receipts.entry(id.clone()).or_default() += 1;
     }
-    let missed = run.verdicts.iter().filter(|verdict| !verdict.holds);
-    let problems = run.problems.iter().cloned();
-    let problems = problems.chain(missed.map(Verdict::to_string));
-    let problems = problems.map(|what| Problem {
+    let problems = run.problems.iter().map(|what| Problem {
         seed: run.seed,
-        what,
+        what: what.clone(),
         again: run.again.clone(),
     });
     result.problems.extend(problems);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chromiumoxide::cdp::browser_protocol::emulation::{
     MediaFeature, SetDeviceMetricsOverrideParams,
@@ -9,12 +10,17 @@ use chromiumoxide::cdp::browser_protocol::emulation::{
 use chromiumoxide::cdp::browser_protocol::log::EventEntryAdded;
 use chromiumoxide::cdp::browser_protocol::network::{EnableParams, EventRequestWillBeSent};
 use chromiumoxide::cdp::js_protocol::runtime::{EventConsoleApiCalled, EventExceptionThrown};
+use chromiumoxide::js::EvaluationResult;
 use chromiumoxide::layout::Point;
 use chromiumoxide::{Browser, BrowserConfig, Page};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+/// Far longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A page that is open.
 pub(crate) struct Opened {
@@ -129,25 +135,30 @@ impl Opened {
 
     /// Returns what an expression of JavaScript is worth.
     pub(crate) async fn value<T: DeserializeOwned>(&self, expression: &str) -> T {
-        let value = self.page.evaluate(expression).await.unwrap();
-        value.into_value().unwrap()
+        self.evaluate(expression).await.into_value().unwrap()
     }
 
     /// Runs a script for what it does.
     pub(crate) async fn act(&self, script: &str) {
-        self.page.evaluate(script).await.unwrap();
+        self.evaluate(script).await;
     }
 
     /// Waits until an expression is true.
-    ///
-    /// # Panics
-    /// When it does not become true before the browser's own time-out (30 s).
     pub(crate) async fn until(&self, expression: &str) {
         let wait = format!(
             "new Promise((done) => {{ const look = () => (({expression}) ? done(true) : requestAnimationFrame(look)); look(); }})"
         );
-        let came = self.page.evaluate(wait.as_str()).await;
-        assert!(came.is_ok(), "never came: {expression}: {came:?}");
+        self.evaluate(&wait).await;
+    }
+
+    /// A page that was never drawn would be waited for without end.
+    async fn evaluate(&self, script: &str) -> EvaluationResult {
+        let result = timeout(PATIENCE, self.page.evaluate(script)).await;
+        let heard = || self.heard.lock().unwrap().complaints.join("\n");
+        assert!(result.is_ok(), "no answer to {script}\n{}", heard());
+        let result = result.unwrap();
+        assert!(result.is_ok(), "{script}: {result:?}\n{}", heard());
+        result.unwrap()
     }
 
     /// Moves the mouse, as a hand would.

@@ -9,6 +9,7 @@ mod browser;
 mod edges;
 mod fit;
 mod page;
+mod report;
 
 use std::collections::BTreeSet;
 use std::fs;
