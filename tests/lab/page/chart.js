@@ -24,8 +24,18 @@ function tell(lines, event) {
  * gives the lines of what is under the pointer, or nothing.
  */
 function chart(place, view, { title, about, key, height, data, series, axis, scale, paint, at, spans }) {
-  const header = el("div", { class: "chart-head" }, el("span", { class: "chart-title", title: about }, title),
-    key ? el("span", { class: "key" }, key.map(([look, text]) => el("span", {}, el("i", { class: `swatch ${look}` }), text))) : null);
+  const header = el(
+    "div",
+    { class: "chart-head" },
+    el("span", { class: "chart-title", title: about }, title),
+    key
+      ? el(
+          "span",
+          { class: "key" },
+          key.map(([look, text]) => el("span", {}, el("i", { class: `swatch ${look}` }), text)),
+        )
+      : null,
+  );
   const box = el("div", { class: "chart", role: "img", "aria-label": `${title}: ${about}` });
   place.append(header, box);
   const bands = (u) => {
@@ -44,33 +54,56 @@ function chart(place, view, { title, about, key, height, data, series, axis, sca
   };
   const line = () => color("line");
   const ink = () => color("muted");
-  const u = new uPlot({
-    width: Math.max(box.clientWidth, 280), height,
-    series: [{ label: "time", value: (u) => (u.cursor.left >= 0 ? seconds(u.posToVal(u.cursor.left, "x")) : "–") }, ...series],
-    scales: { x: { time: false, min: view.span[0], max: view.span[1], auto: false }, y: scale },
-    axes: [
-      { stroke: ink, font: FONT, size: 26, gap: 3, grid: { stroke: line, width: 1 }, ticks: { stroke: line, size: 4 }, values: (_, all) => all.map((value) => `${short(value)} s`) },
-      { stroke: ink, font: FONT, size: sideWidth, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false }, ...axis },
-    ],
-    padding: [6, 14, 0, 0],
-    legend: { show: series.some((one) => one.label), mount: (_, legend) => header.append(legend) },
-    cursor: {
-      y: false, points: { show: false }, drag: { x: true, y: false, setScale: false }, sync: { key: "time", scales: ["x", null] },
-      // What holds at a moment is what was said last, not what is said next to it.
-      dataIdx: (u, _, nearest, time) => (nearest > 0 && u.data[0][nearest] > time ? nearest - 1 : nearest),
-      bind: { dblclick: () => () => { view.all(); return null; } },
+  const u = new uPlot(
+    {
+      width: Math.max(box.clientWidth, 280),
+      height,
+      series: [{ label: "time", value: (u) => (u.cursor.left >= 0 ? seconds(u.posToVal(u.cursor.left, "x")) : "–") }, ...series],
+      scales: { x: { time: false, min: view.span[0], max: view.span[1], auto: false }, y: scale },
+      axes: [
+        {
+          stroke: ink,
+          font: FONT,
+          size: 26,
+          gap: 3,
+          grid: { stroke: line, width: 1 },
+          ticks: { stroke: line, size: 4 },
+          values: (_, all) => all.map((value) => `${short(value)} s`),
+        },
+        { stroke: ink, font: FONT, size: sideWidth, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false }, ...axis },
+      ],
+      padding: [6, 14, 0, 0],
+      legend: { show: series.some((one) => one.label), mount: (_, legend) => header.append(legend) },
+      cursor: {
+        y: false,
+        points: { show: false },
+        drag: { x: true, y: false, setScale: false },
+        sync: { key: "time", scales: ["x", null] },
+        // What holds at a moment is what was said last, not what is said next to it.
+        dataIdx: (u, _, nearest, time) => (nearest > 0 && u.data[0][nearest] > time ? nearest - 1 : nearest),
+        bind: {
+          dblclick: () => () => {
+            view.all();
+            return null;
+          },
+        },
+      },
+      hooks: {
+        draw: [bands],
+        setSelect: [
+          (self) => {
+            const { left, width } = self.select;
+            if (width < 4) return;
+            const [from, to] = [self.posToVal(left, "x"), self.posToVal(left + width, "x")];
+            self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+            view.show(from, to);
+          },
+        ],
+      },
     },
-    hooks: {
-      draw: [bands],
-      setSelect: [(self) => {
-        const { left, width } = self.select;
-        if (width < 4) return;
-        const [from, to] = [self.posToVal(left, "x"), self.posToVal(left + width, "x")];
-        self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-        view.show(from, to);
-      }],
-    },
-  }, data, box);
+    data,
+    box,
+  );
   const over = (event) => {
     const rect = u.over.getBoundingClientRect();
     const [left, top] = [event.clientX - rect.left, event.clientY - rect.top];

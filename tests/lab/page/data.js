@@ -11,7 +11,9 @@ function runOf(id) {
 
 /** The scenarios of all reports: `of` is the place of their report, `id` theirs in it, `place` theirs in the page. */
 const scenarios = summary.reports.flatMap((report, of) => report.scenarios.map((scenario, id) => ({ ...scenario, report, of, id })));
-scenarios.forEach((scenario, place) => { scenario.place = place; });
+scenarios.forEach((scenario, place) => {
+  scenario.place = place;
+});
 
 /** The scenario of the other report that this one is compared with. */
 function counterpart(scenario) {
@@ -23,10 +25,15 @@ function counterpart(scenario) {
 /** All attempts of a session with what they are of, in the run's time. */
 function attemptsOf(player) {
   const shift = player.begins_s;
-  return player.report.fetches.flatMap((fetch) => fetch.attempts.map((attempt) => ({
-    ...attempt, fetch, from: attempt.start_s + shift, to: Math.max(attempt.end_s, attempt.start_s) + shift,
-    first: attempt.first_byte_s === null ? null : attempt.first_byte_s + shift,
-  })));
+  return player.report.fetches.flatMap((fetch) =>
+    fetch.attempts.map((attempt) => ({
+      ...attempt,
+      fetch,
+      from: attempt.start_s + shift,
+      to: Math.max(attempt.end_s, attempt.start_s) + shift,
+      first: attempt.first_byte_s === null ? null : attempt.first_byte_s + shift,
+    })),
+  );
 }
 
 /** What a fetch is of, in words. */
@@ -44,7 +51,9 @@ function endOf(player) {
 
 /** Times, and for each of many step functions (rows of time and value) what holds from then on. */
 function steps(functions, end) {
-  const times = [...new Set(functions.flatMap((rows) => rows.map((row) => row[0])).concat(end))].filter((at) => at <= end).sort((a, b) => a - b);
+  const times = [...new Set(functions.flatMap((rows) => rows.map((row) => row[0])).concat(end))]
+    .filter((at) => at <= end)
+    .sort((a, b) => a - b);
   const columns = functions.map((rows) => {
     let next = 0;
     let value = null;
@@ -81,7 +90,8 @@ function rungsOf(player) {
   const segments = report.segments.filter((segment) => segment.track === track);
   const ladder = [...report.content.ladder];
   for (const segment of segments) {
-    if (!ladder.some((rung) => rung.representation === segment.representation)) ladder.push({ representation: segment.representation, bitrate_bps: segment.bitrate_bps });
+    if (!ladder.some((rung) => rung.representation === segment.representation))
+      ladder.push({ representation: segment.representation, bitrate_bps: segment.bitrate_bps });
   }
   ladder.sort((a, b) => a.bitrate_bps - b.bitrate_bps);
   const rung = (segment) => ladder.findIndex((one) => one.representation === segment.representation);

@@ -8,7 +8,12 @@ function el(name, attributes, ...children) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else made.setAttribute(key, value === true ? "" : String(value));
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : String(child))));
+  made.append(
+    ...children
+      .flat()
+      .filter((child) => child !== null && child !== undefined)
+      .map((child) => (child instanceof Node ? child : String(child))),
+  );
   return made;
 }
 
@@ -52,7 +57,9 @@ function figure(name, number) {
 }
 
 function named(numbers) {
-  return Object.entries(numbers || {}).map(([name, number]) => `${name.replace(/_(bps|kbps|bytes|s)$/, "").replaceAll("_", " ")} ${figure(name, number)}`).join(", ");
+  return Object.entries(numbers || {})
+    .map(([name, number]) => `${name.replace(/_(bps|kbps|bytes|s)$/, "").replaceAll("_", " ")} ${figure(name, number)}`)
+    .join(", ");
 }
 
 /** "1 seed", "2 seeds". */
@@ -81,8 +88,11 @@ function table({ caption, columns, rows, search, text, onpick }) {
     const cells = columns.map((column, place) => {
       const content = column.of(one);
       const picks = onpick && place === 0;
-      return el(place === 0 ? "th" : "td", { class: column.number ? "number" : null, scope: place === 0 ? "row" : null },
-        picks ? el("button", { type: "button", class: "pick", onclick: () => onpick(one) }, content) : content);
+      return el(
+        place === 0 ? "th" : "td",
+        { class: column.number ? "number" : null, scope: place === 0 ? "row" : null },
+        picks ? el("button", { type: "button", class: "pick", onclick: () => onpick(one) }, content) : content,
+      );
     });
     return el("tr", {}, cells);
   };
@@ -90,27 +100,57 @@ function table({ caption, columns, rows, search, text, onpick }) {
     shown = Math.min(most, wanted.length);
     body.replaceChildren(...wanted.slice(0, shown).map(row));
     more.hidden = shown >= wanted.length;
-    told.textContent = wanted.length === rows.length && shown === rows.length && !search ? "" : `${shown} of ${wanted.length} shown${wanted.length < rows.length ? `, ${rows.length} in all` : ""}`;
+    told.textContent =
+      wanted.length === rows.length && shown === rows.length && !search
+        ? ""
+        : `${shown} of ${wanted.length} shown${wanted.length < rows.length ? `, ${rows.length} in all` : ""}`;
   };
   const keep = (keeps) => {
     wanted = rows.filter(keeps);
     show(ROWS_AT_ONCE);
   };
-  const field = search && el("input", { type: "search", "aria-label": search, placeholder: search, oninput: (event) => {
-    const words = event.target.value.toLowerCase();
-    keep((one) => text(one).toLowerCase().includes(words));
-  } });
-  const head = el("tr", {}, columns.map((column) => el("th", { scope: "col", class: column.number ? "number" : null }, column.name)));
-  const made = el("div", { class: "table" }, field || null,
-    el("div", { class: rows.length > 30 ? "scroll long" : "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", { class: columns.length > 5 ? "wide" : null }, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body)), told, more);
+  const field =
+    search &&
+    el("input", {
+      type: "search",
+      "aria-label": search,
+      placeholder: search,
+      oninput: (event) => {
+        const words = event.target.value.toLowerCase();
+        keep((one) => text(one).toLowerCase().includes(words));
+      },
+    });
+  const head = el(
+    "tr",
+    {},
+    columns.map((column) => el("th", { scope: "col", class: column.number ? "number" : null }, column.name)),
+  );
+  const made = el(
+    "div",
+    { class: "table" },
+    field || null,
+    el(
+      "div",
+      { class: rows.length > 30 ? "scroll long" : "scroll", tabindex: "0", role: "region", "aria-label": caption },
+      el("table", { class: columns.length > 5 ? "wide" : null }, el("caption", { class: "unseen" }, caption), el("thead", {}, head), body),
+    ),
+    told,
+    more,
+  );
   show(ROWS_AT_ONCE);
   return { element: made, keep };
 }
 
 /** A part that is folded, and made when it is opened first. */
 function folded(summary, make) {
-  const made = el("details", { ontoggle: () => {
-    if (made.open && made.children.length === 1) made.append(make());
-  } }, el("summary", {}, summary));
+  const made = el(
+    "details",
+    {
+      ontoggle: () => {
+        if (made.open && made.children.length === 1) made.append(make());
+      },
+    },
+    el("summary", {}, summary),
+  );
   return made;
 }

@@ -22,21 +22,38 @@ function lanes(place, view, { title, about, names, laneHeight, items, spans, key
     const { min, max } = u.scales.x;
     for (const item of bars) {
       if (item.to < min || item.from > max) continue;
-      paintBar(ctx, item, barBox(u, item, true), item.first === null || item.first === undefined ? null : u.valToPos(item.first, "x", true), ratio);
+      paintBar(
+        ctx,
+        item,
+        barBox(u, item, true),
+        item.first === null || item.first === undefined ? null : u.valToPos(item.first, "x", true),
+        ratio,
+      );
     }
     for (const item of marks) {
       if (item.at < min || item.at > max) continue;
-      paintMark(ctx, item, u.valToPos(item.at, "x", true), middle(u, item, true) - (item.mark === "fault" ? (laneHeight / 2 - 5) * ratio : 0), ratio);
+      paintMark(
+        ctx,
+        item,
+        u.valToPos(item.at, "x", true),
+        middle(u, item, true) - (item.mark === "fault" ? (laneHeight / 2 - 5) * ratio : 0),
+        ratio,
+      );
     }
   };
   const at = (time, left, top, u) => {
     let best = null;
     for (const item of marks) {
-      const away = Math.hypot(u.valToPos(item.at, "x") - left, (middle(u, item) - (item.mark === "fault" ? laneHeight / 2 - 5 : 0) - top) * 0.8);
+      const away = Math.hypot(
+        u.valToPos(item.at, "x") - left,
+        (middle(u, item) - (item.mark === "fault" ? laneHeight / 2 - 5 : 0) - top) * 0.8,
+      );
       if (away < 9 && (!best || away <= best.away)) best = { away, item };
     }
     if (best) {
-      const together = marks.filter((item) => item !== best.item && item.lane === best.item.lane && item.at === best.item.at && item.mark === best.item.mark);
+      const together = marks.filter(
+        (item) => item !== best.item && item.lane === best.item.lane && item.at === best.item.at && item.mark === best.item.mark,
+      );
       return [...best.item.lines(), together.length ? `and ${together.length} more at this moment: see the list below` : null];
     }
     const bar = bars.findLast((item) => {
@@ -46,10 +63,23 @@ function lanes(place, view, { title, about, names, laneHeight, items, spans, key
     return bar && bar.lines();
   };
   return chart(place, view, {
-    title, about, key, height: names.length * laneHeight + 34, data: [[view.whole[0], view.whole[1]], [null, null]], series: [{}], spans, paint, at,
+    title,
+    about,
+    key,
+    height: names.length * laneHeight + 34,
+    data: [
+      [view.whole[0], view.whole[1]],
+      [null, null],
+    ],
+    series: [{}],
+    spans,
+    paint,
+    at,
     scale: { range: [0, names.length], dir: -1, auto: false },
     axis: {
-      splits: () => names.map((_, lane) => lane + 0.5), filter: (_, splits) => splits, grid: { show: false },
+      splits: () => names.map((_, lane) => lane + 0.5),
+      filter: (_, splits) => splits,
+      grid: { show: false },
       values: () => names.map((name) => fit(name)),
     },
   });

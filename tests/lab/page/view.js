@@ -48,21 +48,35 @@ class View {
 }
 
 const KEYS = {
-  ArrowLeft: (view) => view.pan(-0.2), ArrowRight: (view) => view.pan(0.2), "+": (view) => view.zoom(0.5),
-  "=": (view) => view.zoom(0.5), "-": (view) => view.zoom(2), 0: (view) => view.all(), Home: (view) => view.all(),
+  ArrowLeft: (view) => view.pan(-0.2),
+  ArrowRight: (view) => view.pan(0.2),
+  "+": (view) => view.zoom(0.5),
+  "=": (view) => view.zoom(0.5),
+  "-": (view) => view.zoom(2),
+  0: (view) => view.all(),
+  Home: (view) => view.all(),
 };
 
 /** Buttons for those who have no wheel, and keys for those who have no mouse. */
 function toolbar(view) {
   const button = (text, says, does) => el("button", { type: "button", "aria-label": says, title: says, onclick: does }, text);
   const told = el("span", { class: "muted", role: "status" });
-  const tell = ([from, to]) => { told.textContent = `${seconds(Number(from.toFixed(1)))} to ${seconds(Number(to.toFixed(1)))}`; };
+  const tell = ([from, to]) => {
+    told.textContent = `${seconds(Number(from.toFixed(1)))} to ${seconds(Number(to.toFixed(1)))}`;
+  };
   view.followers.add(tell);
   tell(view.span);
-  return el("div", { class: "toolbar", role: "toolbar", "aria-label": "Time axis" },
-    button("−", "Zoom out", () => view.zoom(2)), button("+", "Zoom in", () => view.zoom(0.5)),
-    button("◀", "Earlier", () => view.pan(-0.5)), button("▶", "Later", () => view.pan(0.5)), button("Whole", "Show the whole run", () => view.all()), told,
-    el("span", { class: "muted hint" }, "Drag: zoom. Double click: whole. Ctrl+wheel: zoom, Shift+wheel: move. Keys: ← → + − 0"));
+  return el(
+    "div",
+    { class: "toolbar", role: "toolbar", "aria-label": "Time axis" },
+    button("−", "Zoom out", () => view.zoom(2)),
+    button("+", "Zoom in", () => view.zoom(0.5)),
+    button("◀", "Earlier", () => view.pan(-0.5)),
+    button("▶", "Later", () => view.pan(0.5)),
+    button("Whole", "Show the whole run", () => view.all()),
+    told,
+    el("span", { class: "muted hint" }, "Drag: zoom. Double click: whole. Ctrl+wheel: zoom, Shift+wheel: move. Keys: ← → + − 0"),
+  );
 }
 
 /** Follows keys, wheel and fingers over an element; `timeAt(clientX)` says which moment is there. */
@@ -72,14 +86,18 @@ function steer(view, element, timeAt) {
     event.preventDefault();
     KEYS[event.key](view);
   });
-  element.addEventListener("wheel", (event) => {
-    const at = timeAt(event.clientX);
-    if (at === null || !(event.ctrlKey || event.shiftKey)) return;
-    event.preventDefault();
-    const turned = event.deltaY || event.deltaX;
-    if (event.ctrlKey) view.zoom(turned > 0 ? 1.25 : 0.8, at);
-    else view.pan(turned > 0 ? 0.1 : -0.1);
-  }, { passive: false });
+  element.addEventListener(
+    "wheel",
+    (event) => {
+      const at = timeAt(event.clientX);
+      if (at === null || !(event.ctrlKey || event.shiftKey)) return;
+      event.preventDefault();
+      const turned = event.deltaY || event.deltaX;
+      if (event.ctrlKey) view.zoom(turned > 0 ? 1.25 : 0.8, at);
+      else view.pan(turned > 0 ? 0.1 : -0.1);
+    },
+    { passive: false },
+  );
   const fingers = new Map();
   element.addEventListener("pointerdown", (event) => {
     if (event.pointerType === "touch" && timeAt(event.clientX) !== null) fingers.set(event.pointerId, event.clientX);

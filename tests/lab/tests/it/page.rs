@@ -149,10 +149,10 @@ async fn a_timeline_is_drawn_and_says_why_and_asks_nobody() {
 
     let opened = Opened::file(&room.path().join("page.html")).await;
     opened
-        .until("document.querySelectorAll('.session canvas').length === 10")
+        .until("document.querySelectorAll('.session canvas').length === 11")
         .await;
     let titles: Vec<String> = opened
-        .value("[...document.querySelectorAll('.session:first-of-type .chart-title')].map((title) => title.textContent)")
+        .value("[...document.querySelector('.session:not(.all)').querySelectorAll('.chart-title')].map((title) => title.textContent)")
         .await;
     assert_eq!(
         titles,
@@ -171,6 +171,7 @@ async fn a_timeline_is_drawn_and_says_why_and_asks_nobody() {
 
     // Lines and bars are there: of both edges, one of which was left for the other.
     for (title, color) in [
+        ("Load, Mbit/s", "link-1"),
         ("Rate, Mbit/s", "used"),
         ("Buffer level, s", "audio"),
         ("Rung", "video"),
@@ -348,10 +349,10 @@ async fn two_reports_stand_one_above_the_other_on_one_axis() {
     assert!(done.status.success(), "{done:?}");
     let opened = Opened::file(&room.path().join("both.html")).await;
     opened
-        .until("document.querySelectorAll('.session canvas').length === 10")
+        .until("document.querySelectorAll('.session canvas').length === 12")
         .await;
     let names: Vec<String> = opened
-        .value("[...document.querySelectorAll('.session > h4')].map((head) => head.textContent)")
+        .value("[...document.querySelectorAll('.session:not(.all) > h4')].map((head) => head.textContent)")
         .await;
     assert_eq!(names, ["A · seed 0 · one", "B · seed 0 · one"]);
     let rate: Vec<String> = opened
