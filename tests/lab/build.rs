@@ -1,7 +1,9 @@
 //! Brings the charts' library from npm, exactly as the lock file says, for the page to embed.
 
+use std::error::Error;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
 /// What the lock file is made of.
@@ -13,7 +15,18 @@ const TAKEN: [(&str, &str); 3] = [
     ("LICENSE", "uplot.licence"),
 ];
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    match bring() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without standard error there is nobody to tell.
+            let told = writeln!(io::stderr(), "{error}");
+            told.map_or(ExitCode::from(2), |()| ExitCode::FAILURE)
+        }
+    }
+}
+
+fn bring() -> Result<(), Box<dyn Error>> {
     let page = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("page");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build.rs");
