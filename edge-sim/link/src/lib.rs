@@ -8,6 +8,9 @@
 //! [`Pacer`] is the model for real time, where real sockets bring their own congestion control: it
 //! says how much may be sent now, or when to ask again.
 //!
+//! [`PacketLink`] is one direction of a link packet by packet, for real packets or datagrams: rate, delay, jitter,
+//! loss, reordering, duplication, a queue and an MTU.
+//!
 //! Invariants: bytes sent = bytes arrived + bytes under way + bytes given up; no link passes more than its rate;
 //! what arrives on one flow arrives in the order it was sent.
 //!
@@ -49,6 +52,7 @@ extern crate alloc;
 
 mod network;
 mod pacer;
+mod packet;
 mod sharing;
 mod window;
 
@@ -56,4 +60,5 @@ pub use network::{
     Arrival, FlowId, LinkConfig, LinkId, LinkState, Network, Refused, TransferId, Transport,
 };
 pub use pacer::Pacer;
+pub use packet::{Admission, LossBursts, PacketConfig, PacketCounters, PacketLink, PacketLoss};
 pub use window::SlowStart;

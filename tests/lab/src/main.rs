@@ -9,7 +9,10 @@ mod edges;
 mod fit;
 mod interrupt;
 mod moment;
+mod packet;
 mod page;
+mod relay_bench;
+mod relay_command;
 mod report;
 mod run;
 mod schema;
@@ -32,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Runs scenarios and says what came of them
     Run(run::Arguments),
+    /// Runs a program behind a link that delays, drops and limits its packets
+    Packet(packet::Arguments),
     /// Opens what was written earlier: shows, converts, compares
     Report(report::Arguments),
     /// Lists the figures that expectations are about
@@ -52,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         fit: fit::Fit,
     },
+    /// Stands in front of servers and breaks their connections, as Toxiproxy's clients tell it to
+    Relay(relay_command::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +69,10 @@ enum Bench {
     Edges(edges::Arguments),
     /// What one decision of each rule costs
     Decide(decide::Arguments),
+    /// What the packet link makes of its configuration, in real time
+    Packet(packet::BenchArguments),
+    /// What passes a relay that breaks nothing, and how much later
+    Relay(relay_bench::Arguments),
     /// The public sets of recorded networks, each with all rules
     Sets(sets::Arguments),
 }
@@ -69,6 +80,7 @@ enum Bench {
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
+        Command::Packet(arguments) => packet::execute(arguments),
         Command::Report(arguments) => report::execute(arguments),
         Command::Figures => schema::figures(&mut std::io::stdout().lock()),
         Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),
@@ -76,9 +88,12 @@ fn main() -> ExitCode {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
             Bench::Decide(arguments) => decide::execute(arguments),
+            Bench::Packet(arguments) => packet::bench(arguments),
+            Bench::Relay(arguments) => relay_bench::execute(arguments),
             Bench::Sets(arguments) => sets::execute(arguments),
         },
         Command::Fit { fit } => fit::execute(fit),
+        Command::Relay(arguments) => relay_command::execute(arguments),
     };
     match done {
         Ok(code) => code,

@@ -1,6 +1,6 @@
-//! How fast the simulator is: the only reader of the clock here.
+//! How long things take: the only reader of the clock here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A point in time.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,12 @@ impl Moment {
         Self(Instant::now())
     }
 
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
     pub(crate) fn elapsed_s(self) -> f64 {
-        self.0.elapsed().as_secs_f64()
+        self.elapsed().as_secs_f64()
     }
 }
 

@@ -96,7 +96,7 @@ impl Source<'_> {
             (_, [missing]) if message.starts_with("missing field") => {
                 (format!("`{missing}` is missing"), None)
             }
-            _ => (message.to_owned(), None),
+            _ => (message.replace("expected f64", "expected a number"), None),
         };
         match error.span() {
             Some(span) => self.error(span, what, hint),

@@ -1,6 +1,8 @@
 //! What a link is like, in one table: an appliance's, a last mile, or a file of its own for
 //! `nearcast-lab packet --link`.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use nearcast_link::LinkConfig;
@@ -8,6 +10,7 @@ use nearcast_units::{BitRate, ByteCount, Ratio};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{ScenarioError, Source};
 use crate::network::Network;
 use crate::quantity::{Bytes, Kbps, Millis, Seconds, Share};
 
@@ -115,6 +118,20 @@ pub struct Step {
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Link {
+    /// Reads a link's own file, and its trace beside it.
+    ///
+    /// # Errors
+    /// Where, what is wrong and what would be right.
+    pub fn read(file: &Path) -> Result<Self, ScenarioError> {
+        let text = fs::read_to_string(file);
+        let source = |text| Source { file, text };
+        let text =
+            text.map_err(|error| source("").whole(format!("cannot be read: {error}"), None))?;
+        let source = source(&text);
+        let spec: LinkSpec = toml::from_str(&text).map_err(|error| source.toml(&error))?;
+        Self::new(spec, beside(file)).map_err(|what| source.whole(what, None))
+    }
+
     /// Makes a link of what was written; `read` brings the text of its trace.
     ///
     /// # Errors
@@ -234,6 +251,16 @@ impl Link {
     }
 }
 
+/// Reads files that are named relative to another one.
+pub(crate) fn beside(file: &Path) -> impl Fn(&str) -> Result<String, String> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    |name| {
+        let path = folder.join(name);
+        fs::read_to_string(&path)
+            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    }
+}
+
 /// What IPv4 hosts must take (RFC 791).
 const MTU_MIN: u64 = 576;
 
@@ -277,6 +304,32 @@ mod tests {
         assert_eq!(
             recorded.at(Duration::from_secs(3)).rate,
             Some(BitRate::from_kbps(500))
+        );
+    }
+
+    #[test]
+    fn a_links_file_is_told_with_its_line_when_it_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("link.toml");
+        let read = |text: &str| {
+            fs::write(&file, text).unwrap();
+            Link::read(&file).map_err(|error| error.to_string())
+        };
+        let said = read("delay_ms = 5\nrate = 5").unwrap_err();
+        assert!(
+            said.contains("link.toml:2: `rate` lacks its unit"),
+            "{said}"
+        );
+        assert!(said.contains("write `rate_kbps`"), "{said}");
+        let said = read("trace = \"none.csv\"").unwrap_err();
+        assert!(said.contains("none.csv cannot be read"), "{said}");
+        fs::write(folder.path().join("net.csv"), "1000,2000,40\n").unwrap();
+        let recorded = read("trace = \"net.csv\"").unwrap();
+        assert_eq!(recorded.first().rate, Some(BitRate::from_kbps(2_000)));
+        let said = Link::read(Path::new("nowhere.toml")).unwrap_err();
+        assert!(
+            said.to_string().starts_with("nowhere.toml: cannot be read"),
+            "{said}"
         );
     }
 

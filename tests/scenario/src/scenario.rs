@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use crate::error::{ScenarioError, Source, nearest};
 use crate::expect::Expectation;
-use crate::link::{Link, LinkSpec};
+use crate::link::{Link, LinkSpec, beside};
 use crate::spec::{AbrName, ActionSpec, EdgeSpec, FaultSpec, Mode, PlayerSpec, ScenarioSpec, What};
 
 /// A scenario that can be run.
@@ -361,13 +361,7 @@ impl Checker<'_> {
             return Link::new(LinkSpec::default(), |_| Err(String::new()))
                 .map_err(|what| self.source.whole(what, None));
         };
-        let folder = self.source.file.parent().unwrap_or(Path::new(""));
-        let read = |file: &str| {
-            let path = folder.join(file);
-            fs::read_to_string(&path)
-                .map_err(|error| format!("{} cannot be read: {error}", path.display()))
-        };
-        Link::new(spec.get_ref().clone(), read)
+        Link::new(spec.get_ref().clone(), beside(self.source.file))
             .map_err(|what| self.source.error(spec.span(), what, None))
     }
 
@@ -425,13 +419,16 @@ impl Checker<'_> {
                 Some(self.place_of(name, &names, "player")?)
             }
         };
-        let whole = |what: &str, hint: &str| Err(self.source.whole(what, Some(hint.to_owned())));
-        let doing = match (spec.what, spec.to_s, spec.track) {
+        let wrong = |what: &str, hint: &str| {
+            let hint = Some(hint.to_owned());
+            Err(self.source.error(spec.what.span(), what, hint))
+        };
+        let doing = match (*spec.what.get_ref(), spec.to_s, spec.track) {
             (What::Seek, Some(to), _) => Doing::Seek(MediaTime::from_duration(to.into())),
-            (What::Seek, None, _) => return whole("a `seek` goes nowhere", "add `to_s`"),
+            (What::Seek, None, _) => return wrong("a `seek` goes nowhere", "add `to_s`"),
             (What::Audio, _, Some(track)) => Doing::Audio(track),
             (What::Audio, _, None) => {
-                return whole("`audio` of which track?", "add `track`, counted from 0");
+                return wrong("`audio` of which track?", "add `track`, counted from 0");
             }
             (What::Subtitles, _, track) => Doing::Subtitles(track),
             (What::LockRung, _, rung) => Doing::LockRung(rung),

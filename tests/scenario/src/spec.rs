@@ -233,7 +233,8 @@ pub struct ActionSpec {
     pub player: Option<Spanned<String>>,
     /// What.
     #[serde(rename = "do")]
-    pub what: What,
+    #[schemars(with = "What")]
+    pub what: Spanned<What>,
     /// Where to, for `seek`.
     pub to_s: Option<Seconds>,
     /// The highest rung's rate, for `cap`; left out, the cap ends.

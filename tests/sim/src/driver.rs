@@ -105,14 +105,15 @@ impl Simulation {
             schedules: setup.schedules,
             limit: Instant::ZERO + setup.limit,
         };
+        // What is wrong from the beginning is so before anybody plays.
+        for fault in setup.faults {
+            let at = Instant::ZERO + fault.at;
+            simulation.agenda.add(at, Later::Order(fault));
+        }
         for (index, client) in setup.clients.iter().enumerate() {
             let arrives = Instant::ZERO + client.arrives;
             let agenda = &mut simulation.agenda;
             agenda.add(arrives, Later::Input(index, Input::Load));
-        }
-        for fault in setup.faults {
-            let at = Instant::ZERO + fault.at;
-            simulation.agenda.add(at, Later::Order(fault));
         }
         for (index, client) in setup.clients.into_iter().enumerate() {
             for timed in &client.commands {

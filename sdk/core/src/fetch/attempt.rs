@@ -216,14 +216,20 @@ impl Attempt {
                 Phase::Body { .. } => Late::Paused,
             });
         }
-        if self.trickles(now, edge) && self.silence_helped_until.is_none_or(|until| now >= until) {
+        let rate = self.recent.rate(now);
+        let rest = total.map(|total| ByteCount::new(total.saturating_sub(self.next)));
+        let needs = rate.zip(rest).and_then(|(rate, rest)| rate.time_for(rest));
+        let needs = needs.unwrap_or(Duration::MAX);
+        // What is left comes about as soon as help would.
+        let nearly_there = needs <= SLOW_REST;
+        let left_alone = self.silence_helped_until.is_some_and(|until| now < until);
+        if !nearly_there && !left_alone && self.trickles(now, edge) {
             return Some(Late::Trickle);
         }
-        let rate = self.recent.rate(now)?;
-        let rest = ByteCount::new(total?.saturating_sub(self.next));
-        let needs = rate.time_for(rest).unwrap_or(Duration::MAX);
-        if !self.is_open(now)
-            || needs <= SLOW_REST
+        if rate.is_none()
+            || rest.is_none()
+            || !self.is_open(now)
+            || nearly_there
             || self.slowness_helped_until.is_some_and(|until| now < until)
         {
             return None;

@@ -121,8 +121,8 @@ impl Session {
         }
         // What was granted still serves; once it does not, the refusal is the reason.
         self.refused = refused.then(|| error.clone());
-        self.grant_failures = self.grant_failures.saturating_add(1);
         let backoff = (ASK_AGAIN * (1 << self.grant_failures.min(5))).min(ASK_AGAIN_MAX);
+        self.grant_failures = self.grant_failures.saturating_add(1);
         // Many clients of one backend do not come back at once.
         let backoff = backoff.mul_f64(0.75 + 0.5 * self.rng.next_f64());
         let wait = retry_after

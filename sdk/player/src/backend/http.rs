@@ -130,7 +130,8 @@ impl Resolve for Names {
 
 /// Longer than any start-up may take; the session's own deadline comes first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Two packets that are lost in a row cost three seconds (RFC 6298); a new attempt is then as good as a third.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A grant has a few kilobytes, a list of ten thousand titles two megabytes.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 

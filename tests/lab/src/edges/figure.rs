@@ -220,6 +220,57 @@ impl Figure {
     }
 }
 
+/// Returns figures as a table for people, a line each.
+pub(crate) fn lines(figures: &[Figure]) -> String {
+    let mut text = String::new();
+    let cells: Vec<[String; 5]> = figures.iter().map(cells).collect();
+    for line in &cells {
+        let parts = line.iter().enumerate().map(|(column, cell)| {
+            let width = cells.iter().map(|line| line[column].chars().count()).max();
+            let width = width.unwrap_or(0);
+            match column {
+                0 | 4 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            }
+        });
+        let line = parts.collect::<Vec<_>>().join("  ");
+        text += &format!("  {}\n", line.trim_end());
+    }
+    text
+}
+
+/// Returns a figure's name, value, bar, whether that holds, and seeds to look at.
+pub(crate) fn cells(figure: &Figure) -> [String; 5] {
+    let told = |value: f64| match figure.unit {
+        "" => format!("{:.2}", value)
+            .trim_end_matches("0")
+            .trim_end_matches('.')
+            .to_owned(),
+        "s" => format!("{value:.3} s"),
+        unit => format!("{value:.2} {unit}"),
+    };
+    let seeds: Vec<String> = figure.seeds.iter().map(ToString::to_string).collect();
+    [
+        figure.name.clone(),
+        figure.value.map_or_else(|| "-".to_owned(), told),
+        match figure.bar {
+            Some(Bar::AtMost(most)) => format!("at most {}", told(most)),
+            Some(Bar::AtLeast(least)) => format!("at least {}", told(least)),
+            None => String::new(),
+        },
+        match figure.holds {
+            Some(true) => "holds".to_owned(),
+            Some(false) => "MISSED".to_owned(),
+            None => String::new(),
+        },
+        if seeds.is_empty() {
+            String::new()
+        } else {
+            format!("seeds {}", seeds.join(", "))
+        },
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! `bench edges`: how edges are chosen, left and come back to, in worlds that chance drew and broke.
 
 mod draw;
-mod figure;
+pub(crate) mod figure;
 mod story;
 mod tell;
 mod worlds;

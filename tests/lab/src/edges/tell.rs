@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::figure::{Bar, Figure, Sample, World};
+use super::figure::{Bar, Figure, Sample, World, cells, lines};
 use super::story::Extra;
 use crate::abr::html::{STYLE, escaped};
 
@@ -77,19 +77,7 @@ impl Table {
         for row in &self.worlds {
             text += &row.title();
             text += "\n";
-            let cells: Vec<[String; 5]> = row.figures.iter().map(cells).collect();
-            for line in &cells {
-                let parts = line.iter().enumerate().map(|(column, cell)| {
-                    let width = cells.iter().map(|line| line[column].chars().count()).max();
-                    let width = width.unwrap_or(0);
-                    match column {
-                        0 | 4 => format!("{cell:<width$}"),
-                        _ => format!("{cell:>width$}"),
-                    }
-                });
-                let line = parts.collect::<Vec<_>>().join("  ");
-                text += &format!("  {}\n", line.trim_end());
-            }
+            text += &lines(&row.figures);
         }
         text
     }
@@ -159,37 +147,6 @@ fn waste(measured: &[Measured]) -> Row {
         sessions: extras().count(),
         figures,
     }
-}
-
-fn cells(figure: &Figure) -> [String; 5] {
-    let told = |value: f64| match figure.unit {
-        "" => format!("{:.2}", value)
-            .trim_end_matches("0")
-            .trim_end_matches('.')
-            .to_owned(),
-        "s" => format!("{value:.3} s"),
-        unit => format!("{value:.2} {unit}"),
-    };
-    let seeds: Vec<String> = figure.seeds.iter().map(ToString::to_string).collect();
-    [
-        figure.name.clone(),
-        figure.value.map_or_else(|| "-".to_owned(), told),
-        match figure.bar {
-            Some(Bar::AtMost(most)) => format!("at most {}", told(most)),
-            Some(Bar::AtLeast(least)) => format!("at least {}", told(least)),
-            None => String::new(),
-        },
-        match figure.holds {
-            Some(true) => "holds".to_owned(),
-            Some(false) => "MISSED".to_owned(),
-            None => String::new(),
-        },
-        if seeds.is_empty() {
-            String::new()
-        } else {
-            format!("seeds {}", seeds.join(", "))
-        },
-    ]
 }
 
 /// Returns a line for each number of each seed.

@@ -42,6 +42,8 @@ struct One {
     sessions: u64,
     played: Duration,
     receipts: BTreeMap<String, u64>,
+    /// All of it, where somebody wants to see it.
+    full: Option<RunResult>,
 }
 
 /// More of them say nothing new.
@@ -105,24 +107,20 @@ fn sweep(
     let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
     let (mut done, mut sessions, mut played) = (0, 0, Duration::ZERO);
     let mut problems = Vec::new();
-    let mut failing: BTreeSet<u64> = BTreeSet::new();
+    let mut runs: Vec<RunResult> = Vec::new();
     let mut from = seeds.first;
     while from < last && !interrupt.is_wanted() {
         let to = last.min(from.saturating_add(BATCH));
+        let all = lines.is_some();
         let ones: Vec<One> = (from..to)
             .into_par_iter()
             .map(|seed| {
-                let one = one(scenario, seed);
+                let one = one(scenario, seed, all || seed == seeds.first);
                 bar.inc(1);
                 one
             })
             .collect();
-        for one in ones {
-            if let Some(lines) = lines.as_deref_mut() {
-                let run = in_full(scenario, one.seed);
-                serde_json::to_writer(&mut *lines, &run).map_err(std::io::Error::from)?;
-                lines.write_all(b"\n")?;
-            }
+        for mut one in ones {
             done += 1;
             sessions += one.sessions;
             played += one.played;
@@ -130,33 +128,39 @@ fn sweep(
             for (id, count) in one.receipts {
                 *receipts.entry(id).or_default() += count;
             }
-            if !one.holds || !one.problems.is_empty() {
-                failing.insert(one.seed);
-            }
+            let fails = !one.holds || !one.problems.is_empty();
             problems.extend(
                 one.problems
                     .into_iter()
                     .map(|what| problem(scenario, one.seed, what)),
             );
+            let Some(full) = one.full.take() else {
+                continue;
+            };
+            if let Some(lines) = lines.as_deref_mut() {
+                serde_json::to_writer(&mut *lines, &full).map_err(std::io::Error::from)?;
+                lines.write_all(b"\n")?;
+            }
+            // The first one, and the first that fails.
+            if runs.is_empty() || fails && runs.iter().all(|run| run.passed) {
+                runs.push(full);
+            }
         }
         from = to;
     }
     let verdicts = judge.verdicts();
     let missed = verdicts.iter().filter(|verdict| !verdict.holds);
-    for verdict in missed {
+    let missed = missed.map(|verdict| {
         let seed = verdict.seed.unwrap_or(seeds.first);
-        failing.insert(seed);
-        problems.push(problem(scenario, seed, verdict.to_string()));
-    }
+        problem(scenario, seed, verdict.to_string())
+    });
+    problems.extend(missed);
     problems.truncate(PROBLEMS_MAX);
-    let first_failing = problems
-        .first()
-        .map(|problem| problem.seed)
-        .or_else(|| failing.first().copied());
-    let mut runs = vec![in_full(scenario, seeds.first)];
-    if let Some(seed) = first_failing.filter(|seed| *seed != seeds.first) {
-        runs.push(in_full(scenario, seed));
-    }
+    let first_failing = problems.first().map(|problem| problem.seed);
+    let is_small = scenario.sessions() <= WATCHED_MAX;
+    let minimised = first_failing
+        .filter(|_| is_small)
+        .and_then(|seed| minimised(scenario, seed));
     Ok(ScenarioResult {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -171,7 +175,7 @@ fn sweep(
         sessions,
         played_s: played.as_secs_f64(),
         verdicts,
-        minimised: first_failing.and_then(|seed| minimised(scenario, seed)),
+        minimised,
         problems,
         receipts,
         runs,
@@ -197,7 +201,7 @@ fn run(scenario: &Scenario, seed: u64) -> Simulated {
 
 const WATCHED_MAX: u64 = 10;
 
-fn one(scenario: &Scenario, seed: u64) -> One {
+fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
     let simulated = run(scenario, seed);
     let mut judge = Judge::new(scenario.expectations.clone());
     let holds = simulated.judge(seed, &mut judge);
@@ -206,20 +210,22 @@ fn one(scenario: &Scenario, seed: u64) -> One {
         let id = receipt.id.clone().unwrap_or_else(|| receipt.fault.clone());
         *receipts.entry(id).or_default() += 1;
     }
+    let problems = simulated.problems();
+    let (sessions, played) = (simulated.players.len(), simulated.virtual_time());
+    let wanted = in_full || !holds || !problems.is_empty();
     One {
         seed,
         holds,
-        problems: simulated.problems(),
-        sessions: u64::try_from(simulated.players.len()).unwrap_or(u64::MAX),
-        played: simulated.virtual_time(),
+        problems,
+        sessions: u64::try_from(sessions).unwrap_or(u64::MAX),
+        played,
         receipts,
         judge,
+        full: wanted.then(|| {
+            let again = again(scenario, Mode::Sim, seed);
+            simulated.into_result(scenario, seed, again, PLAYERS_MAX)
+        }),
     }
-}
-
-fn in_full(scenario: &Scenario, seed: u64) -> RunResult {
-    let again = again(scenario, Mode::Sim, seed);
-    run(scenario, seed).into_result(scenario, seed, again, PLAYERS_MAX)
 }
 
 /// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the

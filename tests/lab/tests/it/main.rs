@@ -8,8 +8,13 @@
 mod browser;
 mod edges;
 mod fit;
+#[cfg(target_os = "linux")]
+mod packet;
 mod page;
+mod relay;
 mod report;
+mod run;
+mod toxiproxy;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -335,28 +335,6 @@ fn twice(fetch: &FetchReport) -> Option<f64> {
 
 /// For each request that a fault hit: how long until bytes of that object come again.
 fn handovers(session: &Session<'_>) -> Vec<f64> {
-    let hit = |receipt: Receipt| {
-        let path = receipt.path.as_deref()?;
-        let name = ObjectName::of_path(path);
-        let report = session.report;
-        let same_object = |fetch: &&FetchReport| is_of(fetch, &name);
-        let (fetch, attempt) = report
-            .fetches
-            .iter()
-            .filter(same_object)
-            .flat_map(|fetch| fetch.attempts.iter().map(move |one| (fetch, one)))
-            .filter(|(_, one)| one.edge == receipt.edge && one.start_s <= receipt.at_s + SLACK_S)
-            .filter(|(_, one)| one.end_s >= receipt.at_s - SLACK_S)
-            .max_by(|(_, a), (_, b)| a.start_s.total_cmp(&b.start_s))?;
-        // What was given up for another reason waits for nothing.
-        if attempt.result == "cancelled"
-            && NOT_NEEDED.contains(&attempt.code.as_deref().unwrap_or_default())
-        {
-            return None;
-        }
-        let from_s = begins_to_matter(&receipt, attempt);
-        Some(comes_again(report, fetch, attempt, from_s))
-    };
     let of_player = session.receipts.iter().filter(|receipt| {
         let whose = receipt.player.as_deref();
         whose.is_none_or(|player| player == session.player)
@@ -366,9 +344,54 @@ fn handovers(session: &Session<'_>) -> Vec<f64> {
         at_s: receipt.at_s - session.begins_s,
         ..receipt.clone()
     });
-    shifted.filter_map(hit).collect()
+    let handovers = shifted.flat_map(|receipt| {
+        let hit = hit(session.report, &receipt).into_iter();
+        let again = hit.filter(|(_, attempt)| !is_given_up(attempt));
+        let again = again.map(|(fetch, attempt)| {
+            let from_s = begins_to_matter(&receipt, attempt);
+            comes_again(session.report, fetch, attempt, from_s)
+        });
+        again.collect::<Vec<_>>()
+    });
+    handovers.collect()
 }
 
+/// Returns the requests that a fault hit: the one with its path, or where it has none, all media under way at its edge.
+fn hit<'a>(
+    report: &'a SessionReport,
+    receipt: &Receipt,
+) -> Vec<(&'a FetchReport, &'a AttemptReport)> {
+    let at_edge = |fetch: &'a FetchReport| {
+        let attempts = fetch.attempts.iter();
+        let attempts = attempts.filter(|one| one.edge == receipt.edge);
+        attempts.map(move |one| (fetch, one))
+    };
+    let Some(path) = receipt.path.as_deref() else {
+        let media = report.fetches.iter().filter(|fetch| fetch.kind == "media");
+        let under_way = media.flat_map(at_edge).filter(|(_, one)| {
+            // What had left the edge before arrives all the same.
+            let unhurt = one.result == "ok" && one.end_s <= receipt.at_s + UNDER_WAY_S;
+            one.start_s <= receipt.at_s && one.end_s >= receipt.at_s && !unhurt
+        });
+        return under_way.collect();
+    };
+    let name = ObjectName::of_path(path);
+    let of_object = report.fetches.iter().filter(|fetch| is_of(fetch, &name));
+    let during = of_object.flat_map(at_edge).filter(|(_, one)| {
+        one.start_s <= receipt.at_s + SLACK_S && one.end_s >= receipt.at_s - SLACK_S
+    });
+    let last = during.max_by(|(_, a), (_, b)| a.start_s.total_cmp(&b.start_s));
+    last.into_iter().collect()
+}
+
+/// What was given up for another reason waits for nothing.
+fn is_given_up(attempt: &AttemptReport) -> bool {
+    let code = attempt.code.as_deref().unwrap_or_default();
+    attempt.result == "cancelled" && NOT_NEEDED.contains(&code)
+}
+
+/// What an edge had sent before it failed arrives within this.
+const UNDER_WAY_S: f64 = 0.5;
 /// A server's clock and a player's are the same, but what one notes the other hears of a little later.
 const SLACK_S: f64 = 1.0;
 const NOT_NEEDED: [&str; 6] = [

@@ -415,7 +415,15 @@ impl World {
         let Some(flow) = attempt.flow else {
             return;
         };
-        let length = ByteCount::new(attempt.end.saturating_sub(attempt.next));
+        // What is to be slower from some byte on is sent apart: slices are longer than small bodies.
+        let slower_from = attempt
+            .decided
+            .slowed
+            .map(|slowed| attempt.first + slowed.after);
+        let until = slower_from
+            .filter(|from| *from > attempt.next)
+            .unwrap_or(attempt.end);
+        let length = ByteCount::new(until.min(attempt.end).saturating_sub(attempt.next));
         let transfer = self.network.send(now, flow, length);
         attempt.transfer = Some(transfer);
         attempt.held = None;
@@ -493,11 +501,18 @@ impl World {
             let target = attempt.target(&self.clients[id.0].name);
             let decided = appliance.revise(target, sent, before, attempt.known);
             attempt.known = appliance.asked();
+            let used: Vec<String> = decided.rules().map(str::to_owned).collect();
             attempt.decided = decided;
-            match attempt.phase {
-                Phase::Late if attempt.decided.late.is_zero() => self.begins(now, id),
-                Phase::Hanging if !matches!(attempt.decided.end, BodyEnd::Hang { .. }) => {
-                    attempt.phase = Phase::Answered;
+            let phase = attempt.phase;
+            let late = attempt.decided.late;
+            let hangs = matches!(attempt.decided.end, BodyEnd::Hang { .. });
+            self.settle(now, edge, &used);
+            match phase {
+                Phase::Late if late.is_zero() => self.begins(now, id),
+                Phase::Hanging if !hangs => {
+                    if let Some(attempt) = self.attempts.get_mut(&id) {
+                        attempt.phase = Phase::Answered;
+                    }
                     self.sends(now, id);
                 }
                 Phase::Answering | Phase::Answered => self.holds_back(now, id),
@@ -617,7 +632,12 @@ impl World {
         };
         let serves = !attempt.spec.probe;
         heard.push((id, TransportEvent::Progress { from, to }));
-        if last {
+        let rest = attempt.end > to;
+        if last && rest {
+            attempt.transfer = None;
+            self.transfers.remove(&transfer);
+            self.sends(now, id);
+        } else if last {
             heard.push((id, TransportEvent::Complete));
             self.transfers.remove(&transfer);
             self.finished(id);

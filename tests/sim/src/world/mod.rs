@@ -306,15 +306,27 @@ impl World {
                     order.faults.into_iter().partition(|rule| {
                         rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
                     });
-                let names = waits.iter().filter_map(|rule| rule.id.clone());
-                self.roaming.extend(names);
-                let waits = FaultOrder {
-                    faults: waits,
+                let in_use = self.clients.first().and_then(|client| client.uses);
+                let in_use = in_use.unwrap_or(0);
+                let over = FaultOrder {
+                    faults: Vec::new(),
                     ..order
                 };
-                self.tell_all(now, &waits, None)?;
-                let edge = self.clients.first().and_then(|client| client.uses);
-                self.order(now, edge.unwrap_or(0), FaultOrder::add(at_once))
+                self.tell_all(now, &over, None)?;
+                self.order(now, in_use, FaultOrder::add(at_once))?;
+                let names = waits.iter().filter_map(|rule| rule.id.clone());
+                self.roaming.extend(names);
+                // What is under way at the edge in use comes first.
+                let others = (0..self.edges.len()).filter(|edge| *edge != in_use);
+                for edge in [in_use].into_iter().chain(others) {
+                    let free = waits.iter().filter(|rule| {
+                        let name = rule.id.as_ref();
+                        name.is_none_or(|id| self.roaming.contains(id))
+                    });
+                    let free: Vec<_> = free.cloned().collect();
+                    self.order(now, edge, FaultOrder::add(free))?;
+                }
+                Ok(())
             }
         }
     }

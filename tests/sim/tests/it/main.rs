@@ -11,6 +11,7 @@ mod golden;
 mod hostile;
 mod memory;
 mod replace;
+mod scenario;
 mod sweep;
 mod trace;
 mod wrong;

@@ -1,0 +1,226 @@
+//! `nearcast-lab run`: scenarios, their verdict, and what is written.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nearcast_scenario::{LabReport, RunResult};
+use tempfile::TempDir;
+
+/// An edge that hangs, and one that does not; a pause that has nothing to do with it.
+const SCENARIO: &str = r#"
+version = 1
+about = "For tests."
+expect = ["stalled_s == 0", "failures.edge.server_error == 0", "startup_s < 2"]
+edges = [
+    { name = "near", link = { rate_kbps = 12000, delay_ms = 5 } },
+    { name = "far", distance_km = 500, link = { rate_kbps = 12000, delay_ms = 18 } },
+]
+last_mile = { rate_kbps = 15000, delay_ms = 5 }
+title = { duration_s = 40 }
+faults = [
+    { id = "hangs", at_s = 4, edge = "in_use", fault = { kind = "hang" }, on = { object = "media", after = 0.5, count = 1 } },
+    { id = "breaks", at_s = 8, edge = "all", fault = { kind = "status", status = 500 }, on = { object = "media", count = 1 } },
+]
+actions = [{ at_s = 5, do = "pause" }, { at_s = 6, do = "play" }]
+"#;
+
+fn run(room: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .arg("run")
+        .args(arguments)
+        .current_dir(room)
+        .output()
+        .unwrap()
+}
+
+fn room(text: &str) -> TempDir {
+    let room = TempDir::new().unwrap();
+    fs::write(room.path().join("s.toml"), text).unwrap();
+    room
+}
+
+fn passing() -> String {
+    SCENARIO.replace("\"failures.edge.server_error == 0\", ", "")
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The kept scenarios but for the one with thousands of viewers, with few seeds: `make lab` runs all, with many.
+#[test]
+fn kept_scenarios_pass() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let failures = fs::read_dir(kept.join("failures")).unwrap();
+    let failures = failures.map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = failures
+        .filter(|path| !path.ends_with("herd.toml"))
+        .collect();
+    files.sort();
+    for folder in ["matrix", "characterisation", "control"] {
+        files.push(kept.join(folder));
+    }
+    let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
+    let output = run(Path::new("."), &[&files[..], &["--seeds", "2"]].concat());
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("225 of 225 cells held"), "{told}");
+    assert!(told.contains("times real time"), "{told}");
+}
+
+#[test]
+fn a_failure_is_made_smaller_and_told_with_the_command_that_shows_it_again() {
+    let room = room(SCENARIO);
+    let output = run(room.path(), &["s.toml", "--seeds", "3", "--json", "r.json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = told(&output);
+    assert!(told.contains("FAIL s"), "{told}");
+    assert!(
+        told.contains("again: nearcast-lab run s.toml --mode sim --seed "),
+        "{told}"
+    );
+    assert!(
+        told.contains("needs of its 4 faults and actions only:\n    status at all edges, at 8 s"),
+        "{told}"
+    );
+    assert!(!told.contains("hang at"), "{told}");
+
+    let report: LabReport =
+        serde_json::from_slice(&fs::read(room.path().join("r.json")).unwrap()).unwrap();
+    assert!(!report.passed);
+    let result = &report.scenarios[0];
+    assert_eq!((result.seeds, result.sessions), (3, 3));
+    assert_eq!(result.minimised.as_ref().unwrap().left.len(), 1);
+    assert!(
+        result.receipts["hangs"] >= 3 && result.receipts["breaks"] >= 3,
+        "{:?}",
+        result.receipts
+    );
+
+    let seed = report.scenarios[0].problems[0].seed.to_string();
+    let again = run(room.path(), &["s.toml", "--mode", "sim", "--seed", &seed]);
+    assert_eq!(again.status.code(), Some(1));
+}
+
+#[test]
+fn the_same_seeds_write_the_same_bytes() {
+    let room = room(&passing());
+    let write = |name: &str| {
+        let lines = format!("{name}l");
+        let output = run(
+            room.path(),
+            &["s.toml", "--seeds", "5", "--json", name, "--jsonl", &lines],
+        );
+        assert!(output.status.success(), "{}", told(&output));
+        let read = |name: &str| fs::read(room.path().join(name)).unwrap();
+        (read(name), read(&lines))
+    };
+    let (one, lines) = write("one.json");
+    assert_eq!((one, lines.clone()), write("two.json"));
+    let lines = String::from_utf8(lines).unwrap();
+    let runs: Vec<RunResult> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
+    assert_eq!(seeds, [0, 1, 2, 3, 4]);
+    for run in runs {
+        assert!(
+            run.passed && run.players.len() == 1 && run.receipts.len() >= 2,
+            "{}",
+            run.seed
+        );
+        assert!(!run.links.is_empty() && !run.load.is_empty());
+    }
+}
+
+#[test]
+fn junit_has_a_case_for_each_scenario_and_says_why_one_failed() {
+    let room = room(SCENARIO);
+    fs::write(room.path().join("t.toml"), passing()).unwrap();
+    let output = run(room.path(), &["s.toml", "t.toml", "--junit", "r.xml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let file = fs::File::open(room.path().join("r.xml")).unwrap();
+    let suites = junit_parser::from_reader(std::io::BufReader::new(file)).unwrap();
+    assert_eq!((suites.tests, suites.failures), (2, 1));
+    let failed = suites
+        .suites
+        .iter()
+        .flat_map(|suite| &suite.cases)
+        .find(|case| case.status.is_failure());
+    let failed = failed.unwrap();
+    assert!(failed.name.ends_with('s'), "{}", failed.name);
+    let text = format!("{:?}", failed.status);
+    assert!(
+        text.contains("failures.edge.server_error") && text.contains("--seed 0"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_2_and_told_all_at_once() {
+    let room = room(&SCENARIO.replace("rate_kbps = 12000", "rate = 12000"));
+    fs::write(
+        room.path().join("t.toml"),
+        SCENARIO.replace("in_use", "nowhere"),
+    )
+    .unwrap();
+    let output = run(room.path(), &["s.toml", "t.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("s.toml:6: `rate` lacks its unit"), "{said}");
+    assert!(
+        said.contains("t.toml:") && said.contains("there is no edge `nowhere`"),
+        "{said}"
+    );
+    let missing = run(room.path(), &["none.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("none.toml: cannot be read"));
+}
+
+#[test]
+fn a_fault_that_never_happened_fails_the_scenario() {
+    let room = room(&passing().replace("at_s = 8", "at_s = 500"));
+    let output = run(room.path(), &["s.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("the fault `breaks` never took effect"),
+        "{}",
+        told(&output)
+    );
+}
+
+/// A folder of scenarios with a seed each takes long enough to be interrupted.
+#[test]
+fn an_interrupted_run_writes_what_it_has_done() {
+    let room = room(&passing());
+    let child = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .args(["run", "s.toml", "--seeds", "1000000", "--json", "r.json"])
+        .current_dir(room.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Long enough for some batches, far too short for all of them.
+    let pid = child.id().to_string();
+    let waited = Command::new("sleep").arg("3").status().unwrap();
+    assert!(waited.success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(told(&output).contains("interrupted"), "{}", told(&output));
+    let report: LabReport =
+        serde_json::from_slice(&fs::read(room.path().join("r.json")).unwrap()).unwrap();
+    let seeds = report.scenarios[0].seeds;
+    assert!(
+        report.interrupted && seeds > 0 && seeds < 1_000_000,
+        "{seeds}"
+    );
+}

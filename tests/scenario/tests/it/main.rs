@@ -1,0 +1,208 @@
+//! Scenario files: those that are kept can be read, and what is wrong with others is told.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic as tests do"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nearcast_appliance::fault::Fault;
+use nearcast_scenario::{Happening, Scenario, scenario_schema};
+
+/// Everything that a file may hold, once.
+const ALL: &str = include_str!("all.toml");
+
+fn kept() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut open = vec![folder];
+    let mut files = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "toml") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() >= 20, "{files:?}");
+    files
+}
+
+#[test]
+fn kept_scenarios_can_be_read_and_each_says_what_must_hold() {
+    for file in kept() {
+        let scenarios = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
+        for scenario in scenarios {
+            assert!(!scenario.expectations.is_empty(), "{}", scenario.name);
+            assert!(!scenario.about.is_empty(), "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_schema_takes_what_the_reader_takes_and_no_unknown_key() {
+    let schema = scenario_schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let value = |text: &str| -> serde_json::Value {
+        let table: toml::Value = toml::from_str(text).unwrap();
+        serde_json::to_value(table).unwrap()
+    };
+    let mut texts: Vec<String> = kept()
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    texts.push(ALL.to_owned());
+    for text in &texts {
+        let errors: Vec<String> = validator
+            .iter_errors(&value(text))
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{errors:?}\n{text}");
+    }
+    for (from, to) in [
+        ("rate_kbps", "rate"),
+        ("loss_ratio = 0.01", "loss_ratio = 7"),
+        ("kind = \"kill\"", "kind = \"kil\""),
+        ("version = 1", ""),
+    ] {
+        let text = ALL.replacen(from, to, 1);
+        assert_ne!(text, ALL);
+        assert!(!validator.is_valid(&value(&text)), "{to}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_its_line_and_what_would_be_right() {
+    let cases = [
+        ("rate_kbps = 12000", "rate = 12000"),
+        ("rate_kbps = 12000", "rate_mbps = 12"),
+        ("rate_kbps = 12000", "rate_kbps = -12000"),
+        ("rate_kbps = 12000", "rate_kbps = \"fast\""),
+        ("delay_ms = 5", "delay = 5"),
+        ("loss_ratio = 0.01", "loss_ratio = 1.5"),
+        ("jitter_ms = 3", "jiter_ms = 3"),
+        ("edge = \"in_use\"", "edge = \"neer\""),
+        ("edge = \"in_use\"", "edge = \"elsewhere\""),
+        ("name = \"far\"", "name = \"near\""),
+        ("name = \"far\"", "name = \"all\""),
+        ("stalled_s == 0", "stalled == 0"),
+        ("stalled_s == 0", "stalled_s < 0"),
+        ("stalled_s == 0", "stalled_s >= 0"),
+        ("stalled_s == 0", "stalled_s"),
+        ("served.near > 0.1", "served.nar > 0.1"),
+        ("version = 1", "version = 2"),
+        ("version = 1", ""),
+        ("kind = \"kill\"", "kind = \"kil\""),
+        ("status = 503", "status = 200"),
+        ("at_s = 30", "at = 30"),
+        ("to_s = 60", ""),
+        ("do = \"pause\"", "do = \"paws\""),
+        ("player = \"second\"", "player = \"secnd\""),
+        ("after = 0.5", "after = 2"),
+        ("object = \"refresh\"", "object = \"media\""),
+        ("every_s = 40", "every_s = 5"),
+        ("segment_to = 9", "segment_to = 3"),
+        ("duration_s = 120", "duration_s = 0"),
+        (
+            "lasts_s = 7, rate_kbps = 4000",
+            "lasts_s = 0, rate_kbps = 4000",
+        ),
+        ("repeats = true", "repeats = true\ntrace = \"none.csv\""),
+        ("[[edges]]\nname = \"near\"", "[[edges\nname = \"near\""),
+    ];
+    let mut told = String::new();
+    for (from, to) in cases {
+        let text = ALL.replacen(from, to, 1);
+        assert_ne!(text, ALL, "{from}");
+        match Scenario::parse("s.toml".as_ref(), &text) {
+            Ok(_) => writeln!(told, "{from} -> {to}\nACCEPTED\n").unwrap(),
+            Err(error) => writeln!(told, "{from} -> {to}\n{error}\n").unwrap(),
+        }
+    }
+    assert!(!told.contains("ACCEPTED"), "{told}");
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn a_matrix_makes_a_scenario_of_each_cell_and_names_what_it_does_not_know() {
+    let text = r#"
+version = 1
+expect = ["ended == 1"]
+edges = [{ name = "a" }]
+[matrix]
+edge = "a"
+objects = [
+    { name = "picture", on = { object = "media", track = "video" } },
+    { name = "manifest", on = { object = "manifest" }, expect = ["startup_s < 2"] },
+]
+shapes = [
+    { fault = { kind = "reset" }, after = [0, 0.5, 1] },
+    { fault = { kind = "status", status = 404 }, objects = ["picture"] },
+]
+"#;
+    let cells = Scenario::parse("m.toml".as_ref(), text).unwrap();
+    let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "m: reset of picture, first byte",
+            "m: reset of picture, after 0.5",
+            "m: reset of picture, last byte",
+            "m: reset of manifest, first byte",
+            "m: reset of manifest, after 0.5",
+            "m: reset of manifest, last byte",
+            "m: 404 of picture",
+        ]
+    );
+    assert_eq!(cells[3].expectations.len(), 2);
+    assert_eq!(cells[6].expectations.len(), 1);
+    for (from, to, says) in [
+        ("[\"picture\"]", "[\"pictur\"]", "did you mean `picture`"),
+        ("edge = \"a\"", "edge = \"b\"", "there is no edge `b`"),
+        ("after = [0, 0.5, 1]", "after = [0, 5, 1]", "is no share"),
+    ] {
+        let error = Scenario::parse("m.toml".as_ref(), &text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_seed_decides_when_things_happen_and_nothing_else_moves_them() {
+    let text =
+        |faults: &str| format!("version = 1\nedges = [{{ name = \"a\" }}]\nfaults = [{faults}]\n");
+    let one =
+        "{ id = \"one\", at_s = 5, within_s = 50, edge = \"a\", fault = { kind = \"kill\" } }";
+    let two = "{ id = \"two\", at_s = 5, within_s = 50, lasts_s = 1, every_s = 9, edge = \"a\", fault = { kind = \"stop\" } }";
+    let read = |text: String| Scenario::parse("x.toml".as_ref(), &text).unwrap().remove(0);
+    let both = read(text(&format!("{one}, {two}")));
+    let alone = read(text(one));
+    let killed_at = |scenario: &Scenario, seed| {
+        let schedule = scenario.schedule(seed);
+        let killed = schedule.iter().find(|one| match &one.what {
+            Happening::Order(_, order) => order.faults.iter().any(|rule| rule.fault == Fault::Kill),
+            Happening::Viewer(..) => false,
+        });
+        killed.unwrap().at
+    };
+    let times: Vec<_> = (0..20).map(|seed| killed_at(&both, seed)).collect();
+    let again: Vec<_> = (0..20).map(|seed| killed_at(&alone, seed)).collect();
+    assert_eq!(times, again);
+    assert!(times.windows(2).any(|two| two[0] != two[1]), "{times:?}");
+    assert!(
+        times
+            .iter()
+            .all(|at| (5.0..=55.0).contains(&at.as_secs_f64()))
+    );
+    let stops = both.schedule(1);
+    let removals = stops.iter().filter(|one| match &one.what {
+        Happening::Order(_, order) => order.remove == ["two"],
+        Happening::Viewer(..) => false,
+    });
+    assert!(removals.count() > 10, "each time it is over again");
+}

@@ -1,0 +1,208 @@
+//! Scenario files in virtual time.
+
+use std::path::Path;
+
+use nearcast_scenario::{Judge, Scenario};
+use nearcast_sim::Watch;
+use nearcast_sim::scenario::{Simulated, simulate};
+
+fn kept(name: &str) -> Scenario {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    Scenario::read(&folder.join(name)).unwrap().remove(0)
+}
+
+fn read(text: &str) -> Scenario {
+    let two = "
+        version = 1
+        edges = [
+            { name = \"near\", link = { rate_kbps = 12000, delay_ms = 5 } },
+            { name = \"far\", distance_km = 500, link = { rate_kbps = 12000, delay_ms = 18 } },
+        ]
+        last_mile = { rate_kbps = 15000, delay_ms = 5 }
+        title = { duration_s = 60 }
+    ";
+    let text = format!("{two}\n{text}");
+    let read = Scenario::parse("made.toml".as_ref(), &text);
+    read.unwrap_or_else(|error| panic!("{error}")).remove(0)
+}
+
+/// Runs it with one seed; nothing may be wrong but for what is expected.
+fn run(text: &str) -> Simulated {
+    let run = simulate(&read(text), 1, Watch::ALL);
+    assert_eq!(run.problems(), Vec::<String>::new());
+    run
+}
+
+fn holds(scenario: &Scenario, run: &Simulated) -> Vec<String> {
+    let mut judge = Judge::new(scenario.expectations.clone());
+    run.judge(1, &mut judge);
+    let missed = judge.verdicts().into_iter().filter(|one| !one.holds);
+    missed.map(|one| one.to_string()).collect()
+}
+
+#[test]
+fn one_seed_gives_one_log_to_the_byte_and_another_seed_another() {
+    for name in [
+        "failures/edge-death.toml",
+        "failures/lossy-line.toml",
+        "failures/network-change.toml",
+        "control/control-plane.toml",
+    ] {
+        let scenario = kept(name);
+        let logs = |seed| {
+            let run = simulate(&scenario, seed, Watch::ALL);
+            let texts = run.players.iter().map(|(_, _, outcome)| outcome.text());
+            texts.collect::<Vec<_>>()
+        };
+        let log = logs(7);
+        assert!(log[0].lines().count() > 1_000, "{name}");
+        assert_eq!(log, logs(7), "{name}");
+        assert_ne!(log, logs(8), "{name}");
+    }
+}
+
+#[test]
+fn a_fault_that_never_happens_is_a_problem_unless_it_may() {
+    let never =
+        "faults = [{ id = \"never\", at_s = 500, edge = \"far\", fault = { kind = \"corrupt\" } }]";
+    let run = simulate(&read(never), 1, Watch::ALL);
+    assert_eq!(run.missed, ["never"]);
+    assert_eq!(run.problems().len(), 1);
+    let may = never.replace(
+        "kind = \"corrupt\" } }",
+        "kind = \"corrupt\" }, may_miss = true }",
+    );
+    assert_eq!(simulate(&read(&may), 1, Watch::ALL).problems().len(), 0);
+}
+
+#[test]
+fn what_is_selected_is_hit_and_nothing_else_with_a_receipt_for_each() {
+    let run = run(
+        "faults = [{ edge = \"all\", fault = { kind = \"status\", status = 500 }, on = { object = \"media\", track = \"audio\", segment_from = 3, segment_to = 4, count = 1 } }]",
+    );
+    let paths: Vec<&str> = run
+        .receipts
+        .iter()
+        .filter_map(|one| one.path.as_deref())
+        .collect();
+    assert!(!paths.is_empty());
+    for path in paths {
+        assert!(
+            ["demo/a-en/00004.m4s", "demo/a-en/00005.m4s"].contains(&path),
+            "{path}"
+        );
+    }
+    let report = &run.players[0].2.report;
+    let failed = report.fetches.iter().flat_map(|one| &one.attempts);
+    let failed = failed.filter(|one| one.code.as_deref() == Some("edge.server_error"));
+    assert_eq!(failed.count(), run.receipts.len());
+    assert!(
+        run.receipts
+            .iter()
+            .all(|one| one.player.as_deref() == Some("player"))
+    );
+}
+
+#[test]
+fn a_fault_of_the_edge_in_use_stays_with_that_edge() {
+    let run = run(
+        "faults = [{ at_s = 15, edge = \"in_use\", fault = { kind = \"hang\" }, on = { object = \"media\", track = \"video\", after = 0.5 } }]",
+    );
+    let edges: Vec<&str> = run.receipts.iter().map(|one| one.edge.as_str()).collect();
+    assert!(
+        !edges.is_empty() && edges.iter().all(|edge| *edge == edges[0]),
+        "{edges:?}"
+    );
+    let report = &run.players[0].2.report;
+    assert_eq!(report.stall_count, 0);
+    assert!(
+        report.failovers.iter().any(|one| one.from == edges[0]),
+        "{:?}",
+        report.failovers
+    );
+}
+
+#[test]
+fn tokens_end_and_are_refreshed_and_an_edge_whose_clock_is_ahead_is_left() {
+    let scenario = kept("control/clock-skew.toml");
+    let run = simulate(&scenario, 1, Watch::ALL);
+    assert_eq!(run.problems(), Vec::<String>::new());
+    assert_eq!(holds(&scenario, &run), Vec::<String>::new());
+    let report = &run.players[0].2.report;
+    let of = |edge: &str| {
+        let all = report.fetches.iter().flat_map(|one| &one.attempts);
+        let of_edge = all.filter(|one| one.edge == edge);
+        let rejected = of_edge.filter(|one| one.code.as_deref() == Some("edge.token_rejected"));
+        rejected.count()
+    };
+    assert!(of("ahead") > 0);
+    assert_eq!(of("right"), 0);
+    let refreshes = report.decisions.iter().filter(|one| one.kind == "refresh");
+    assert!(refreshes.count() >= 4, "{:?}", report.decisions);
+}
+
+#[test]
+fn an_edge_that_lost_its_control_plane_takes_no_new_sessions_and_keeps_those_it_has() {
+    let text = "
+        faults = [{ at_s = 5, edge = \"near\", fault = { kind = \"control_lost\" } }]
+        players = [{ name = \"early\" }, { name = \"late\", starts_s = 40 }]
+    ";
+    let run = run(text);
+    let of = |player: usize, edge: &str| {
+        let report = &run.players[player].2.report;
+        let edge = report.edges.iter().find(|one| one.id == edge);
+        edge.map_or(0, |one| one.bytes)
+    };
+    assert!(
+        of(0, "near") > of(0, "far"),
+        "who plays from it already goes on"
+    );
+    assert_eq!(of(1, "near"), 0, "who comes later is not sent there");
+    assert!(of(1, "far") > 0);
+}
+
+#[test]
+fn loss_holds_a_connection_to_what_mathis_says_and_jitter_delays_answers() {
+    let report = |link: &str| {
+        let text = format!(
+            "version = 1\nedges = [{{ name = \"one\", link = {{ rate_kbps = 50000, delay_ms = 25 }} }}]\nlast_mile = {link}\ntitle = {{ duration_s = 60 }}\n"
+        );
+        let scenario = Scenario::parse("x.toml".as_ref(), &text).unwrap().remove(0);
+        simulate(&scenario, 1, Watch::ALL)
+            .players
+            .remove(0)
+            .2
+            .report
+    };
+    let clean = report("{ delay_ms = 25 }");
+    let lossy = report("{ delay_ms = 25, loss_ratio = 0.02 }");
+    let rate =
+        |report: &nearcast_protocol::report::SessionReport| report.edges[0].throughput_bps.unwrap();
+    // 1460 bytes each 100 ms, times 1.22 over the root of 0.02: 1.01 Mbit/s.
+    assert!(
+        (850_000..1_100_000).contains(&rate(&lossy)),
+        "{}",
+        rate(&lossy)
+    );
+    assert!(rate(&clean) > 10_000_000);
+    let jittery = report("{ delay_ms = 25, jitter_ms = 200 }");
+    let ttfb =
+        |report: &nearcast_protocol::report::SessionReport| report.edges[0].ttfb_ms.p95.unwrap();
+    assert!(
+        ttfb(&jittery) > ttfb(&clean) + 50.0,
+        "{} {}",
+        ttfb(&jittery),
+        ttfb(&clean)
+    );
+}
+
+#[test]
+fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
+    let run = run("actions = [{ at_s = 20, do = \"rebind\" }]");
+    let report = &run.players[0].2.report;
+    assert_eq!((report.stall_count, run.players[0].2.over), (0, true));
+    let silent = report.fetches.iter().flat_map(|one| &one.attempts);
+    let silent =
+        silent.filter(|one| one.code.as_deref() == Some("edge_silent") && one.start_s < 25.0);
+    assert!(silent.count() > 0, "connections that stood were given up");
+}
