@@ -87,18 +87,18 @@ bench: setup-test build ## Measure and print the figures as a table
 BENCH := $(CARGO) run --release -p nearcast-lab -- bench
 LAB := $(BENCH) sets --optimum --keep target/bench
 
-bench-abr: ## Measure the rules over ten recorded networks of each set, and what a decision costs
+bench-abr: setup-test ## Measure the rules over ten recorded networks of each set, and what a decision costs
 	$(BENCH) decide
 	$(LAB)/ten --limit 10
 
 # A few seeds show figures, and only many judge them.
-bench-edges: ## Measure the choice of edges in worlds that chance drew
+bench-edges: setup-test ## Measure the choice of edges in worlds that chance drew
 	$(BENCH) edges --seeds 100 --figures-only
 
-bench-packet: ## Measure what links for packets make of rate, delay and loss (Linux)
+bench-packet: setup-test ## Measure what links for packets make of rate, delay and loss (Linux)
 	$(BENCH) packet
 
-bench-full: ## Measure the rules over all recorded networks (goes on where it was ended), and judge edges by 2000 seeds
+bench-full: setup-test ## Measure the rules over all recorded networks (goes on where it was ended), and judge edges by 2000 seeds
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html
 	$(BENCH) edges --seeds 2000 --json target/bench/edges.json --html target/bench/edges.html
 

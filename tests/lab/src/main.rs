@@ -2,14 +2,18 @@
 //! in worlds that chance drew.
 
 mod abr;
+mod compare;
 mod decide;
+mod documents;
 mod edges;
 mod fit;
 mod interrupt;
 mod moment;
 mod packet;
+mod page;
 mod relay_bench;
 mod relay_command;
+mod report;
 mod run;
 mod schema;
 mod sets;
@@ -33,6 +37,8 @@ enum Command {
     Run(run::Arguments),
     /// Runs a program behind a link that delays, drops and limits its packets
     Packet(packet::Arguments),
+    /// Opens what was written earlier: shows, converts, compares
+    Report(report::Arguments),
     /// Lists the figures that expectations are about
     Figures,
     /// Prints a JSON schema, for editors and other programs
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
         Command::Packet(arguments) => packet::execute(arguments),
+        Command::Report(arguments) => report::execute(arguments),
         Command::Figures => schema::figures(&mut std::io::stdout().lock()),
         Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),
         Command::Bench { bench } => match bench {

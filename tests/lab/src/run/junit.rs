@@ -7,7 +7,7 @@ use nearcast_scenario::{LabReport, ScenarioResult};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 /// Returns JUnit XML: a suite for each file, a case for each scenario (each cell of a matrix).
-pub(super) fn text(report: &LabReport) -> Result<String> {
+pub(crate) fn text(report: &LabReport) -> Result<String> {
     let mut junit = Report::new("nearcast-lab");
     let mut suites: Vec<TestSuite> = Vec::new();
     for result in &report.scenarios {

@@ -1,19 +1,19 @@
 //! Runs scenarios and says what came of them.
 
 mod find;
-mod junit;
+pub(crate) mod junit;
 mod sweep;
 mod tell;
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
 
+use crate::documents::{self, Documents};
 use sweep::Seeds;
 
 /// What to run, and where to write what came of it.
@@ -34,15 +34,11 @@ pub(crate) struct Arguments {
     /// Only scenarios (and cells of a matrix) whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Writes everything as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
     /// Writes each run as a line of JSON
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
-    /// Writes JUnit XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
+    #[command(flatten)]
+    documents: Documents,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,7 +79,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         first: arguments.seed.unwrap_or(0),
         count: arguments.seeds.unwrap_or(1).max(1),
     };
-    let lines = arguments.jsonl.as_deref().map(create).transpose()?;
+    let lines = arguments
+        .jsonl
+        .as_deref()
+        .map(documents::create)
+        .transpose()?;
     let swept = sweep::all(&scenarios, seeds, lines)?;
     let report = LabReport {
         schema: SCHEMA.to_owned(),
@@ -93,8 +93,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         busy: false,
         scenarios: swept.results,
     };
-    write(arguments, &report)?;
-    tell::report(&mut io::stdout().lock(), &report, swept.took_s)?;
+    arguments.documents.write(&report)?;
+    tell::report(&mut io::stdout().lock(), &report, Some(swept.took_s))?;
     let all_right = report.passed && !report.interrupted;
     Ok(if all_right {
         ExitCode::SUCCESS
@@ -103,31 +103,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-fn write(arguments: &Arguments, report: &LabReport) -> Result<()> {
-    if let Some(path) = &arguments.json {
-        let mut out = create(path)?;
-        serde_json::to_writer(&mut out, report)
-            .map_err(io::Error::from)
-            .and_then(|()| out.write_all(b"\n"))
-            .and_then(|()| out.flush())
-            .with_context(|| format!("writing {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.junit {
-        let text = junit::text(report)?;
-        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn create(path: &Path) -> Result<BufWriter<File>> {
-    let file = File::create(path);
-    let file = file.with_context(|| {
-        format!(
-            "writing {}: give a file in a folder that is there",
-            path.display()
-        )
-    })?;
-    Ok(BufWriter::new(file))
+/// Prints a report that somebody else made.
+pub(crate) fn tell(out: &mut dyn Write, report: &LabReport) -> io::Result<()> {
+    tell::report(out, report, None)
 }
 
 /// Returns the command that runs a scenario with one seed.

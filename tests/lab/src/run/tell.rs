@@ -8,8 +8,13 @@ use nearcast_scenario::{LabReport, ScenarioResult};
 use super::first_problem;
 use crate::moment;
 
-/// Prints a line for each scenario, a table for each matrix, and what failed with the command that shows it again.
-pub(super) fn report(out: &mut dyn Write, report: &LabReport, took_s: f64) -> io::Result<()> {
+/// Prints a line for each scenario, a table for each matrix, what failed with the command that shows it again, and how fast
+/// that was where it was run just now.
+pub(super) fn report(
+    out: &mut dyn Write,
+    report: &LabReport,
+    took_s: Option<f64>,
+) -> io::Result<()> {
     let mut by_file: BTreeMap<&str, Vec<&ScenarioResult>> = BTreeMap::new();
     for result in &report.scenarios {
         by_file.entry(&result.file).or_default().push(result);
@@ -34,19 +39,14 @@ pub(super) fn report(out: &mut dyn Write, report: &LabReport, took_s: f64) -> io
         .iter()
         .filter(|result| !result.passed)
         .count();
+    write!(out, "{} scenarios, {failed} failed", report.scenarios.len())?;
+    let Some(took_s) = took_s else {
+        return writeln!(out);
+    };
     let sessions: u64 = report.scenarios.iter().map(|result| result.sessions).sum();
+    let sessions = usize::try_from(sessions).unwrap_or(usize::MAX);
     let played_s = report.scenarios.iter().map(|result| result.played_s).sum();
-    write!(
-        out,
-        "{} scenarios, {} failed: {}",
-        report.scenarios.len(),
-        failed,
-        moment::speed(
-            usize::try_from(sessions).unwrap_or(usize::MAX),
-            played_s,
-            took_s
-        )
-    )
+    write!(out, ": {}", moment::speed(sessions, played_s, took_s))
 }
 
 fn line(out: &mut dyn Write, result: &ScenarioResult) -> io::Result<()> {

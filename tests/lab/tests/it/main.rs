@@ -5,11 +5,14 @@
     reason = "a helper of tests may panic as tests do"
 )]
 
+mod browser;
 mod edges;
 mod fit;
 #[cfg(target_os = "linux")]
 mod packet;
+mod page;
 mod relay;
+mod report;
 mod run;
 mod toxiproxy;
 

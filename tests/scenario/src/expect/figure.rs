@@ -191,6 +191,17 @@ pub const FIGURES: &[FigureKind] = &[
 /// What took longer than any run, or never came, counts as this.
 pub(crate) const NEVER_S: f64 = 3_600.0;
 
+impl FigureKind {
+    /// Returns the figure of this kind, with what follows its dot; `None` is the plain one.
+    #[must_use]
+    pub const fn figure(&self, of: Option<String>) -> Figure {
+        Figure {
+            name: self.name,
+            of,
+        }
+    }
+}
+
 impl Figure {
     pub(crate) fn kind(&self) -> &'static FigureKind {
         let mut all = FIGURES.iter();

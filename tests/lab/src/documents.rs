@@ -1,0 +1,64 @@
+//! A report in the forms that others read: JSON, JUnit XML, a page.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use nearcast_scenario::LabReport;
+
+use crate::page::{self, Side};
+use crate::run::junit;
+
+/// Where to write what.
+#[derive(Debug, Args)]
+pub(crate) struct Documents {
+    /// Writes everything as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Writes a page with timelines, which needs no network
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+impl Documents {
+    /// Writes all that was asked for.
+    pub(crate) fn write(&self, report: &LabReport) -> Result<()> {
+        if let Some(path) = &self.json {
+            let mut out = create(path)?;
+            serde_json::to_writer(&mut out, report)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n"))
+                .and_then(|()| out.flush())
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        if let Some(path) = &self.junit {
+            let text = junit::text(report)?;
+            std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        }
+        if let Some(path) = &self.html {
+            let mut out = create(path)?;
+            let side = Side { label: "", report };
+            page::write(&mut out, &[side], &[])
+                .and_then(|()| out.flush())
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file, or says where one could be made.
+pub(crate) fn create(path: &Path) -> Result<BufWriter<File>> {
+    let file = File::create(path);
+    let file = file.with_context(|| {
+        format!(
+            "writing {}: give a file in a folder that is there",
+            path.display()
+        )
+    })?;
+    Ok(BufWriter::new(file))
+}

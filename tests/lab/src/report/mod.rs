@@ -1,0 +1,63 @@
+//! Opens what was written earlier: shows it, writes it in another form, compares it with another.
+
+mod read;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::documents::{self, Documents};
+use crate::page::{self, Side};
+use crate::{compare, run};
+
+/// What to open, and where to write it.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What `run --json` or `run --jsonl` wrote, or `nearcast play --report`; several become one
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Puts another such file beside these: figures, and both timelines in the page
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "junit"])]
+    compare: Option<PathBuf>,
+    #[command(flatten)]
+    documents: Documents,
+}
+
+/// Reads and tells; writes what is asked for.
+pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
+    let report = read::all(&arguments.files)?;
+    let mut out = io::stdout().lock();
+    let Some(path) = &arguments.compare else {
+        arguments.documents.write(&report)?;
+        run::tell(&mut out, &report)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let other = read::all(std::slice::from_ref(path))?;
+    let pairs = compare::pairs(&report, &other);
+    compare::tell(&mut out, &report, &pairs)?;
+    if let Some(html) = &arguments.documents.html {
+        let names: Vec<String> = arguments
+            .files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let sides = [
+            Side {
+                label: &names.join(", "),
+                report: &report,
+            },
+            Side {
+                label: &path.display().to_string(),
+                report: &other,
+            },
+        ];
+        let mut file = documents::create(html)?;
+        page::write(&mut file, &sides, &pairs)
+            .and_then(|()| io::Write::flush(&mut file))
+            .with_context(|| format!("writing {}", html.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,209 @@
+//! Makes one report of files: of whole reports, of lines that are runs, of what a player wrote of itself.
+//!
+//! A line was judged by itself: of a scenario's lines, the expectations shown are those of the first line that misses them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use nearcast_protocol::report::{self, SessionReport};
+use nearcast_scenario::{
+    LabReport, Mode, PlayerResult, Problem, RunResult, SCHEMA, ScenarioResult,
+};
+use serde_json::Value;
+
+/// More of them say nothing new.
+const PROBLEMS_MAX: usize = 20;
+
+/// Reads files into one report.
+pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
+    let mut reports = Vec::new();
+    for path in files {
+        reports.push(one(path)?);
+    }
+    let mut reports = reports.into_iter();
+    let mut all = reports.next().context("no file is given")?;
+    for report in reports {
+        if report.mode != all.mode {
+            bail!(
+                "what was run in different ways makes no one report: give one of them to --compare"
+            );
+        }
+        all.passed &= report.passed;
+        all.interrupted |= report.interrupted;
+        all.busy |= report.busy;
+        all.scenarios.extend(report.scenarios);
+    }
+    Ok(all)
+}
+
+/// Reads a file, however many documents are in it.
+fn one(path: &Path) -> Result<LabReport> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("reading {shown}"))?;
+    let mut all: Option<LabReport> = None;
+    let mut lines = Lines::default();
+    let documents = serde_json::Deserializer::from_reader(BufReader::new(file));
+    for (number, document) in (1..).zip(documents.into_iter::<Value>()) {
+        let document = document.with_context(|| format!("{shown} is no JSON"))?;
+        let place = || format!("{shown}, document {number}");
+        match document.get("schema").and_then(Value::as_str) {
+            Some(SCHEMA) if document.get("scenarios").is_some() => {
+                let report: LabReport = serde_json::from_value(document).with_context(place)?;
+                match &mut all {
+                    None => all = Some(report),
+                    Some(_) => {
+                        bail!("{shown} holds more than one report: give each a file of its own")
+                    }
+                }
+            }
+            Some(SCHEMA) => lines.add(serde_json::from_value(document).with_context(place)?),
+            Some(report::SCHEMA) => {
+                let report = serde_json::from_value(document).with_context(place)?;
+                lines.add(of_player(path, report));
+            }
+            other => bail!(
+                "{}: schema {}, and {SCHEMA} (`nearcast-lab run --json` or `--jsonl`) or {} (`nearcast play --report`) would \
+                 be right",
+                place(),
+                other.unwrap_or("is missing"),
+                report::SCHEMA
+            ),
+        }
+    }
+    match (all, lines.finish()) {
+        (Some(report), None) => Ok(report),
+        (None, Some(report)) => Ok(report),
+        (None, None) => {
+            bail!("{shown} is empty: it was not written to its end, or nothing was run")
+        }
+        (Some(_), Some(_)) => bail!("{shown} holds a report and runs: give each a file of its own"),
+    }
+}
+
+/// A player's own report as a run: nobody knows what its network was like.
+fn of_player(path: &Path, report: SessionReport) -> RunResult {
+    let name = path.file_stem().unwrap_or(path.as_os_str());
+    let problems = report.error.iter();
+    RunResult {
+        schema: SCHEMA.to_owned(),
+        scenario: name.to_string_lossy().into_owned(),
+        file: path.display().to_string(),
+        mode: Mode::App,
+        seed: 0,
+        again: String::new(),
+        passed: report.error.is_none(),
+        problems: problems
+            .map(|error| format!("{}: {}", error.code, error.message))
+            .collect(),
+        verdicts: Vec::new(),
+        receipts: Vec::new(),
+        links: Vec::new(),
+        load: Vec::new(),
+        busy: report.busy,
+        players: vec![PlayerResult {
+            player: if report.player.name.is_empty() {
+                "player".to_owned()
+            } else {
+                report.player.name.clone()
+            },
+            begins_s: 0.0,
+            over: true,
+            report,
+        }],
+    }
+}
+
+/// Runs one after the other, of which only those are kept that a report keeps.
+#[derive(Default)]
+struct Lines {
+    mode: Option<Mode>,
+    busy: bool,
+    results: Vec<ScenarioResult>,
+    /// By file and scenario, the place in `results`.
+    places: BTreeMap<(String, String), usize>,
+}
+
+impl Lines {
+    fn add(&mut self, run: RunResult) {
+        self.mode.get_or_insert(run.mode);
+        self.busy |= run.busy;
+        let key = (run.file.clone(), run.scenario.clone());
+        let place = *self.places.entry(key).or_insert(self.results.len());
+        if place == self.results.len() {
+            self.results.push(empty(&run));
+        }
+        if let Some(result) = self.results.get_mut(place) {
+            add(result, run);
+        }
+    }
+
+    fn finish(self) -> Option<LabReport> {
+        Some(LabReport {
+            schema: SCHEMA.to_owned(),
+            mode: self.mode?,
+            passed: self.results.iter().all(|result| result.passed),
+            interrupted: false,
+            busy: self.busy,
+            scenarios: self.results,
+        })
+    }
+}
+
+fn empty(run: &RunResult) -> ScenarioResult {
+    ScenarioResult {
+        scenario: run.scenario.clone(),
+        about: String::new(),
+        file: run.file.clone(),
+        cell: None,
+        passed: true,
+        seeds: 0,
+        sessions: 0,
+        played_s: 0.0,
+        verdicts: Vec::new(),
+        problems: Vec::new(),
+        minimised: None,
+        receipts: BTreeMap::new(),
+        runs: Vec::new(),
+    }
+}
+
+fn add(result: &mut ScenarioResult, run: RunResult) {
+    let failed_before = !result.passed;
+    result.passed &= run.passed;
+    result.seeds += 1;
+    result.sessions += run.players.len() as u64;
+    result.played_s += run.players.iter().map(|one| one.report.wall_s).sum::<f64>();
+    for receipt in &run.receipts {
+        let id = receipt.id.as_ref().unwrap_or(&receipt.fault);
+        *result.receipts.entry(id.clone()).or_default() += 1;
+    }
+    let problems = run.problems.iter().map(|what| Problem {
+        seed: run.seed,
+        what: what.clone(),
+        again: run.again.clone(),
+    });
+    result.problems.extend(problems);
+    result.problems.truncate(PROBLEMS_MAX);
+    for verdict in &run.verdicts {
+        let known = result.verdicts.iter_mut();
+        let known = known
+            .into_iter()
+            .find(|one| one.expectation == verdict.expectation);
+        match known {
+            None => result.verdicts.push(verdict.clone()),
+            Some(known) => {
+                let numbers = known.numbers + verdict.numbers;
+                if (known.holds && !verdict.holds) || known.found.is_none() {
+                    known.clone_from(verdict);
+                }
+                known.numbers = numbers;
+            }
+        }
+    }
+    if result.runs.is_empty() || (!run.passed && !failed_before) {
+        result.runs.push(run);
+    }
+}

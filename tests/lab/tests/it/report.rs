@@ -1,0 +1,181 @@
+//! Earlier results: opened, converted, compared, or refused.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{refusal, stdout};
+
+/// A world in which nothing holds with the seed 1 that does not hold with others.
+const SCENARIO: &str = r#"
+version = 1
+name = "quick"
+expect = ["stalled_s == 0", "played_s < 1"]
+title = { duration_s = 20 }
+[[edges]]
+name = "near"
+link = { rate_kbps = 20000, delay_ms = 5 }
+[[faults]]
+edge = "near"
+fault = { kind = "late_first_byte", delay_ms = 20 }
+"#;
+
+fn lab(room: &Path, arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .args(arguments.split_whitespace())
+        .current_dir(room)
+        .output()
+        .unwrap()
+}
+
+fn json(room: &Path, name: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(room.join(name)).unwrap()).unwrap()
+}
+
+/// A folder with a report, its lines, and the report of its player alone.
+fn room() -> TempDir {
+    let room = TempDir::new().unwrap();
+    fs::write(room.path().join("quick.toml"), SCENARIO).unwrap();
+    let done = lab(
+        room.path(),
+        "run quick.toml --seeds 3 --json all.json --jsonl all.jsonl",
+    );
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let all = json(room.path(), "all.json");
+    let player = &all["scenarios"][0]["runs"][0]["players"][0]["report"];
+    fs::write(room.path().join("player.json"), player.to_string()).unwrap();
+    room
+}
+
+#[test]
+fn a_report_is_opened_and_written_again() {
+    let room = room();
+    let told = stdout(&lab(
+        room.path(),
+        "report all.json --json again.json --junit again.xml --html again.html",
+    ));
+    assert!(told.contains("FAIL quick (3 seeds, 3 sessions)"), "{told}");
+    assert!(told.ends_with("1 scenarios, 1 failed\n"), "{told}");
+    assert_eq!(
+        json(room.path(), "all.json"),
+        json(room.path(), "again.json")
+    );
+    let junit = fs::read_to_string(room.path().join("again.xml")).unwrap();
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+    let page = fs::read_to_string(room.path().join("again.html")).unwrap();
+    assert!(page.contains("Leon Sorokin") && page.contains("Permission is hereby granted"));
+}
+
+#[test]
+fn lines_become_a_report_of_their_scenarios() {
+    let room = room();
+    stdout(&lab(room.path(), "report all.jsonl --json lines.json"));
+    let (lines, all) = (
+        json(room.path(), "lines.json"),
+        json(room.path(), "all.json"),
+    );
+    let (ours, theirs) = (&lines["scenarios"][0], &all["scenarios"][0]);
+    for field in [
+        "scenario", "file", "passed", "seeds", "sessions", "receipts",
+    ] {
+        assert_eq!(ours[field], theirs[field], "{field}");
+    }
+    // The first run is kept in full; it is the first that failed, too.
+    assert_eq!(ours["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(ours["runs"][0], theirs["runs"][0]);
+    let verdicts = ours["verdicts"].as_array().unwrap();
+    let held: Vec<_> = verdicts.iter().map(|one| &one["holds"]).collect();
+    assert_eq!(held, [true, false]);
+    assert_eq!(verdicts[0]["numbers"], 3);
+    let problems = ours["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 3);
+    assert_eq!(
+        problems[2]["again"],
+        "nearcast-lab run quick.toml --mode sim --seed 2"
+    );
+}
+
+#[test]
+fn what_a_player_wrote_of_itself_is_opened_too() {
+    let room = room();
+    let told = stdout(&lab(
+        room.path(),
+        "report player.json --json of-player.json",
+    ));
+    assert!(
+        told.starts_with("ok   player (1 seed, 1 sessions)"),
+        "{told}"
+    );
+    let report = json(room.path(), "of-player.json");
+    let run = &report["scenarios"][0]["runs"][0];
+    assert_eq!(
+        run["players"][0]["report"],
+        json(room.path(), "player.json")
+    );
+}
+
+#[test]
+fn two_files_are_told_side_by_side() {
+    let room = room();
+    let slow = SCENARIO.replace("20000", "2000");
+    fs::write(room.path().join("slow.toml"), slow).unwrap();
+    lab(room.path(), "run slow.toml --json slow.json");
+    let told = stdout(&lab(room.path(), "report all.json --compare slow.json"));
+    assert!(
+        told.starts_with("quick, player: seed 0 and seed 0\n"),
+        "{told}"
+    );
+    let mean = |name: &str| {
+        let report = json(room.path(), name);
+        let player = &report["scenarios"][0]["runs"][0]["players"][0];
+        player["report"]["mean_bitrate_bps"].as_f64().unwrap() / 1e3
+    };
+    let (a, b) = (mean("all.json"), mean("slow.json"));
+    let row = told.lines().find(|line| line.contains("mean_bitrate_kbps"));
+    let row: Vec<&str> = row.unwrap().split_whitespace().skip(1).collect();
+    assert_eq!(row, [a, b, b - a].map(|number| format!("{number:.4}")));
+    assert!(told.contains("served.near"), "{told}");
+}
+
+#[test]
+fn files_that_are_no_results_are_refused_by_what_they_are() {
+    let room = room();
+    let write = |name: &str, text: &str| fs::write(room.path().join(name), text).unwrap();
+    write("empty.json", "");
+    write("other.json", "{\"schema\": \"nearcast.bench/1\"}");
+    write("cut.json", "{\"schema\": \"nearcast.lab/1\", ");
+    let twice = fs::read_to_string(room.path().join("all.json"))
+        .unwrap()
+        .repeat(2);
+    write("twice.json", &twice);
+    let part = "{\"schema\": \"nearcast.lab/1\", \"scenarios\": 3}";
+    write("part.json", part);
+    let app = fs::read_to_string(room.path().join("all.json")).unwrap();
+    write(
+        "app.json",
+        &app.replacen("\"mode\":\"sim\"", "\"mode\":\"app\"", 1),
+    );
+    for (arguments, what) in [
+        ("none.json", "reading none.json"),
+        ("empty.json", "empty.json is empty"),
+        (
+            "other.json",
+            "other.json, document 1: schema nearcast.bench/1, and nearcast.lab/1",
+        ),
+        ("cut.json", "cut.json is no JSON"),
+        ("twice.json", "twice.json holds more than one report"),
+        ("part.json", "part.json, document 1"),
+        ("all.json app.json", "different ways"),
+        (
+            "all.json --compare all.json --json x.json",
+            "cannot be used with",
+        ),
+        ("all.json --html none/x.html", "writing none/x.html"),
+    ] {
+        let told = refusal(&lab(room.path(), &format!("report {arguments}")));
+        assert!(told.contains(what), "{arguments}: {told}");
+    }
+}
