@@ -22,8 +22,9 @@ fn read(text: &str) -> Scenario {
         title = { duration_s = 60 }
     ";
     let text = format!("{two}\n{text}");
-    let read = Scenario::parse("made.toml".as_ref(), &text);
-    read.unwrap_or_else(|error| panic!("{error}")).remove(0)
+    Scenario::parse("made.toml".as_ref(), &text)
+        .unwrap()
+        .remove(0)
 }
 
 /// Runs it with one seed; nothing may be wrong but for what is expected.
