@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -101,6 +101,15 @@ bench-packet: setup-test ## Measure what links for packets make of rate, delay a
 bench-full: setup-test ## Measure the rules over all recorded networks (goes on where it was ended), and judge edges by 2000 seeds
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html
 	$(BENCH) edges --seeds 2000 --json target/bench/edges.json --html target/bench/edges.html
+
+# The sessions that a run has in virtual time are some 60,000: half an hour on two cores.
+SEEDS ?= 200
+lab: setup-test ## Run all kept scenarios with many seeds (SEEDS=200), and measure links for packets and the relay
+	@mkdir -p target/lab
+	$(CARGO) run --release -p nearcast-lab -- run tests/scenarios --mode sim --seeds $(SEEDS) \
+	    --json target/lab/report.json --junit target/lab/report.xml --html target/lab/report.html
+	$(BENCH) relay
+	$(BENCH) packet
 
 install: build ## Put binaries and shell completions into $(PREFIX)
 	@install -d "$(DESTDIR)$(PREFIX)/bin"
