@@ -1,5 +1,7 @@
-//! Appliances and links, and how they change: faults, traps, schedules. What becomes of attempts is in `attempt`.
+//! Appliances and links, and how they change: faults, traps, schedules. What becomes of attempts is in `attempt`, of their answers in
+//! `answer`.
 
+mod answer;
 mod attempt;
 mod backend;
 mod impair;
