@@ -16,7 +16,7 @@ use crate::run::junit;
 pub(crate) struct Documents {
     /// Writes everything as JSON
     #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
     /// Writes JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,

@@ -18,6 +18,7 @@ mod client;
 mod driver;
 pub mod hostile;
 pub mod player;
+pub mod replay;
 pub mod scenario;
 mod setup;
 mod title;

@@ -32,6 +32,7 @@ mod objects;
 mod outage;
 mod processes;
 mod protocols;
+mod recorded;
 mod refusals;
 mod screen;
 mod settings;

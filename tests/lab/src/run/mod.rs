@@ -2,6 +2,7 @@
 
 mod find;
 pub(crate) mod junit;
+mod replay;
 mod sweep;
 mod tell;
 
@@ -20,8 +21,14 @@ use sweep::Seeds;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Scenario files, and folders of them
-    #[arg(required = true)]
+    #[arg(required_unless_present = "replay", conflicts_with = "replay")]
     paths: Vec<PathBuf>,
+    /// Replays a session that `nearcast play --record FILE` recorded, in virtual time; with --json its report is written
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Compares the decisions of a replay with those of the report that the play left (`--report FILE`)
+    #[arg(long, value_name = "REPORT", requires = "replay")]
+    against: Option<PathBuf>,
     /// How
     #[arg(long, value_enum, default_value_t = ModeName::Sim)]
     mode: ModeName,
@@ -57,6 +64,14 @@ impl From<ModeName> for Mode {
 
 /// Runs and tells. Exit status 1 where a scenario fails, 2 where one cannot be read.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(recording) = &arguments.replay {
+        let out = &mut io::stdout().lock();
+        let (json, against) = (
+            arguments.documents.json.as_deref(),
+            arguments.against.as_deref(),
+        );
+        return replay::execute(out, recording, json, against);
+    }
     let mode = Mode::from(arguments.mode);
     let mut scenarios = match find::scenarios(&arguments.paths)? {
         Ok(scenarios) => scenarios,
