@@ -18,6 +18,8 @@ use crate::timeline::Timeline;
 /// Between two requests to a backend that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// The same while a viewer waits for the beginning, which does not last.
+const ASK_AGAIN_AT_START_MAX: Duration = Duration::from_secs(2);
 /// A backend that wants to be asked more often than this is not taken at its word.
 const REFRESH_MIN: Duration = Duration::from_secs(5);
 /// While no edge answers, the backend is asked for others this often.
@@ -121,7 +123,12 @@ impl Session {
         }
         // What was granted still serves; once it does not, the refusal is the reason.
         self.refused = refused.then(|| error.clone());
-        let backoff = (ASK_AGAIN * (1 << self.grant_failures.min(5))).min(ASK_AGAIN_MAX);
+        let most = if refresh {
+            ASK_AGAIN_MAX
+        } else {
+            ASK_AGAIN_AT_START_MAX
+        };
+        let backoff = (ASK_AGAIN * (1 << self.grant_failures.min(5))).min(most);
         self.grant_failures = self.grant_failures.saturating_add(1);
         // Many clients of one backend do not come back at once.
         let backoff = backoff.mul_f64(0.75 + 0.5 * self.rng.next_f64());

@@ -207,3 +207,19 @@ fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
         silent.filter(|one| one.code.as_deref() == Some("edge_silent") && one.start_s < 25.0);
     assert!(silent.count() > 0, "connections that stood were given up");
 }
+
+#[test]
+fn a_backend_that_is_gone_for_a_while_is_asked_again_while_the_viewer_waits() {
+    let gone = read(
+        "faults = [{ at_s = 0, lasts_s = 4, edge = \"backend\", fault = { kind = \"kill\" } }]",
+    );
+    for seed in 0..20 {
+        let run = simulate(&gone, seed, Watch::ALL);
+        let startup_s = run.players[0].2.report.startup_s;
+        // Asked again after two seconds and a half at the latest.
+        assert!(
+            startup_s.is_some_and(|at| (4.0..7.0).contains(&at)),
+            "{seed}: {startup_s:?}"
+        );
+    }
+}
