@@ -102,7 +102,7 @@ bench-full: setup-test ## Measure the rules over all recorded networks (goes on 
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html
 	$(BENCH) edges --seeds 2000 --json target/bench/edges.json --html target/bench/edges.html
 
-# The sessions that a run has in virtual time are some 60,000: half an hour on two cores.
+# Some 49,000 sessions of one viewer each (four minutes on two cores), and the herd, which takes far longer.
 SEEDS ?= 200
 lab: setup-test ## Run all kept scenarios with many seeds (SEEDS=200), and measure links for packets and the relay
 	@mkdir -p target/lab

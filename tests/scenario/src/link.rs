@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nearcast_link::LinkConfig;
-use nearcast_units::{BitRate, ByteCount, Ratio};
+use nearcast_units::{BitRate, Ratio};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -212,24 +212,6 @@ impl Link {
         self.steps.len() > 1
     }
 
-    /// Returns rate and delay at a time.
-    #[must_use]
-    pub fn at(&self, time: Duration) -> LinkConfig {
-        let round: Duration = self.steps.iter().map(|step| step.lasts).sum();
-        let mut left = time;
-        if self.repeats && !round.is_zero() {
-            let nanos = time.as_nanos() % round.as_nanos();
-            left = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        }
-        for step in &self.steps {
-            if left < step.lasts {
-                return step.link;
-            }
-            left -= step.lasts;
-        }
-        self.steps.last().map(|step| step.link).unwrap_or_default()
-    }
-
     /// Returns the share of packets that are lost on the way to the viewer, over a long time.
     #[must_use]
     pub fn mean_loss(&self) -> Ratio {
@@ -242,12 +224,6 @@ impl Link {
     #[must_use]
     pub fn jitter(&self) -> Duration {
         self.spec.jitter_ms.into()
-    }
-
-    /// Returns its queue, where it is told.
-    #[must_use]
-    pub fn queue(&self) -> Option<ByteCount> {
-        self.spec.queue_bytes.map(ByteCount::from)
     }
 }
 
@@ -290,21 +266,20 @@ mod tests {
         assert!(!constant.changes());
         let steps = "steps = [{ lasts_s = 10, rate_kbps = 8000 }, { lasts_s = 5, rate_kbps = 0, delay_ms = 90 }]\nrepeats = true";
         let steps = link(steps).unwrap();
-        let rates = [0, 9, 11, 14, 16, 26].map(|at| steps.at(Duration::from_secs(at)).rate);
-        let kbps = rates.map(|rate| rate.unwrap().as_bps() / 1000);
-        assert_eq!(kbps, [8_000, 8_000, 0, 0, 8_000, 0]);
-        assert_eq!(
-            steps.at(Duration::from_secs(12)).delay,
-            Duration::from_millis(90)
-        );
+        assert!(steps.repeats);
+        let told = steps.steps.iter().map(|step| {
+            let kbps = step.link.rate.map(|rate| rate.as_bps() / 1000);
+            (step.lasts.as_secs(), kbps, step.link.delay.as_millis())
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(told, [(10, Some(8_000), 0), (5, Some(0), 90)]);
         let spec = toml::from_str("trace = \"t.csv\"\ndelay_ms = 5").unwrap();
         let recorded = Link::new(spec, |_| Ok("1000,2000,40\n1000,500,60\n".to_owned())).unwrap();
         assert!(recorded.repeats);
         assert_eq!(recorded.first().delay, Duration::from_millis(25));
-        assert_eq!(
-            recorded.at(Duration::from_secs(3)).rate,
-            Some(BitRate::from_kbps(500))
-        );
+        let second = recorded.steps[1].link;
+        assert_eq!(second.rate, Some(BitRate::from_kbps(500)));
+        assert_eq!(second.delay, Duration::from_millis(35));
     }
 
     #[test]
