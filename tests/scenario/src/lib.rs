@@ -44,6 +44,7 @@ mod matrix;
 mod minimise;
 mod network;
 mod quantity;
+mod ran;
 mod result;
 mod scenario;
 mod schedule;
@@ -55,6 +56,7 @@ pub use expect::{Expectation, FIGURES, Figure, FigureKind, Judge, Session, Verdi
 pub use link::{BurstSpec, Link, LinkSpec, Step, StepSpec, UpSpec};
 pub use network::{Network, NetworkError, Period};
 pub use quantity::{Bytes, Kbps, Millis, Seconds, Share};
+pub use ran::Ran;
 pub use result::{
     CellResult, EdgeLoad, LabReport, LinkLine, Minimised, PlayerResult, Problem, Receipt,
     RunResult, SCHEMA, ScenarioResult,

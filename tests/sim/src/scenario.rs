@@ -1,18 +1,14 @@
 //! A scenario file in virtual time.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{AbrRule, Command, Config};
 use nearcast_link::LinkConfig;
-use nearcast_scenario::{
-    AbrName, Doing, EdgeLoad, Happening, Judge, Link, LinkLine, Mode, PlayerResult, Receipt,
-    RunResult, SCHEMA, Scenario, Session,
-};
-use nearcast_units::{Instant, Seed};
+use nearcast_scenario::{AbrName, Doing, Happening, Link, PlayerResult, Ran, Receipt, Scenario};
+use nearcast_units::Seed;
 
-use crate::driver::{Outcome, Simulation, WorldOutcome};
+use crate::driver::{Simulation, WorldOutcome};
 use crate::setup::{
     BackendSetup, ClientSetup, EdgeSetup, Impairment, LinkName, LinkSchedule, LinkStep,
     TimedCommand, TimedOrder, Watch, WorldSetup,
@@ -22,22 +18,28 @@ use crate::title::SimTitle;
 /// What came of one run of a scenario.
 #[derive(Debug)]
 pub struct Simulated {
-    /// Sessions: what each is called, when it began, and what came of it.
-    pub players: Vec<(String, Duration, Outcome)>,
-    /// What went wrong, in order.
-    pub receipts: Vec<Receipt>,
-    /// Faults that never took effect and should have.
-    pub missed: Vec<String>,
-    /// What each edge sent in each second.
-    pub load: Vec<EdgeLoad>,
-    /// What each edge carried after the last fault, over its fair share; empty with one player.
-    pub load_ratio: Vec<f64>,
+    /// What anybody may see of it.
+    pub ran: Ran,
+    /// What each session heard and told, a line of JSON each; empty where that was not watched.
+    pub logs: Vec<Vec<String>>,
 }
 
 /// Runs a scenario. The same seed gives the same, to the byte.
 #[must_use]
 pub fn simulate(scenario: &Scenario, seed: u64, watch: Watch) -> Simulated {
-    let clients = clients(scenario, seed);
+    let title = Arc::new(SimTitle::made(scenario.duration, Seed::new(seed)));
+    simulate_title(scenario, &title, seed, watch)
+}
+
+/// Runs a scenario with this title.
+#[must_use]
+pub fn simulate_title(
+    scenario: &Scenario,
+    title: &Arc<SimTitle>,
+    seed: u64,
+    watch: Watch,
+) -> Simulated {
+    let clients = clients(scenario, title, seed);
     let begins: Vec<(String, Duration)> = clients
         .iter()
         .map(|client| (client.name.clone(), client.arrives))
@@ -61,179 +63,28 @@ impl Simulated {
             path: receipt.path.clone(),
             offset: receipt.offset,
         });
-        let receipts: Vec<Receipt> = receipts.collect();
-        let happened: BTreeSet<&str> = receipts
-            .iter()
-            .filter_map(|one| one.id.as_deref())
-            .collect();
-        let missed = scenario
-            .faults
-            .iter()
-            .filter(|fault| !fault.may_miss && !happened.contains(fault.id.as_str()));
-        let missed = missed.map(|fault| fault.id.clone()).collect();
+        let receipts = receipts.collect();
         let load_of = |edge: usize| outcome.load.iter().map(|second| second[edge]).collect();
-        let load: Vec<EdgeLoad> = (0..scenario.edges.len())
-            .map(|edge| EdgeLoad {
-                edge: name(Some(edge)),
-                bytes: load_of(edge),
-            })
-            .collect();
-        let load_ratio = if begins.len() > 1 {
-            load_ratio(&load, receipts.last())
-        } else {
-            Vec::new()
-        };
-        let both = begins.into_iter().zip(outcome.clients);
-        Self {
-            players: both
-                .map(|((name, at), outcome)| (name, at, outcome))
-                .collect(),
-            receipts,
-            missed,
-            load,
-            load_ratio,
-        }
-    }
-
-    /// Lets a judge look at each session. Returns whether all holds that can be told of one session.
-    pub fn judge(&self, seed: u64, judge: &mut Judge) -> bool {
-        let mut holds = true;
-        for (name, begins, outcome) in &self.players {
-            let session = Session {
-                player: name,
-                begins_s: begins.as_secs_f64(),
-                report: &outcome.report,
-                over: outcome.over,
-                receipts: &self.receipts,
-                load_ratio: &self.load_ratio,
-            };
-            holds &= judge.look(seed, name, &session);
-        }
-        holds
-    }
-
-    /// Returns what is wrong whatever was expected: broken invariants, faults that never took effect.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let broken = self.players.iter().flat_map(|(name, _, outcome)| {
+        let load = (0..scenario.edges.len()).map(load_of).collect();
+        let (mut players, mut broken, mut logs) = (Vec::new(), Vec::new(), Vec::new());
+        for ((player, begins), outcome) in begins.into_iter().zip(outcome.clients) {
             let violations = outcome.violations.iter();
-            violations.map(move |what| format!("{name}: {what}"))
-        });
-        let missed = self.missed.iter().map(|id| {
-            format!("the fault `{id}` never took effect: nothing asked for what it selects while it was there")
-        });
-        broken.chain(missed).collect()
-    }
-
-    /// Returns for how long sessions played, all together, in virtual time.
-    #[must_use]
-    pub fn virtual_time(&self) -> Duration {
-        let each = self.players.iter().map(|(_, begins, outcome)| {
-            let ended = outcome.ended_at.since(Instant::ZERO);
-            ended.saturating_sub(*begins)
-        });
-        each.sum()
-    }
-
-    /// Returns all of it as a document, with the reports of at most so many players.
-    #[must_use]
-    pub fn into_result(
-        self,
-        scenario: &Scenario,
-        seed: u64,
-        again: String,
-        players_max: usize,
-    ) -> RunResult {
-        let mut judge = Judge::new(scenario.expectations.clone());
-        self.judge(seed, &mut judge);
-        let verdicts = judge.verdicts();
-        let mut problems = self.problems();
-        let missed = verdicts.iter().filter(|verdict| !verdict.holds);
-        problems.extend(missed.map(|verdict| verdict.to_string()));
-        let ended = self.players.iter().map(|(_, _, outcome)| outcome.ended_at);
-        let until = ended.max().unwrap_or(Instant::ZERO).since(Instant::ZERO);
-        RunResult {
-            schema: SCHEMA.to_owned(),
-            scenario: scenario.name.clone(),
-            file: scenario.file.display().to_string(),
-            mode: Mode::Sim,
-            seed,
-            again,
-            passed: problems.is_empty(),
-            problems,
-            verdicts,
-            receipts: self.receipts,
-            links: link_lines(scenario, until),
-            load: self.load,
-            players: self
-                .players
-                .into_iter()
-                .take(players_max)
-                .map(|(player, begins, outcome)| PlayerResult {
-                    player,
-                    begins_s: begins.as_secs_f64(),
-                    over: outcome.over,
-                    report: outcome.report,
-                })
-                .collect(),
-            busy: false,
+            broken.extend(violations.map(|what| format!("{player}: {what}")));
+            logs.push(outcome.log);
+            players.push(PlayerResult {
+                player,
+                begins_s: begins.as_secs_f64(),
+                over: outcome.over,
+                report: outcome.report,
+            });
         }
+        let mut ran = Ran::new(scenario, players, receipts, load);
+        ran.broken = broken;
+        Self { ran, logs }
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shares need no more digits")]
-fn number(number: u64) -> f64 {
-    number as f64
-}
-
-/// How long after the last fault loads are settled, and how long they are looked at then.
-const SETTLES_S: f64 = 5.0;
-const LOOKED_AT_S: usize = 60;
-
-fn load_ratio(load: &[EdgeLoad], last: Option<&Receipt>) -> Vec<f64> {
-    let from_s = last.map_or(0.0, |receipt| receipt.at_s + SETTLES_S);
-    let from = usize::try_from(Duration::from_secs_f64(from_s).as_secs()).unwrap_or(usize::MAX);
-    let carried = load.iter().map(|edge| {
-        let seconds = edge.bytes.iter().skip(from).take(LOOKED_AT_S);
-        number(seconds.sum())
-    });
-    let carried: Vec<f64> = carried.filter(|bytes| *bytes > 0.0).collect();
-    let fair = carried.iter().sum::<f64>() / number(carried.len().max(1) as u64);
-    carried.iter().map(|bytes| bytes / fair).collect()
-}
-
-fn link_lines(scenario: &Scenario, until: Duration) -> Vec<LinkLine> {
-    let line = |name: &str, link: &Link| {
-        let mut at = Duration::ZERO;
-        let mut rate_bps = Vec::new();
-        'rounds: loop {
-            for step in &link.steps {
-                if at > until {
-                    break 'rounds;
-                }
-                rate_bps.push((at.as_secs_f64(), step.link.rate.map(|rate| rate.as_bps())));
-                at = at.saturating_add(step.lasts);
-            }
-            if !link.repeats {
-                break;
-            }
-        }
-        LinkLine {
-            link: name.to_owned(),
-            rate_bps,
-        }
-    };
-    let edges = scenario
-        .edges
-        .iter()
-        .map(|edge| line(&edge.name, &edge.link));
-    edges
-        .chain([line("last mile", &scenario.last_mile)])
-        .collect()
-}
-
-fn clients(scenario: &Scenario, seed: u64) -> Vec<ClientSetup> {
-    let title = Arc::new(SimTitle::made(scenario.duration, Seed::new(seed)));
+fn clients(scenario: &Scenario, title: &Arc<SimTitle>, seed: u64) -> Vec<ClientSetup> {
     let schedule = scenario.schedule(seed);
     let mut clients = Vec::new();
     for (index, player) in scenario.players.iter().enumerate() {
@@ -276,7 +127,7 @@ fn clients(scenario: &Scenario, seed: u64) -> Vec<ClientSetup> {
                     ..Config::default()
                 },
                 name,
-                title: Arc::clone(&title),
+                title: Arc::clone(title),
                 last_mile: clients.len(),
                 arrives: player.starts + player.spread.mul_f64(rng.next_f64()),
                 edges: Vec::new(),

@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{
-    CellResult, Judge, Minimised, Mode, Problem, RunResult, Scenario, ScenarioResult,
+    CellResult, Judge, Minimised, Mode, Problem, Ran, RunResult, Scenario, ScenarioResult,
 };
 use nearcast_sim::Watch;
-use nearcast_sim::scenario::{Simulated, simulate};
+use nearcast_sim::scenario::simulate;
 use rayon::prelude::*;
 
 use super::again;
@@ -190,28 +190,28 @@ fn problem(scenario: &Scenario, seed: u64, what: String) -> Problem {
     }
 }
 
-fn run(scenario: &Scenario, seed: u64) -> Simulated {
+fn run(scenario: &Scenario, seed: u64) -> Ran {
     // Large worlds are counted, not watched: checking each session at each step would take most of the time.
     let watch = Watch {
         log: false,
         invariants: scenario.sessions() <= WATCHED_MAX,
     };
-    simulate(scenario, seed, watch)
+    simulate(scenario, seed, watch).ran
 }
 
 const WATCHED_MAX: u64 = 10;
 
 fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
-    let simulated = run(scenario, seed);
+    let ran = run(scenario, seed);
     let mut judge = Judge::new(scenario.expectations.clone());
-    let holds = simulated.judge(seed, &mut judge);
+    let holds = ran.judge(seed, &mut judge);
     let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
-    for receipt in &simulated.receipts {
+    for receipt in &ran.receipts {
         let id = receipt.id.clone().unwrap_or_else(|| receipt.fault.clone());
         *receipts.entry(id).or_default() += 1;
     }
-    let problems = simulated.problems();
-    let (sessions, played) = (simulated.players.len(), simulated.virtual_time());
+    let problems = ran.problems();
+    let (sessions, played) = (ran.players.len(), ran.session_time());
     let wanted = in_full || !holds || !problems.is_empty();
     One {
         seed,
@@ -223,7 +223,7 @@ fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
         judge,
         full: wanted.then(|| {
             let again = again(scenario, Mode::Sim, seed);
-            simulated.into_result(scenario, seed, again, PLAYERS_MAX)
+            ran.into_result(scenario, (Mode::Sim, seed), again, PLAYERS_MAX)
         }),
     }
 }
@@ -245,16 +245,16 @@ fn minimised(scenario: &Scenario, seed: u64) -> Option<Minimised> {
 
 /// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind.
 fn failures(scenario: &Scenario, seed: u64) -> BTreeSet<String> {
-    let simulated = run(scenario, seed);
+    let ran = run(scenario, seed);
     let mut judge = Judge::new(scenario.expectations.clone());
-    simulated.judge(seed, &mut judge);
+    ran.judge(seed, &mut judge);
     let missed = judge
         .verdicts()
         .into_iter()
         .filter(|verdict| !verdict.holds);
     let missed = missed.map(|verdict| verdict.expectation);
     // When an invariant breaks is another moment in another schedule.
-    let broken = simulated.problems().into_iter().map(|what| {
+    let broken = ran.problems().into_iter().map(|what| {
         let words = what.split(' ').filter(|word| word.parse::<f64>().is_err());
         words.collect::<Vec<_>>().join(" ")
     });

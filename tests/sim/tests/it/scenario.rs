@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use nearcast_scenario::{Judge, Scenario};
+use nearcast_scenario::{Judge, Ran, Scenario};
 use nearcast_sim::Watch;
-use nearcast_sim::scenario::{Simulated, simulate};
+use nearcast_sim::scenario::simulate;
 
 fn kept(name: &str) -> Scenario {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
@@ -28,13 +28,13 @@ fn read(text: &str) -> Scenario {
 }
 
 /// Runs it with one seed; nothing may be wrong but for what is expected.
-fn run(text: &str) -> Simulated {
-    let run = simulate(&read(text), 1, Watch::ALL);
+fn run(text: &str) -> Ran {
+    let run = simulate(&read(text), 1, Watch::ALL).ran;
     assert_eq!(run.problems(), Vec::<String>::new());
     run
 }
 
-fn holds(scenario: &Scenario, run: &Simulated) -> Vec<String> {
+fn holds(scenario: &Scenario, run: &Ran) -> Vec<String> {
     let mut judge = Judge::new(scenario.expectations.clone());
     run.judge(1, &mut judge);
     let missed = judge.verdicts().into_iter().filter(|one| !one.holds);
@@ -52,7 +52,7 @@ fn one_seed_gives_one_log_to_the_byte_and_another_seed_another() {
         let scenario = kept(name);
         let logs = |seed| {
             let run = simulate(&scenario, seed, Watch::ALL);
-            let texts = run.players.iter().map(|(_, _, outcome)| outcome.text());
+            let texts = run.logs.iter().map(|log| log.join("\n"));
             texts.collect::<Vec<_>>()
         };
         let log = logs(7);
@@ -66,14 +66,14 @@ fn one_seed_gives_one_log_to_the_byte_and_another_seed_another() {
 fn a_fault_that_never_happens_is_a_problem_unless_it_may() {
     let never =
         "faults = [{ id = \"never\", at_s = 500, edge = \"far\", fault = { kind = \"corrupt\" } }]";
-    let run = simulate(&read(never), 1, Watch::ALL);
+    let run = simulate(&read(never), 1, Watch::ALL).ran;
     assert_eq!(run.missed, ["never"]);
     assert_eq!(run.problems().len(), 1);
     let may = never.replace(
         "kind = \"corrupt\" } }",
         "kind = \"corrupt\" }, may_miss = true }",
     );
-    assert_eq!(simulate(&read(&may), 1, Watch::ALL).problems().len(), 0);
+    assert_eq!(simulate(&read(&may), 1, Watch::ALL).ran.problems().len(), 0);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn what_is_selected_is_hit_and_nothing_else_with_a_receipt_for_each() {
             "{path}"
         );
     }
-    let report = &run.players[0].2.report;
+    let report = &run.players[0].report;
     let failed = report.fetches.iter().flat_map(|one| &one.attempts);
     let failed = failed.filter(|one| one.code.as_deref() == Some("edge.server_error"));
     assert_eq!(failed.count(), run.receipts.len());
@@ -114,7 +114,7 @@ fn a_fault_of_the_edge_in_use_stays_with_that_edge() {
         !edges.is_empty() && edges.iter().all(|edge| *edge == edges[0]),
         "{edges:?}"
     );
-    let report = &run.players[0].2.report;
+    let report = &run.players[0].report;
     assert_eq!(report.stall_count, 0);
     assert!(
         report.failovers.iter().any(|one| one.from == edges[0]),
@@ -126,10 +126,10 @@ fn a_fault_of_the_edge_in_use_stays_with_that_edge() {
 #[test]
 fn tokens_end_and_are_refreshed_and_an_edge_whose_clock_is_ahead_is_left() {
     let scenario = kept("control/clock-skew.toml");
-    let run = simulate(&scenario, 1, Watch::ALL);
+    let run = simulate(&scenario, 1, Watch::ALL).ran;
     assert_eq!(run.problems(), Vec::<String>::new());
     assert_eq!(holds(&scenario, &run), Vec::<String>::new());
-    let report = &run.players[0].2.report;
+    let report = &run.players[0].report;
     let of = |edge: &str| {
         let all = report.fetches.iter().flat_map(|one| &one.attempts);
         let of_edge = all.filter(|one| one.edge == edge);
@@ -150,7 +150,7 @@ fn an_edge_that_lost_its_control_plane_takes_no_new_sessions_and_keeps_those_it_
     ";
     let run = run(text);
     let of = |player: usize, edge: &str| {
-        let report = &run.players[player].2.report;
+        let report = &run.players[player].report;
         let edge = report.edges.iter().find(|one| one.id == edge);
         edge.map_or(0, |one| one.bytes)
     };
@@ -170,9 +170,9 @@ fn loss_holds_a_connection_to_what_mathis_says_and_jitter_delays_answers() {
         );
         let scenario = Scenario::parse("x.toml".as_ref(), &text).unwrap().remove(0);
         simulate(&scenario, 1, Watch::ALL)
+            .ran
             .players
             .remove(0)
-            .2
             .report
     };
     let clean = report("{ delay_ms = 25 }");
@@ -200,8 +200,8 @@ fn loss_holds_a_connection_to_what_mathis_says_and_jitter_delays_answers() {
 #[test]
 fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
     let run = run("actions = [{ at_s = 20, do = \"rebind\" }]");
-    let report = &run.players[0].2.report;
-    assert_eq!((report.stall_count, run.players[0].2.over), (0, true));
+    let report = &run.players[0].report;
+    assert_eq!((report.stall_count, run.players[0].over), (0, true));
     let silent = report.fetches.iter().flat_map(|one| &one.attempts);
     let silent =
         silent.filter(|one| one.code.as_deref() == Some("edge_silent") && one.start_s < 25.0);
@@ -214,8 +214,8 @@ fn a_backend_that_is_gone_for_a_while_is_asked_again_while_the_viewer_waits() {
         "faults = [{ at_s = 0, lasts_s = 4, edge = \"backend\", fault = { kind = \"kill\" } }]",
     );
     for seed in 0..20 {
-        let run = simulate(&gone, seed, Watch::ALL);
-        let startup_s = run.players[0].2.report.startup_s;
+        let run = simulate(&gone, seed, Watch::ALL).ran;
+        let startup_s = run.players[0].report.startup_s;
         // Asked again after two seconds and a half at the latest.
         assert!(
             startup_s.is_some_and(|at| (4.0..7.0).contains(&at)),
