@@ -157,6 +157,14 @@ impl Appliance {
         Ok(())
     }
 
+    /// Changes what its link is like when nothing is wrong, from now on. A rate or delay that a fault gave it is over.
+    pub fn set_link(&mut self, rate: Option<BitRate>, delay: Duration) {
+        (self.config.rate, self.config.delay) = (rate, delay);
+        for change in [LinkChange::Rate(rate), LinkChange::Delay(delay)] {
+            self.actions.push_back(Action::Link(change));
+        }
+    }
+
     /// Returns what goes wrong with a connection that a client makes, with a receipt.
     pub fn connect(&mut self, now: Moment, client: &str) -> Option<Fault> {
         self.faults.connect(now.unix_ms, client)
@@ -216,7 +224,7 @@ impl Appliance {
     }
 
     /// Returns the receipts of faults that took effect, oldest first, at most the last 4096.
-    pub fn receipts(&self) -> impl Iterator<Item = &FaultReceipt> {
+    pub fn receipts(&self) -> impl ExactSizeIterator<Item = &FaultReceipt> {
         self.faults.receipts()
     }
 
@@ -446,6 +454,27 @@ mod tests {
         );
         let receipts: Vec<u64> = appliance.receipts().map(|r| r.at_unix_ms).collect();
         assert_eq!(receipts, [1_000_005, 1_000_005]);
+    }
+
+    #[test]
+    fn a_link_that_has_changed_comes_back_as_it_is_now() {
+        let mut appliance = with_backend();
+        let (rate, delay) = (Some(BitRate::from_kbps(70)), Duration::from_millis(7));
+        appliance.set_link(rate, delay);
+        for order in [
+            FaultOrder::add([FaultRule::everywhere(Fault::Stop)]),
+            FaultOrder::clear(),
+        ] {
+            appliance.handle_order(moment(1), order).unwrap();
+        }
+        let actions: Vec<Action> = core::iter::from_fn(|| appliance.poll_action()).collect();
+        let expected = [
+            LinkChange::Rate(rate),
+            LinkChange::Delay(delay),
+            LinkChange::Stop,
+            LinkChange::Restore { rate, delay },
+        ];
+        assert_eq!(actions, expected.map(Action::Link));
     }
 
     #[test]

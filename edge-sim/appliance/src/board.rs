@@ -286,7 +286,7 @@ impl FaultBoard {
     }
 
     /// Returns the receipts of faults that took effect, oldest first, at most the last [`RECEIPTS_MAX`](Self::RECEIPTS_MAX).
-    pub fn receipts(&self) -> impl Iterator<Item = &FaultReceipt> {
+    pub fn receipts(&self) -> impl ExactSizeIterator<Item = &FaultReceipt> {
         self.receipts.iter()
     }
 

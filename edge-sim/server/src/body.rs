@@ -16,6 +16,8 @@ use crate::clock::millis;
 use crate::connection::Control;
 use crate::course::Course;
 use crate::edge::Edge;
+use crate::gate::Gate;
+use crate::last_mile::Line;
 
 /// Where bytes come from.
 pub(crate) enum Source {
@@ -43,6 +45,8 @@ pub(crate) struct AnswerBody {
     hangs: bool,
     path: String,
     client: String,
+    /// The last link before its client, if that is shared with other edges.
+    line: Option<Arc<Line>>,
     log: LogLine,
 }
 
@@ -73,7 +77,9 @@ impl AnswerBody {
         mut log: LogLine,
     ) -> Self {
         log.expected = target.length;
+        let last_mile = log.edge.last_mile.as_ref();
         Self {
+            line: last_mile.map(|mile| mile.line(target.client)),
             source,
             taken: 0,
             first: target.first,
@@ -102,6 +108,7 @@ impl AnswerBody {
             if self.taken < limit {
                 let want = self.until_slower().min(limit - self.taken).min(CHUNK);
                 let pacer = self.trickle.as_mut().map(|trickle| &mut trickle.pacer);
+                let line = self.line.as_deref();
                 let allowed = tokio::select! {
                     // What was ordered before counts for every byte that leaves later.
                     biased;
@@ -109,7 +116,7 @@ impl AnswerBody {
                         self.revise();
                         continue;
                     }
-                    allowed = edge.gate.allowance(want, pacer) => allowed,
+                    allowed = allowance(&edge.gate, line, want, pacer) => allowed,
                 };
                 return match self.take(allowed).await {
                     Ok(bytes) => Step::Data(bytes),
@@ -291,6 +298,19 @@ impl AnswerBody {
                 }
             }
         })
+    }
+}
+
+/// Waits until some of `want` bytes may be sent, over all links.
+async fn allowance(
+    gate: &Gate,
+    line: Option<&Line>,
+    want: u64,
+    private: Option<&mut Pacer>,
+) -> u64 {
+    match line {
+        Some(line) => line.allowance(gate, want, private).await,
+        None => gate.allowance(want, private).await,
     }
 }
 

@@ -9,6 +9,7 @@ use nearcast_protocol::play::{HttpProtocol, SiteKind};
 use nearcast_units::BitRate;
 
 use crate::authority::Authority;
+use crate::last_mile::LastMile;
 
 /// What an edge is started with.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct EdgeConfig {
     pub rate: Option<BitRate>,
     /// By how much its link delays answers and new connections when nothing is wrong.
     pub delay: Duration,
+    /// A link before its clients that it shares with other edges; `None` is none.
+    pub last_mile: Option<LastMile>,
     /// What counts as full load.
     pub capacity: BitRate,
     /// Where access log lines go beside memory; appended.
@@ -103,6 +106,7 @@ impl EdgeConfig {
             prefixes: Vec::new(),
             rate: None,
             delay: Duration::ZERO,
+            last_mile: None,
             capacity: BitRate::from_kbps(1_000_000),
             access_log: None,
             id,

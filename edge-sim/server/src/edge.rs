@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::FaultError;
 use crate::files::Files;
 use crate::gate::Gate;
+use crate::last_mile::LastMile;
 
 /// One running appliance.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Edge {
     pub(crate) id: String,
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) last_mile: Option<LastMile>,
     pub(crate) files: Files,
     /// `None` serves whatever is there.
     pub(crate) stores: Option<Vec<String>>,
@@ -34,6 +36,8 @@ pub(crate) struct Edge {
     pub(crate) report: Notify,
     /// Counts orders of faults, for answers under way.
     pub(crate) orders: watch::Sender<u64>,
+    /// Counts receipts, for whoever waits for one.
+    pub(crate) receipt_count: watch::Sender<usize>,
     /// Per listener, the epoch of the link it has followed.
     pub(crate) followed: Vec<watch::Sender<u64>>,
     appliance: Mutex<Appliance>,
@@ -54,6 +58,7 @@ pub(crate) struct Counters {
 pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) last_mile: Option<LastMile>,
     pub(crate) files: Files,
     pub(crate) stores: Option<Vec<String>>,
     pub(crate) log: AccessLog,
@@ -69,6 +74,7 @@ impl Edge {
             needs_token: parts.appliance.config().has_backend,
             clock: parts.clock,
             gate: parts.gate,
+            last_mile: parts.last_mile,
             files: parts.files,
             stores: parts.stores,
             log: parts.log,
@@ -77,6 +83,7 @@ impl Edge {
             counters: Mutex::default(),
             report: Notify::new(),
             orders: watch::Sender::default(),
+            receipt_count: watch::Sender::default(),
             followed: (0..parts.listeners)
                 .map(|_| watch::Sender::new(0))
                 .collect(),
@@ -102,6 +109,12 @@ impl Edge {
                 }
             }
         }
+        let receipts = appliance.receipts().len();
+        self.receipt_count.send_if_modified(|count| {
+            let is_news = *count != receipts;
+            *count = receipts;
+            is_news
+        });
         result
     }
 

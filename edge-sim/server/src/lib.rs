@@ -65,6 +65,7 @@ mod files;
 mod gate;
 mod headers;
 mod identity;
+mod last_mile;
 mod quic;
 mod reporting;
 mod server;
@@ -78,4 +79,5 @@ pub use authority::Authority;
 pub use nearcast_appliance::fault;
 
 pub use config::{Backend, EdgeConfig, EdgeError, FaultError, Listener};
+pub use last_mile::LastMile;
 pub use server::{EdgeHandle, EdgeServer};

@@ -8,7 +8,9 @@ use std::time::Duration;
 use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_appliance::{Appliance, ApplianceConfig};
 use nearcast_protocol::play::HttpProtocol;
+use nearcast_units::BitRate;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
@@ -115,6 +117,7 @@ impl EdgeServer {
         let edge = Arc::new(Edge::new(Parts {
             clock,
             gate,
+            last_mile: config.last_mile.clone(),
             files,
             stores: config.stores.clone(),
             log,
@@ -206,6 +209,18 @@ impl EdgeHandle {
     /// When the order makes no sense, or the port could not be had again.
     pub async fn apply(&self, order: FaultOrder) -> Result<(), FaultError> {
         self.edge.apply(order).await
+    }
+
+    /// Changes what its link is like when nothing is wrong, from now on. A rate or delay that a fault gave it is over.
+    pub fn set_link(&self, rate: Option<BitRate>, delay: Duration) {
+        self.edge
+            .with(|appliance, _| appliance.set_link(rate, delay));
+    }
+
+    /// Returns the number of receipts, which changes when a fault takes effect.
+    #[must_use]
+    pub fn receipt_count(&self) -> watch::Receiver<usize> {
+        self.edge.receipt_count.subscribe()
     }
 
     /// Returns the receipts of faults that took effect, oldest first.

@@ -399,12 +399,19 @@ impl World {
 
     /// Changes a link for good, or until it is changed again.
     pub(crate) fn set_link(&mut self, now: Instant, link: LinkName, config: LinkConfig) {
-        let link = match link {
-            LinkName::Edge(edge) => self.edges[edge].link,
-            LinkName::LastMile(last_mile) => self.last_miles[last_mile],
-        };
-        self.network.set_rate(now, link, config.rate);
-        self.network.set_delay(now, link, config.delay);
+        match link {
+            LinkName::Edge(edge) => {
+                self.edges[edge]
+                    .appliance
+                    .set_link(config.rate, config.delay);
+                self.follow(now, edge);
+            }
+            LinkName::LastMile(last_mile) => {
+                let link = self.last_miles[last_mile];
+                self.network.set_rate(now, link, config.rate);
+                self.network.set_delay(now, link, config.delay);
+            }
+        }
     }
 
     /// Tells an appliance what goes wrong; bodies under way hear of it, too.
@@ -437,7 +444,8 @@ impl World {
                 }
                 appliance::Action::Link(LinkChange::Restore { rate, delay }) => {
                     self.network.restore(now, link);
-                    self.set_link(now, LinkName::Edge(edge), LinkConfig { rate, delay });
+                    self.network.set_rate(now, link, rate);
+                    self.network.set_delay(now, link, delay);
                 }
                 appliance::Action::Link(LinkChange::Rate(rate)) => {
                     self.network.set_rate(now, link, rate);
