@@ -28,6 +28,8 @@ pub struct EdgeConfig {
     pub admin: SocketAddr,
     /// Host name or address in the base URL; `None` takes the listening address, which must be a certain one then.
     pub host: Option<String>,
+    /// Port in the base URL, where something stands before the port it listens on; `None` takes that one.
+    pub public_port: Option<u16>,
     /// What signs its certificate; `None` makes an authority of its own.
     pub authority: Option<Authority>,
     /// Protocols it speaks and reports; without HTTP/3 there is no UDP socket.
@@ -96,6 +98,7 @@ impl EdgeConfig {
             plain: None,
             admin: loopback,
             host: None,
+            public_port: None,
             authority: None,
             protocols: vec![HttpProtocol::H3, HttpProtocol::H2, HttpProtocol::Http1],
             udp_blocked: false,

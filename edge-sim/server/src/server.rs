@@ -92,7 +92,8 @@ impl EdgeServer {
         let clock = Clock::start();
         let gate = Arc::new(Gate::new(clock, config.rate, config.delay));
         let host = reach.host;
-        let base_url = format!("https://{host}:{}/", address.port());
+        let public_port = config.public_port.unwrap_or(address.port());
+        let base_url = format!("https://{host}:{public_port}/");
         let plain_url = plain
             .as_ref()
             .map(|plain| format!("http://{host}:{}/", plain.address.port()));
@@ -110,7 +111,7 @@ impl EdgeServer {
             has_backend: backend.is_some(),
             ..ApplianceConfig::named(&config.id)
         };
-        let alt_svc = format!("h3=\":{}\"; ma=86400", address.port());
+        let alt_svc = format!("h3=\":{public_port}\"; ma=86400");
         let alt_svc = udp
             .is_some()
             .then(|| http::HeaderValue::from_str(&alt_svc).ok());

@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod schema;
 mod sets;
+mod stage;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -59,6 +60,12 @@ enum Command {
     },
     /// Stands in front of servers and breaks their connections, as Toxiproxy's clients tell it to
     Relay(relay_command::Arguments),
+    /// Is a process of a run
+    #[command(hide = true)]
+    Stage {
+        #[command(subcommand)]
+        process: stage::Process,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +101,7 @@ fn main() -> ExitCode {
         },
         Command::Fit { fit } => fit::execute(fit),
         Command::Relay(arguments) => relay_command::execute(arguments),
+        Command::Stage { process } => stage::execute(process),
     };
     match done {
         Ok(code) => code,

@@ -62,7 +62,7 @@ pub use result::{
     RunResult, SCHEMA, ScenarioResult,
 };
 pub use scenario::{Action, Cell, Doing, Edge, FaultPlan, Place, Player, Scenario};
-pub use schedule::{Happening, Scheduled};
+pub use schedule::{Happening, Scheduled, Viewer};
 pub use schema::{link_schema, scenario_schema};
 pub use spec::{
     AbrName, ActionSpec, BackendSpec, EdgeSpec, FaultSpec, MatrixSpec, Mode, ObjectSpec,

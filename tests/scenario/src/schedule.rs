@@ -25,7 +25,62 @@ pub enum Happening {
     Viewer(Option<usize>, Doing),
 }
 
+/// A session of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Which of the scenario's players, by its index.
+    pub player: usize,
+    /// What the session is called: the player's name, with a number where there are many of it.
+    pub name: String,
+    /// When it begins, since the run did.
+    pub arrives: Duration,
+    /// What its own dice fall by.
+    pub seed: Seed,
+}
+
 impl Scenario {
+    /// Returns the sessions of a run, player by player.
+    #[must_use]
+    pub fn viewers(&self, seed: u64) -> Vec<Viewer> {
+        let all = self.players.iter().enumerate().flat_map(|(index, player)| {
+            let chance = Seed::new(seed).split(&player.name);
+            (0..player.count).map(move |number| {
+                let mut rng = chance.split_index(u64::from(number)).rng();
+                Viewer {
+                    player: index,
+                    name: if player.count > 1 {
+                        format!("{}-{number}", player.name)
+                    } else {
+                        player.name.clone()
+                    },
+                    seed: Seed::new(rng.next_u64()),
+                    arrives: player.starts + player.spread.mul_f64(rng.next_f64()),
+                }
+            })
+        });
+        all.collect()
+    }
+
+    /// Returns what a player's viewer does, each since that session began.
+    pub fn doings(&self, seed: u64, player: usize) -> impl Iterator<Item = (Duration, Doing)> {
+        let schedule = self.schedule(seed).into_iter();
+        schedule.filter_map(move |one| match one.what {
+            Happening::Viewer(whose, doing) if whose.is_none_or(|whose| whose == player) => {
+                Some((one.at, doing))
+            }
+            Happening::Viewer(..) | Happening::Order(..) => None,
+        })
+    }
+
+    /// Returns who is told what goes wrong, each since the run began.
+    pub fn orders(&self, seed: u64) -> impl Iterator<Item = (Duration, Place, FaultOrder)> {
+        let schedule = self.schedule(seed).into_iter();
+        schedule.filter_map(|one| match one.what {
+            Happening::Order(place, order) => Some((one.at, place, order)),
+            Happening::Viewer(..) => None,
+        })
+    }
+
     /// Returns what happens, in order. What is to happen within a span is drawn by the seed, each by itself: what is left out
     /// does not move the others.
     #[must_use]

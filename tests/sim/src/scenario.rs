@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nearcast_core::{AbrRule, Command, Config};
 use nearcast_link::LinkConfig;
-use nearcast_scenario::{AbrName, Doing, Happening, Link, PlayerResult, Ran, Receipt, Scenario};
+use nearcast_scenario::{AbrName, Doing, Link, PlayerResult, Ran, Receipt, Scenario, Viewer};
 use nearcast_units::Seed;
 
 use crate::driver::{Simulation, WorldOutcome};
@@ -85,60 +85,41 @@ impl Simulated {
 }
 
 fn clients(scenario: &Scenario, title: &Arc<SimTitle>, seed: u64) -> Vec<ClientSetup> {
-    let schedule = scenario.schedule(seed);
-    let mut clients = Vec::new();
-    for (index, player) in scenario.players.iter().enumerate() {
-        let of_player = schedule.iter().filter_map(|one| match one.what {
-            Happening::Viewer(whose, doing) if whose.is_none_or(|whose| whose == index) => {
-                Some((one.at, doing))
-            }
-            Happening::Viewer(..) | Happening::Order(..) => None,
-        });
-        let of_player: Vec<(Duration, Doing)> = of_player.collect();
-        let commands = of_player.iter().filter_map(|(at, doing)| {
+    let viewers = scenario.viewers(seed).into_iter().enumerate();
+    let client = |(index, viewer): (usize, Viewer)| {
+        let player = &scenario.players[viewer.player];
+        let doings: Vec<(Duration, Doing)> = scenario.doings(seed, viewer.player).collect();
+        let commands = doings.iter().filter_map(|(at, doing)| {
             Some(TimedCommand {
                 at: *at,
                 command: command(*doing)?,
             })
         });
-        let commands: Vec<TimedCommand> = commands.collect();
-        let rebinds = of_player
-            .iter()
-            .filter(|(_, doing)| *doing == Doing::Rebind);
-        let rebinds: Vec<Duration> = rebinds.map(|(at, _)| *at).collect();
-        let chance = Seed::new(seed).split(&player.name);
-        for number in 0..player.count {
-            let mut rng = chance.split_index(u64::from(number)).rng();
-            let name = if player.count > 1 {
-                format!("{}-{number}", player.name)
-            } else {
-                player.name.clone()
-            };
-            clients.push(ClientSetup {
-                config: Config {
-                    seed: Seed::new(rng.next_u64()),
-                    buffer_goal: player.buffer_goal,
-                    memory_cap: player.memory_cap,
-                    start_at: player.start_at,
-                    abr: rule(player.abr),
-                    rung_cap: player.cap,
-                    give_up: player.give_up,
-                    race_width: player.race_width,
-                    ..Config::default()
-                },
-                name,
-                title: Arc::clone(title),
-                last_mile: clients.len(),
-                arrives: player.starts + player.spread.mul_f64(rng.next_f64()),
-                edges: Vec::new(),
-                later_edges: Vec::new(),
-                refresh_after: None,
-                commands: commands.clone(),
-                rebinds: rebinds.clone(),
-            });
+        let rebinds = doings.iter().filter(|(_, doing)| *doing == Doing::Rebind);
+        ClientSetup {
+            config: Config {
+                seed: viewer.seed,
+                buffer_goal: player.buffer_goal,
+                memory_cap: player.memory_cap,
+                start_at: player.start_at,
+                abr: rule(player.abr),
+                rung_cap: player.cap,
+                give_up: player.give_up,
+                race_width: player.race_width,
+                ..Config::default()
+            },
+            name: viewer.name,
+            title: Arc::clone(title),
+            last_mile: index,
+            arrives: viewer.arrives,
+            edges: Vec::new(),
+            later_edges: Vec::new(),
+            refresh_after: None,
+            commands: commands.collect(),
+            rebinds: rebinds.map(|(at, _)| *at).collect(),
         }
-    }
-    clients
+    };
+    viewers.map(client).collect()
 }
 
 fn world(scenario: &Scenario, seed: u64, clients: Vec<ClientSetup>, watch: Watch) -> WorldSetup {
@@ -171,16 +152,8 @@ fn world(scenario: &Scenario, seed: u64, clients: Vec<ClientSetup>, watch: Watch
         add(LinkName::LastMile(last_mile), &scenario.last_mile);
     }
     let orders = scenario
-        .schedule(seed)
-        .into_iter()
-        .filter_map(|one| match one.what {
-            Happening::Order(place, order) => Some(TimedOrder {
-                at: one.at,
-                place,
-                order,
-            }),
-            Happening::Viewer(..) => None,
-        });
+        .orders(seed)
+        .map(|(at, place, order)| TimedOrder { at, place, order });
     let last_mile: LinkConfig = scenario.last_mile.first();
     WorldSetup {
         edges: scenario

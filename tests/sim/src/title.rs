@@ -1,6 +1,9 @@
 //! A title without payload: an outline and the size of every object.
 
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use nearcast_appliance::fault::ObjectKind;
 use nearcast_appliance::{ObjectName, Target};
@@ -127,6 +130,32 @@ impl SimTitle {
                 .push(track(TrackKind::Audio, None, vec![sound]));
         }
         self
+    }
+
+    /// Reads a title that was packaged in a folder, as [`packaged`](Self::packaged) makes it of its `stream.mpd`.
+    ///
+    /// # Errors
+    /// When the manifest or a file that it names cannot be read.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let name = "stream.mpd";
+        let text = fs::read(folder.join(name))?;
+        let manifest = nearcast_manifest::parse(&text, name).map_err(io::Error::other)?;
+        // The first that is not there is told.
+        let missing = RefCell::new(None);
+        let title = Self::packaged(manifest.outline.clone(), |object| {
+            let located = manifest.locations.locate(object);
+            let path = located.map_or(PathBuf::new(), |location| match location.target {
+                nearcast_manifest::Target::Path(path) => folder.join(path),
+                nearcast_manifest::Target::Url(url) => PathBuf::from(url),
+            });
+            let size = fs::metadata(&path).map(|file| file.len());
+            ByteCount::new(size.unwrap_or_else(|error| {
+                let told = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+                missing.borrow_mut().get_or_insert(told);
+                0
+            }))
+        });
+        missing.into_inner().map_or(Ok(title), Err)
     }
 
     /// Makes a title like one that was packaged, from what its manifest tells and how large its segments are, the manifest

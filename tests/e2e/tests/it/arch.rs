@@ -52,6 +52,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "nearcast-sim",
         &[
             "nearcast-core",
+            "nearcast-manifest",
             "nearcast-scenario",
             "nearcast-backend-model",
         ],
@@ -60,7 +61,15 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "nearcast-scenario",
         &["nearcast-link", "nearcast-appliance"],
     ),
-    ("nearcast-lab", &["nearcast-sim"]),
+    (
+        "nearcast-lab",
+        &[
+            "nearcast-sim",
+            "nearcast-player",
+            "nearcast-edge-server",
+            "nearcast-backend-server",
+        ],
+    ),
 ];
 
 /// No standard library: a clock, a socket, a thread or a hash map does not compile there.

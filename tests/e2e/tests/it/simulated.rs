@@ -1,15 +1,13 @@
 //! What is decided over sockets is what the simulator says for the same conditions.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
 use nearcast_appliance::fault::{Fault, FaultRule};
 use nearcast_link::LinkConfig;
-use nearcast_manifest::{Target, parse};
 use nearcast_protocol::report::SessionReport;
 use nearcast_sim::{Change, EdgeSetup, Setup, SimTitle, Simulation, Trap, Watch, WorldSetup};
-use nearcast_units::{BitRate, ByteCount, Ratio};
+use nearcast_units::{BitRate, Ratio};
 
 use crate::play::Play;
 use crate::room::Room;
@@ -22,15 +20,7 @@ const SAME_SEGMENT: u64 = 1;
 
 /// The made title, as the simulator plays it.
 pub(crate) fn packaged() -> SimTitle {
-    let text = fs::read(title().join("stream.mpd")).unwrap();
-    let manifest = parse(&text, "stream.mpd").unwrap();
-    SimTitle::packaged(manifest.outline.clone(), |object| {
-        let location = manifest.locations.locate(object).unwrap();
-        let Target::Path(path) = location.target else {
-            panic!("{location:?}");
-        };
-        ByteCount::new(fs::metadata(title().join(path)).unwrap().len())
-    })
+    SimTitle::read(&title()).unwrap()
 }
 
 /// Makes a world of these edges, by name, for the title.

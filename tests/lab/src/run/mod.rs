@@ -1,7 +1,9 @@
 //! Runs scenarios and says what came of them.
 
 mod find;
+mod gather;
 pub(crate) mod junit;
+mod real;
 mod replay;
 mod sweep;
 mod tell;
@@ -38,6 +40,8 @@ pub(crate) struct Arguments {
     /// So many seeds, from 0 on (fewer where a scenario says so)
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
+    #[command(flatten)]
+    real: real::Arguments,
     /// Only scenarios (and cells of a matrix) whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -52,12 +56,18 @@ pub(crate) struct Arguments {
 enum ModeName {
     /// In virtual time: every decision of the player, no sockets
     Sim,
+    /// The whole player over real sockets; links and faults in the servers, no privileges
+    App,
+    /// The same, and each packet crosses a link of the lab's own (Linux)
+    Packet,
 }
 
 impl From<ModeName> for Mode {
     fn from(name: ModeName) -> Self {
         match name {
             ModeName::Sim => Self::Sim,
+            ModeName::App => Self::App,
+            ModeName::Packet => Self::Packet,
         }
     }
 }
@@ -99,13 +109,16 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         .as_deref()
         .map(documents::create)
         .transpose()?;
-    let swept = sweep::all(&scenarios, seeds, lines)?;
+    let swept = match mode {
+        Mode::Sim => sweep::all(&scenarios, seeds, lines)?,
+        Mode::App | Mode::Packet => real::all(&scenarios, mode, seeds, &arguments.real, lines)?,
+    };
     let report = LabReport {
         schema: SCHEMA.to_owned(),
         mode,
         passed: swept.results.iter().all(|one| one.passed),
         interrupted: swept.interrupted,
-        busy: false,
+        busy: busy(&swept.results),
         scenarios: swept.results,
     };
     arguments.documents.write(&report)?;
@@ -116,6 +129,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether any run's timings are not to be trusted.
+fn busy(results: &[ScenarioResult]) -> bool {
+    let mut runs = results.iter().flat_map(|result| &result.runs);
+    runs.any(|run| run.busy)
 }
 
 /// Prints a report that somebody else made.

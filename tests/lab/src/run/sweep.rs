@@ -1,20 +1,17 @@
 //! Runs scenarios in virtual time, each with many seeds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use nearcast_scenario::{
-    CellResult, Judge, Minimised, Mode, Problem, Ran, RunResult, Scenario, ScenarioResult,
-};
+use nearcast_scenario::{Judge, Minimised, Mode, Ran, Scenario, ScenarioResult};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate;
 use rayon::prelude::*;
 
-use super::again;
+use super::gather::{Gathered, One};
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
 
@@ -33,23 +30,6 @@ pub(super) struct Swept {
     pub(super) took_s: f64,
 }
 
-/// What one seed leaves behind.
-struct One {
-    seed: u64,
-    judge: Judge,
-    holds: bool,
-    problems: Vec<String>,
-    sessions: u64,
-    played: Duration,
-    receipts: BTreeMap<String, u64>,
-    /// All of it, where somebody wants to see it.
-    full: Option<RunResult>,
-}
-
-/// More of them say nothing new.
-const PROBLEMS_MAX: usize = 20;
-/// Reports in a document; worlds have thousands.
-const PLAYERS_MAX: usize = 8;
 /// So many seeds are run before anything is written or somebody may interrupt.
 const BATCH: u64 = 64;
 
@@ -88,7 +68,7 @@ pub(super) fn all(
     })
 }
 
-fn count(scenario: &Scenario, seeds: Seeds) -> u64 {
+pub(super) fn count(scenario: &Scenario, seeds: Seeds) -> u64 {
     scenario
         .seeds_max
         .map_or(seeds.count, |max| seeds.count.min(u64::from(max)))
@@ -103,11 +83,7 @@ fn sweep(
     interrupt: &Interrupt,
 ) -> Result<ScenarioResult> {
     let last = seeds.first.saturating_add(count(scenario, seeds));
-    let mut judge = Judge::new(scenario.expectations.clone());
-    let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut done, mut sessions, mut played) = (0, 0, Duration::ZERO);
-    let mut problems = Vec::new();
-    let mut runs: Vec<RunResult> = Vec::new();
+    let mut gathered = Gathered::new(scenario, Mode::Sim, seeds.first);
     let mut from = seeds.first;
     while from < last && !interrupt.is_wanted() {
         let to = last.min(from.saturating_add(BATCH));
@@ -115,79 +91,19 @@ fn sweep(
         let ones: Vec<One> = (from..to)
             .into_par_iter()
             .map(|seed| {
-                let one = one(scenario, seed, all || seed == seeds.first);
+                let in_full = all || seed == seeds.first;
+                let one = One::new(scenario, (Mode::Sim, seed), run(scenario, seed), in_full);
                 bar.inc(1);
                 one
             })
             .collect();
-        for mut one in ones {
-            done += 1;
-            sessions += one.sessions;
-            played += one.played;
-            judge.add(one.judge);
-            for (id, count) in one.receipts {
-                *receipts.entry(id).or_default() += count;
-            }
-            let fails = !one.holds || !one.problems.is_empty();
-            problems.extend(
-                one.problems
-                    .into_iter()
-                    .map(|what| problem(scenario, one.seed, what)),
-            );
-            let Some(full) = one.full.take() else {
-                continue;
-            };
-            if let Some(lines) = lines.as_deref_mut() {
-                serde_json::to_writer(&mut *lines, &full).map_err(std::io::Error::from)?;
-                lines.write_all(b"\n")?;
-            }
-            // The first one, and the first that fails.
-            if runs.is_empty() || fails && runs.iter().all(|run| run.passed) {
-                runs.push(full);
-            }
+        for one in ones {
+            gathered.add(one, lines.as_deref_mut())?;
         }
         from = to;
     }
-    let verdicts = judge.verdicts();
-    let missed = verdicts.iter().filter(|verdict| !verdict.holds);
-    let missed = missed.map(|verdict| {
-        let seed = verdict.seed.unwrap_or(seeds.first);
-        problem(scenario, seed, verdict.to_string())
-    });
-    problems.extend(missed);
-    problems.truncate(PROBLEMS_MAX);
-    let first_failing = problems.first().map(|problem| problem.seed);
     let is_small = scenario.sessions() <= WATCHED_MAX;
-    let minimised = first_failing
-        .filter(|_| is_small)
-        .and_then(|seed| minimised(scenario, seed));
-    Ok(ScenarioResult {
-        scenario: scenario.name.clone(),
-        about: scenario.about.clone(),
-        file: scenario.file.display().to_string(),
-        cell: scenario.cell.as_ref().map(|cell| CellResult {
-            shape: cell.shape.clone(),
-            object: cell.object.clone(),
-            place: cell.place(),
-        }),
-        passed: problems.is_empty(),
-        seeds: done,
-        sessions,
-        played_s: played.as_secs_f64(),
-        verdicts,
-        minimised,
-        problems,
-        receipts,
-        runs,
-    })
-}
-
-fn problem(scenario: &Scenario, seed: u64, what: String) -> Problem {
-    Problem {
-        seed,
-        what,
-        again: again(scenario, Mode::Sim, seed),
-    }
+    Ok(gathered.result(|scenario, seed| is_small.then(|| minimised(scenario, seed))?))
 }
 
 fn run(scenario: &Scenario, seed: u64) -> Ran {
@@ -200,33 +116,6 @@ fn run(scenario: &Scenario, seed: u64) -> Ran {
 }
 
 const WATCHED_MAX: u64 = 10;
-
-fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
-    let ran = run(scenario, seed);
-    let mut judge = Judge::new(scenario.expectations.clone());
-    let holds = ran.judge(seed, &mut judge);
-    let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
-    for receipt in &ran.receipts {
-        let id = receipt.id.clone().unwrap_or_else(|| receipt.fault.clone());
-        *receipts.entry(id).or_default() += 1;
-    }
-    let problems = ran.problems();
-    let (sessions, played) = (ran.players.len(), ran.session_time());
-    let wanted = in_full || !holds || !problems.is_empty();
-    One {
-        seed,
-        holds,
-        problems,
-        sessions: u64::try_from(sessions).unwrap_or(u64::MAX),
-        played,
-        receipts,
-        judge,
-        full: wanted.then(|| {
-            let again = again(scenario, Mode::Sim, seed);
-            ran.into_result(scenario, (Mode::Sim, seed), again, PLAYERS_MAX)
-        }),
-    }
-}
 
 /// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the
 /// expectation is one over many.

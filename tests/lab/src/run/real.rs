@@ -1,0 +1,140 @@
+//! Runs scenarios over real sockets, some at a time.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::StreamExt as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use nearcast_scenario::{Mode, Ran, Scenario};
+
+use super::gather::{Gathered, One};
+use super::sweep::{Seeds, Swept, count};
+use crate::interrupt::Interrupt;
+use crate::moment::Moment;
+use crate::stage::{OneMachine, Titles, perform, unfit};
+
+/// What real runs need beside a scenario.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The made title that real players play
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "NEARCAST_TITLE_DIR",
+        default_value = "target/media/title"
+    )]
+    pub(crate) title: PathBuf,
+    /// How many real runs go on at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) jobs: u8,
+}
+
+/// One run that is to be made.
+struct Job<'a> {
+    place: usize,
+    scenario: &'a Scenario,
+    seed: u64,
+    root: PathBuf,
+}
+
+/// Runs all.
+pub(super) fn all(
+    scenarios: &[Scenario],
+    mode: Mode,
+    seeds: Seeds,
+    arguments: &Arguments,
+    mut lines: Option<BufWriter<File>>,
+) -> Result<Swept> {
+    for scenario in scenarios {
+        if let Some(reason) = unfit(scenario, mode) {
+            bail!("{}: {reason}", scenario.name);
+        }
+    }
+    let mut titles = Titles::open(&arguments.title)?;
+    let mut jobs = Vec::new();
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let root = titles.of_length(scenario.duration)?;
+        for seed in (seeds.first..).take(usize::try_from(count(scenario, seeds))?) {
+            jobs.push(Job {
+                place,
+                scenario,
+                seed,
+                root: root.clone(),
+            });
+        }
+    }
+    let interrupt = Interrupt::watch()?;
+    let began = Moment::now();
+    let bar = ProgressBar::new(u64::try_from(jobs.len())?).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed}: {wide_msg}")
+            .context("the progress bar")?,
+    );
+    bar.enable_steady_tick(Duration::from_secs(1));
+    let mut gathered: Vec<Gathered<'_>> = scenarios
+        .iter()
+        .map(|scenario| Gathered::new(scenario, mode, seeds.first))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting a runtime")?;
+    runtime.block_on(async {
+        let runs = jobs.into_iter().map(|job| async {
+            bar.set_message(job.scenario.name.clone());
+            let ran = tokio::select! {
+                ran = one(&job, mode) => Some(ran),
+                () = wanted(&interrupt) => None,
+            };
+            bar.inc(1);
+            (job, ran)
+        });
+        let mut runs = futures_util::stream::iter(runs).buffer_unordered(arguments.jobs.into());
+        while let Some((job, ran)) = runs.next().await {
+            let one = match ran {
+                Some(Ok(ran)) => One::new(job.scenario, (mode, job.seed), ran, true),
+                Some(Err(error)) => One::failed(job.scenario, job.seed, format!("{error:#}")),
+                // What was not run to its end says nothing.
+                None => continue,
+            };
+            gathered[job.place].add(one, lines.as_mut())?;
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    bar.finish_and_clear();
+    if let Some(mut lines) = lines {
+        lines.flush().context("writing lines of JSON")?;
+    }
+    let interrupted = interrupt.is_wanted();
+    // A schedule is made smaller in virtual time, where a run takes no time and chance is what the seed says.
+    let results = gathered.into_iter().map(|one| one.result(|_, _| None));
+    Ok(Swept {
+        interrupted,
+        results: results
+            .filter(|result| !interrupted || result.seeds > 0)
+            .collect(),
+        took_s: began.elapsed_s(),
+    })
+}
+
+async fn one(job: &Job<'_>, mode: Mode) -> Result<Ran> {
+    run(job.scenario, mode, job.seed, &job.root).await
+}
+
+/// Runs a scenario once, with the title in this folder.
+pub(crate) async fn run(scenario: &Scenario, mode: Mode, seed: u64, root: &Path) -> Result<Ran> {
+    match mode {
+        Mode::App => perform(scenario, seed, root, &OneMachine).await,
+        Mode::Sim | Mode::Packet => bail!("packets are not carried yet"),
+    }
+}
+
+/// Waits until somebody wants the run to end.
+async fn wanted(interrupt: &Interrupt) {
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    while !interrupt.is_wanted() {
+        looks.tick().await;
+    }
+}

@@ -1,0 +1,513 @@
+//! The servers of a run: a backend, edges, what goes wrong with them and when.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nearcast_appliance::fault::{FaultOrder, FaultRule, FaultSelector, Scope};
+use nearcast_backend_server::{
+    Account, Backend, BackendConfig, BackendHandle, LOOPBACK_SECRET, ModelConfig, Network, Plan,
+};
+use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer, LastMile};
+use nearcast_lab::relay::{Relay, RelayConfig};
+use nearcast_link::LinkConfig;
+use nearcast_scenario::{Doing, Link, Place, Scenario};
+use tempfile::TempDir;
+use tokio::io::{BufReader, stdin, stdout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::line::{self, FromServers, Served, ToServers};
+use super::title::{self, FOLDER};
+use super::{Run, conduct};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    run: Run,
+    /// A folder with the title, as long as the scenario has it
+    #[arg(long)]
+    root: PathBuf,
+    /// One address for each edge in turn, and the backend's: links are somebody else's affair. Left out, all are on
+    /// 127.0.0.1, behind links of the servers' own
+    #[arg(long)]
+    address: Vec<Ipv4Addr>,
+}
+
+/// Serves until standard input ends, then tells what was done.
+pub(super) async fn run(arguments: &Arguments) -> Result<()> {
+    let scenario = arguments.run.scenario()?;
+    let mut out = stdout();
+    let mut servers = Servers::start(&scenario, arguments).await?;
+    let mut course = Course::new(&scenario, arguments.run.seed, servers.has_links());
+    // What is wrong from the beginning is so before anybody plays.
+    while let Some(step) = course.next_by(Duration::ZERO) {
+        servers.take(step).await;
+    }
+    let ready = line::Backend {
+        url: servers.backend.url().to_owned(),
+        ca_pem: servers.backend.ca_pem().to_owned(),
+    };
+    line::write(&mut out, &FromServers::Ready(ready)).await?;
+    let mut told = lines();
+    let mut began: Option<(Instant, u64)> = None;
+    loop {
+        let due = async {
+            match (&began, course.due()) {
+                (Some((at, _)), Some(due)) => sleep_until(*at + due).await,
+                _ => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            edge = servers.hit() => servers.settle(edge).await,
+            told = told.recv() => match told {
+                None => break,
+                Some(ToServers::Begin) => began = Some((Instant::now(), conduct::unix_ms())),
+                Some(ToServers::Uses(name)) => {
+                    let named = scenario.edges.iter().position(|edge| edge.name == name);
+                    servers.in_use = named.unwrap_or(servers.in_use);
+                }
+                Some(ToServers::Rebind) => servers.rebind().await,
+            },
+            () = due => {
+                if let Some(step) = course.next() {
+                    servers.take(step).await;
+                }
+            }
+        }
+    }
+    let began_unix_ms = began.map_or_else(conduct::unix_ms, |(_, at)| at);
+    let served = servers.served(began_unix_ms);
+    line::write(&mut out, &FromServers::Ended(served)).await
+}
+
+/// Reads standard input on a task of its own: half a line must not be lost to another thing that happens.
+fn lines() -> mpsc::Receiver<ToServers> {
+    let (sender, receiver) = mpsc::channel(16);
+    tokio::spawn(async move {
+        let mut input = BufReader::new(stdin());
+        while let Ok(Some(told)) = line::read(&mut input).await {
+            if sender.send(told).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Everything that serves.
+struct Servers {
+    backend: BackendHandle,
+    edges: Vec<EdgeHandle>,
+    /// By edge: how many of its receipts were looked at.
+    looked_at: Vec<watch::Receiver<usize>>,
+    /// In front of each edge, where somebody wants other ports.
+    relays: Vec<Relay>,
+    /// `None` where links are somebody else's.
+    last_mile: Option<LastMile>,
+    /// Each edge's own link, and the delay of the last mile.
+    links: Vec<LinkConfig>,
+    last_mile_delay: Duration,
+    /// Which edge the first viewer plays from.
+    in_use: usize,
+    /// Rules that every edge has, of which the first that uses one keeps it.
+    roaming: BTreeSet<String>,
+    problems: Vec<String>,
+    _keys: TempDir,
+}
+
+impl Servers {
+    async fn start(scenario: &Scenario, arguments: &Arguments) -> Result<Self> {
+        let addresses = &arguments.address;
+        ensure!(
+            addresses.is_empty() || addresses.len() > scenario.edges.len(),
+            "there are too few addresses for the edges and the backend"
+        );
+        let at = |place: usize| {
+            let address = addresses.get(place).copied();
+            SocketAddr::new(IpAddr::V4(address.unwrap_or(Ipv4Addr::LOCALHOST)), 0)
+        };
+        let keys = tempfile::tempdir().context("making a folder for keys")?;
+        let authority = Authority::load_or_create(keys.path())?;
+        let backend = Backend::start(BackendConfig {
+            listen: at(scenario.edges.len()),
+            sealed_listen: Some(at(scenario.edges.len())),
+            ca_dir: Some(keys.path().to_owned()),
+            model: model(scenario),
+            ..BackendConfig::loopback(catalogue(scenario, arguments.run.seed))
+        })
+        .await?;
+        let has_links = addresses.is_empty();
+        let last_mile = has_links.then(|| LastMile::new(scenario.last_mile.first().rate));
+        let rebinds = scenario
+            .actions
+            .iter()
+            .any(|action| action.doing == Doing::Rebind);
+        let last_mile_delay = scenario.last_mile.first().delay;
+        let (mut edges, mut relays) = (Vec::new(), Vec::new());
+        for (place, edge) in scenario.edges.iter().enumerate() {
+            let mut config = EdgeConfig::new(&edge.name, &arguments.root);
+            config.listen = at(place);
+            config.stores = Some(match edge.stores_title {
+                true => vec![format!("{FOLDER}/")],
+                false => Vec::new(),
+            });
+            config.authority = Some(authority.clone());
+            config.backend = Some(nearcast_edge_server::Backend {
+                url: backend.url().to_owned(),
+                secret: LOOPBACK_SECRET.to_owned(),
+            });
+            config.site.clone_from(&edge.site);
+            // East of the viewers, who are where the equator and the meridian of Greenwich meet.
+            config.position_deg = (0.0, edge.distance_km / KM_PER_DEGREE);
+            config.prefixes.clone_from(&edge.prefixes);
+            config.capacity = edge.capacity;
+            if has_links {
+                let link = edge.link.first();
+                config.rate = link.rate;
+                config.delay = round_trip(link.delay, last_mile_delay);
+                config.last_mile.clone_from(&last_mile);
+            }
+            if rebinds && has_links {
+                config.listen.set_port(free_port()?);
+                let relay = Relay::start(RelayConfig::tcp_and_udp(config.listen))?;
+                config.public_port = Some(relay.address().port());
+                relays.push(relay);
+            }
+            edges.push(EdgeServer::start(config).await?);
+        }
+        let servers = Self {
+            looked_at: edges.iter().map(EdgeHandle::receipt_count).collect(),
+            relays,
+            last_mile,
+            links: scenario
+                .edges
+                .iter()
+                .map(|edge| edge.link.first())
+                .collect(),
+            last_mile_delay,
+            in_use: 0,
+            roaming: BTreeSet::new(),
+            problems: Vec::new(),
+            backend,
+            edges,
+            _keys: keys,
+        };
+        servers.reported().await?;
+        Ok(servers)
+    }
+
+    /// Waits until the backend knows all edges.
+    async fn reported(&self) -> Result<()> {
+        let known = async {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            while self.backend.appliances() < self.edges.len() {
+                looks.tick().await;
+            }
+        };
+        let waited = tokio::time::timeout(REPORTS_MAX, known).await;
+        waited.context("the edges did not report to the backend: is this machine very busy?")
+    }
+
+    const fn has_links(&self) -> bool {
+        self.last_mile.is_some()
+    }
+
+    /// Carries out a step; what cannot be is told in the end.
+    async fn take(&mut self, step: Step) {
+        let problem = match step {
+            Step::Order(place, order) => self.order(place, order).await.err(),
+            Step::Edge(edge, link) => {
+                self.links[edge] = link;
+                self.set_link(edge);
+                None
+            }
+            Step::LastMile(link) => {
+                if let Some(last_mile) = &self.last_mile {
+                    last_mile.set_rate(link.rate);
+                }
+                if std::mem::replace(&mut self.last_mile_delay, link.delay) != link.delay {
+                    (0..self.edges.len()).for_each(|edge| self.set_link(edge));
+                }
+                None
+            }
+        };
+        self.problems
+            .extend(problem.map(|error| format!("{error:#}")));
+    }
+
+    fn set_link(&self, edge: usize) {
+        let link = self.links[edge];
+        let delay = round_trip(link.delay, self.last_mile_delay);
+        self.edges[edge].set_link(link.rate, delay);
+    }
+
+    async fn order(&mut self, place: Place, order: FaultOrder) -> Result<()> {
+        match place {
+            Place::Edge(edge) => self.tell(edge, order).await,
+            Place::All => self.tell_all(&order, None).await,
+            Place::Backend => {
+                let told = self.backend.apply(order).await;
+                told.context("the backend cannot do what it was ordered to")
+            }
+            Place::InUse => self.order_in_use(order).await,
+        }
+    }
+
+    /// What concerns a whole edge meets the one in use; of what concerns requests, the first that meets one keeps it.
+    async fn order_in_use(&mut self, order: FaultOrder) -> Result<()> {
+        let (at_once, waits): (Vec<FaultRule>, Vec<FaultRule>) =
+            order.faults.into_iter().partition(|rule| {
+                rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
+            });
+        let over = FaultOrder {
+            faults: Vec::new(),
+            ..order
+        };
+        self.tell_all(&over, None).await?;
+        if !at_once.is_empty() {
+            self.tell(self.in_use, FaultOrder::add(at_once)).await?;
+        }
+        if waits.is_empty() {
+            return Ok(());
+        }
+        self.roaming
+            .extend(waits.iter().filter_map(|rule| rule.id.clone()));
+        let others = (0..self.edges.len()).filter(|edge| *edge != self.in_use);
+        let all: Vec<usize> = [self.in_use].into_iter().chain(others).collect();
+        for edge in all {
+            let free = waits.iter().filter(|rule| {
+                let name = rule.id.as_ref();
+                name.is_none_or(|id| self.roaming.contains(id))
+            });
+            let free: Vec<FaultRule> = free.cloned().collect();
+            self.tell(edge, FaultOrder::add(free)).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, edge: usize, order: FaultOrder) -> Result<()> {
+        let edge = &self.edges[edge];
+        let told = edge.apply(order).await;
+        told.with_context(|| format!("the edge {} cannot do what it was ordered to", edge.id()))
+    }
+
+    async fn tell_all(&self, order: &FaultOrder, but: Option<usize>) -> Result<()> {
+        for edge in (0..self.edges.len()).filter(|edge| Some(*edge) != but) {
+            self.tell(edge, order.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until something goes wrong at an edge; returns which.
+    async fn hit(&mut self) -> usize {
+        let waits = self
+            .looked_at
+            .iter_mut()
+            .map(|count| Box::pin(count.changed()));
+        let (changed, edge, _) = futures_util::future::select_all(waits).await;
+        if changed.is_err() {
+            return pending().await;
+        }
+        edge
+    }
+
+    /// A rule that every edge had stays with the one that was the first to use it.
+    async fn settle(&mut self, edge: usize) {
+        self.looked_at[edge].mark_unchanged();
+        let used = self.edges[edge].receipts().into_iter();
+        let used: BTreeSet<String> = used.filter_map(|receipt| receipt.id).collect();
+        for id in used {
+            if self.roaming.remove(&id) {
+                let order = FaultOrder {
+                    remove: vec![id],
+                    ..FaultOrder::default()
+                };
+                let told = self.tell_all(&order, Some(edge)).await;
+                self.problems
+                    .extend(told.err().map(|error| format!("{error:#}")));
+            }
+        }
+    }
+
+    async fn rebind(&mut self) {
+        for relay in &self.relays {
+            let problem = relay.rebind().await.err();
+            self.problems.extend(problem.map(|error| error.to_string()));
+        }
+    }
+
+    fn served(self, began_unix_ms: u64) -> Served {
+        let of_edges = self.edges.iter().enumerate().flat_map(|(place, edge)| {
+            let receipts = edge.receipts().into_iter();
+            receipts.map(move |receipt| (Some(place), receipt))
+        });
+        let of_backend = self.backend.receipts().into_iter();
+        let mut receipts: Vec<_> = of_edges
+            .chain(of_backend.map(|receipt| (None, receipt)))
+            .collect();
+        receipts.sort_by_key(|(_, receipt)| receipt.at_unix_ms);
+        Served {
+            began_unix_ms,
+            receipts,
+            load: load(&self.edges, began_unix_ms),
+            problems: self.problems,
+        }
+    }
+}
+
+/// One minute of arc is a nautical mile.
+const KM_PER_DEGREE: f64 = 1.852 * 60.0;
+
+/// Appliances report when they start; this is a slow machine's allowance.
+const REPORTS_MAX: Duration = Duration::from_secs(20);
+
+/// What an edge waits before it answers is all that its answers are late by: both ways of both links.
+fn round_trip(link: Duration, last_mile: Duration) -> Duration {
+    (link + last_mile) * 2
+}
+
+/// Returns a port that an edge can have: something in front of it has to know.
+fn free_port() -> Result<u16> {
+    for _ in 0..PORTS_TRIED {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a port")?;
+        let port = tcp.local_addr().context("looking for a port")?;
+        if UdpSocket::bind(port).is_ok() {
+            return Ok(port.port());
+        }
+    }
+    anyhow::bail!("no port is free for TCP and UDP")
+}
+
+const PORTS_TRIED: usize = 16;
+
+fn model(scenario: &Scenario) -> ModelConfig {
+    let usual = ModelConfig::default();
+    ModelConfig {
+        token_ttl: scenario.token_ttl,
+        refresh_after: scenario.refresh_after,
+        slot_ttl: scenario.refresh_after * 2 + usual.slot_ttl,
+        ..usual
+    }
+}
+
+fn catalogue(scenario: &Scenario, seed: u64) -> nearcast_backend_server::Catalogue {
+    let mut catalogue = title::catalogue(scenario.duration);
+    catalogue.plans = vec![Plan {
+        id: "all".to_owned(),
+        streams_max: 4,
+    }];
+    let viewers = scenario.viewers(seed).into_iter();
+    catalogue.accounts = viewers
+        .map(|viewer| Account {
+            id: viewer.name,
+            plan: "all".to_owned(),
+            country: "SE".to_owned(),
+            maturity: 18,
+        })
+        .collect();
+    // Who comes from this machine is where the scenario's viewers are.
+    catalogue.networks = ["127.0.0.0/8", "10.0.0.0/8"]
+        .map(|prefix| Network {
+            prefix: prefix.to_owned(),
+            country: None,
+            position_deg: Some((0.0, 0.0)),
+        })
+        .to_vec();
+    catalogue
+}
+
+/// Something that servers do at a time.
+#[derive(Debug)]
+enum Step {
+    Order(Place, FaultOrder),
+    Edge(usize, LinkConfig),
+    LastMile(LinkConfig),
+}
+
+/// What servers do, and when since the run began.
+#[derive(Debug)]
+struct Course(std::collections::VecDeque<(Duration, Step)>);
+
+impl Course {
+    fn new(scenario: &Scenario, seed: u64, has_links: bool) -> Self {
+        let orders = scenario.orders(seed);
+        let mut all: Vec<(Duration, Step)> = orders
+            .map(|(at, place, order)| (at, Step::Order(place, order)))
+            .collect();
+        if has_links {
+            for (edge, of_edge) in scenario.edges.iter().enumerate() {
+                let turns = turns(&of_edge.link, scenario.limit);
+                all.extend(turns.map(|(at, link)| (at, Step::Edge(edge, link))));
+            }
+            let turns = turns(&scenario.last_mile, scenario.limit);
+            all.extend(turns.map(|(at, link)| (at, Step::LastMile(link))));
+        }
+        all.sort_by_key(|(at, _)| *at);
+        Self(all.into())
+    }
+
+    fn due(&self) -> Option<Duration> {
+        self.0.front().map(|(at, _)| *at)
+    }
+
+    fn next(&mut self) -> Option<Step> {
+        self.0.pop_front().map(|(_, step)| step)
+    }
+
+    fn next_by(&mut self, now: Duration) -> Option<Step> {
+        self.due().filter(|at| *at <= now)?;
+        self.next()
+    }
+}
+
+/// Returns how a link is after the beginning, and from when on.
+fn turns(link: &Link, limit: Duration) -> impl Iterator<Item = (Duration, LinkConfig)> {
+    let rounds = if link.repeats { usize::MAX } else { 1 };
+    let all = std::iter::repeat_n(&link.steps, rounds).flatten();
+    let mut at = Duration::ZERO;
+    all.map(move |step| {
+        let from = at;
+        at = at.saturating_add(step.lasts);
+        (from, step.link)
+    })
+    .skip(1)
+    .take_while(move |(at, _)| *at <= limit)
+}
+
+/// Counts what each edge sent in each second. What one answer had is spread over the time it took.
+fn load(edges: &[EdgeHandle], began_unix_ms: u64) -> Vec<Vec<u64>> {
+    let logs: Vec<_> = edges.iter().map(EdgeHandle::access_log).collect();
+    let span = |entry: &nearcast_edge_server::AccessEntry| {
+        let from = entry.unix_ms.saturating_sub(began_unix_ms);
+        let lasts = Duration::from_secs_f64(entry.duration_ms.max(0.0) / 1e3).as_millis();
+        (from, from + u64::try_from(lasts).unwrap_or(0))
+    };
+    let ends = logs.iter().flatten().map(|entry| span(entry).1);
+    let seconds = usize::try_from(ends.max().unwrap_or(0) / 1_000 + 1).unwrap_or(1);
+    let of_edge = |log: &Vec<nearcast_edge_server::AccessEntry>| {
+        let mut bytes = vec![0; seconds];
+        for entry in log {
+            let (from, to) = span(entry);
+            let lasts = (to - from).max(1);
+            let mut sent = 0;
+            for second in from / 1_000..=to / 1_000 {
+                let until = ((second + 1) * 1_000).min(to.max(from + 1));
+                let by_then = entry.bytes * (until - from) / lasts;
+                if let Some(bytes) = usize::try_from(second)
+                    .ok()
+                    .and_then(|at| bytes.get_mut(at))
+                {
+                    *bytes += by_then - sent;
+                }
+                sent = by_then;
+            }
+        }
+        bytes
+    };
+    logs.iter().map(of_edge).collect()
+}
