@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     #[command(flatten)]
-    real: real::Arguments,
+    real: real::RealArguments,
     /// Only scenarios (and cells of a matrix) whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,

@@ -18,7 +18,7 @@ use crate::stage::{OneMachine, Titles, perform, unfit};
 
 /// What real runs need beside a scenario.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct RealArguments {
     /// The made title that real players play
     #[arg(
         long,
@@ -45,7 +45,7 @@ pub(super) fn all(
     scenarios: &[Scenario],
     mode: Mode,
     seeds: Seeds,
-    arguments: &Arguments,
+    arguments: &RealArguments,
     mut lines: Option<BufWriter<File>>,
 ) -> Result<Swept> {
     for scenario in scenarios {

@@ -164,7 +164,11 @@ impl Servers {
             config.site.clone_from(&edge.site);
             // East of the viewers, who are where the equator and the meridian of Greenwich meet.
             config.position_deg = (0.0, edge.distance_km / KM_PER_DEGREE);
-            config.prefixes.clone_from(&edge.prefixes);
+            config.prefixes = edge
+                .prefixes
+                .iter()
+                .map(|one| here(one, has_links))
+                .collect();
             config.capacity = edge.capacity;
             if has_links {
                 let link = edge.link.first();
@@ -365,6 +369,14 @@ const KM_PER_DEGREE: f64 = 1.852 * 60.0;
 
 /// Appliances report when they start; this is a slow machine's allowance.
 const REPORTS_MAX: Duration = Duration::from_secs(20);
+
+/// Viewers are 10.0.0.1 and so on in a scenario, and 127.0.0.1 where all is on one machine.
+fn here(prefix: &str, is_one_machine: bool) -> String {
+    match prefix.strip_prefix("10.").filter(|_| is_one_machine) {
+        Some(rest) => format!("127.{rest}"),
+        None => prefix.to_owned(),
+    }
+}
 
 /// What an edge waits before it answers is all that its answers are late by: both ways of both links.
 fn round_trip(link: Duration, last_mile: Duration) -> Duration {
