@@ -1,7 +1,5 @@
 //! `packet`: runs a program behind a link.
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::io::{IsTerminal as _, stdin};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
@@ -13,7 +11,7 @@ use nearcast_units::Seed;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 use super::course::Course;
 use super::links::{Both, Everywhere, Place};
@@ -57,7 +55,7 @@ async fn run(arguments: &Arguments, course: &Course) -> Result<ExitCode> {
             tokio::select! {
                 status = program.wait() => passed_on(status.context("waiting for the program")?),
                 end = ends.next() => finish(&mut program, end).await?,
-                failed = follow(&network, course) => match failed? {},
+                failed = course.follow(&network, Place::LastMile) => match failed? {},
             }
         }
         end = ends.next() => told(end),
@@ -84,20 +82,6 @@ fn start(arguments: &Arguments, network: &PacketNetwork) -> Result<Child> {
 
 /// What stands for a server's address.
 pub(super) const ADDRESS: &str = "{address}";
-
-/// Changes the link as it is described, from now on.
-async fn follow(network: &PacketNetwork, course: &Course) -> Result<Infallible> {
-    let mut due = Instant::now();
-    for (wait, config) in course.turns() {
-        let Some(next) = due.checked_add(wait) else {
-            break;
-        };
-        due = next;
-        sleep_until(due).await;
-        network.configure(Place::LastMile, config)?;
-    }
-    pending().await
-}
 
 /// How long a program may take to end once it was told to.
 const GRACE: Duration = Duration::from_secs(5);

@@ -1,11 +1,17 @@
 //! What a link does to packets over time, of how it is described.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use nearcast_link::{LossBursts, PacketConfig, PacketLoss};
 use nearcast_scenario::{BurstSpec, Link, LinkSpec, UpSpec};
 
-use super::links::Both;
+use anyhow::Result;
+use tokio::time::{Instant, sleep_until};
+
+use super::links::{Both, Place};
+use super::network::PacketNetwork;
 
 /// What a link does to packets over time.
 #[derive(Clone, Debug)]
@@ -36,6 +42,20 @@ impl Course {
     pub(crate) fn first(&self) -> Both<PacketConfig> {
         let first = self.steps.first();
         first.map(|(_, config)| *config).unwrap_or_default()
+    }
+
+    /// Changes a link as it is described, from now on. It ends with an error alone.
+    pub(crate) async fn follow(&self, network: &PacketNetwork, place: Place) -> Result<Infallible> {
+        let mut due = Instant::now();
+        for (wait, config) in self.turns() {
+            let Some(next) = due.checked_add(wait) else {
+                break;
+            };
+            due = next;
+            sleep_until(due).await;
+            network.configure(place, config)?;
+        }
+        pending().await
     }
 
     /// Returns each configuration in its turn, with how long the one before it lasts.

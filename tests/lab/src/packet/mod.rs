@@ -27,10 +27,15 @@ mod real_time;
 #[cfg(target_os = "linux")]
 mod server;
 #[cfg(target_os = "linux")]
+mod stage;
+#[cfg(target_os = "linux")]
 mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+#[cfg(target_os = "linux")]
+pub(crate) use stage::PacketStage;
 
 use anyhow::Result;
 
@@ -92,6 +97,17 @@ pub(crate) fn bench(arguments: &BenchArguments) -> Result<ExitCode> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn bench(_: &BenchArguments) -> Result<ExitCode> {
     Err(anyhow::anyhow!(ELSEWHERE))
+}
+
+/// Makes sure that networks can be made; before the process has a second thread.
+///
+/// # Errors
+/// Where they cannot: what is missing, and how to get it.
+pub(crate) fn gain() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    return privileges::gain();
+    #[cfg(not(target_os = "linux"))]
+    return Err(anyhow::anyhow!(ELSEWHERE));
 }
 
 #[cfg(not(target_os = "linux"))]

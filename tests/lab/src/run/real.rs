@@ -14,6 +14,7 @@ use super::gather::{Gathered, One};
 use super::sweep::{Seeds, Swept, count};
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
+use crate::packet;
 use crate::stage::{OneMachine, Titles, perform, unfit};
 
 /// What real runs need beside a scenario.
@@ -48,6 +49,9 @@ pub(super) fn all(
     arguments: &RealArguments,
     mut lines: Option<BufWriter<File>>,
 ) -> Result<Swept> {
+    if mode == Mode::Packet {
+        packet::gain()?;
+    }
     for scenario in scenarios {
         if let Some(reason) = unfit(scenario, mode) {
             bail!("{}: {reason}", scenario.name);
@@ -127,7 +131,14 @@ async fn one(job: &Job<'_>, mode: Mode) -> Result<Ran> {
 pub(crate) async fn run(scenario: &Scenario, mode: Mode, seed: u64, root: &Path) -> Result<Ran> {
     match mode {
         Mode::App => perform(scenario, seed, root, &OneMachine).await,
-        Mode::Sim | Mode::Packet => bail!("packets are not carried yet"),
+        #[cfg(target_os = "linux")]
+        Mode::Packet => {
+            let stage = packet::PacketStage::start(scenario, seed)?;
+            let ran = perform(scenario, seed, root, &stage).await;
+            stage.end()?;
+            ran
+        }
+        Mode::Sim | Mode::Packet => bail!("this is no way to run with sockets"),
     }
 }
 
