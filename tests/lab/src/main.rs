@@ -38,6 +38,8 @@ enum Command {
     Run(run::Arguments),
     /// Runs a program behind a link that delays, drops and limits its packets
     Packet(packet::Arguments),
+    /// Runs scenarios in virtual time, over sockets and over packets, and prints how far that differs
+    Agree(run::AgreeArguments),
     /// Opens what was written earlier: shows, converts, compares
     Report(report::Arguments),
     /// Lists the figures that expectations are about
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
         Command::Packet(arguments) => packet::execute(arguments),
+        Command::Agree(arguments) => run::agree(arguments),
         Command::Report(arguments) => report::execute(arguments),
         Command::Figures => schema::figures(&mut std::io::stdout().lock()),
         Command::Schema { of } => schema::print(&mut std::io::stdout().lock(), *of),

@@ -1,5 +1,6 @@
 //! Runs scenarios and says what came of them.
 
+mod agree;
 mod find;
 mod gather;
 pub(crate) mod junit;
@@ -17,6 +18,7 @@ use clap::{Args, ValueEnum};
 use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
 
 use crate::documents::{self, Documents};
+pub(crate) use agree::{AgreeArguments, execute as agree};
 use sweep::Seeds;
 
 /// What to run, and where to write what came of it.

@@ -138,7 +138,7 @@ pub(crate) async fn run(scenario: &Scenario, mode: Mode, seed: u64, root: &Path)
             stage.end()?;
             ran
         }
-        Mode::Sim | Mode::Packet => bail!("this is no way to run with sockets"),
+        mode => bail!("{mode:?} is no way to run over sockets here"),
     }
 }
 

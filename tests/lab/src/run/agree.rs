@@ -1,0 +1,298 @@
+//! Whether the ways to run a scenario agree: the same title, links and faults in virtual time, over sockets and over packets.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use futures_util::StreamExt as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use nearcast_scenario::{Mode, Ran, Scenario};
+use nearcast_sim::Watch;
+use nearcast_sim::scenario::simulate_title;
+
+use super::real::{self, RealArguments};
+use super::{ModeName, again, find};
+use crate::abr::write;
+use crate::packet;
+use crate::stage::{Titles, unfit};
+
+/// What to compare.
+#[derive(Debug, Args)]
+pub(crate) struct AgreeArguments {
+    /// Scenario files, and folders of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Ways to run beside `sim`
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["app", "packet"])]
+    modes: Vec<ModeName>,
+    /// So many seeds, from 0 on: figures are of all of them together
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: u64,
+    /// Only scenarios whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    #[command(flatten)]
+    real: RealArguments,
+}
+
+/// Runs each scenario in every way it allows, prints a table of what differs. Exit status 1 where that is too much, 2 where a
+/// file cannot be read.
+pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
+    let modes: Vec<Mode> = arguments
+        .modes
+        .iter()
+        .map(|mode| Mode::from(*mode))
+        .collect();
+    if modes.contains(&Mode::Packet) {
+        packet::gain()?;
+    }
+    let mut scenarios = match find::scenarios(&arguments.paths)? {
+        Ok(scenarios) => scenarios,
+        Err(errors) => {
+            for error in errors {
+                write::tell(&format!("{error}\n"))?;
+            }
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let ways = |scenario: &Scenario| -> Vec<Mode> {
+        let fits = |mode: &&Mode| {
+            scenario.modes.contains(mode)
+                && unfit(scenario, **mode).is_none()
+                && **mode != Mode::Sim
+        };
+        modes.iter().filter(fits).copied().collect()
+    };
+    scenarios.retain(|scenario| {
+        let named = arguments.only.as_deref();
+        named.is_none_or(|text| scenario.name.contains(text)) && !ways(scenario).is_empty()
+    });
+    if scenarios.is_empty() {
+        bail!("none of these scenarios can be run in another way than sim");
+    }
+    let mut titles = Titles::open(&arguments.real.title)?;
+    let mut runs: BTreeMap<(usize, Mode), Vec<Ran>> = BTreeMap::new();
+    let mut jobs = Vec::new();
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let title = titles.simulated(scenario.duration)?;
+        let root = titles.of_length(scenario.duration)?;
+        for seed in 0..arguments.seeds {
+            let ran = simulate_title(scenario, &title, seed, UNWATCHED).ran;
+            runs.entry((place, Mode::Sim)).or_default().push(ran);
+            let ways = ways(scenario).into_iter();
+            jobs.extend(ways.map(|mode| (place, mode, seed, root.clone())));
+        }
+    }
+    let bar = ProgressBar::new(u64::try_from(jobs.len())?).with_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed}: {wide_msg}")
+            .context("the progress bar")?,
+    );
+    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting a runtime")?;
+    runtime.block_on(async {
+        let jobs = jobs.into_iter().map(|(place, mode, seed, root)| {
+            let (scenario, bar) = (&scenarios[place], &bar);
+            async move {
+                bar.set_message(scenario.name.clone());
+                let ran = real::run(scenario, mode, seed, &root).await;
+                bar.inc(1);
+                let ran = ran.with_context(|| again(scenario, mode, seed))?;
+                Ok::<_, anyhow::Error>(((place, mode), ran))
+            }
+        });
+        let mut jobs =
+            futures_util::stream::iter(jobs).buffer_unordered(arguments.real.jobs.into());
+        while let Some(done) = jobs.next().await {
+            let (key, ran) = done?;
+            runs.entry(key).or_default().push(ran);
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    bar.finish_and_clear();
+    let busy = runs.values().flatten().any(|ran| ran.busy);
+    let mut differences = Vec::new();
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let seen: Vec<(Mode, Figures)> = [Mode::Sim, Mode::App, Mode::Packet]
+            .into_iter()
+            .filter_map(|mode| Some((mode, Figures::of(runs.get(&(place, mode))?))))
+            .collect();
+        differences.extend(compare(&scenario.name, &seen));
+    }
+    write::print(&table(&differences))?;
+    if busy {
+        write::tell("this machine was too busy for the timings to be trusted: run it once more\n")?;
+    }
+    let agree = differences.iter().all(|one| one.holds);
+    Ok(if agree {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+const UNWATCHED: Watch = Watch {
+    log: false,
+    invariants: false,
+};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Figures {
+    stalls: f64,
+    bitrate_kbps: f64,
+    switches: f64,
+    /// `None` without any.
+    failover_s: Option<f64>,
+}
+
+impl Figures {
+    /// Takes means of sessions, and the median of all hand-overs.
+    fn of(runs: &[Ran]) -> Self {
+        let players = || runs.iter().flat_map(|ran| &ran.players);
+        let sessions = players().count().max(1);
+        let mean = |of: fn(&nearcast_protocol::report::SessionReport) -> f64| {
+            let sum: f64 = players().map(|one| of(&one.report)).sum();
+            sum / number_of(sessions)
+        };
+        let failovers = players().flat_map(|one| &one.report.failovers);
+        let mut spans: Vec<f64> = failovers.filter_map(|one| one.first_byte_s).collect();
+        spans.sort_by(f64::total_cmp);
+        Self {
+            stalls: mean(|report| number_of(report.stalls.len())),
+            bitrate_kbps: mean(|report| report.mean_bitrate_bps / 1e3),
+            switches: mean(|report| u32::try_from(report.switches).map_or(f64::MAX, f64::from)),
+            failover_s: spans.get(spans.len() / 2).copied(),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of sessions")]
+const fn number_of(count: usize) -> f64 {
+    count as f64
+}
+
+/// A figure of a scenario, in each way it was run.
+#[derive(Clone, Debug, PartialEq)]
+struct Difference {
+    scenario: String,
+    figure: &'static str,
+    seen: Vec<(Mode, Option<f64>)>,
+    /// The largest difference to `sim`, and how large it may be.
+    largest: f64,
+    allowed: f64,
+    holds: bool,
+}
+
+/// The bars: stalls, share of the mean bit rate, switches, seconds of the median hand-over.
+const STALLS_MAX: f64 = 1.0;
+const BITRATE_MAX: f64 = 0.1;
+const SWITCHES_MAX: f64 = 2.0;
+const FAILOVER_S_MAX: f64 = 0.15;
+
+fn compare(scenario: &str, seen: &[(Mode, Figures)]) -> Vec<Difference> {
+    let figure = |figure, of: fn(&Figures) -> Option<f64>, allowed: f64| {
+        let numbers: Vec<(Mode, Option<f64>)> =
+            seen.iter().map(|(mode, one)| (*mode, of(one))).collect();
+        let simulated = numbers.first().and_then(|(_, number)| *number);
+        let others = numbers.iter().skip(1);
+        let off = others.filter_map(|(_, number)| Some((number.as_ref()? - simulated?).abs()));
+        let largest = off.fold(0.0, f64::max);
+        Difference {
+            scenario: scenario.to_owned(),
+            figure,
+            // One that hands over where another does not is told by what that costs: stalls and rates.
+            holds: largest <= allowed,
+            seen: numbers,
+            largest,
+            allowed,
+        }
+    };
+    let simulated_kbps = seen.first().map_or(0.0, |(_, one)| one.bitrate_kbps);
+    vec![
+        figure("stalls", |one| Some(one.stalls), STALLS_MAX),
+        figure(
+            "mean bit rate, kbit/s",
+            |one| Some(one.bitrate_kbps),
+            simulated_kbps * BITRATE_MAX,
+        ),
+        figure("switches", |one| Some(one.switches), SWITCHES_MAX),
+        figure("failover p50, s", |one| one.failover_s, FAILOVER_S_MAX),
+    ]
+}
+
+fn table(differences: &[Difference]) -> String {
+    let mut text = format!(
+        "{:<24} {:<22} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
+        "scenario", "figure", "sim", "app", "packet", "off by", "allowed"
+    );
+    for one in differences {
+        let number = |mode: Mode| {
+            let seen = one.seen.iter().find(|(other, _)| *other == mode);
+            let number = seen.and_then(|(_, number)| *number);
+            number.map_or("-".to_owned(), short)
+        };
+        text += &format!(
+            "{:<24} {:<22} {:>9} {:>9} {:>9} {:>9} {:>9}{}\n",
+            one.scenario,
+            one.figure,
+            number(Mode::Sim),
+            number(Mode::App),
+            number(Mode::Packet),
+            short(one.largest),
+            short(one.allowed),
+            if one.holds { "" } else { "  DIFFERS" }
+        );
+    }
+    text
+}
+
+fn short(number: f64) -> String {
+    if number >= 100.0 {
+        format!("{number:.0}")
+    } else {
+        format!("{number:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(stalls: f64, bitrate_kbps: f64, failover_s: Option<f64>) -> Figures {
+        Figures {
+            stalls,
+            bitrate_kbps,
+            switches: 3.0,
+            failover_s,
+        }
+    }
+
+    #[test]
+    fn what_differs_too_much_from_the_simulator_is_told() {
+        let seen = [
+            (Mode::Sim, figures(0.0, 5_000.0, Some(0.5))),
+            (Mode::App, figures(1.0, 4_600.0, Some(0.66))),
+            (Mode::Packet, figures(0.0, 5_600.0, None)),
+        ];
+        let differences = compare("x", &seen);
+        let told: Vec<_> = differences
+            .iter()
+            .map(|one| (one.figure, one.holds))
+            .collect();
+        let expected = [
+            ("stalls", true),
+            ("mean bit rate, kbit/s", false),
+            ("switches", true),
+            ("failover p50, s", false),
+        ];
+        assert_eq!(told, expected);
+        let text = table(&differences);
+        assert_eq!(text.matches("DIFFERS").count(), 2, "{text}");
+        assert!(text.contains("5000      4600      5600"), "{text}");
+    }
+}
