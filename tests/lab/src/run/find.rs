@@ -1,5 +1,6 @@
 //! Which files are scenarios.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -36,6 +37,30 @@ pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Result<Vec<Scenario>, Vec<S
     })
 }
 
+/// Keeps one cell of each shape of a matrix, its objects and places in turn, and all that is in no matrix.
+pub(super) fn one_of_each_shape(scenarios: &mut Vec<Scenario>) {
+    let mut shapes: Vec<((&Path, &str), Vec<usize>)> = Vec::new();
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let Some(cell) = &scenario.cell else {
+            continue;
+        };
+        let shape = (&*scenario.file, &*cell.shape);
+        match shapes.iter_mut().find(|(known, _)| *known == shape) {
+            Some((_, cells)) => cells.push(place),
+            None => shapes.push((shape, vec![place])),
+        }
+    }
+    let in_turn = shapes.iter().enumerate();
+    let kept: BTreeSet<usize> = in_turn
+        .map(|(turn, (_, cells))| cells[turn % cells.len()])
+        .collect();
+    let mut place = 0..;
+    scenarios.retain(|scenario| {
+        let is_kept = place.next().is_some_and(|place| kept.contains(&place));
+        is_kept || scenario.cell.is_none()
+    });
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let entries =
         std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
@@ -51,4 +76,42 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cell_of_each_shape_is_kept_with_objects_in_turn() {
+        let text = r#"
+            version = 1
+            edges = [{ name = "a" }]
+            [matrix]
+            edge = "a"
+            objects = [
+                { name = "picture", on = { object = "media", track = "video" } },
+                { name = "sound", on = { object = "media", track = "audio" } },
+            ]
+            shapes = [
+                { fault = { kind = "hang" }, after = [0, 0.5] },
+                { fault = { kind = "corrupt" } },
+                { fault = { kind = "reset" } },
+            ]
+        "#;
+        let mut scenarios = Scenario::parse("m.toml".as_ref(), text).unwrap();
+        let alone = Scenario::parse("a.toml".as_ref(), "version = 1\nedges = [{ name = \"a\" }]");
+        scenarios.extend(alone.unwrap());
+        assert_eq!(scenarios.len(), 9);
+        one_of_each_shape(&mut scenarios);
+        let cells = scenarios.iter().filter_map(|one| one.cell.as_ref());
+        let kept: Vec<_> = cells.map(|cell| (&*cell.shape, &*cell.object)).collect();
+        let expected = [
+            ("hang", "picture"),
+            ("corrupt", "sound"),
+            ("reset", "picture"),
+        ];
+        assert_eq!(kept, expected);
+        assert_eq!(scenarios.len(), 4);
+    }
 }

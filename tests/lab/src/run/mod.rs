@@ -47,6 +47,9 @@ pub(crate) struct Arguments {
     /// Only scenarios (and cells of a matrix) whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Of a matrix, only one cell of each shape, objects and places in turn
+    #[arg(long)]
+    each_shape: bool,
     /// Writes each run as a line of JSON
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
@@ -99,6 +102,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         let named = arguments.only.as_deref();
         named.is_none_or(|text| scenario.name.contains(text)) && scenario.modes.contains(&mode)
     });
+    if arguments.each_shape {
+        find::one_of_each_shape(&mut scenarios);
+    }
     if scenarios.is_empty() {
         bail!("there is no such scenario for this mode: leave --only or --mode out to see all");
     }
