@@ -27,6 +27,7 @@ mod control;
 mod demo;
 mod faults;
 mod foreign_server;
+mod lab;
 mod manifests;
 mod objects;
 mod outage;

@@ -77,12 +77,12 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     let mut jobs = Vec::new();
     for (place, scenario) in scenarios.iter().enumerate() {
         let title = titles.simulated(scenario.duration)?;
-        let root = titles.of_length(scenario.duration)?;
+        let folders = arguments.real.folders(&mut titles, scenario)?;
         for seed in 0..arguments.seeds {
             let ran = simulate_title(scenario, &title, seed, UNWATCHED).ran;
             runs.entry((place, Mode::Sim)).or_default().push(ran);
             let ways = ways(scenario).into_iter();
-            jobs.extend(ways.map(|mode| (place, mode, seed, root.clone())));
+            jobs.extend(ways.map(|mode| (place, mode, seed, folders.clone())));
         }
     }
     let bar = ProgressBar::new(u64::try_from(jobs.len())?).with_style(
@@ -95,11 +95,11 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
         .build()
         .context("starting a runtime")?;
     runtime.block_on(async {
-        let jobs = jobs.into_iter().map(|(place, mode, seed, root)| {
+        let jobs = jobs.into_iter().map(|(place, mode, seed, folders)| {
             let (scenario, bar) = (&scenarios[place], &bar);
             async move {
                 bar.set_message(scenario.name.clone());
-                let ran = real::run(scenario, mode, seed, &root).await;
+                let ran = real::run(scenario, mode, seed, &folders).await;
                 bar.inc(1);
                 let ran = ran.with_context(|| again(scenario, mode, seed))?;
                 Ok::<_, anyhow::Error>(((place, mode), ran))

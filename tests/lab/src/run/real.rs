@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +15,7 @@ use super::sweep::{Seeds, Swept, count};
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
 use crate::packet;
-use crate::stage::{OneMachine, Titles, perform, unfit};
+use crate::stage::{Folders, OneMachine, Titles, perform, unfit};
 
 /// What real runs need beside a scenario.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +31,23 @@ pub(crate) struct RealArguments {
     /// How many real runs go on at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) jobs: u8,
+    /// Keeps what each real session was told, for --replay, and its report, in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
+}
+
+impl RealArguments {
+    /// Returns the folders for a scenario; that of recordings is there afterwards.
+    pub(super) fn folders(&self, titles: &mut Titles, scenario: &Scenario) -> Result<Folders> {
+        if let Some(folder) = &self.record {
+            let made = std::fs::create_dir_all(folder);
+            made.with_context(|| format!("making {}", folder.display()))?;
+        }
+        Ok(Folders {
+            root: titles.of_length(scenario.duration)?,
+            recordings: self.record.clone(),
+        })
+    }
 }
 
 /// One run that is to be made.
@@ -38,7 +55,7 @@ struct Job<'a> {
     place: usize,
     scenario: &'a Scenario,
     seed: u64,
-    root: PathBuf,
+    folders: Folders,
 }
 
 /// Runs all.
@@ -60,13 +77,13 @@ pub(super) fn all(
     let mut titles = Titles::open(&arguments.title)?;
     let mut jobs = Vec::new();
     for (place, scenario) in scenarios.iter().enumerate() {
-        let root = titles.of_length(scenario.duration)?;
+        let folders = arguments.folders(&mut titles, scenario)?;
         for seed in (seeds.first..).take(usize::try_from(count(scenario, seeds))?) {
             jobs.push(Job {
                 place,
                 scenario,
                 seed,
-                root: root.clone(),
+                folders: folders.clone(),
             });
         }
     }
@@ -124,17 +141,22 @@ pub(super) fn all(
 }
 
 async fn one(job: &Job<'_>, mode: Mode) -> Result<Ran> {
-    run(job.scenario, mode, job.seed, &job.root).await
+    run(job.scenario, mode, job.seed, &job.folders).await
 }
 
-/// Runs a scenario once, with the title in this folder.
-pub(crate) async fn run(scenario: &Scenario, mode: Mode, seed: u64, root: &Path) -> Result<Ran> {
+/// Runs a scenario once.
+pub(crate) async fn run(
+    scenario: &Scenario,
+    mode: Mode,
+    seed: u64,
+    folders: &Folders,
+) -> Result<Ran> {
     match mode {
-        Mode::App => perform(scenario, seed, root, &OneMachine).await,
+        Mode::App => perform(scenario, seed, folders, &OneMachine).await,
         #[cfg(target_os = "linux")]
         Mode::Packet => {
             let stage = packet::PacketStage::start(scenario, seed)?;
-            let ran = perform(scenario, seed, root, &stage).await;
+            let ran = perform(scenario, seed, folders, &stage).await;
             stage.end()?;
             ran
         }

@@ -1,7 +1,7 @@
 //! Starts the processes of a run, carries what they tell each other, takes what is left.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -50,16 +50,26 @@ impl Stage for OneMachine {
 /// A process may take so long until it is ready, or to end, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs a scenario once. `root` is the folder that holds its title.
+/// Where a run finds things, and leaves some.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    /// Holds the title, as long as the scenario has it.
+    pub(crate) root: PathBuf,
+    /// Gets the inputs of each session, and its report; `None` where nobody wants them.
+    pub(crate) recordings: Option<PathBuf>,
+}
+
+/// Runs a scenario once.
 pub(crate) async fn perform(
     scenario: &Scenario,
     seed: u64,
-    root: &Path,
+    folders: &Folders,
     stage: &impl Stage,
 ) -> Result<Ran> {
+    let recordings = folders.recordings.as_deref();
     let starting = async {
-        let servers = Servers::start(scenario, seed, root, stage).await?;
-        let viewers = start_viewers(scenario, seed, stage).await?;
+        let servers = Servers::start(scenario, seed, &folders.root, stage).await?;
+        let viewers = start_viewers(scenario, seed, recordings, stage).await?;
         Ok::<_, anyhow::Error>((servers, viewers))
     };
     let (servers, viewers) = timeout(PATIENCE * 2, starting)
@@ -69,7 +79,26 @@ pub(crate) async fn perform(
         ended = play(scenario, seed, servers, viewers) => ended?,
         error = stage.follow(scenario) => return Err(error),
     };
-    Ok(ended.into_ran(scenario))
+    let ran = ended.into_ran(scenario);
+    if let Some(folder) = recordings {
+        for one in &ran.players {
+            let path = recording(folder, scenario, seed, &one.player, "report.json");
+            let text = serde_json::to_vec(&one.report).context("writing a report")?;
+            let written = std::fs::write(&path, text);
+            written.with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    Ok(ran)
+}
+
+/// Names a file of a session: names of scenarios and players are people's words.
+fn recording(folder: &Path, scenario: &Scenario, seed: u64, player: &str, ending: &str) -> PathBuf {
+    let plain = |name: &str| {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
+        name.replace(|letter| !fits(letter), "-")
+    };
+    let (scenario, player) = (plain(&scenario.name), plain(player));
+    folder.join(format!("{scenario}-{seed}-{player}.{ending}"))
 }
 
 /// Time of day in milliseconds since the Unix epoch.
@@ -182,13 +211,22 @@ impl Servers {
     }
 }
 
-async fn start_viewers(scenario: &Scenario, seed: u64, stage: &impl Stage) -> Result<Vec<Process>> {
+async fn start_viewers(
+    scenario: &Scenario,
+    seed: u64,
+    recordings: Option<&Path>,
+    stage: &impl Stage,
+) -> Result<Vec<Process>> {
     let program = program()?;
     let mut viewers = Vec::new();
-    for session in 0..scenario.viewers(seed).len() {
+    for (session, of_session) in scenario.viewers(seed).iter().enumerate() {
         let mut viewer = Process::start(stage.viewers(&program), |command| {
             of_run(command, "viewer", scenario, seed);
             command.arg("--session").arg(session.to_string());
+            if let Some(folder) = recordings {
+                let path = recording(folder, scenario, seed, &of_session.name, "jsonl");
+                command.arg("--record").arg(path);
+            }
         })?;
         match line::read(&mut viewer.output).await? {
             Some(FromViewer::Ready) => viewers.push(viewer),

@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use nearcast_scenario::Scenario;
 
-pub(crate) use conduct::{OneMachine, Stage, perform};
+pub(crate) use conduct::{Folders, OneMachine, Stage, perform};
 pub(crate) use fit::unfit;
 pub(crate) use title::Titles;
 

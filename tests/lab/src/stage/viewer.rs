@@ -1,6 +1,9 @@
 //! A viewer of a run: the whole player, and what its viewer does.
 
+use std::fs::File;
 use std::future::pending;
+use std::io::BufWriter;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +25,9 @@ pub(crate) struct Arguments {
     /// Which session, from 0 on
     #[arg(long)]
     session: usize,
+    /// Writes what the session was told there, for replay
+    #[arg(long)]
+    record: Option<PathBuf>,
 }
 
 /// Plays when it is told to, and tells what it saw.
@@ -35,7 +41,12 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     let Some(ToViewer::Play(backend)) = line::read(&mut BufReader::new(stdin())).await? else {
         bail!("nobody said where to play from");
     };
-    let builder = builder(&scenario, &viewer, backend);
+    let mut builder = builder(&scenario, &viewer, backend);
+    if let Some(path) = &arguments.record {
+        let file = File::create(path);
+        let file = file.with_context(|| format!("writing {}", path.display()))?;
+        builder = builder.record(BufWriter::new(file));
+    }
     let began_unix_ms = conduct::unix_ms();
     let player = builder.start()?;
     let began = Instant::now();
