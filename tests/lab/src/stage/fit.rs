@@ -83,3 +83,75 @@ fn packet(scenario: &Scenario) -> Option<String> {
         .any(|action| action.doing == Doing::Rebind);
     rebinds.then(|| "there is no address translator".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn scenario(text: &str) -> Scenario {
+        let text = format!("version = 1\n{text}");
+        Scenario::parse("x.toml".as_ref(), &text).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_a_way_to_run_cannot_do_is_told() {
+        const ONE: &str = "edges = [{ name = \"a\" }]\n";
+        assert_eq!(unfit(&scenario(ONE), Mode::App), None);
+        assert_eq!(unfit(&scenario(ONE), Mode::Packet), None);
+        for (text, app, packet) in [
+            ("last_mile = { jitter_ms = 5 }", Some("to packets"), None),
+            (
+                "last_mile = { up = { rate_kbps = 5 } }",
+                Some("to packets"),
+                None,
+            ),
+            ("players = [{ count = 3 }]", None, Some("one last mile")),
+            (
+                "players = [{ count = 9 }]",
+                Some("9 viewers"),
+                Some("9 viewers"),
+            ),
+            (
+                "actions = [{ at_s = 1, do = \"rebind\" }]",
+                None,
+                Some("address translator"),
+            ),
+            (
+                "faults = [{ id = \"x\", edge = \"a\", fault = { kind = \"dns\", problem = \"slow\" } }]",
+                Some("about names"),
+                Some("about names"),
+            ),
+        ] {
+            let scenario = scenario(&format!("{ONE}{text}"));
+            for (mode, expected) in [(Mode::App, app), (Mode::Packet, packet)] {
+                let told = unfit(&scenario, mode);
+                let holds = match (&told, expected) {
+                    (Some(told), Some(expected)) => told.contains(expected),
+                    (None, None) => true,
+                    _ => false,
+                };
+                assert!(holds, "{text} {mode:?}: {told:?}");
+            }
+            assert_eq!(unfit(&scenario, Mode::Sim), None);
+        }
+    }
+
+    #[test]
+    fn scenarios_that_are_kept_name_the_ways_they_fit() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let mut count = 0;
+        for folder in ["failures", "control", "characterisation", "matrix"] {
+            for file in std::fs::read_dir(kept.join(folder)).unwrap() {
+                for scenario in Scenario::read(&file.unwrap().path()).unwrap() {
+                    for mode in &scenario.modes {
+                        assert_eq!(unfit(&scenario, *mode), None, "{}", scenario.name);
+                    }
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 200, "{count}");
+    }
+}
