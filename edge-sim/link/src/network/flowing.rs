@@ -138,11 +138,12 @@ impl Network {
         flow.sharing = flow.may_send();
         let (route, sharing) = (flow.route.clone(), flow.sharing);
         for link in &route {
-            let sharers = &mut self.links[*link].sharers;
-            if sharing {
-                sharers.insert(id);
-            } else {
-                sharers.remove(&id);
+            let most = self.most_elsewhere(&route, *link);
+            let link = &mut self.links[*link];
+            if sharing && link.sharers.insert(id) {
+                link.asked += most;
+            } else if !sharing && link.sharers.remove(&id) {
+                link.asked -= most;
             }
         }
         if !sharing {
@@ -151,10 +152,33 @@ impl Network {
         self.allocate(&route, sharing.then_some(id));
     }
 
-    /// A link passes more or less than before.
-    pub(super) fn capacity_changed(&mut self, link: usize) {
+    /// Lets a link pass more or less than before.
+    pub(super) fn change_capacity(&mut self, link: usize, change: impl FnOnce(&mut Link)) {
+        self.ask_elsewhere(link, |asked, most| *asked -= most);
+        change(&mut self.links[link]);
+        self.ask_elsewhere(link, |asked, most| *asked += most);
         self.links[link].tight = true;
         self.allocate(&[link], None);
+    }
+
+    /// Adds to, or takes from, what is asked of the links that a link's flows cross besides it.
+    fn ask_elsewhere(&mut self, link: usize, ask: impl Fn(&mut u128, u128)) {
+        let sharers: Vec<FlowId> = self.links[link].sharers.iter().copied().collect();
+        for id in sharers {
+            let route = self.flows.get(&id).map(|flow| flow.route.clone());
+            let route = route.unwrap_or_default();
+            for other in route.iter().filter(|other| **other != link) {
+                let most = self.most_elsewhere(&route, *other);
+                ask(&mut self.links[*other].asked, most);
+            }
+        }
+    }
+
+    /// What a flow could get over all links of its route but one.
+    fn most_elsewhere(&self, route: &[usize], but: usize) -> u128 {
+        let others = route.iter().filter(|other| **other != but);
+        let most = others.map(|other| self.links[*other].capacity()).min();
+        u128::from(most.unwrap_or(UNLIMITED_BPS))
     }
 
     /// Divides these links anew, and all that are tied to them by flows that cross both, for a flow that has come, or
@@ -173,7 +197,7 @@ impl Network {
         while let Some(&link) = tied.get(next) {
             next += 1;
             // One that had no room before leaves its flows more now.
-            let tight = !self.has_room(link);
+            let tight = !self.links[link].has_room();
             if !core::mem::replace(&mut self.links[link].tight, tight) && !tight {
                 continue;
             }
@@ -205,19 +229,6 @@ impl Network {
         for (id, rate) in flows.into_iter().zip(rates) {
             self.give(id, rate);
         }
-    }
-
-    /// Whether a link passes all that its flows could get over the other links of their routes.
-    fn has_room(&self, link: usize) -> bool {
-        let mut room = self.links[link].capacity();
-        self.links[link].sharers.iter().all(|id| {
-            let route = self.flows.get(id).map_or(&[][..], |flow| &flow.route);
-            let others = route.iter().filter(|other| **other != link);
-            let most = others.map(|other| self.links[*other].capacity()).min();
-            let left = room.checked_sub(most.unwrap_or(UNLIMITED_BPS));
-            room = left.unwrap_or(0);
-            left.is_some()
-        })
     }
 
     /// Gives a flow this rate, from now on, and each of its transfers its part.
@@ -325,6 +336,11 @@ impl Flow {
 }
 
 impl Link {
+    /// Whether it passes all that its flows could get over the other links of their routes.
+    fn has_room(&self) -> bool {
+        self.asked <= u128::from(self.capacity())
+    }
+
     pub(super) fn capacity(&self) -> u64 {
         match self.state {
             LinkState::Up => self.config.rate.map_or(UNLIMITED_BPS, BitRate::as_bps),

@@ -139,6 +139,8 @@ struct Link {
     state: LinkState,
     /// Flows that have something to send over it and may.
     sharers: BTreeSet<FlowId>,
+    /// The most that these could get over the other links of their routes, bits per second.
+    asked: u128,
     /// Whether it may have been the limit of some of them.
     tight: bool,
 }
@@ -200,6 +202,7 @@ impl Network {
             config,
             state: LinkState::Up,
             sharers: BTreeSet::new(),
+            asked: 0,
             tight: false,
         });
         LinkId(self.links.len() - 1)
@@ -243,8 +246,7 @@ impl Network {
     pub fn set_rate(&mut self, now: Instant, link: LinkId, rate: Option<BitRate>) {
         self.handle_timeout(now);
         if self.links[link.0].config.rate != rate {
-            self.links[link.0].config.rate = rate;
-            self.capacity_changed(link.0);
+            self.change_capacity(link.0, |link| link.config.rate = rate);
         }
     }
 
@@ -307,8 +309,7 @@ impl Network {
 
     fn set_state(&mut self, now: Instant, link: LinkId, state: LinkState) {
         self.handle_timeout(now);
-        self.links[link.0].state = state;
-        self.capacity_changed(link.0);
+        self.change_capacity(link.0, |link| link.state = state);
     }
 
     /// Opens a flow over a route, from the appliance to the client. Handshakes are not modelled: open it when

@@ -420,6 +420,14 @@ proptest! {
                 .map(|flow| Claim { route: flow.route.clone(), demand: u64::MAX })
                 .collect();
             let rates: Vec<u64> = sharing.iter().map(|flow| flow.rate).collect();
+            for (index, link) in network.links.iter().enumerate() {
+                let elsewhere = |flow: &Flow| {
+                    let others = flow.route.iter().filter(|other| **other != index);
+                    others.map(|other| u128::from(capacities[*other])).min().unwrap()
+                };
+                let crossing = sharing.iter().copied().filter(|flow| flow.route.contains(&index));
+                prop_assert_eq!(link.asked, crossing.map(elsewhere).sum::<u128>());
+            }
             // What is left over by rounding depends on how many are divided at once.
             for (rate, all) in rates.iter().zip(share(&capacities, &claims)) {
                 prop_assert!(rate.abs_diff(all) <= 16, "{rates:?}");
