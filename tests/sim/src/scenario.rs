@@ -37,13 +37,32 @@ pub struct Simulated {
 /// Runs a scenario. The same seed gives the same, to the byte.
 #[must_use]
 pub fn simulate(scenario: &Scenario, seed: u64, watch: Watch) -> Simulated {
+    let (begins, simulation) = prepared(scenario, seed, watch);
+    Simulated::new(scenario, begins, simulation.run_all())
+}
+
+/// Runs a scenario as [`simulate`] does; `None` where it is to stop before its end, which is asked now and then.
+#[must_use]
+pub fn simulate_unless(
+    scenario: &Scenario,
+    seed: u64,
+    watch: Watch,
+    stops: impl Fn() -> bool,
+) -> Option<Simulated> {
+    let (begins, simulation) = prepared(scenario, seed, watch);
+    let outcome = simulation.run_unless(stops)?;
+    Some(Simulated::new(scenario, begins, outcome))
+}
+
+/// Returns what each session is called, when it begins, and the world they are in.
+fn prepared(scenario: &Scenario, seed: u64, watch: Watch) -> (Vec<(String, Duration)>, Simulation) {
     let clients = clients(scenario, seed);
-    let begins: Vec<(String, Duration)> = clients
+    let begins = clients
         .iter()
         .map(|client| (client.name.clone(), client.arrives))
         .collect();
-    let outcome = Simulation::world(world(scenario, seed, clients, watch)).run_all();
-    Simulated::new(scenario, begins, outcome)
+    let simulation = Simulation::world(world(scenario, seed, clients, watch));
+    (begins, simulation)
 }
 
 impl Simulated {

@@ -11,7 +11,7 @@ use nearcast_scenario::{
     CellResult, Judge, Minimised, Mode, Problem, RunResult, Scenario, ScenarioResult,
 };
 use nearcast_sim::Watch;
-use nearcast_sim::scenario::{Simulated, simulate};
+use nearcast_sim::scenario::{Simulated, simulate_unless};
 use rayon::prelude::*;
 
 use super::again;
@@ -50,7 +50,7 @@ struct One {
 const PROBLEMS_MAX: usize = 20;
 /// Reports in a document; worlds have thousands.
 const PLAYERS_MAX: usize = 8;
-/// So many seeds are run before anything is written or somebody may interrupt.
+/// So many seeds are run before anything is written.
 const BATCH: u64 = 64;
 
 /// Runs all, one scenario after the other.
@@ -114,10 +114,10 @@ fn sweep(
         let all = lines.is_some();
         let ones: Vec<One> = (from..to)
             .into_par_iter()
-            .map(|seed| {
-                let one = one(scenario, seed, all || seed == seeds.first);
+            .filter_map(|seed| {
+                let one = one(scenario, seed, all || seed == seeds.first, interrupt)?;
                 bar.inc(1);
-                one
+                Some(one)
             })
             .collect();
         for mut one in ones {
@@ -160,7 +160,7 @@ fn sweep(
     let is_small = scenario.sessions() <= WATCHED_MAX;
     let minimised = first_failing
         .filter(|_| is_small)
-        .and_then(|seed| minimised(scenario, seed));
+        .and_then(|seed| minimised(scenario, seed, interrupt));
     Ok(ScenarioResult {
         scenario: scenario.name.clone(),
         about: scenario.about.clone(),
@@ -190,19 +190,20 @@ fn problem(scenario: &Scenario, seed: u64, what: String) -> Problem {
     }
 }
 
-fn run(scenario: &Scenario, seed: u64) -> Simulated {
+/// Runs one; `None` where somebody interrupts it.
+fn run(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Simulated> {
     // Large worlds are counted, not watched: checking each session at each step would take most of the time.
     let watch = Watch {
         log: false,
         invariants: scenario.sessions() <= WATCHED_MAX,
     };
-    simulate(scenario, seed, watch)
+    simulate_unless(scenario, seed, watch, || interrupt.is_wanted())
 }
 
 const WATCHED_MAX: u64 = 10;
 
-fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
-    let simulated = run(scenario, seed);
+fn one(scenario: &Scenario, seed: u64, in_full: bool, interrupt: &Interrupt) -> Option<One> {
+    let simulated = run(scenario, seed, interrupt)?;
     let mut judge = Judge::new(scenario.expectations.clone());
     let holds = simulated.judge(seed, &mut judge);
     let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
@@ -213,7 +214,7 @@ fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
     let problems = simulated.problems();
     let (sessions, played) = (simulated.players.len(), simulated.virtual_time());
     let wanted = in_full || !holds || !problems.is_empty();
-    One {
+    Some(One {
         seed,
         holds,
         problems,
@@ -225,17 +226,18 @@ fn one(scenario: &Scenario, seed: u64, in_full: bool) -> One {
             let again = again(scenario, Mode::Sim, seed);
             simulated.into_result(scenario, seed, again, PLAYERS_MAX)
         }),
-    }
+    })
 }
 
 /// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the
 /// expectation is one over many.
-fn minimised(scenario: &Scenario, seed: u64) -> Option<Minimised> {
-    let found = failures(scenario, seed);
+fn minimised(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Minimised> {
+    let found = failures(scenario, seed, interrupt);
     if found.is_empty() {
         return None;
     }
-    let smallest = scenario.minimised(|smaller| !failures(smaller, seed).is_disjoint(&found));
+    let smallest =
+        scenario.minimised(|smaller| !failures(smaller, seed, interrupt).is_disjoint(&found));
     Some(Minimised {
         seed,
         left: smallest.told(),
@@ -243,9 +245,12 @@ fn minimised(scenario: &Scenario, seed: u64) -> Option<Minimised> {
     })
 }
 
-/// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind.
-fn failures(scenario: &Scenario, seed: u64) -> BTreeSet<String> {
-    let simulated = run(scenario, seed);
+/// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind. Nothing
+/// does where somebody interrupts it.
+fn failures(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> BTreeSet<String> {
+    let Some(simulated) = run(scenario, seed, interrupt) else {
+        return BTreeSet::new();
+    };
     let mut judge = Judge::new(scenario.expectations.clone());
     simulated.judge(seed, &mut judge);
     let missed = judge
