@@ -102,7 +102,7 @@ bench-full: setup-test ## Measure the rules over all recorded networks (goes on 
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html
 	$(BENCH) edges --seeds 2000 --json target/bench/edges.json --html target/bench/edges.html
 
-# Some 49,000 sessions of one viewer each (four minutes on two cores), and the herd, which takes far longer.
+# Some 49,000 sessions of one viewer each (four minutes on two cores), and two worlds of 5,000 viewers (two CPU minutes each).
 SEEDS ?= 200
 lab: setup-test ## Run all kept scenarios with many seeds (SEEDS=200), and measure links for packets and the relay
 	@mkdir -p target/lab

@@ -80,6 +80,8 @@ pub struct WorldOutcome {
 
 /// A run that needs more steps than this for each client is a loop without progress.
 const STEPS_MAX: u64 = 3_000_000;
+/// Whether a run is to stop is asked after so many steps: some ten milliseconds of work.
+const ASKED_EVERY: u64 = 2_048;
 
 impl Simulation {
     /// Makes a world with one client, of which everything is watched; nothing has happened yet.
@@ -148,6 +150,19 @@ impl Simulation {
     /// Runs until all sessions have ended or the limit is reached.
     #[must_use]
     pub fn run_all(mut self) -> WorldOutcome {
+        self.go_on(|| false);
+        self.into_outcome()
+    }
+
+    /// Runs until all sessions have ended or the limit is reached, or it is to stop, which is asked now and then: then
+    /// there is no outcome.
+    #[must_use]
+    pub fn run_unless(mut self, stops: impl Fn() -> bool) -> Option<WorldOutcome> {
+        self.go_on(stops).then(|| self.into_outcome())
+    }
+
+    /// Returns whether it went on to the end.
+    fn go_on(&mut self, stops: impl Fn() -> bool) -> bool {
         let mut steps = 0_u64;
         let steps_max = STEPS_MAX.saturating_mul(self.clients.len() as u64);
         while self.running > 0 {
@@ -160,6 +175,9 @@ impl Simulation {
             if next > self.limit {
                 break;
             }
+            if steps.is_multiple_of(ASKED_EVERY) && stops() {
+                return false;
+            }
             steps += 1;
             if steps > steps_max {
                 self.violated("the world goes on without end");
@@ -168,6 +186,10 @@ impl Simulation {
             self.now = self.now.max(next);
             self.step();
         }
+        true
+    }
+
+    fn into_outcome(self) -> WorldOutcome {
         let now = self.now;
         let clients = self.clients.into_iter().enumerate();
         let clients = clients

@@ -27,7 +27,7 @@ pub struct Simulated {
 /// Runs a scenario. The same seed gives the same, to the byte.
 #[must_use]
 pub fn simulate(scenario: &Scenario, seed: u64, watch: Watch) -> Simulated {
-    let title = Arc::new(SimTitle::made(scenario.duration, Seed::new(seed)));
+    let title = made(scenario, seed);
     simulate_title(scenario, &title, seed, watch)
 }
 
@@ -39,13 +39,42 @@ pub fn simulate_title(
     seed: u64,
     watch: Watch,
 ) -> Simulated {
+    let (begins, simulation) = prepared(scenario, title, seed, watch);
+    Simulated::new(scenario, begins, simulation.run_all())
+}
+
+/// Runs a scenario as [`simulate`] does; `None` where it is to stop before its end, which is asked now and then.
+#[must_use]
+pub fn simulate_unless(
+    scenario: &Scenario,
+    seed: u64,
+    watch: Watch,
+    stops: impl Fn() -> bool,
+) -> Option<Simulated> {
+    let title = made(scenario, seed);
+    let (begins, simulation) = prepared(scenario, &title, seed, watch);
+    let outcome = simulation.run_unless(stops)?;
+    Some(Simulated::new(scenario, begins, outcome))
+}
+
+fn made(scenario: &Scenario, seed: u64) -> Arc<SimTitle> {
+    Arc::new(SimTitle::made(scenario.duration, Seed::new(seed)))
+}
+
+/// Returns what each session is called, when it begins, and the world they are in.
+fn prepared(
+    scenario: &Scenario,
+    title: &Arc<SimTitle>,
+    seed: u64,
+    watch: Watch,
+) -> (Vec<(String, Duration)>, Simulation) {
     let clients = clients(scenario, title, seed);
-    let begins: Vec<(String, Duration)> = clients
+    let begins = clients
         .iter()
         .map(|client| (client.name.clone(), client.arrives))
         .collect();
-    let outcome = Simulation::world(world(scenario, seed, clients, watch)).run_all();
-    Simulated::new(scenario, begins, outcome)
+    let simulation = Simulation::world(world(scenario, seed, clients, watch));
+    (begins, simulation)
 }
 
 impl Simulated {

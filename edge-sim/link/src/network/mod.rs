@@ -10,6 +10,9 @@ use nearcast_units::{BitRate, ByteCount, Instant};
 use crate::window::{SlowStart, Window};
 
 mod flowing;
+mod store;
+
+use store::{Name, Store};
 
 pub(crate) use flowing::{BYTE, Volume};
 
@@ -28,11 +31,11 @@ pub struct LinkId(usize);
 
 /// Names a flow, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FlowId(u64);
+pub struct FlowId(Name);
 
 /// Names a transfer, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransferId(u64);
+pub struct TransferId(Name);
 
 /// Whether a link passes anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,13 +126,15 @@ pub struct Network {
     now: Instant,
     slow_start: Option<SlowStart>,
     links: Vec<Link>,
-    flows: BTreeMap<FlowId, Flow>,
-    transfers: BTreeMap<TransferId, Transfer>,
+    flows: Store<Flow>,
+    transfers: Store<Transfer>,
     /// Under way, by arrival and order of sending. Bounded by what the flows may have in flight: one entry
     /// per slice of 64 KiB or 10 to 100 ms and transfer.
     arrivals: BTreeMap<(Instant, u64), Arrival>,
     /// When each flow changes next: a slice ends, a window is used up, a wait is over.
     changes: BTreeSet<(Instant, FlowId)>,
+    /// How often links were divided anew.
+    divisions: u64,
     names: u64,
 }
 
@@ -139,8 +144,12 @@ struct Link {
     state: LinkState,
     /// Flows that have something to send over it and may.
     sharers: BTreeSet<FlowId>,
+    /// The most that these could get over the other links of their routes, bits per second.
+    asked: u128,
     /// Whether it may have been the limit of some of them.
     tight: bool,
+    /// When it was found last, and its place among those that were found then.
+    found: (u64, usize),
 }
 
 #[derive(Clone, Debug)]
@@ -162,6 +171,8 @@ struct Flow {
     rate: u64,
     /// When its latest bytes arrive: later ones come no earlier.
     arrives: Instant,
+    /// When it was found last among those that are divided anew.
+    found: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -186,10 +197,11 @@ impl Network {
             now: Instant::ZERO,
             slow_start,
             links: Vec::new(),
-            flows: BTreeMap::new(),
-            transfers: BTreeMap::new(),
+            flows: Store::new(),
+            transfers: Store::new(),
             arrivals: BTreeMap::new(),
             changes: BTreeSet::new(),
+            divisions: 0,
             names: 0,
         }
     }
@@ -200,7 +212,9 @@ impl Network {
             config,
             state: LinkState::Up,
             sharers: BTreeSet::new(),
+            asked: 0,
             tight: false,
+            found: (0, 0),
         });
         LinkId(self.links.len() - 1)
     }
@@ -243,8 +257,7 @@ impl Network {
     pub fn set_rate(&mut self, now: Instant, link: LinkId, rate: Option<BitRate>) {
         self.handle_timeout(now);
         if self.links[link.0].config.rate != rate {
-            self.links[link.0].config.rate = rate;
-            self.capacity_changed(link.0);
+            self.change_capacity(link.0, |link| link.config.rate = rate);
         }
     }
 
@@ -271,20 +284,18 @@ impl Network {
     /// When the link is another network's.
     pub fn kill(&mut self, now: Instant, link: LinkId) {
         self.set_state(now, link, LinkState::Killed);
-        let hit: Vec<FlowId> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| !flow.dead && flow.route.contains(&link.0))
-            .map(|(id, _)| *id)
-            .collect();
+        let crossing = self.flows.iter();
+        let alive = crossing.filter(|(_, flow)| !flow.dead && flow.route.contains(&link.0));
+        let mut hit: Vec<FlowId> = alive.map(|(name, _)| FlowId(name)).collect();
+        hit.sort_unstable();
         for id in hit {
             let delay = self.delay(id);
-            let Some(flow) = self.flows.get_mut(&id) else {
+            let Some(flow) = self.flows.get_mut(id.0) else {
                 continue;
             };
             flow.dead = true;
             for transfer in core::mem::take(&mut flow.transfers) {
-                self.transfers.remove(&transfer);
+                self.transfers.remove(transfer.0);
             }
             if flow.transport == Transport::Tcp {
                 let at = flow.arrives.max(now + delay);
@@ -307,8 +318,7 @@ impl Network {
 
     fn set_state(&mut self, now: Instant, link: LinkId, state: LinkState) {
         self.handle_timeout(now);
-        self.links[link.0].state = state;
-        self.capacity_changed(link.0);
+        self.change_capacity(link.0, |link| link.state = state);
     }
 
     /// Opens a flow over a route, from the appliance to the client. Handshakes are not modelled: open it when
@@ -337,9 +347,9 @@ impl Network {
         let mut indexes: Vec<usize> = route.iter().map(|link| link.0).collect();
         indexes.sort_unstable();
         indexes.dedup();
-        let id = FlowId(self.name());
-        self.flows.insert(
-            id,
+        let number = self.name();
+        let name = self.flows.insert(
+            number,
             Flow {
                 route: indexes,
                 transport,
@@ -352,21 +362,22 @@ impl Network {
                 changes_at: None,
                 rate: 0,
                 arrives: now,
+                found: 0,
             },
         );
-        Ok(id)
+        Ok(FlowId(name))
     }
 
     /// Closes a flow from the client's side: nothing of it arrives any more. Harmless when it is gone.
     pub fn close_flow(&mut self, now: Instant, flow: FlowId) {
         self.handle_timeout(now);
         self.arrivals.retain(|_, arrival| arrival.flow() != flow);
-        if let Some(gone) = self.flows.get_mut(&flow) {
+        if let Some(gone) = self.flows.get_mut(flow.0) {
             for transfer in core::mem::take(&mut gone.transfers) {
-                self.transfers.remove(&transfer);
+                self.transfers.remove(transfer.0);
             }
             self.changed(flow);
-            self.flows.remove(&flow);
+            self.flows.remove(flow.0);
         }
     }
 
@@ -374,11 +385,11 @@ impl Network {
     /// flow that is gone or silent nothing ever arrives; of zero bytes neither.
     pub fn send(&mut self, now: Instant, flow: FlowId, bytes: ByteCount) -> TransferId {
         self.handle_timeout(now);
-        let id = TransferId(self.name());
+        let number = self.name();
         let rtt = 2 * self.delay(flow);
         let slow_start = self.slow_start;
         self.settle(flow);
-        match self.flows.get_mut(&flow) {
+        match self.flows.get_mut(flow.0) {
             Some(on) if !on.dead && bytes > ByteCount::ZERO => {
                 if on.transfers.is_empty() {
                     on.window = if now.since(on.idle_since) > rtt + SlowStart::IDLE {
@@ -387,12 +398,11 @@ impl Network {
                         on.window.tick(now, rtt).wake(now, rtt)
                     };
                 }
-                on.transfers.push(id);
             }
-            Some(_) | None => return id,
+            Some(_) | None => return TransferId(Name::nowhere(number)),
         }
-        self.transfers.insert(
-            id,
+        let name = self.transfers.insert(
+            number,
             Transfer {
                 flow,
                 limit: None,
@@ -403,6 +413,10 @@ impl Network {
                 rate: 0,
             },
         );
+        let id = TransferId(name);
+        if let Some(on) = self.flows.get_mut(flow.0) {
+            on.transfers.push(id);
+        }
         self.changed(flow);
         id
     }
@@ -410,7 +424,7 @@ impl Network {
     /// Limits one transfer (a trickle), or removes its limit. Harmless when it is gone.
     pub fn limit(&mut self, now: Instant, transfer: TransferId, rate: Option<BitRate>) {
         self.handle_timeout(now);
-        if let Some(transfer) = self.transfers.get_mut(&transfer) {
+        if let Some(transfer) = self.transfers.get_mut(transfer.0) {
             transfer.limit = rate;
             let flow = transfer.flow;
             self.changed(flow);
@@ -423,7 +437,7 @@ impl Network {
         self.arrivals.retain(
             |_, arrival| !matches!(arrival, Arrival::Bytes { transfer: of, .. } if *of == transfer),
         );
-        if let Some(flow) = self.transfers.get(&transfer).map(|gone| gone.flow) {
+        if let Some(flow) = self.transfers.get(transfer.0).map(|gone| gone.flow) {
             self.settle(flow);
             self.end(transfer);
             self.changed(flow);
@@ -434,7 +448,7 @@ impl Network {
     #[must_use]
     pub fn rate(&self, transfer: TransferId) -> BitRate {
         self.transfers
-            .get(&transfer)
+            .get(transfer.0)
             .map_or(BitRate::ZERO, |transfer| BitRate::from_bps(transfer.rate))
     }
 
@@ -458,7 +472,7 @@ impl Network {
         }
         let arrival = first.remove();
         if let Arrival::Reset { flow, .. } = arrival {
-            self.flows.remove(&flow);
+            self.flows.remove(flow.0);
         }
         Some(arrival)
     }
@@ -477,7 +491,7 @@ impl Network {
     }
 
     fn delay(&self, flow: FlowId) -> Duration {
-        self.flows.get(&flow).map_or(Duration::ZERO, |flow| {
+        self.flows.get(flow.0).map_or(Duration::ZERO, |flow| {
             flow.route
                 .iter()
                 .map(|link| self.links[*link].config.delay)

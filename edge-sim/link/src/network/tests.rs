@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sharing::{Claim, share};
+use crate::sharing::{Claims, share};
 
 const T0: Instant = Instant::ZERO;
 
@@ -414,12 +414,20 @@ proptest! {
             now = now + ms(wait);
             run(&mut network, now);
             let capacities: Vec<u64> = network.links.iter().map(Link::capacity).collect();
-            let sharing: Vec<&Flow> = network.flows.values().filter(|flow| flow.sharing).collect();
-            let claims: Vec<Claim> = sharing
-                .iter()
-                .map(|flow| Claim { route: flow.route.clone(), demand: u64::MAX })
-                .collect();
+            let sharing: Vec<&Flow> = network.flows.iter().map(|(_, flow)| flow).filter(|flow| flow.sharing).collect();
+            let mut claims = Claims::default();
+            for flow in &sharing {
+                claims.add(flow.route.iter().copied(), u64::MAX);
+            }
             let rates: Vec<u64> = sharing.iter().map(|flow| flow.rate).collect();
+            for (index, link) in network.links.iter().enumerate() {
+                let elsewhere = |flow: &Flow| {
+                    let others = flow.route.iter().filter(|other| **other != index);
+                    others.map(|other| u128::from(capacities[*other])).min().unwrap()
+                };
+                let crossing = sharing.iter().copied().filter(|flow| flow.route.contains(&index));
+                prop_assert_eq!(link.asked, crossing.map(elsewhere).sum::<u128>());
+            }
             // What is left over by rounding depends on how many are divided at once.
             for (rate, all) in rates.iter().zip(share(&capacities, &claims)) {
                 prop_assert!(rate.abs_diff(all) <= 16, "{rates:?}");

@@ -17,7 +17,7 @@ const USUAL: Duration = Duration::from_secs(4);
 /// A segment is to be here so long before it is shown: it has to be compared with its digest and decoded yet, and a plan that comes true to
 /// the last moment stalls at the next hiccup. With 0.3 s recorded networks play best (`bench abr --profile player --audio-kbps 0`: with nothing, and with
 /// 0.5 s, there is more stalling on puffer-2021 and fcc-hd).
-const READY_BEFORE: Duration = Duration::from_millis(300);
+pub(super) const READY_BEFORE: Duration = Duration::from_millis(300);
 
 /// What the policy is asked about.
 pub(super) struct Question {

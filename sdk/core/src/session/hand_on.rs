@@ -1,12 +1,13 @@
-//! What the sinks get: complete segments in order, each with its init segment before it, and at the start the one that
-//! still arrives.
+//! What the sinks get: complete segments in order, each with its init segment before it, and where nothing else is there
+//! to be shown, or soon will be, the one that still arrives.
 
 use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 
+use super::ask::READY_BEFORE;
 use super::{Init, Session, slot};
 use crate::action::Action;
 use crate::event::PlayState;
-use crate::schedule::Part;
+use crate::schedule::{GAP, Part};
 use crate::timeline::needs_init;
 
 impl Session {
@@ -51,23 +52,33 @@ impl Session {
         }
     }
 
-    /// While nothing is shown for want of media, what comes is handed on as it comes.
+    /// Where nothing is shown for want of media, or soon would be, what comes is handed on as it comes.
     fn hand_on_part(&mut self, kind: TrackKind) {
-        let waits = matches!(
-            self.state,
-            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_)
-        );
+        let playhead = self.playhead();
         let track = self.track(kind);
         let Some(fetching) = track.fetching.filter(|one| one.part.is_none()) else {
             return;
         };
-        let dry = track.level(self.playhead()).is_zero()
-            && track.buffered.iter().all(|segment| segment.handed_on);
+        let dry = match self.state {
+            PlayState::Starting | PlayState::Seeking | PlayState::Stalled(_) => {
+                track.level(playhead).is_zero()
+            }
+            PlayState::Playing => {
+                let end = track.buffered_end(playhead);
+                end.since(playhead) <= READY_BEFORE && fetching.start <= end + GAP
+            }
+            PlayState::Idle
+            | PlayState::Paused
+            | PlayState::Ended
+            | PlayState::Failed(_)
+            | PlayState::Stopped => false,
+        };
+        let all_handed_on = track.buffered.iter().all(|segment| segment.handed_on);
         let comes = self
             .fetches
             .iter()
             .any(|fetch| fetch.id == fetching.fetch && fetch.received > 0);
-        if !waits || !dry || !comes || kind == TrackKind::Text {
+        if !dry || !all_handed_on || !comes || kind == TrackKind::Text {
             return;
         }
         if !self.hand_on_init(kind, fetching.key) {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{Instant, MediaTime};
 
+use super::ask::READY_BEFORE;
 use super::{KINDS, Session, Sinks};
 use crate::action::{Action, ClockOrder};
 use crate::event::{DecisionKind, PlayState, StallCause, seconds};
@@ -202,6 +203,12 @@ impl Session {
 
     pub(super) fn playback_deadline(&self) -> Option<Instant> {
         let ends = self.playable_end().into_iter().chain(self.final_end());
+        let playhead = self.playhead();
+        let soon_dry = self.tracks.iter().filter_map(|track| {
+            let arrives = track.fetching.is_some_and(|one| one.part.is_none());
+            let soon = track.buffered_end(playhead) - READY_BEFORE;
+            (track.counts() && arrives && soon > playhead).then_some(soon)
+        });
         let shown = self
             .tracks
             .iter()
@@ -211,7 +218,8 @@ impl Session {
             Sinks::Asked { until } if until > self.now => Some(until),
             Sinks::Unasked | Sinks::Asked { .. } | Sinks::Prepared => None,
         };
-        ends.chain(shown)
+        ends.chain(soon_dry)
+            .chain(shown)
             .filter_map(|at| self.clock.reaches(self.now, at))
             .chain(prepared)
             .min()

@@ -294,6 +294,38 @@ fn a_segment_is_handed_on_while_it_arrives_each_sample_once() {
 }
 
 #[test]
+fn what_arrives_is_shown_after_what_was_handed_on_whole() {
+    let (mut pump, times) = pump();
+    pump.hand_on(TrackKind::Video, init());
+    pump.hand_on(TrackKind::Video, segment(0));
+    pump.hand_on(TrackKind::Video, segment(1));
+    // Another rung goes on.
+    pump.hand_on(TrackKind::Video, init());
+    let Handed { object, facts, .. } = segment(2);
+    pump.hand_on_part(TrackKind::Video, object, facts);
+    let mut come = pieces(2, 4);
+    let last = come.pop().unwrap();
+    for piece in come {
+        pump.hand_more(TrackKind::Video, piece);
+    }
+    let soon_dry = MediaTime::from_micros(1_700_000);
+    pump.advance(soon_dry);
+    let told = inputs(&mut pump);
+    assert!(
+        matches!(told.as_slice(), [Input::Playable { object: of, until, .. }]
+            if *of == object && *until > seconds(2) && *until < seconds(3)),
+        "{told:?}"
+    );
+    let mut shown = times.take();
+    assert!(shown.len() > 20 && shown.len() < 30, "{shown:?}");
+    pump.hand_more(TrackKind::Video, last);
+    pump.hand_rest(TrackKind::Video);
+    pump.advance(soon_dry);
+    shown.extend(times.take());
+    assert_eq!(shown, (0..30).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_arrives_goes_on_when_another_track_is_flushed_and_when_it_comes_whole() {
     for whole in [false, true] {
         let (mut pump, times) = pump();

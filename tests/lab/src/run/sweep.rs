@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{Judge, Minimised, Mode, Ran, Scenario, ScenarioResult};
 use nearcast_sim::Watch;
-use nearcast_sim::scenario::simulate;
+use nearcast_sim::scenario::simulate_unless;
 use rayon::prelude::*;
 
 use super::gather::{Gathered, One};
@@ -30,7 +30,7 @@ pub(super) struct Swept {
     pub(super) took_s: f64,
 }
 
-/// So many seeds are run before anything is written or somebody may interrupt.
+/// So many seeds are run before anything is written.
 const BATCH: u64 = 64;
 
 /// Runs all, one scenario after the other.
@@ -90,11 +90,12 @@ fn sweep(
         let all = lines.is_some();
         let ones: Vec<One> = (from..to)
             .into_par_iter()
-            .map(|seed| {
+            .filter_map(|seed| {
                 let in_full = all || seed == seeds.first;
-                let one = One::new(scenario, (Mode::Sim, seed), run(scenario, seed), in_full);
+                let ran = run(scenario, seed, interrupt)?;
+                let one = One::new(scenario, (Mode::Sim, seed), ran, in_full);
                 bar.inc(1);
-                one
+                Some(one)
             })
             .collect();
         for one in ones {
@@ -103,28 +104,36 @@ fn sweep(
         from = to;
     }
     let is_small = scenario.sessions() <= WATCHED_MAX;
-    Ok(gathered.result(|scenario, seed| is_small.then(|| minimised(scenario, seed))?))
+    let minimise = |scenario: &Scenario, seed| {
+        is_small
+            .then(|| minimised(scenario, seed, interrupt))
+            .flatten()
+    };
+    Ok(gathered.result(minimise))
 }
 
-fn run(scenario: &Scenario, seed: u64) -> Ran {
+/// Runs one; `None` where somebody interrupts it.
+fn run(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Ran> {
     // Large worlds are counted, not watched: checking each session at each step would take most of the time.
     let watch = Watch {
         log: false,
         invariants: scenario.sessions() <= WATCHED_MAX,
     };
-    simulate(scenario, seed, watch).ran
+    let simulated = simulate_unless(scenario, seed, watch, || interrupt.is_wanted())?;
+    Some(simulated.ran)
 }
 
 const WATCHED_MAX: u64 = 10;
 
 /// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the
 /// expectation is one over many.
-fn minimised(scenario: &Scenario, seed: u64) -> Option<Minimised> {
-    let found = failures(scenario, seed);
+fn minimised(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Minimised> {
+    let found = failures(scenario, seed, interrupt);
     if found.is_empty() {
         return None;
     }
-    let smallest = scenario.minimised(|smaller| !failures(smaller, seed).is_disjoint(&found));
+    let smallest =
+        scenario.minimised(|smaller| !failures(smaller, seed, interrupt).is_disjoint(&found));
     Some(Minimised {
         seed,
         left: smallest.told(),
@@ -132,9 +141,12 @@ fn minimised(scenario: &Scenario, seed: u64) -> Option<Minimised> {
     })
 }
 
-/// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind.
-fn failures(scenario: &Scenario, seed: u64) -> BTreeSet<String> {
-    let ran = run(scenario, seed);
+/// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind. Nothing
+/// does where somebody interrupts it.
+fn failures(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> BTreeSet<String> {
+    let Some(ran) = run(scenario, seed, interrupt) else {
+        return BTreeSet::new();
+    };
     let mut judge = Judge::new(scenario.expectations.clone());
     ran.judge(seed, &mut judge);
     let missed = judge

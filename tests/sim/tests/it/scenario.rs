@@ -1,10 +1,11 @@
 //! Scenario files in virtual time.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use nearcast_scenario::{Judge, Ran, Scenario};
 use nearcast_sim::Watch;
-use nearcast_sim::scenario::simulate;
+use nearcast_sim::scenario::{simulate, simulate_unless};
 
 fn kept(name: &str) -> Scenario {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
@@ -221,5 +222,36 @@ fn a_backend_that_is_gone_for_a_while_is_asked_again_while_the_viewer_waits() {
             startup_s.is_some_and(|at| (4.0..7.0).contains(&at)),
             "{seed}: {startup_s:?}"
         );
+    }
+}
+
+#[test]
+fn a_run_that_is_to_stop_ends_soon_and_has_no_outcome() {
+    let scenario = kept("failures/edge-death.toml");
+    let asked = Cell::new(0);
+    let stops = || {
+        asked.set(asked.get() + 1);
+        asked.get() == 2
+    };
+    assert!(simulate_unless(&scenario, 1, Watch::ALL, stops).is_none());
+    assert_eq!(asked.get(), 2);
+    let to_its_end = simulate_unless(&scenario, 1, Watch::ALL, || false).unwrap();
+    let as_ever = simulate(&scenario, 1, Watch::ALL);
+    assert_eq!(to_its_end.logs, as_ever.logs);
+}
+
+#[test]
+fn a_segment_that_comes_a_hair_late_is_no_stall() {
+    // Seeds with which one came 20 to 40 ms after the buffer's end, nearly all of it before.
+    for (name, seed) in [
+        ("hysteresis", 105),
+        ("ramp", 50),
+        ("ramp", 165),
+        ("steps", 152),
+    ] {
+        let scenario = kept(&format!("characterisation/{name}.toml"));
+        let run = simulate(&scenario, seed, Watch::ALL);
+        assert_eq!(run.ran.problems(), Vec::<String>::new());
+        assert_eq!(run.ran.players[0].report.stalls, [], "{name} {seed}");
     }
 }

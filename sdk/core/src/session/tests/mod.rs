@@ -3,6 +3,7 @@
 mod memory;
 mod missing;
 mod odd;
+mod part;
 mod race;
 mod script;
 mod wrong;

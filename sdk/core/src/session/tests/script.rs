@@ -32,6 +32,8 @@ pub(super) struct Script {
     /// Attempts that were not answered.
     pub(super) open: Vec<AttemptSpec>,
     pub(super) handed: Vec<(Epoch, ObjectKey)>,
+    /// Objects that were handed on while they arrived, and when.
+    pub(super) parts: Vec<(Instant, ObjectKey)>,
     pub(super) events: Vec<Event>,
 }
 
@@ -50,6 +52,7 @@ impl Script {
             started: Vec::new(),
             open: Vec::new(),
             handed: Vec::new(),
+            parts: Vec::new(),
             events: Vec::new(),
         };
         script.tell(Input::Load);
@@ -76,8 +79,8 @@ impl Script {
                     Action::Parse { object, .. } => inputs.extend((self.parse)(object)),
                     Action::Prepare { epoch } => inputs.push_back(Input::Prepared { epoch }),
                     Action::HandOn { epoch, object, .. } => self.handed.push((epoch, object)),
-                    Action::HandOnPart { .. }
-                    | Action::AskPolicy { .. }
+                    Action::HandOnPart { object, .. } => self.parts.push((self.now, object)),
+                    Action::AskPolicy { .. }
                     | Action::RequestGrant { .. }
                     | Action::Verify { .. }
                     | Action::Release { .. }
