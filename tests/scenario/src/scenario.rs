@@ -69,6 +69,8 @@ pub struct Edge {
     pub capacity: BitRate,
     /// Whether it has the files.
     pub stores_title: bool,
+    /// Whether it speaks HTTP/3 beside HTTP/2.
+    pub http3: bool,
     /// By how much its clock is ahead.
     pub clock_skew_ms: i64,
     /// Its link.
@@ -351,6 +353,7 @@ impl Checker<'_> {
             distance_km: spec.distance_km,
             capacity: spec.capacity_kbps.map_or(CAPACITY, BitRate::from),
             stores_title: spec.stores_title,
+            http3: spec.http3,
             clock_skew_ms: millis(spec.clock_skew_s),
             link: self.link(spec.link.as_ref())?,
         })

@@ -115,6 +115,9 @@ pub struct EdgeSpec {
     /// Whether it has the title's files.
     #[serde(default = "yes")]
     pub stores_title: bool,
+    /// Whether it speaks HTTP/3 beside HTTP/2: a connection stands after one round trip instead of two, and a death is silence.
+    #[serde(default = "yes")]
+    pub http3: bool,
     /// By how much its clock is ahead (below 0: behind).
     #[serde(default)]
     pub clock_skew_s: f64,

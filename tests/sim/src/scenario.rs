@@ -193,6 +193,7 @@ fn world(scenario: &Scenario, seed: u64, clients: Vec<ClientSetup>, watch: Watch
                 distance_km: edge.distance_km,
                 capacity: edge.capacity,
                 stores_title: edge.stores_title,
+                http3: edge.http3,
                 clock_skew_ms: edge.clock_skew_ms,
                 ..EdgeSetup::new(edge.name.clone(), edge.link.first())
             })

@@ -135,6 +135,8 @@ pub struct EdgeSetup {
     pub capacity: BitRate,
     /// Whether it has the title's files.
     pub stores_title: bool,
+    /// Whether it speaks HTTP/3, and not HTTP/2: a connection stands after one round trip, and a death is silence.
+    pub http3: bool,
     /// By how much its clock is ahead.
     pub clock_skew_ms: i64,
 }
@@ -150,6 +152,7 @@ impl EdgeSetup {
             distance_km: 0.0,
             capacity: BitRate::from_kbps(10_000_000),
             stores_title: true,
+            http3: false,
             clock_skew_ms: 0,
         }
     }

@@ -14,6 +14,7 @@ use nearcast_backend_server::{
 use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer, LastMile};
 use nearcast_lab::relay::{Relay, RelayConfig};
 use nearcast_link::LinkConfig;
+use nearcast_protocol::play::HttpProtocol;
 use nearcast_scenario::{Doing, Link, Place, Scenario};
 use tempfile::TempDir;
 use tokio::io::{BufReader, stdin, stdout};
@@ -156,6 +157,11 @@ impl Servers {
                 true => vec![format!("{FOLDER}/")],
                 false => Vec::new(),
             });
+            if !edge.http3 {
+                config
+                    .protocols
+                    .retain(|protocol| *protocol != HttpProtocol::H3);
+            }
             config.authority = Some(authority.clone());
             config.backend = Some(nearcast_edge_server::Backend {
                 url: backend.url().to_owned(),

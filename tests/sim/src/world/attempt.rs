@@ -72,8 +72,11 @@ pub(super) enum Step {
     Answered(u16, Option<u32>),
 }
 
-/// Handshakes of a new connection: TCP and TLS 1.3.
-const HANDSHAKE_ROUND_TRIPS: u32 = 2;
+/// Handshakes of a new connection: TCP and TLS 1.3, or QUIC.
+const fn handshake_round_trips(http3: bool) -> u32 {
+    if http3 { 1 } else { 2 }
+}
+
 /// What a resolver takes that is slow.
 const SLOW_DNS: Duration = Duration::from_secs(3);
 /// How long the player waits for QUIC before it asks over TCP.
@@ -127,11 +130,15 @@ impl World {
         };
         let edge = attempt.edge;
         let rtt = self.network.round_trip(&self.route(id.0, edge));
-        let again = self.handshake_again(id.0, edge, HANDSHAKE_ROUND_TRIPS);
-        let stands = now + rtt * HANDSHAKE_ROUND_TRIPS + again;
+        let http3 = self.edges[edge].http3;
+        let round_trips = handshake_round_trips(http3);
+        let again = self.handshake_again(id.0, edge, round_trips);
+        let stands = now + rtt * round_trips + again;
         let model = &mut self.edges[edge];
         let moment = model.moment(now);
-        let fault = model.appliance.connect(moment, &self.clients[id.0].name);
+        let can_happen = |fault: &Fault| http3 || *fault != Fault::UdpBlocked;
+        let client = &self.clients[id.0].name;
+        let fault = model.appliance.connect_where(moment, client, can_happen);
         if fault.is_some() {
             let receipt = model.appliance.receipts().last();
             let used: Vec<String> = receipt.and_then(|one| one.id.clone()).into_iter().collect();
@@ -207,7 +214,8 @@ impl World {
                     return;
                 };
                 let route = self.route(id.0, attempt.edge);
-                let stands = now + self.network.round_trip(&route) * HANDSHAKE_ROUND_TRIPS;
+                let round_trips = handshake_round_trips(self.edges[attempt.edge].http3);
+                let stands = now + self.network.round_trip(&route) * round_trips;
                 self.due.add(stands, Due::Attempt(id, Step::Connected));
             }
             Step::Connected => self.connected(now, id, heard),
@@ -248,13 +256,18 @@ impl World {
         let route = self.route(id.0, edge);
         let rtt = self.network.round_trip(&route);
         let cold = attempt.flow.is_none();
+        let (transport, protocol) = if self.edges[edge].http3 {
+            (Transport::Quic, Protocol::H3)
+        } else {
+            (Transport::Tcp, Protocol::H2)
+        };
         if cold {
             match self.state(edge) {
                 LinkState::Stopped => return,
                 LinkState::Killed => return self.fails(now, id, Failure::Refused),
                 LinkState::Up => {}
             }
-            let Ok(flow) = self.network.open_flow(now, &route, Transport::Tcp) else {
+            let Ok(flow) = self.network.open_flow(now, &route, transport) else {
                 return self.fails(now, id, Failure::Refused);
             };
             self.flows.insert(flow, id);
@@ -267,7 +280,7 @@ impl World {
         }
         let connected = TransportEvent::Connected {
             cold,
-            protocol: Protocol::H2,
+            protocol,
             rtt: Some(rtt),
         };
         heard.push((id, connected));

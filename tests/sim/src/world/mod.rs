@@ -64,6 +64,7 @@ struct EdgeModel {
     name: String,
     link: LinkId,
     appliance: Appliance,
+    http3: bool,
     clock_skew_ms: i64,
     /// When it is woken next.
     wakes: Option<Instant>,
@@ -139,6 +140,7 @@ impl World {
                 name: edge.name.clone(),
                 link: network.add_link(edge.link),
                 appliance: appliance(edge, has_backend, setup.seed),
+                http3: edge.http3,
                 clock_skew_ms: edge.clock_skew_ms,
                 wakes: None,
             })
@@ -456,8 +458,11 @@ impl World {
                 appliance::Action::Link(LinkChange::Stop) => self.network.stop(now, link),
                 appliance::Action::Link(LinkChange::Kill) => {
                     self.network.kill(now, link);
-                    for client in &mut self.clients {
-                        client.idle[edge].clear();
+                    // Nobody hears of the death of a QUIC connection that is idle.
+                    if !self.edges[edge].http3 {
+                        for client in &mut self.clients {
+                            client.idle[edge].clear();
+                        }
                     }
                 }
             }
