@@ -9,6 +9,7 @@ mod edges;
 mod fit;
 mod interrupt;
 mod moment;
+mod mutants;
 mod packet;
 mod page;
 mod relay_bench;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Command {
     /// Runs scenarios and says what came of them
     Run(run::Arguments),
+    /// Breaks the core on purpose, and says which scenarios notice
+    Mutants(mutants::Arguments),
     /// Runs a program behind a link that delays, drops and limits its packets
     Packet(packet::Arguments),
     /// Opens what was written earlier: shows, converts, compares
@@ -80,6 +83,7 @@ enum Bench {
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
+        Command::Mutants(arguments) => mutants::execute(arguments),
         Command::Packet(arguments) => packet::execute(arguments),
         Command::Report(arguments) => report::execute(arguments),
         Command::Figures => schema::figures(&mut std::io::stdout().lock()),
