@@ -31,6 +31,9 @@ impl Copy {
         let mut there = BTreeSet::new();
         for file in self.sources()? {
             let (from, to) = (self.of.join(&file), self.tree.join(&file));
+            if from.starts_with(&self.tree) {
+                continue;
+            }
             let bytes = match fs::read(&from) {
                 Ok(bytes) => bytes,
                 // Still known to git, but removed.

@@ -40,6 +40,9 @@ pub(crate) struct Arguments {
     /// So many seeds, from 0 on
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// Where the copy is broken, built and run; left out, target/mutants
+    #[arg(long, value_name = "DIR")]
+    room: Option<PathBuf>,
     /// Only says whether each mutation can still be made; builds and runs nothing
     #[arg(long, conflicts_with_all = ["seeds", "paths"])]
     check: bool,
@@ -48,7 +51,7 @@ pub(crate) struct Arguments {
 /// Mutations and scenarios of this workspace.
 const MUTATIONS: &str = "tests/mutations";
 const SCENARIOS: &str = "tests/scenarios";
-/// Where all that is made lies, below the workspace.
+/// Where all that is made lies.
 const ROOM: &str = "target/mutants";
 /// A mutated core that needs so many times as long as the right one, and at least so long, does not come to an end.
 const TIMES_LONGER: f64 = 50.0;
@@ -95,9 +98,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     };
     tally.add(HEALTHY, &results)?;
 
+    let room = match &arguments.room {
+        Some(room) => absolute(room).context("finding the room")?,
+        None => root.join(ROOM),
+    };
     let laboratory = Laboratory {
-        copy: Copy::new(root.clone(), root.join(ROOM).join("tree")),
-        room: root.join(ROOM),
+        copy: Copy::new(root.clone(), room.join("tree")),
+        room,
         paths,
         seeds: arguments.seeds,
         patience,
