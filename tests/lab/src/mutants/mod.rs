@@ -208,24 +208,8 @@ impl Laboratory {
         mutation.apply(self.copy.tree())?;
         bar.set_message("building");
         let build = self.room.join("build");
-        let mut command = Command::new(cargo());
-        command
-            .args(["build", "--locked", "--release", "--quiet"])
-            .args(["--package", "nearcast-lab", "--bin", "nearcast-lab"])
-            // Twenty times less to compile after a change, and what runs long is not the laboratory itself.
-            .args([
-                "--config",
-                "profile.release.package.nearcast-lab.opt-level=0",
-            ])
-            .env("CARGO_INCREMENTAL", "1")
-            .env("CARGO_TARGET_DIR", &build)
-            .current_dir(self.copy.tree());
-        match child::run(&mut command, &self.interrupt, None)? {
-            Ended::Interrupted => return Ok(None),
-            Ended::TooLate => bail!("building it does not end"),
-            Ended::By { status, said } => {
-                ensure!(status.success(), "it does not compile:\n{said}");
-            }
+        if !self.build(&build)? {
+            return Ok(None);
         }
         bar.set_message("running scenarios");
         let reports = self.room.join("reports");
@@ -258,5 +242,38 @@ impl Laboratory {
             "somebody interrupted its scenarios: run it again"
         );
         Ok(Some(report))
+    }
+
+    /// Builds the copy. Returns whether it came to an end: somebody may want the run to end before.
+    fn build(&self, build: &Path) -> Result<bool> {
+        let begun = self.room.join("begun");
+        let partly = build.join("release/incremental");
+        // What a compiler kept that was ended halfway does not fit together.
+        if begun.exists() && partly.exists() {
+            fs::remove_dir_all(&partly)
+                .with_context(|| format!("removing {}", partly.display()))?;
+        }
+        fs::write(&begun, "").with_context(|| format!("writing {}", begun.display()))?;
+        let mut command = Command::new(cargo());
+        command
+            .args(["build", "--locked", "--release", "--quiet"])
+            .args(["--package", "nearcast-lab", "--bin", "nearcast-lab"])
+            // After a change in the core that takes 7 s of one core, not some 80; what runs long is not the laboratory itself.
+            .args([
+                "--config",
+                "profile.release.package.nearcast-lab.opt-level=0",
+            ])
+            .env("CARGO_INCREMENTAL", "1")
+            .env("CARGO_TARGET_DIR", build)
+            .current_dir(self.copy.tree());
+        match child::run(&mut command, &self.interrupt, None)? {
+            Ended::Interrupted => return Ok(false),
+            Ended::TooLate => bail!("building it does not end"),
+            Ended::By { status, said } => {
+                ensure!(status.success(), "it does not compile:\n{said}");
+            }
+        }
+        fs::remove_file(&begun).with_context(|| format!("removing {}", begun.display()))?;
+        Ok(true)
     }
 }
