@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab mutants install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -110,6 +110,11 @@ lab: setup-test ## Run all kept scenarios with many seeds (SEEDS=200), and measu
 	    --json target/lab/report.json --junit target/lab/report.xml --html target/lab/report.html
 	$(BENCH) relay
 	$(BENCH) packet
+	@$(MAKE) --no-print-directory mutants
+
+MUTANTS ?=
+mutants: setup-test ## Break the core on purpose, and see which scenarios notice (options in MUTANTS)
+	$(CARGO) run --release -p nearcast-lab -- mutants $(MUTANTS)
 
 install: build ## Put binaries and shell completions into $(PREFIX)
 	@install -d "$(DESTDIR)$(PREFIX)/bin"

@@ -9,6 +9,7 @@ mod edges;
 mod fit;
 mod interrupt;
 mod moment;
+mod mutants;
 mod packet;
 mod page;
 mod relay_bench;
@@ -36,6 +37,8 @@ struct Arguments {
 enum Command {
     /// Runs scenarios and says what came of them
     Run(run::Arguments),
+    /// Breaks the core on purpose, and says which scenarios notice
+    Mutants(mutants::Arguments),
     /// Runs a program behind a link that delays, drops and limits its packets
     Packet(packet::Arguments),
     /// Runs scenarios in virtual time, over sockets and over packets, and prints how far that differs
@@ -89,6 +92,7 @@ enum Bench {
 fn main() -> ExitCode {
     let done = match &Arguments::parse().command {
         Command::Run(arguments) => run::execute(arguments),
+        Command::Mutants(arguments) => mutants::execute(arguments),
         Command::Packet(arguments) => packet::execute(arguments),
         Command::Agree(arguments) => run::agree(arguments),
         Command::Report(arguments) => report::execute(arguments),

@@ -39,6 +39,7 @@
 
 mod error;
 mod expect;
+mod healthy;
 mod link;
 mod matrix;
 mod minimise;

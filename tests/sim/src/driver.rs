@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nearcast_appliance::fault::FaultReceipt;
-use nearcast_core::{Input, Memory};
+use nearcast_core::{Command, Input, Memory};
 use nearcast_protocol::report::SessionReport;
 use nearcast_units::{ByteCount, Instant};
 
@@ -214,6 +214,10 @@ impl Simulation {
         while let Some(later) = self.agenda.pop(now) {
             match later {
                 Later::Input(client, input) => {
+                    // What stood over the old network is gone, whatever is made of that.
+                    if let Input::Command(Command::NetworkChanged { .. }) = input {
+                        self.world.rebind(now, client);
+                    }
                     self.clients[client].tell(now, &mut self.world, input);
                     self.settle(client);
                 }

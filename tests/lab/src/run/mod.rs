@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
 
@@ -145,6 +145,29 @@ fn busy(results: &[ScenarioResult]) -> bool {
     runs.any(|run| run.busy)
 }
 
+/// Reads the scenarios of files and folders that can be run in a mode.
+///
+/// # Errors
+/// Says what is wrong with each that cannot be read.
+pub(crate) fn kept(paths: &[PathBuf], mode: Mode) -> Result<Vec<Scenario>> {
+    let mut scenarios = find::scenarios(paths)?.map_err(|errors| {
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow!(told.join("\n"))
+    })?;
+    scenarios.retain(|scenario| scenario.modes.contains(&mode));
+    Ok(scenarios)
+}
+
+/// Runs scenarios in virtual time, with so many seeds from 0 on. `None` where somebody interrupted that.
+pub(crate) fn simulated(scenarios: &[Scenario], seeds: u64) -> Result<Option<Vec<ScenarioResult>>> {
+    let seeds = Seeds {
+        first: 0,
+        count: seeds,
+    };
+    let swept = sweep::all(scenarios, seeds, None)?;
+    Ok((!swept.interrupted).then_some(swept.results))
+}
+
 /// Prints a report that somebody else made.
 pub(crate) fn tell(out: &mut dyn Write, report: &LabReport) -> io::Result<()> {
     tell::report(out, report, None)
@@ -168,7 +191,7 @@ fn again(scenario: &Scenario, mode: Mode, seed: u64) -> String {
 }
 
 /// What failed first, for those who look at one line only.
-fn first_problem(result: &ScenarioResult) -> Option<String> {
+pub(crate) fn first_problem(result: &ScenarioResult) -> Option<String> {
     let verdict = result.verdicts.iter().find(|verdict| !verdict.holds);
     let problem = result.problems.first().map(|problem| problem.what.clone());
     problem.or_else(|| verdict.map(ToString::to_string))

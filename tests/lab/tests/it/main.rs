@@ -8,6 +8,7 @@
 mod browser;
 mod edges;
 mod fit;
+mod mutants;
 #[cfg(target_os = "linux")]
 mod packet;
 mod page;

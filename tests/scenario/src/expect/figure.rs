@@ -209,6 +209,11 @@ impl Figure {
             .unwrap_or(&FIGURES[0])
     }
 
+    /// Returns the edge that it is about, where it is about one.
+    pub(crate) fn edge(&self) -> Option<&str> {
+        self.of.as_deref().filter(|_| self.name == "served")
+    }
+
     /// Takes the figure from a session: one number, or as many as there are of it.
     #[must_use]
     pub fn values(&self, session: &Session<'_>) -> Vec<f64> {

@@ -255,3 +255,50 @@ fn a_segment_that_comes_a_hair_late_is_no_stall() {
         assert_eq!(run.ran.players[0].report.stalls, [], "{name} {seed}");
     }
 }
+
+/// All kept scenarios but the one with thousands of viewers.
+fn all_kept() -> Vec<Scenario> {
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")];
+    let mut all = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).unwrap();
+            open.extend(entries.map(|entry| entry.unwrap().path()));
+        } else {
+            all.extend(Scenario::read(&path).unwrap());
+        }
+    }
+    all.retain(|scenario| scenario.sessions() < 100);
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    all
+}
+
+/// Whoever is not missed was not needed. What these try besides is noticed by mutations (`make mutants`).
+#[test]
+fn without_edges_that_are_well_failures_are_noticed() {
+    let mut noticed = 0;
+    let mut unnoticed = Vec::new();
+    for scenario in all_kept() {
+        let Some(left) = scenario.without_healthy_edges() else {
+            continue;
+        };
+        let run = simulate(&left, 0, Watch::ALL).ran;
+        if holds(&left, &run).is_empty() && run.problems().is_empty() {
+            unnoticed.push(scenario.name);
+        } else {
+            noticed += 1;
+        }
+    }
+    assert_eq!(
+        unnoticed,
+        [
+            // The edge that has lost the control plane serves all the same.
+            "control-plane",
+            // What is buffered lasts for as long as the edge is away.
+            "failures: stop of picture, last byte",
+            "failures: stop of sound, last byte",
+            "flapping",
+        ]
+    );
+    assert!(noticed >= 160, "{noticed}");
+}
