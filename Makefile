@@ -22,9 +22,8 @@ DENY := target/tools/$(DENY_VERSION)/bin/cargo-deny
 SHAKA_VERSION := 3.4.2
 SHAKA_DIR := target/tools/shaka
 SHAKA := $(SHAKA_DIR)/$(SHAKA_VERSION)
-TOXIPROXY_LOCK := tests/lab/tools/toxiproxy/package-lock.json
-TOXIPROXY_DIR := target/tools/toxiproxy
-TOXIPROXY := $(TOXIPROXY_DIR)/node_modules/.package-lock.json
+# Programs of others that the lab's tests are held against, each at what its lock file says.
+LAB_TOOLS := $(patsubst %,target/tools/%/node_modules/.package-lock.json,toxiproxy junit)
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -34,18 +33,18 @@ setup: ## Install the system packages a build needs (only those that are missing
 
 setup-test: ## Install those of the tests too, a foreign packager and a foreign client of our relay
 	@.ci/setup test
-	@$(MAKE) --no-print-directory $(SHAKA) $(TOXIPROXY)
+	@$(MAKE) --no-print-directory $(SHAKA) $(LAB_TOOLS)
 
 # The tests play what Shaka Packager makes. It comes as ready programs for all systems in one npm package.
 $(SHAKA):
 	npm install --silent --no-audit --no-fund --no-save --prefix $(SHAKA_DIR) shaka-packager@$(SHAKA_VERSION)
 	@touch $@
 
-# The tests drive `nearcast-lab relay` with a client library of Toxiproxy, at what its lock file says.
-$(TOXIPROXY): $(TOXIPROXY_LOCK)
-	install -d $(TOXIPROXY_DIR)
-	cp $(dir $<)package.json $< $(TOXIPROXY_DIR)
-	npm ci --silent --no-audit --no-fund --prefix $(TOXIPROXY_DIR)
+# A client library of Toxiproxy drives `nearcast-lab relay`, a reader of JUnit XML reads what `run` writes.
+target/tools/%/node_modules/.package-lock.json: tests/lab/tools/%/package-lock.json
+	install -d target/tools/$*
+	cp $(dir $<)package.json $< target/tools/$*
+	npm ci --silent --no-audit --no-fund --prefix target/tools/$*
 	@touch $@
 
 build: setup ## Build the release binaries into target/release

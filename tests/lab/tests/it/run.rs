@@ -158,6 +158,37 @@ fn junit_has_a_case_for_each_scenario_and_says_why_one_failed() {
     );
 }
 
+/// Readers of such files forgive each other nothing: the same file by a library of another language.
+#[test]
+fn junit_is_read_by_a_reader_of_another_make_too() {
+    let room = room(SCENARIO);
+    fs::write(room.path().join("t.toml"), passing()).unwrap();
+    run(room.path(), &["s.toml", "t.toml", "--junit", "r.xml"]);
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = lab.ancestors().nth(2).unwrap();
+    let reader = root.join("target/tools/junit/node_modules/junit2json");
+    assert!(
+        reader.is_dir(),
+        "no reader of JUnit XML: `make setup-test` installs it"
+    );
+    let output = Command::new("node")
+        .arg(lab.join("tests/it/junit.mjs"))
+        .arg(reader.join("dist/esm/index.js"))
+        .arg(room.path().join("r.xml"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let read: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&read["tests"], &read["failures"]), (&2.into(), &1.into()));
+    let suites = read["testsuite"].as_array().unwrap().iter();
+    let cases = suites.flat_map(|suite| suite["testcase"].as_array().unwrap());
+    let failed = cases.filter(|case| !case["failure"].is_null());
+    let failed: Vec<String> = failed.map(ToString::to_string).collect();
+    assert_eq!(failed.len(), 1, "{read}");
+    assert!(failed[0].contains("failures.edge.server_error"), "{read}");
+}
+
 #[test]
 fn what_cannot_be_run_is_refused_with_2_and_told_all_at_once() {
     let room = room(&SCENARIO.replace("rate_kbps = 12000", "rate = 12000"));
