@@ -40,6 +40,7 @@
 mod error;
 mod expect;
 mod healthy;
+mod in_use;
 mod link;
 mod matrix;
 mod minimise;
@@ -54,6 +55,7 @@ mod spec;
 
 pub use error::ScenarioError;
 pub use expect::{Expectation, FIGURES, Figure, FigureKind, Judge, Session, Verdict};
+pub use in_use::{InUse, Told};
 pub use link::{BurstSpec, Link, LinkSpec, Step, StepSpec, UpSpec};
 pub use network::{Network, NetworkError, Period};
 pub use quantity::{Bytes, Kbps, Millis, Seconds, Share};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nearcast_appliance::fault::{FaultOrder, FaultRule, FaultSelector, Scope};
+use nearcast_appliance::fault::FaultOrder;
 use nearcast_backend_server::{
     Account, Backend, BackendConfig, BackendHandle, LOOPBACK_SECRET, ModelConfig, Network, Plan,
 };
@@ -15,7 +15,7 @@ use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer, LastMi
 use nearcast_lab::relay::{Relay, RelayConfig};
 use nearcast_link::LinkConfig;
 use nearcast_protocol::play::HttpProtocol;
-use nearcast_scenario::{Doing, Link, Place, Scenario};
+use nearcast_scenario::{Doing, InUse, Link, Place, Scenario};
 use tempfile::TempDir;
 use tokio::io::{BufReader, stdin, stdout};
 use tokio::sync::{mpsc, watch};
@@ -70,7 +70,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
                 Some(ToServers::Begin) => began = Some((Instant::now(), conduct::unix_ms())),
                 Some(ToServers::Uses(name)) => {
                     let named = scenario.edges.iter().position(|edge| edge.name == name);
-                    servers.in_use = named.unwrap_or(servers.in_use);
+                    servers.uses = named.unwrap_or(servers.uses);
                 }
                 Some(ToServers::Rebind) => servers.rebind().await,
             },
@@ -114,9 +114,8 @@ struct Servers {
     links: Vec<LinkConfig>,
     last_mile_delay: Duration,
     /// Which edge the first viewer plays from.
-    in_use: usize,
-    /// Rules that every edge has, of which the first that uses one keeps it.
-    roaming: BTreeSet<String>,
+    uses: usize,
+    in_use: InUse,
     problems: Vec<String>,
     _keys: TempDir,
 }
@@ -200,8 +199,8 @@ impl Servers {
                 .map(|edge| edge.link.first())
                 .collect(),
             last_mile_delay,
-            in_use: 0,
-            roaming: BTreeSet::new(),
+            uses: 0,
+            in_use: InUse::default(),
             problems: Vec::new(),
             backend,
             edges,
@@ -264,40 +263,16 @@ impl Servers {
                 let told = self.backend.apply(order).await;
                 told.context("the backend cannot do what it was ordered to")
             }
-            Place::InUse => self.order_in_use(order).await,
+            Place::InUse => {
+                let edges = self.edges.len();
+                for told in self.in_use.orders(self.uses, edges, order) {
+                    let edge = told.edge;
+                    let order = self.in_use.still(told);
+                    self.tell(edge, order).await?;
+                }
+                Ok(())
+            }
         }
-    }
-
-    /// What concerns a whole edge meets the one in use; of what concerns requests, the first that meets one keeps it.
-    async fn order_in_use(&mut self, order: FaultOrder) -> Result<()> {
-        let (at_once, waits): (Vec<FaultRule>, Vec<FaultRule>) =
-            order.faults.into_iter().partition(|rule| {
-                rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
-            });
-        let over = FaultOrder {
-            faults: Vec::new(),
-            ..order
-        };
-        self.tell_all(&over, None).await?;
-        if !at_once.is_empty() {
-            self.tell(self.in_use, FaultOrder::add(at_once)).await?;
-        }
-        if waits.is_empty() {
-            return Ok(());
-        }
-        self.roaming
-            .extend(waits.iter().filter_map(|rule| rule.id.clone()));
-        let others = (0..self.edges.len()).filter(|edge| *edge != self.in_use);
-        let all: Vec<usize> = [self.in_use].into_iter().chain(others).collect();
-        for edge in all {
-            let free = waits.iter().filter(|rule| {
-                let name = rule.id.as_ref();
-                name.is_none_or(|id| self.roaming.contains(id))
-            });
-            let free: Vec<FaultRule> = free.cloned().collect();
-            self.tell(edge, FaultOrder::add(free)).await?;
-        }
-        Ok(())
     }
 
     async fn tell(&self, edge: usize, order: FaultOrder) -> Result<()> {
@@ -331,16 +306,10 @@ impl Servers {
         self.looked_at[edge].mark_unchanged();
         let used = self.edges[edge].receipts().into_iter();
         let used: BTreeSet<String> = used.filter_map(|receipt| receipt.id).collect();
-        for id in used {
-            if self.roaming.remove(&id) {
-                let order = FaultOrder {
-                    remove: vec![id],
-                    ..FaultOrder::default()
-                };
-                let told = self.tell_all(&order, Some(edge)).await;
-                self.problems
-                    .extend(told.err().map(|error| format!("{error:#}")));
-            }
+        if let Some(order) = self.in_use.settle(used.iter().map(String::as_str)) {
+            let problem = self.tell_all(&order, Some(edge)).await.err();
+            self.problems
+                .extend(problem.map(|error| format!("{error:#}")));
         }
     }
 

@@ -8,7 +8,7 @@ mod impair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nearcast_appliance::fault::{FaultOrder, FaultReceipt, FaultSelector, Scope};
+use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_appliance::{
     self as appliance, Appliance, ApplianceConfig, LinkChange, Moment, OrderError,
 };
@@ -17,7 +17,7 @@ use nearcast_link::{FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, T
 use nearcast_protocol::appliance::{ApplianceReport, ReportReceipt};
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_protocol::play::HttpProtocol;
-use nearcast_scenario::Place;
+use nearcast_scenario::{InUse, Place};
 use nearcast_units::{BitRate, ByteCount, Instant, Ratio, Rng, Seed};
 
 use crate::agenda::Agenda;
@@ -51,8 +51,7 @@ pub(crate) struct World {
     /// Links that lose packets or take longer now and then.
     impaired: BTreeMap<LinkId, Impairment>,
     chance: Rng,
-    /// Names of rules that every edge has until one of them is the first to use it.
-    roaming: BTreeSet<String>,
+    in_use: InUse,
     traps: Vec<Trap>,
     sprung: Vec<Sprung>,
     /// Bytes that arrived in each second, by appliance.
@@ -166,7 +165,7 @@ impl World {
             backend: backend.map(|backend| BackendModel::new(backend, &names, setup.seed)),
             impaired: impaired.collect(),
             chance: setup.seed.split("links").rng(),
-            roaming: BTreeSet::new(),
+            in_use: InUse::default(),
             clients: setup.clients.iter().map(paths).collect(),
             network,
             last_miles,
@@ -306,29 +305,12 @@ impl World {
                 None => Ok(()),
             },
             Place::InUse => {
-                let (at_once, waits): (Vec<_>, Vec<_>) =
-                    order.faults.into_iter().partition(|rule| {
-                        rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
-                    });
-                let in_use = self.clients.first().and_then(|client| client.uses);
-                let in_use = in_use.unwrap_or(0);
-                let over = FaultOrder {
-                    faults: Vec::new(),
-                    ..order
-                };
-                self.tell_all(now, &over, None)?;
-                self.order(now, in_use, FaultOrder::add(at_once))?;
-                let names = waits.iter().filter_map(|rule| rule.id.clone());
-                self.roaming.extend(names);
-                // What is under way at the edge in use comes first.
-                let others = (0..self.edges.len()).filter(|edge| *edge != in_use);
-                for edge in [in_use].into_iter().chain(others) {
-                    let free = waits.iter().filter(|rule| {
-                        let name = rule.id.as_ref();
-                        name.is_none_or(|id| self.roaming.contains(id))
-                    });
-                    let free: Vec<_> = free.cloned().collect();
-                    self.order(now, edge, FaultOrder::add(free))?;
+                let uses = self.clients.first().and_then(|client| client.uses);
+                let edges = self.edges.len();
+                for told in self.in_use.orders(uses.unwrap_or(0), edges, order) {
+                    let edge = told.edge;
+                    let order = self.in_use.still(told);
+                    self.order(now, edge, order)?;
                 }
                 Ok(())
             }
@@ -349,15 +331,9 @@ impl World {
 
     /// A rule that every edge had stays with the one that was the first to use it.
     fn settle(&mut self, now: Instant, edge: usize, used: &[String]) {
-        for id in used {
-            if self.roaming.remove(id) {
-                let order = FaultOrder {
-                    remove: vec![id.clone()],
-                    ..FaultOrder::default()
-                };
-                let told = self.tell_all(now, &order, Some(edge));
-                debug_assert!(told.is_ok(), "{told:?}");
-            }
+        if let Some(order) = self.in_use.settle(used.iter().map(String::as_str)) {
+            let told = self.tell_all(now, &order, Some(edge));
+            debug_assert!(told.is_ok(), "{told:?}");
         }
     }
 
