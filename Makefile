@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab mutants install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab lab-sim lab-real mutants install clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -103,17 +103,30 @@ bench-full: setup-test ## Measure the rules over all recorded networks (goes on 
 
 # Some 49,000 sessions of one viewer each (four minutes on two cores), and two worlds of 5,000 viewers (two CPU minutes each).
 SEEDS ?= 200
-lab: setup-test ## Run all kept scenarios with many seeds (SEEDS=200), and measure links for packets and the relay
-	@mkdir -p target/lab
-	$(CARGO) run --release -p nearcast-lab -- run tests/scenarios --mode sim --seeds $(SEEDS) \
-	    --json target/lab/report.json --junit target/lab/report.xml --html target/lab/report.html
+NEARCAST_LAB := $(CARGO) run --release -p nearcast-lab --
+lab: lab-sim lab-real ## Run all kept scenarios in every way, measure links for packets and the relay, break the core on purpose
 	$(BENCH) relay
 	$(BENCH) packet
 	@$(MAKE) --no-print-directory mutants
 
+lab-sim: setup-test ## Run all kept scenarios in virtual time with many seeds (SEEDS=200)
+	@mkdir -p target/lab
+	$(NEARCAST_LAB) run tests/scenarios --mode sim --seeds $(SEEDS) \
+	    --json target/lab/report.json --junit target/lab/report.xml --html target/lab/report.html
+
+# As long as the longest scenario that is played in real time.
+LAB_TITLE := target/media/lab
+KEPT := $(addprefix tests/scenarios/,failures control characterisation)
+lab-real: setup-test ## Run scenarios over sockets and packets: one cell of each shape, and how far the three ways differ
+	@mkdir -p target/lab
+	@$(CARGO) run --release --quiet --bin nearcast-title -- --dir $(LAB_TITLE) --duration 184
+	$(NEARCAST_LAB) run tests/scenarios/matrix --mode app --each-shape --jobs 4 --title $(LAB_TITLE) \
+	    --json target/lab/shapes.json --junit target/lab/shapes.xml --html target/lab/shapes.html
+	$(NEARCAST_LAB) agree $(KEPT) --jobs 3 --title $(LAB_TITLE)
+
 MUTANTS ?=
 mutants: setup-test ## Break the core on purpose, and see which scenarios notice (options in MUTANTS)
-	$(CARGO) run --release -p nearcast-lab -- mutants $(MUTANTS)
+	$(NEARCAST_LAB) mutants $(MUTANTS)
 
 install: build ## Put binaries and shell completions into $(PREFIX)
 	@install -d "$(DESTDIR)$(PREFIX)/bin"
