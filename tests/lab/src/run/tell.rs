@@ -34,6 +34,12 @@ pub(super) fn report(
     if report.interrupted {
         writeln!(out, "interrupted: this is what was done by then")?;
     }
+    if report.busy {
+        writeln!(
+            out,
+            "this machine was too busy for the timings to be trusted: run it once more, or with fewer --jobs"
+        )?;
+    }
     let failed = report
         .scenarios
         .iter()
