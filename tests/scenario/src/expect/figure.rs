@@ -110,7 +110,13 @@ pub const FIGURES: &[FigureKind] = &[
         "changes of the edge that brings the picture",
         ANY,
     ),
-    plain("failovers", "objects that another edge took over", ANY),
+    FigureKind {
+        name: "failovers",
+        about: "objects that another edge took over; `failovers.edge.corrupt` for that reason",
+        of: None,
+        max: ANY,
+        many: false,
+    },
     many(
         "failover_s",
         "from the last byte of a failing edge to the first of another",
@@ -154,6 +160,13 @@ pub const FIGURES: &[FigureKind] = &[
         many: false,
     },
     FigureKind {
+        name: "reasons",
+        about: "decisions with this reason, as reports say it: `reasons.an edge did not accept the token`",
+        of: None,
+        max: ANY,
+        many: false,
+    },
+    FigureKind {
         name: "failures",
         about: "attempts that failed with a code: `failures.net.reset`",
         of: None,
@@ -167,6 +180,11 @@ pub const FIGURES: &[FigureKind] = &[
         max: ANY,
         many: false,
     },
+    plain(
+        "edge_failures",
+        "failures that an edge was held responsible for: some objects are missing, some edges are bad",
+        ANY,
+    ),
     FigureKind {
         name: "served",
         about: "the share of media bytes that an edge brought: `served.near`",
@@ -235,7 +253,12 @@ impl Figure {
             "mean_bitrate_kbps" => one(report.mean_bitrate_bps / 1e3),
             "switches" => one(number(report.switches)),
             "edge_switches" => one(edge_switches(report)),
-            "failovers" => one(count(report.failovers.iter())),
+            "failovers" => one(count(
+                report
+                    .failovers
+                    .iter()
+                    .filter(|one| of.is_none_or(|reason| reason == one.reason)),
+            )),
             "failover_s" => report
                 .failovers
                 .iter()
@@ -253,8 +276,15 @@ impl Figure {
                     .iter()
                     .filter(|one| of.is_none_or(|kind| kind == one.kind)),
             )),
+            "reasons" => one(count(
+                report
+                    .decisions
+                    .iter()
+                    .filter(|one| of.is_none_or(|why| why == one.why)),
+            )),
             "failures" => one(ended(report, "failed", of)),
             "cancelled" => one(ended(report, "cancelled", of)),
+            "edge_failures" => one(number(report.edges.iter().map(|edge| edge.failures).sum())),
             "served" => {
                 let edge = report
                     .edges
