@@ -182,7 +182,7 @@ pub const FIGURES: &[FigureKind] = &[
     },
     plain(
         "edge_failures",
-        "failures that an edge was held responsible for: some objects are missing, some edges are bad",
+        "failures that were counted against edges: one that lacks an object is no bad edge",
         ANY,
     ),
     FigureKind {
@@ -491,4 +491,52 @@ fn comes_again(
         .map(|first_s| (first_s - from_s).max(0.0));
     let itself = (hit.result == "ok").then_some((hit.end_s - from_s).max(0.0));
     firsts.chain(itself).fold(NEVER_S, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_protocol::report::{DecisionReport, EdgeReport, FailoverReport};
+
+    use super::*;
+    use crate::expect::Expectation;
+
+    #[test]
+    fn what_took_over_and_why_is_counted_by_its_reason() {
+        let failover = |reason: &str| FailoverReport {
+            reason: reason.to_owned(),
+            ..FailoverReport::default()
+        };
+        let decision = |why: &str| DecisionReport {
+            why: why.to_owned(),
+            ..DecisionReport::default()
+        };
+        let edge = |failures| EdgeReport {
+            failures,
+            ..EdgeReport::default()
+        };
+        let report = SessionReport {
+            failovers: vec![failover("edge.corrupt"), failover("net.reset")],
+            decisions: vec![decision("it is slow"), decision("it is slow, too")],
+            edges: vec![edge(2), edge(0), edge(1)],
+            ..SessionReport::default()
+        };
+        let session = Session {
+            player: "player",
+            begins_s: 0.0,
+            report: &report,
+            over: true,
+            receipts: &[],
+            load_ratio: &[],
+        };
+        for (text, found) in [
+            ("failovers == 0", 2.0),
+            ("failovers.edge.corrupt == 0", 1.0),
+            ("failovers.edge_silent == 0", 0.0),
+            ("reasons.it is slow == 0", 1.0),
+            ("edge_failures == 0", 3.0),
+        ] {
+            let expectation = Expectation::parse(text, &[]).unwrap();
+            assert_eq!(expectation.figure.values(&session), [found], "{text}");
+        }
+    }
 }
