@@ -110,7 +110,13 @@ pub const FIGURES: &[FigureKind] = &[
         "changes of the edge that brings the picture",
         ANY,
     ),
-    plain("failovers", "objects that another edge took over", ANY),
+    FigureKind {
+        name: "failovers",
+        about: "objects that another edge took over; `failovers.edge.corrupt` for that reason",
+        of: None,
+        max: ANY,
+        many: false,
+    },
     many(
         "failover_s",
         "from the last byte of a failing edge to the first of another",
@@ -154,6 +160,13 @@ pub const FIGURES: &[FigureKind] = &[
         many: false,
     },
     FigureKind {
+        name: "reasons",
+        about: "decisions with this reason, as reports say it: `reasons.an edge did not accept the token`",
+        of: None,
+        max: ANY,
+        many: false,
+    },
+    FigureKind {
         name: "failures",
         about: "attempts that failed with a code: `failures.net.reset`",
         of: None,
@@ -167,6 +180,11 @@ pub const FIGURES: &[FigureKind] = &[
         max: ANY,
         many: false,
     },
+    plain(
+        "edge_failures",
+        "failures that were counted against edges: one that lacks an object is no bad edge",
+        ANY,
+    ),
     FigureKind {
         name: "served",
         about: "the share of media bytes that an edge brought: `served.near`",
@@ -235,7 +253,12 @@ impl Figure {
             "mean_bitrate_kbps" => one(report.mean_bitrate_bps / 1e3),
             "switches" => one(number(report.switches)),
             "edge_switches" => one(edge_switches(report)),
-            "failovers" => one(count(report.failovers.iter())),
+            "failovers" => one(count(
+                report
+                    .failovers
+                    .iter()
+                    .filter(|one| of.is_none_or(|reason| reason == one.reason)),
+            )),
             "failover_s" => report
                 .failovers
                 .iter()
@@ -253,8 +276,15 @@ impl Figure {
                     .iter()
                     .filter(|one| of.is_none_or(|kind| kind == one.kind)),
             )),
+            "reasons" => one(count(
+                report
+                    .decisions
+                    .iter()
+                    .filter(|one| of.is_none_or(|why| why == one.why)),
+            )),
             "failures" => one(ended(report, "failed", of)),
             "cancelled" => one(ended(report, "cancelled", of)),
+            "edge_failures" => one(number(report.edges.iter().map(|edge| edge.failures).sum())),
             "served" => {
                 let edge = report
                     .edges
@@ -461,4 +491,52 @@ fn comes_again(
         .map(|first_s| (first_s - from_s).max(0.0));
     let itself = (hit.result == "ok").then_some((hit.end_s - from_s).max(0.0));
     firsts.chain(itself).fold(NEVER_S, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_protocol::report::{DecisionReport, EdgeReport, FailoverReport};
+
+    use super::*;
+    use crate::expect::Expectation;
+
+    #[test]
+    fn what_took_over_and_why_is_counted_by_its_reason() {
+        let failover = |reason: &str| FailoverReport {
+            reason: reason.to_owned(),
+            ..FailoverReport::default()
+        };
+        let decision = |why: &str| DecisionReport {
+            why: why.to_owned(),
+            ..DecisionReport::default()
+        };
+        let edge = |failures| EdgeReport {
+            failures,
+            ..EdgeReport::default()
+        };
+        let report = SessionReport {
+            failovers: vec![failover("edge.corrupt"), failover("net.reset")],
+            decisions: vec![decision("it is slow"), decision("it is slow, too")],
+            edges: vec![edge(2), edge(0), edge(1)],
+            ..SessionReport::default()
+        };
+        let session = Session {
+            player: "player",
+            begins_s: 0.0,
+            report: &report,
+            over: true,
+            receipts: &[],
+            load_ratio: &[],
+        };
+        for (text, found) in [
+            ("failovers == 0", 2.0),
+            ("failovers.edge.corrupt == 0", 1.0),
+            ("failovers.edge_silent == 0", 0.0),
+            ("reasons.it is slow == 0", 1.0),
+            ("edge_failures == 0", 3.0),
+        ] {
+            let expectation = Expectation::parse(text, &[]).unwrap();
+            assert_eq!(expectation.figure.values(&session), [found], "{text}");
+        }
+    }
 }

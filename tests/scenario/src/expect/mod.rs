@@ -302,6 +302,9 @@ mod tests {
             "handover_s.count >= 1",
             "wasted_ratio <= 0.02",
             "decisions.edge != 0",
+            "failovers.edge.corrupt == 1",
+            "failovers.edge.corrupt.sum >= 1",
+            "reasons.an edge did not accept the token >= 1",
         ] {
             assert_eq!(read(text).as_deref(), Ok(text));
         }
