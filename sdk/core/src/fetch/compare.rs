@@ -34,9 +34,10 @@ struct Overlap {
     asked_at: Instant,
     /// Rate of all that came just before.
     before: f64,
+    /// All from the slow one's edge.
     slow: Stretch,
     other: Stretch,
-    /// Bytes of bodies beside these two.
+    /// Bytes of bodies from other edges.
     beside: u64,
 }
 
@@ -129,13 +130,15 @@ impl Comparison {
         }
     }
 
-    pub(crate) fn progress(&mut self, now: Instant, id: AttemptId, bytes: u64) {
+    /// Bytes of some body came.
+    pub(crate) fn progress(&mut self, now: Instant, (id, edge): (AttemptId, EdgeId), bytes: u64) {
         if self.ended {
             return;
         }
         match &mut self.overlap {
-            Some(overlap) if id == self.slow.0 => overlap.slow.add(now, bytes),
             Some(overlap) if id == self.other.0 => overlap.other.add(now, bytes),
+            // Sound shares with the picture what their edge gives.
+            Some(overlap) if edge == self.slow.1 => overlap.slow.add(now, bytes),
             Some(overlap) => overlap.beside += bytes,
             None if id == self.other.0 => {}
             None => self.alone.progress(now, bytes),
@@ -243,24 +246,24 @@ const STEADY_MIN: Duration = Duration::from_millis(80);
 mod tests {
     use super::*;
 
-    const SLOW: AttemptId = AttemptId(1);
-    const OTHER: AttemptId = AttemptId(2);
+    const SLOW: (AttemptId, EdgeId) = (AttemptId(1), EdgeId(0));
+    const OTHER: (AttemptId, EdgeId) = (AttemptId(2), EdgeId(1));
+    const THIRD: (AttemptId, EdgeId) = (AttemptId(3), EdgeId(2));
 
     /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
     fn shown(before: u64, slow: u64, other: u64) -> Blame {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
         let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, before * 100);
         }
-        comparison.body_begins(ms(1_010), OTHER, ms(970));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
         for n in 0..=5 {
             comparison.progress(ms(1_010 + n * 100), OTHER, other * 100);
             comparison.progress(ms(1_060 + n * 100), SLOW, slow * 100);
         }
-        comparison.ended(OTHER);
+        comparison.ended(OTHER.0);
         comparison.finding(ms(1_600)).unwrap().blame
     }
 
@@ -288,14 +291,13 @@ mod tests {
     fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
         let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
-            comparison.progress(ms(n * 100), AttemptId(3), 10_000);
+            comparison.progress(ms(n * 100), THIRD, 10_000);
         }
         // It has ended, and the other takes its place; its round trip is long.
-        comparison.body_begins(ms(1_010), OTHER, ms(910));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(910));
         for n in 0..=5 {
             comparison.progress(ms(1_010 + n * 100), OTHER, 10_000);
             comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
@@ -304,29 +306,47 @@ mod tests {
     }
 
     #[test]
+    fn sound_and_picture_share_what_their_edge_gives() {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let usual = (None, BitRate::from_kbps(8_000));
+        let sound = (AttemptId(4), SLOW.1);
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+        for n in 0..=10 {
+            comparison.progress(ms(n * 100), SLOW, 10_000);
+            comparison.progress(ms(n * 100), sound, 10_000);
+        }
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+        for n in 0..=5 {
+            comparison.progress(ms(1_010 + n * 100), OTHER, 20_000);
+            comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
+            comparison.progress(ms(1_060 + n * 100), sound, 10_000);
+        }
+        comparison.ended(OTHER.0);
+        assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Both);
+    }
+
+    #[test]
     fn too_little_of_the_other_body_tells_nothing() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
         let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
         }
-        comparison.body_begins(ms(1_010), OTHER, ms(970));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
         comparison.progress(ms(1_020), OTHER, 9_000);
         assert_eq!(comparison.finding(ms(1_020)), None);
-        comparison.ended(SLOW);
+        comparison.ended(SLOW.0);
         assert_eq!(comparison.finding(ms(1_020)), Some(Finding::NOTHING));
     }
 
     #[test]
     fn what_ends_before_both_have_come_tells_nothing() {
         let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
-        comparison.ended(AttemptId(3));
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+        comparison.ended(THIRD.0);
         assert_eq!(comparison.finding(Instant::ZERO), None);
-        comparison.ended(SLOW);
+        comparison.ended(SLOW.0);
         let finding = comparison.finding(Instant::ZERO).unwrap();
         assert_eq!(finding.blame, Blame::Nobody);
     }
