@@ -17,13 +17,39 @@ pub(crate) struct Comparison {
     pub(crate) slow: (AttemptId, EdgeId),
     /// The attempt beside it, and its edge.
     pub(crate) other: (AttemptId, EdgeId),
-    /// What the edge gave before it was slow.
+    /// What the edge gave before.
     pub(crate) usual: Option<Forecast>,
-    pub(crate) usual_rate: BitRate,
+    pub(crate) held_to: HeldTo,
     /// All that came before the other body began: others share the line with the slow one.
     alone: RecentRate,
     overlap: Option<Overlap>,
     ended: bool,
+}
+
+/// What a slow body is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldTo {
+    /// What its edge gave before: it has become slow.
+    Usual(BitRate),
+    /// What playback could use: it may have been slow from the beginning. The line is known to carry so much.
+    Wanted { rate: BitRate, line: BitRate },
+}
+
+impl HeldTo {
+    pub(crate) const fn rate(self) -> BitRate {
+        match self {
+            Self::Usual(rate) | Self::Wanted { rate, .. } => rate,
+        }
+    }
+
+    /// The same as an input of a decision.
+    pub(crate) fn input(self) -> (&'static str, f64) {
+        let name = match self {
+            Self::Usual(_) => "usual_bps",
+            Self::Wanted { .. } => "wanted_bps",
+        };
+        (name, self.rate().as_f64())
+    }
 }
 
 /// Since both bodies come.
@@ -92,21 +118,21 @@ const CLEAR: f64 = 3.0;
 const ENOUGH: u64 = 48 << 10;
 const EDGE_TOLD_AFTER: Duration = Duration::from_millis(300);
 const LINE_TOLD_AFTER: Duration = Duration::from_millis(500);
-/// A body that is back at this share of the usual is slow no more.
+/// A body that brings this share of what it is held to is slow no more.
 const CAME_BACK: f64 = 0.7;
 
 impl Comparison {
     pub(crate) const fn new(
         slow: (AttemptId, EdgeId),
         other: (AttemptId, EdgeId),
-        (usual, usual_rate): (Option<Forecast>, BitRate),
+        (usual, held_to): (Option<Forecast>, HeldTo),
         alone: RecentRate,
     ) -> Self {
         Self {
             slow,
             other,
             usual,
-            usual_rate,
+            held_to,
             alone,
             overlap: None,
             ended: false,
@@ -119,6 +145,11 @@ impl Comparison {
             // Until its last slice: what has come since is not known.
             let last = self.alone.last_at().unwrap_or(now);
             let before = self.alone.rate_over(last, BEFORE);
+            let known = match self.held_to {
+                HeldTo::Usual(_) => None,
+                HeldTo::Wanted { line, .. } => Some(line),
+            };
+            let before = before.max(known);
             self.overlap = Some(Overlap {
                 since: now,
                 asked_at,
@@ -170,12 +201,19 @@ impl Comparison {
         let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
         let round_trip = overlap.since.since(overlap.asked_at);
         let starting = overlap.other.lasts() < round_trip * SLOW_START;
-        let blame = if slow > self.usual_rate.as_f64() * CAME_BACK {
+        let may_get_faster = starting && together > overlap.before * MUCH_ROOM;
+        let blame = if slow > self.held_to.rate().as_f64() * CAME_BACK {
             Blame::Nobody
         } else if together <= overlap.before * ROOM {
             Blame::Line
-        } else if late > slow * FASTER || starting && together > overlap.before * MUCH_ROOM {
+        } else if late > slow * FASTER {
             Blame::Edge
+        } else if may_get_faster {
+            match self.held_to {
+                HeldTo::Usual(_) => Blame::Edge,
+                // That the line has room does not say that anybody is faster.
+                HeldTo::Wanted { .. } => Blame::Nobody,
+            }
         } else {
             Blame::Both
         };
@@ -196,6 +234,11 @@ impl Comparison {
 }
 
 impl Finding {
+    /// What both brought together.
+    pub(crate) fn together(&self) -> BitRate {
+        BitRate::from_bps(1).scaled(self.slow + self.other)
+    }
+
     const NOTHING: Self = Self {
         blame: Blame::Nobody,
         before: 0.0,
@@ -253,7 +296,7 @@ mod tests {
     /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
     fn shown(before: u64, slow: u64, other: u64) -> Blame {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, before * 100);
@@ -290,7 +333,7 @@ mod tests {
     #[test]
     fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
@@ -308,9 +351,10 @@ mod tests {
     #[test]
     fn sound_and_picture_share_what_their_edge_gives() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
+        let (rate, line) = (BitRate::from_kbps(8_000), BitRate::from_kbps(160));
+        let wanted = (None, HeldTo::Wanted { rate, line });
         let sound = (AttemptId(4), SLOW.1);
-        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+        let mut comparison = Comparison::new(SLOW, OTHER, wanted, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
             comparison.progress(ms(n * 100), sound, 10_000);
@@ -328,7 +372,7 @@ mod tests {
     #[test]
     fn too_little_of_the_other_body_tells_nothing() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
@@ -342,7 +386,7 @@ mod tests {
 
     #[test]
     fn what_ends_before_both_have_come_tells_nothing() {
-        let usual = (None, BitRate::from_kbps(8_000));
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         comparison.ended(THIRD.0);
         assert_eq!(comparison.finding(Instant::ZERO), None);
