@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::ObjectKey;
-use nearcast_units::{Instant, Rng};
+use nearcast_units::{BitRate, Instant, Rng};
 
 use super::breaker::{BreakerConfig, BreakerState};
 use super::model::Edge;
@@ -22,6 +22,8 @@ pub(crate) struct Edges {
     pub(super) returned_at: Option<Instant>,
     /// What the line was known to carry when the edge in use turned out to be slow, and since when it is not.
     pub(super) carried: Option<(Instant, Forecast)>,
+    /// When a comparison told that the line is what limits, and what it carried then.
+    pub(super) line_told: Option<(Instant, BitRate)>,
     pub(super) recalled: Recalled,
     pub(super) rng: Rng,
 }
@@ -36,6 +38,7 @@ impl Edges {
             current: None,
             returned_at: None,
             carried: None,
+            line_told: None,
             recalled: Recalled::default(),
             rng,
         }
@@ -132,7 +135,7 @@ impl Edges {
         }
         self.current = None;
         self.returned_at = None;
-        self.carried = None;
+        (self.carried, self.line_told) = (None, None);
         self.recall(remembered);
     }
 

@@ -1,5 +1,6 @@
 //! What the line that all edges are behind is known to carry, and what is expected of an edge behind it.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_units::{BitRate, Instant};
@@ -12,7 +13,42 @@ use crate::throughput::Forecast;
 /// What the line carried over an edge that has become slow is believed for so long, where nothing else is known.
 pub(super) const CARRIED_FOR: Duration = Duration::from_secs(60);
 
+/// What a comparison told of the line, or of who is no faster, is not asked again for so long.
+const TOLD_FOR: Duration = Duration::from_secs(300);
+/// What told nothing is asked again after this long: others come first.
+const ASKED_AGAIN: Duration = Duration::from_secs(30);
+/// A line that brings so much more than it was told to carry is another one.
+const ANOTHER_LINE: f64 = 2.0;
+
 impl Edges {
+    /// Two edges together brought no more than one did alone: this is what the line carries.
+    pub(crate) const fn line_limits(&mut self, now: Instant, rate: BitRate) {
+        self.line_told = Some((now, rate));
+    }
+
+    /// Whether it is known that an edge that brings so much brings what the line carries.
+    pub(crate) fn line_is_known_to_limit(&self, now: Instant, rate: BitRate) -> bool {
+        self.line_told
+            .is_some_and(|(at, told)| now.since(at) < TOLD_FOR && rate <= told.scaled(ANOTHER_LINE))
+    }
+
+    /// An edge was asked whether it is faster than the one in use: it is not, or nothing can be said yet.
+    pub(crate) fn was_asked(&mut self, now: Instant, id: EdgeId, told: bool) {
+        if let Some(edge) = self.get_mut(id) {
+            edge.asked_until = now + if told { TOLD_FOR } else { ASKED_AGAIN };
+        }
+    }
+
+    /// Returns the edges that need not be asked whether they are faster than the one in use: they were, or may not take its
+    /// place.
+    pub(crate) fn not_to_ask(&self, now: Instant) -> Vec<EdgeId> {
+        let known = |edge: &Edge| now < edge.asked_until || edge.slow || edge.is_on_trial(now);
+        let all = self.iter();
+        all.filter(|(id, edge)| known(edge) || !self.may_return(now, *id))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
     /// The line was found slow by comparison of two edges: what others were known for came over another line.
     pub(crate) fn line_slowed(&mut self, now: Instant, compared: [EdgeId; 2]) {
         self.carried = None;

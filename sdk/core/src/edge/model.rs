@@ -39,6 +39,8 @@ pub(crate) struct Edge {
     pub(super) left_at: Option<Instant>,
     /// Whether it was found slow by comparison.
     pub(super) slow: bool,
+    /// Until then it need not be asked whether it is faster than the one in use: it was asked.
+    pub(super) asked_until: Instant,
     /// Whether it has been in use.
     pub(super) used: bool,
     pub(super) better: u32,
@@ -107,6 +109,7 @@ impl Edge {
             left: 0,
             left_at: None,
             slow: false,
+            asked_until: Instant::ZERO,
             used: false,
             better: 0,
             fell_at: None,
@@ -189,6 +192,7 @@ impl Edge {
         self.measured_at = None;
         (self.left, self.left_at, self.better) = (0, None, 0);
         (self.slow, self.used) = (false, false);
+        self.asked_until = Instant::ZERO;
         (self.fell_at, self.relapses) = (None, 0);
     }
 
@@ -297,7 +301,7 @@ impl Edge {
     }
 
     /// What it gave over the last while of transfer.
-    pub(super) fn usual_rate(&self) -> Option<BitRate> {
+    pub(crate) fn usual_rate(&self) -> Option<BitRate> {
         self.rate.usual()
     }
 

@@ -17,13 +17,39 @@ pub(crate) struct Comparison {
     pub(crate) slow: (AttemptId, EdgeId),
     /// The attempt beside it, and its edge.
     pub(crate) other: (AttemptId, EdgeId),
-    /// What the edge gave before it was slow.
+    /// What the edge gave before.
     pub(crate) usual: Option<Forecast>,
-    pub(crate) usual_rate: BitRate,
+    pub(crate) held_to: HeldTo,
     /// All that came before the other body began: others share the line with the slow one.
     alone: RecentRate,
     overlap: Option<Overlap>,
     ended: bool,
+}
+
+/// What a slow body is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldTo {
+    /// What its edge gave before: it has become slow.
+    Usual(BitRate),
+    /// What playback could use: it may have been slow from the beginning. The line is known to carry so much.
+    Wanted { rate: BitRate, line: BitRate },
+}
+
+impl HeldTo {
+    pub(crate) const fn rate(self) -> BitRate {
+        match self {
+            Self::Usual(rate) | Self::Wanted { rate, .. } => rate,
+        }
+    }
+
+    /// The same as an input of a decision.
+    pub(crate) fn input(self) -> (&'static str, f64) {
+        let name = match self {
+            Self::Usual(_) => "usual_bps",
+            Self::Wanted { .. } => "wanted_bps",
+        };
+        (name, self.rate().as_f64())
+    }
 }
 
 /// Since both bodies come.
@@ -34,9 +60,10 @@ struct Overlap {
     asked_at: Instant,
     /// Rate of all that came just before.
     before: f64,
+    /// All from the slow one's edge.
     slow: Stretch,
     other: Stretch,
-    /// Bytes of bodies beside these two.
+    /// Bytes of bodies from other edges.
     beside: u64,
 }
 
@@ -91,21 +118,21 @@ const CLEAR: f64 = 3.0;
 const ENOUGH: u64 = 48 << 10;
 const EDGE_TOLD_AFTER: Duration = Duration::from_millis(300);
 const LINE_TOLD_AFTER: Duration = Duration::from_millis(500);
-/// A body that is back at this share of the usual is slow no more.
+/// A body that brings this share of what it is held to is slow no more.
 const CAME_BACK: f64 = 0.7;
 
 impl Comparison {
     pub(crate) const fn new(
         slow: (AttemptId, EdgeId),
         other: (AttemptId, EdgeId),
-        (usual, usual_rate): (Option<Forecast>, BitRate),
+        (usual, held_to): (Option<Forecast>, HeldTo),
         alone: RecentRate,
     ) -> Self {
         Self {
             slow,
             other,
             usual,
-            usual_rate,
+            held_to,
             alone,
             overlap: None,
             ended: false,
@@ -118,6 +145,11 @@ impl Comparison {
             // Until its last slice: what has come since is not known.
             let last = self.alone.last_at().unwrap_or(now);
             let before = self.alone.rate_over(last, BEFORE);
+            let known = match self.held_to {
+                HeldTo::Usual(_) => None,
+                HeldTo::Wanted { line, .. } => Some(line),
+            };
+            let before = before.max(known);
             self.overlap = Some(Overlap {
                 since: now,
                 asked_at,
@@ -129,13 +161,15 @@ impl Comparison {
         }
     }
 
-    pub(crate) fn progress(&mut self, now: Instant, id: AttemptId, bytes: u64) {
+    /// Bytes of some body came.
+    pub(crate) fn progress(&mut self, now: Instant, (id, edge): (AttemptId, EdgeId), bytes: u64) {
         if self.ended {
             return;
         }
         match &mut self.overlap {
-            Some(overlap) if id == self.slow.0 => overlap.slow.add(now, bytes),
             Some(overlap) if id == self.other.0 => overlap.other.add(now, bytes),
+            // Sound shares with the picture what their edge gives.
+            Some(overlap) if edge == self.slow.1 => overlap.slow.add(now, bytes),
             Some(overlap) => overlap.beside += bytes,
             None if id == self.other.0 => {}
             None => self.alone.progress(now, bytes),
@@ -167,12 +201,19 @@ impl Comparison {
         let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
         let round_trip = overlap.since.since(overlap.asked_at);
         let starting = overlap.other.lasts() < round_trip * SLOW_START;
-        let blame = if slow > self.usual_rate.as_f64() * CAME_BACK {
+        let may_get_faster = starting && together > overlap.before * MUCH_ROOM;
+        let blame = if slow > self.held_to.rate().as_f64() * CAME_BACK {
             Blame::Nobody
         } else if together <= overlap.before * ROOM {
             Blame::Line
-        } else if late > slow * FASTER || starting && together > overlap.before * MUCH_ROOM {
+        } else if late > slow * FASTER {
             Blame::Edge
+        } else if may_get_faster {
+            match self.held_to {
+                HeldTo::Usual(_) => Blame::Edge,
+                // That the line has room does not say that anybody is faster.
+                HeldTo::Wanted { .. } => Blame::Nobody,
+            }
         } else {
             Blame::Both
         };
@@ -193,6 +234,11 @@ impl Comparison {
 }
 
 impl Finding {
+    /// What both brought together.
+    pub(crate) fn together(&self) -> BitRate {
+        BitRate::from_bps(1).scaled(self.slow + self.other)
+    }
+
     const NOTHING: Self = Self {
         blame: Blame::Nobody,
         before: 0.0,
@@ -243,24 +289,24 @@ const STEADY_MIN: Duration = Duration::from_millis(80);
 mod tests {
     use super::*;
 
-    const SLOW: AttemptId = AttemptId(1);
-    const OTHER: AttemptId = AttemptId(2);
+    const SLOW: (AttemptId, EdgeId) = (AttemptId(1), EdgeId(0));
+    const OTHER: (AttemptId, EdgeId) = (AttemptId(2), EdgeId(1));
+    const THIRD: (AttemptId, EdgeId) = (AttemptId(3), EdgeId(2));
 
     /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
     fn shown(before: u64, slow: u64, other: u64) -> Blame {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, before * 100);
         }
-        comparison.body_begins(ms(1_010), OTHER, ms(970));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
         for n in 0..=5 {
             comparison.progress(ms(1_010 + n * 100), OTHER, other * 100);
             comparison.progress(ms(1_060 + n * 100), SLOW, slow * 100);
         }
-        comparison.ended(OTHER);
+        comparison.ended(OTHER.0);
         comparison.finding(ms(1_600)).unwrap().blame
     }
 
@@ -287,15 +333,14 @@ mod tests {
     #[test]
     fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
-            comparison.progress(ms(n * 100), AttemptId(3), 10_000);
+            comparison.progress(ms(n * 100), THIRD, 10_000);
         }
         // It has ended, and the other takes its place; its round trip is long.
-        comparison.body_begins(ms(1_010), OTHER, ms(910));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(910));
         for n in 0..=5 {
             comparison.progress(ms(1_010 + n * 100), OTHER, 10_000);
             comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
@@ -304,29 +349,48 @@ mod tests {
     }
 
     #[test]
+    fn sound_and_picture_share_what_their_edge_gives() {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let (rate, line) = (BitRate::from_kbps(8_000), BitRate::from_kbps(160));
+        let wanted = (None, HeldTo::Wanted { rate, line });
+        let sound = (AttemptId(4), SLOW.1);
+        let mut comparison = Comparison::new(SLOW, OTHER, wanted, RecentRate::default());
+        for n in 0..=10 {
+            comparison.progress(ms(n * 100), SLOW, 10_000);
+            comparison.progress(ms(n * 100), sound, 10_000);
+        }
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+        for n in 0..=5 {
+            comparison.progress(ms(1_010 + n * 100), OTHER, 20_000);
+            comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
+            comparison.progress(ms(1_060 + n * 100), sound, 10_000);
+        }
+        comparison.ended(OTHER.0);
+        assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Both);
+    }
+
+    #[test]
     fn too_little_of_the_other_body_tells_nothing() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, 10_000);
         }
-        comparison.body_begins(ms(1_010), OTHER, ms(970));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
         comparison.progress(ms(1_020), OTHER, 9_000);
         assert_eq!(comparison.finding(ms(1_020)), None);
-        comparison.ended(SLOW);
+        comparison.ended(SLOW.0);
         assert_eq!(comparison.finding(ms(1_020)), Some(Finding::NOTHING));
     }
 
     #[test]
     fn what_ends_before_both_have_come_tells_nothing() {
-        let usual = (None, BitRate::from_kbps(8_000));
-        let ids = [(SLOW, EdgeId(0)), (OTHER, EdgeId(1))];
-        let mut comparison = Comparison::new(ids[0], ids[1], usual, RecentRate::default());
-        comparison.ended(AttemptId(3));
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+        comparison.ended(THIRD.0);
         assert_eq!(comparison.finding(Instant::ZERO), None);
-        comparison.ended(SLOW);
+        comparison.ended(SLOW.0);
         let finding = comparison.finding(Instant::ZERO).unwrap();
         assert_eq!(finding.blame, Blame::Nobody);
     }

@@ -8,7 +8,7 @@ mod compare;
 mod tests;
 
 pub(crate) use attempt::{Attempt, FIRST_FLIGHT, Late, Phase, Role, TRICKLES};
-pub(crate) use compare::{BEFORE, Blame, Comparison, Finding};
+pub(crate) use compare::{BEFORE, Blame, Comparison, Finding, HeldTo};
 
 use compare::MUCH_ROOM;
 

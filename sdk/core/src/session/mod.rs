@@ -106,6 +106,10 @@ pub struct Session {
     probe_at: Instant,
     /// A slow body and another edge's beside it.
     comparison: Option<Comparison>,
+    /// No edge that may have been slow from the beginning is compared before.
+    compare_at: Instant,
+    /// How many comparisons in a row told neither the edge nor the line.
+    untold: u32,
     /// A comparison showed that others are no faster: until then slowness is the line's.
     line_slow_until: Instant,
     /// What the line was found to carry then.
@@ -240,6 +244,8 @@ impl Session {
             raced: false,
             probe_at: Instant::ZERO,
             comparison: None,
+            compare_at: Instant::ZERO,
+            untold: 0,
             line_slow_until: Instant::ZERO,
             line_slow_rate: None,
             extra: ByteCount::ZERO,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nearcast_appliance::fault::Fault;
-use nearcast_protocol::report::{ByteReport, FetchReport, SessionReport};
+use nearcast_protocol::report::{ByteReport, DecisionReport, FetchReport, SessionReport};
 use nearcast_sim::{
     EdgeSetup, LinkName, LinkSchedule, LinkStep, Outcome, Setup, SimTitle, Simulation, Watch,
 };
@@ -203,6 +203,97 @@ fn a_line_that_becomes_slow_is_told_within_two_segments_and_no_edge_is_left_for_
     }
     few(&wrong);
     few(&leaves);
+}
+
+/// Three edges, the nearest of which wins the race at the start, behind one line.
+fn near_and_far(seed: u64, kbps: [u64; 3], line_kbps: u64) -> Setup {
+    let seed = Seed::new(seed);
+    let mut setup = Setup::quiet(SimTitle::made(LENGTH, seed), 3);
+    setup.config.seed = seed;
+    for ((edge, kbps), delay_ms) in setup.edges.iter_mut().zip(kbps).zip([1, 25, 35]) {
+        edge.link.delay = Duration::from_millis(delay_ms);
+        edge.link.rate = Some(BitRate::from_kbps(kbps));
+    }
+    setup.last_mile.rate = Some(BitRate::from_kbps(line_kbps));
+    setup
+}
+
+/// Whether an edge was compared that may have been slow from the beginning.
+fn doubts(decision: &&DecisionReport) -> bool {
+    decision.why.starts_with("slow from the beginning")
+}
+
+#[test]
+fn an_edge_that_is_slow_from_the_beginning_is_left_within_20_s_and_rungs_get_high() {
+    for seed in 0..worlds() {
+        let outcome = run(near_and_far(seed, [1_500, 12_000, 12_000], 15_000));
+        let report = &outcome.report;
+        let first = &video(report).next().unwrap().attempts[0].edge;
+        let late = video(report).flat_map(|one| &one.attempts);
+        let late = late.filter(|one| one.start_s > 20.0 && one.edge == *first);
+        assert_eq!(late.count(), 0, "seed {seed}: {:#?}", report.decisions);
+        let mean = report.mean_bitrate_bps;
+        assert!(mean > 4e6, "seed {seed}: {mean}");
+        let bytes = &report.bytes;
+        assert!(bytes.extra <= budget(bytes), "seed {seed}: {bytes:?}");
+    }
+}
+
+#[test]
+fn where_the_next_edge_is_as_slow_the_one_after_it_is_asked() {
+    for seed in 0..worlds() {
+        let setup = near_and_far(seed, [1_500, 1_500, 12_000], 15_000);
+        let third = setup.edges[2].name.clone();
+        let outcome = run(setup);
+        let report = &outcome.report;
+        let last = &video(report).last().unwrap().attempts[0].edge;
+        assert_eq!(*last, third, "seed {seed}: {:#?}", report.decisions);
+        let asked = report.decisions.iter().filter(doubts).count();
+        assert!(asked <= 2, "seed {seed}: {:#?}", report.decisions);
+    }
+}
+
+#[test]
+fn a_slow_line_is_compared_once_and_playback_goes_on_as_with_one_edge() {
+    let (mut rungs, mut never) = (Vec::new(), Vec::new());
+    for seed in 0..worlds() {
+        let mut rng = Seed::new(seed).split("line").rng();
+        let setup = near_and_far(seed, [20_000; 3], 600 + rng.below(4_000));
+        let mut alone = setup.clone();
+        alone.edges.truncate(1);
+        let (outcome, alone) = (run(setup), run(alone));
+        let (report, alone) = (&outcome.report, &alone.report);
+        assert_eq!(alone.decisions.iter().filter(doubts).count(), 0);
+        let asked: Vec<_> = report.decisions.iter().filter(doubts).collect();
+        let [asked] = asked[..] else {
+            // Where playback can never do without it.
+            never.push(format!("seed {seed}: {asked:#?}"));
+            continue;
+        };
+        let mut blames = report.decisions.iter().filter(|one| one.kind == "blame");
+        let told = blames.find(|one| one.at_s > asked.at_s);
+        assert_eq!(told.unwrap().chosen, "line", "seed {seed}: {told:?}");
+        assert!(report.failovers.is_empty(), "seed {seed}");
+        let stalled = report.stalls.iter().filter(|one| one.at_s > asked.at_s);
+        assert_eq!(stalled.count(), 0, "seed {seed}: {:?}", report.stalls);
+        rungs.push(report.mean_bitrate_bps / alone.mean_bitrate_bps);
+        let probed = report.bytes.probe;
+        assert!(probed <= 192 << 10, "seed {seed}: {probed}");
+    }
+    few(&never);
+    // Where one segment comes out differently, all later ones do.
+    let mean = rungs.iter().sum::<f64>() / f64::from(u32::try_from(rungs.len()).unwrap());
+    assert!(mean > 0.99, "{mean}: {rungs:?}");
+}
+
+#[test]
+fn who_brings_the_highest_rung_with_room_is_compared_with_nobody() {
+    for seed in 0..worlds() {
+        let outcome = run(near_and_far(seed, [12_000; 3], 15_000));
+        let report = &outcome.report;
+        let asked = report.decisions.iter().filter(doubts).count();
+        assert_eq!(asked, 0, "seed {seed}: {:#?}", report.decisions);
+    }
 }
 
 #[test]

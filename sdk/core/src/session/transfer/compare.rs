@@ -7,11 +7,13 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{BitRate, ByteCount};
 
 use crate::action::CancelReason;
-use crate::event::DecisionKind;
-use crate::fetch::{Attempt, Blame, Comparison, Fetch, Finding, Phase, Role};
+use crate::edge::Edge;
+use crate::event::{DecisionKind, PlayState};
+use crate::fetch::{Attempt, Blame, Comparison, Fetch, FetchState, Finding, HeldTo, Phase, Role};
 use crate::input::{AttemptId, EdgeId, FetchId};
 use crate::session::Session;
 use crate::throughput::Forecast;
@@ -27,6 +29,14 @@ const PROBE_MAX: ByteCount = ByteCount::new(192 << 10);
 const LINE_SLOW: Duration = Duration::from_secs(20);
 /// One that shows nothing is repeated after this long.
 const COMPARE_AGAIN: Duration = Duration::from_secs(4);
+/// An edge that may have been slow from the beginning is compared where this much is left to be played when its body ends: the
+/// comparison takes up to 0.8 s of it.
+const SAFE: Duration = Duration::from_millis(3_500);
+/// Again after this long, doubled each time that told nothing, or only that one more edge is no faster.
+const DOUBT_AGAIN: Duration = Duration::from_secs(4);
+const DOUBLINGS_MAX: u32 = 6;
+/// A rate carries a rung that is not shown yet where it is this much above the rung's own.
+const ROOM_ABOVE: f64 = 1.25;
 /// A body that has come for this long, and so much of it, says something about its edge.
 const TELLS_AFTER: Duration = Duration::from_millis(500);
 const TELLS_FROM: ByteCount = ByteCount::new(64 << 10);
@@ -58,15 +68,68 @@ impl Session {
         needs.is_none_or(|needs| needs + left > self.spare(fetch))
     }
 
-    /// Finds out whose fault a slow body is.
+    /// Finds out whose fault it is that a body has become slow.
     pub(super) fn compare(&mut self, fetch: &mut Fetch, id: AttemptId) {
+        let slow = fetch.attempts.iter().find(|one| one.id == id);
+        if let Some(usual) = slow.and_then(|slow| slow.expected) {
+            self.compare_held_to(fetch, id, HeldTo::Usual(usual));
+        }
+    }
+
+    /// An edge that has been slow from the beginning looks like a slow line, and what it gives is all that is known: where that
+    /// does not carry what could be shown, one other edge is measured beside it, once playback can do without what this takes
+    /// of the line.
+    pub(super) fn doubt_edge(&mut self, fetch: &mut Fetch) {
+        let [body] = fetch.attempts.as_slice() else {
+            return;
+        };
+        let plays = self.state == PlayState::Playing && !self.hidden;
+        let in_use = body.role == Role::Primary && self.edges.current() == Some(body.edge);
+        if !plays || !in_use || self.now < self.compare_at || fetch.state != FetchState::Active {
+            return;
+        }
+        let (Some(rate), Some(wanted)) = (self.brought(body), self.wanted_rate(fetch)) else {
+            return;
+        };
+        let edge = self.edges.get(body.edge);
+        let rate = rate.max(edge.and_then(Edge::usual_rate).unwrap_or_default());
+        let lasts = rate.time_for(fetch.rest());
+        let id = body.id;
+        if rate >= wanted
+            || !body.is_open(self.now)
+            || lasts.is_none_or(|lasts| lasts < WORTH_LEAVING)
+            || self.leaves_less_than(SAFE, fetch, id)
+            || !self.extra_allowed(PROBE_MIN)
+            || self.edges.line_is_known_to_limit(self.now, rate)
+        {
+            return;
+        }
+        let (rate, line) = (wanted, rate);
+        self.compare_held_to(fetch, id, HeldTo::Wanted { rate, line });
+    }
+
+    /// The rate that carries the highest rung that may be shown; `None` of objects that have no rungs to choose from.
+    fn wanted_rate(&self, fetch: &Fetch) -> Option<BitRate> {
+        let ObjectKey::Media(key, _) = fetch.object else {
+            return None;
+        };
+        let kind = fetch.track.filter(|kind| *kind == self.leading())?;
+        let top = self.top_rung(kind, key.period, key.track);
+        let lock = self.lock.map_or(top, usize::from).min(top);
+        let ladder = self.timeline.as_ref()?.ladder(key.period, key.track);
+        let is_shown = usize::from(key.representation) >= lock;
+        let room = if is_shown { 1.0 } else { ROOM_ABOVE };
+        Some(ladder.get(lock)?.bitrate.scaled(room))
+    }
+
+    fn compare_held_to(&mut self, fetch: &mut Fetch, id: AttemptId, held_to: HeldTo) {
         if self.comparison.is_some() {
             return;
         }
         let Some(slow) = fetch.attempts.iter().find(|one| one.id == id) else {
             return;
         };
-        let (Some(rate), Some(usual)) = (self.brought(slow), slow.expected) else {
+        let Some(rate) = self.brought(slow) else {
             return;
         };
         let slow_edge = slow.edge;
@@ -74,7 +137,7 @@ impl Session {
             let comparison = Comparison::new(
                 (id, slow_edge),
                 (id, other),
-                (slow.usual, usual),
+                (slow.usual, held_to),
                 self.arriving.clone(),
             );
             let finding = Finding {
@@ -92,7 +155,12 @@ impl Session {
         } else {
             PROBE_MIN
         };
-        let Some((other, expected)) = self.compared_with(fetch, slow_edge, bytes) else {
+        let (usual, recent) = (slow.usual, self.arriving.clone());
+        let among = match held_to {
+            HeldTo::Usual(_) => self.compared_with(fetch, slow_edge, bytes),
+            HeldTo::Wanted { .. } => self.asked_beside(fetch, slow_edge, bytes),
+        };
+        let Some((other, expected)) = among else {
             return;
         };
         let name = self.edges.name(other).to_string();
@@ -101,16 +169,20 @@ impl Session {
             self.decide(DecisionKind::Blame, "nobody".to_string(), why, &[]);
             return;
         }
-        let (usual_forecast, recent) = (slow.usual, self.arriving.clone());
-        let inputs = [("slow_bps", rate.as_f64()), ("usual_bps", usual.as_f64())];
-        let why = "the body is slower than usual: is it the edge, or the line?";
+        let inputs = [("slow_bps", rate.as_f64()), held_to.input()];
+        let why = match held_to {
+            HeldTo::Usual(_) => "the body is slower than usual: is it the edge, or the line?",
+            HeldTo::Wanted { .. } => {
+                "slow from the beginning, and nobody was measured beside it: is it the edge, or the line?"
+            }
+        };
         let scores = self.scores_of(&expected);
         self.decide_among(DecisionKind::Probe, name, why, &inputs, scores);
         let probe = self.begin_probe(other, fetch.object, bytes.get());
         self.comparison = Some(Comparison::new(
             (id, slow_edge),
             (probe, other),
-            (usual_forecast, usual),
+            (usual, held_to),
             recent,
         ));
     }
@@ -127,13 +199,33 @@ impl Session {
         not.push(slow);
         let few = not.len();
         not.extend(self.edges.left(self.now));
+        self.among(fetch, bytes, &not)
+            .or_else(|| self.among(fetch, bytes, &not[..few]))
+    }
+
+    /// The same where the edge may have been slow from the beginning: who is known not to be faster is not asked again.
+    fn asked_beside(
+        &mut self,
+        fetch: &Fetch,
+        slow: EdgeId,
+        bytes: ByteCount,
+    ) -> Option<(EdgeId, Vec<(EdgeId, Duration)>)> {
+        let mut not = fetch.edges_tried();
+        not.push(slow);
+        not.extend(self.edges.not_to_ask(self.now));
+        self.among(fetch, bytes, &not)
+    }
+
+    fn among(
+        &mut self,
+        fetch: &Fetch,
+        bytes: ByteCount,
+        not: &[EdgeId],
+    ) -> Option<(EdgeId, Vec<(EdgeId, Duration)>)> {
         let (now, object) = (self.now, fetch.object);
-        let mut among = |not: &[EdgeId]| {
-            let expected = self.edges.expectations(now, object, bytes, not);
-            let other = self.edges.choose_helper(now, object, bytes, not)?;
-            Some((other, expected))
-        };
-        among(&not).or_else(|| among(&not[..few]))
+        let expected = self.edges.expectations(now, object, bytes, not);
+        let other = self.edges.choose_helper(now, object, bytes, not)?;
+        Some((other, expected))
     }
 
     /// What comes from the edge of a body in all while that comes.
@@ -183,6 +275,17 @@ impl Session {
             let fetch = fetches.find(|one| one.attempts.iter().any(|one| one.id == attempt))?;
             Some(fetch.id)
         };
+        match finding.blame {
+            Blame::Line => self.edges.line_limits(self.now, finding.together()),
+            Blame::Both => self.edges.was_asked(self.now, comparison.other.1, true),
+            Blame::Nobody => self.edges.was_asked(self.now, comparison.other.1, false),
+            Blame::Edge => {}
+        }
+        self.untold = match finding.blame {
+            Blame::Line | Blame::Edge => 0,
+            Blame::Both | Blame::Nobody => (self.untold + 1).min(DOUBLINGS_MAX),
+        };
+        self.compare_at = self.now + DOUBT_AGAIN * (1 << self.untold);
         if let Some(probe) = of(self, comparison.other.0) {
             self.abandon(probe, CancelReason::Abandoned);
         }
@@ -199,7 +302,7 @@ impl Session {
     /// Takes what a comparison showed; `fetch` is the slow one, if it is still on its way.
     fn found(&mut self, comparison: &Comparison, finding: Finding, fetch: Option<&mut Fetch>) {
         let (slow, other) = (comparison.slow, comparison.other.1);
-        self.conclude(slow.1, other, comparison.usual_rate, finding);
+        self.conclude(slow.1, other, comparison.held_to, finding);
         if finding.blame != Blame::Edge {
             return;
         }
@@ -216,39 +319,50 @@ impl Session {
     }
 
     /// Says whose fault it is, and how long that is believed.
-    fn conclude(&mut self, slow: EdgeId, other: EdgeId, usual: BitRate, finding: Finding) {
+    fn conclude(&mut self, slow: EdgeId, other: EdgeId, held_to: HeldTo, finding: Finding) {
         let name = |session: &Self, id: EdgeId| session.edges.name(id).to_string();
-        self.line_slow_rate = (finding.blame == Blame::Line)
-            .then(|| BitRate::from_bps(1).scaled(finding.slow + finding.other));
         let (chosen, why) = match finding.blame {
             Blame::Edge => {
                 let why = "another edge brought far more at the same time: the edge is slow";
                 (name(self, slow), why)
             }
             Blame::Line => {
-                self.line_slow_until = self.now + LINE_SLOW;
-                self.edges.line_slowed(self.now, [slow, other]);
                 let why = "another edge only shared what this one brought: the line is slow";
                 ("line".to_string(), why)
             }
             Blame::Both => {
-                self.line_slow_until = self.now + COMPARE_AGAIN;
                 let why = "the line had room, but another edge is no faster";
                 ("nobody".to_string(), why)
             }
             Blame::Nobody => {
-                self.line_slow_until = self.now + COMPARE_AGAIN / 2;
                 let why = "the comparison was over too soon, or the edge came back";
                 ("nobody".to_string(), why)
             }
         };
+        if let HeldTo::Usual(_) = held_to {
+            self.has_become_slow([slow, other], finding);
+        }
         let inputs = [
-            ("usual_bps", usual.as_f64()),
+            held_to.input(),
             ("before_bps", finding.before),
             ("slow_bps", finding.slow),
             ("other_bps", finding.other),
         ];
         self.decide(DecisionKind::Blame, chosen, why, &inputs);
+    }
+
+    /// How long it is believed whose fault it is that a body has become slow.
+    fn has_become_slow(&mut self, compared: [EdgeId; 2], finding: Finding) {
+        self.line_slow_rate = (finding.blame == Blame::Line).then(|| finding.together());
+        match finding.blame {
+            Blame::Edge => {}
+            Blame::Line => {
+                self.line_slow_until = self.now + LINE_SLOW;
+                self.edges.line_slowed(self.now, compared);
+            }
+            Blame::Both => self.line_slow_until = self.now + COMPARE_AGAIN,
+            Blame::Nobody => self.line_slow_until = self.now + COMPARE_AGAIN / 2,
+        }
     }
 
     /// A helper is faster than what it helped, and goes on alone: the edge is slow.
@@ -266,7 +380,7 @@ impl Session {
             other: others_rate.as_f64(),
         };
         let expected = slow.expected.unwrap_or_default();
-        self.conclude(edge, other, expected, finding);
+        self.conclude(edge, other, HeldTo::Usual(expected), finding);
         self.leave_slow(edge, slow_rate, other, usual);
     }
 
@@ -302,7 +416,7 @@ impl Session {
         let (edge, other, usual) = (slow.edge, helper.edge, slow.expected.unwrap_or_default());
         let why = "another edge is no faster: the line is slow";
         self.decide(DecisionKind::Hedge, chosen, why, &[]);
-        self.conclude(edge, other, usual, finding);
+        self.conclude(edge, other, HeldTo::Usual(usual), finding);
     }
 }
 

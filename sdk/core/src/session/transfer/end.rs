@@ -137,6 +137,7 @@ impl Session {
         self.edges.network_changed(remembered);
         // What was compared, and found, was so over the old one.
         self.comparison = None;
+        (self.compare_at, self.untold) = (self.now, 0);
         self.line_slow_until = self.now;
         self.line_slow_rate = None;
         let why = if self.edges.recalls() {

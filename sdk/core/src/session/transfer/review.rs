@@ -91,6 +91,7 @@ impl Session {
                 Some(Verdict::Help { attempt, late }) => self.help(fetch, attempt, late),
             }
         }
+        self.doubt_edge(fetch);
         true
     }
 
