@@ -295,8 +295,6 @@ fn without_edges_that_are_well_failures_are_noticed() {
             // The edge that has lost the control plane serves all the same.
             "control-plane",
             // What is buffered lasts for as long as the edge is away.
-            "failures: stop of picture, last byte",
-            "failures: stop of sound, last byte",
             "flapping",
         ]
     );
