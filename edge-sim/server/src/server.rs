@@ -218,7 +218,7 @@ impl EdgeHandle {
             .with(|appliance, _| appliance.set_link(rate, delay));
     }
 
-    /// Returns the number of receipts, which changes when a fault takes effect.
+    /// Returns the number of receipts that are kept: it changes when a fault takes effect, until there are as many as are kept.
     #[must_use]
     pub fn receipt_count(&self) -> watch::Receiver<usize> {
         self.edge.receipt_count.subscribe()

@@ -150,7 +150,7 @@ const SETTLES_S: f64 = 5.0;
 const LOOKED_AT_S: usize = 60;
 
 fn load_ratio(load: &[EdgeLoad], last: Option<&Receipt>) -> Vec<f64> {
-    let from_s = last.map_or(0.0, |receipt| receipt.at_s + SETTLES_S);
+    let from_s = last.map_or(0.0, |receipt| receipt.at_s.max(0.0) + SETTLES_S);
     let from = usize::try_from(Duration::from_secs_f64(from_s).as_secs()).unwrap_or(usize::MAX);
     let carried = load.iter().map(|edge| {
         let seconds = edge.bytes.iter().skip(from).take(LOOKED_AT_S);

@@ -75,6 +75,18 @@ pub enum Mode {
     Packet,
 }
 
+impl Mode {
+    /// Returns its name, as it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::App => "app",
+            Self::Packet => "packet",
+        }
+    }
+}
+
 /// What is played.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -143,7 +155,7 @@ pub struct BackendSpec {
     pub token_ttl_s: Seconds,
     /// When players are told to ask for another one.
     pub refresh_after_s: Seconds,
-    /// How long a call takes, each way.
+    /// How long a call takes, each way; left out of `app`, where the backend is as near as it is.
     pub delay_ms: Millis,
 }
 

@@ -92,9 +92,9 @@ async fn a_scenario_is_played_over_sockets_and_its_recording_replays() {
     let (room, recorded) = death("app").await;
     let mut replay = Command::new(binary("nearcast-lab"));
     replay.args(["run", "--replay"]);
-    replay.arg(recorded.join("death-0-player.jsonl"));
+    replay.arg(recorded.join("death-app-0-player.jsonl"));
     replay.arg("--against");
-    replay.arg(recorded.join("death-0-player.report.json"));
+    replay.arg(recorded.join("death-app-0-player.report.json"));
     let ended = Program::start(&room, "replay", replay)
         .ended(PATIENCE)
         .await;

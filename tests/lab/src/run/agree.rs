@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use futures_util::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{Mode, Ran, Scenario};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate_title;
 
-use super::real::{self, RealArguments};
+use super::real::{self, Job, RealArguments};
 use super::{ModeName, again, find};
 use crate::abr::write;
+use crate::interrupt::Interrupt;
 use crate::packet;
 use crate::stage::{Titles, unfit};
 
@@ -57,63 +56,62 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let ways = |scenario: &Scenario| -> Vec<Mode> {
-        let fits = |mode: &&Mode| {
-            scenario.modes.contains(mode)
-                && unfit(scenario, **mode).is_none()
-                && **mode != Mode::Sim
-        };
-        modes.iter().filter(fits).copied().collect()
-    };
-    scenarios.retain(|scenario| {
+    let asked = |scenario: &Scenario| {
         let named = arguments.only.as_deref();
-        named.is_none_or(|text| scenario.name.contains(text)) && !ways(scenario).is_empty()
-    });
-    if scenarios.is_empty() {
-        bail!("none of these scenarios can be run in another way than sim");
-    }
+        named.is_none_or(|text| scenario.name.contains(text))
+    };
+    scenarios.retain(asked);
+    let ways = |scenario: &Scenario| -> Result<Vec<Mode>> {
+        let mut fit = Vec::new();
+        let wanted = modes.iter().filter(|mode| scenario.modes.contains(mode));
+        for mode in wanted.filter(|mode| **mode != Mode::Sim) {
+            match unfit(scenario, *mode) {
+                Some(reason) => write::tell(&format!("{}: {reason}\n", scenario.name))?,
+                None => fit.push(*mode),
+            }
+        }
+        Ok(fit)
+    };
+    // From here on folders and processes are there that an end in disorder would leave.
+    let interrupt = Interrupt::watch()?;
     let mut titles = Titles::open(&arguments.real.title)?;
     let mut runs: BTreeMap<(usize, Mode), Vec<Ran>> = BTreeMap::new();
     let mut jobs = Vec::new();
     for (place, scenario) in scenarios.iter().enumerate() {
+        let ways = ways(scenario)?;
+        if ways.is_empty() {
+            continue;
+        }
         let title = titles.simulated(scenario.duration)?;
         let folders = arguments.real.folders(&mut titles, scenario)?;
         for seed in 0..arguments.seeds {
             let ran = simulate_title(scenario, &title, seed, UNWATCHED).ran;
             runs.entry((place, Mode::Sim)).or_default().push(ran);
-            let ways = ways(scenario).into_iter();
-            jobs.extend(ways.map(|mode| (place, mode, seed, folders.clone())));
+            jobs.extend(ways.iter().map(|mode| Job {
+                place,
+                scenario,
+                mode: *mode,
+                seed,
+                folders: folders.clone(),
+            }));
         }
     }
-    let bar = ProgressBar::new(u64::try_from(jobs.len())?).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed}: {wide_msg}")
-            .context("the progress bar")?,
-    );
-    bar.enable_steady_tick(std::time::Duration::from_secs(1));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting a runtime")?;
-    runtime.block_on(async {
-        let jobs = jobs.into_iter().map(|(place, mode, seed, folders)| {
-            let (scenario, bar) = (&scenarios[place], &bar);
-            async move {
-                bar.set_message(scenario.name.clone());
-                let ran = real::run(scenario, mode, seed, &folders).await;
-                bar.inc(1);
-                let ran = ran.with_context(|| again(scenario, mode, seed))?;
-                Ok::<_, anyhow::Error>(((place, mode), ran))
+    if jobs.is_empty() {
+        bail!("none of these scenarios can be run in another way than sim");
+    }
+    let mut problems = Vec::new();
+    real::make(jobs, arguments.real.jobs, &interrupt, |job, ran| {
+        let again = again(job.scenario, &arguments.real.way(job.mode), job.seed);
+        match ran {
+            Ok(ran) => {
+                let told = ran.problems().into_iter();
+                problems.extend(told.map(|what| format!("{what}\n  again: {again}\n")));
+                runs.entry((job.place, job.mode)).or_default().push(ran);
             }
-        });
-        let mut jobs =
-            futures_util::stream::iter(jobs).buffer_unordered(arguments.real.jobs.into());
-        while let Some(done) = jobs.next().await {
-            let (key, ran) = done?;
-            runs.entry(key).or_default().push(ran);
+            Err(error) => problems.push(format!("{error:#}\n  again: {again}\n")),
         }
-        Ok::<_, anyhow::Error>(())
+        Ok(())
     })?;
-    bar.finish_and_clear();
     let busy = runs.values().flatten().any(|ran| ran.busy);
     let mut differences = Vec::new();
     for (place, scenario) in scenarios.iter().enumerate() {
@@ -121,14 +119,22 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
             .into_iter()
             .filter_map(|mode| Some((mode, Figures::of(runs.get(&(place, mode))?))))
             .collect();
-        differences.extend(compare(&scenario.name, &seen));
+        // Alone it agrees with nobody.
+        if seen.len() > 1 {
+            differences.extend(compare(&scenario.name, &seen));
+        }
     }
     write::print(&table(&differences))?;
+    write::print(&problems.concat())?;
+    if interrupt.is_wanted() {
+        write::tell("interrupted: this is what was done by then\n")?;
+    }
     if busy {
         write::tell("this machine was too busy for the timings to be trusted: run it once more\n")?;
     }
     let agree = differences.iter().all(|one| one.holds);
-    Ok(if agree {
+    let all_right = agree && problems.is_empty() && !interrupt.is_wanted();
+    Ok(if all_right {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

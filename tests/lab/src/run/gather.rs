@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nearcast_scenario::{
-    CellResult, Judge, Minimised, Mode, Problem, Ran, RunResult, Scenario, ScenarioResult,
+    CellResult, Judge, Minimised, Problem, Ran, RunResult, Scenario, ScenarioResult,
 };
 
-use super::again;
+use super::{Way, again};
 
 /// What one seed leaves behind.
 pub(super) struct One {
@@ -32,8 +32,12 @@ const PLAYERS_MAX: usize = 8;
 
 impl One {
     /// Judges a run; all of it is kept where that is wanted, or it fails.
-    pub(super) fn new(scenario: &Scenario, how: (Mode, u64), ran: Ran, in_full: bool) -> Self {
-        let (mode, seed) = how;
+    pub(super) fn new(
+        scenario: &Scenario,
+        (way, seed): (&Way, u64),
+        ran: Ran,
+        in_full: bool,
+    ) -> Self {
         let mut judge = Judge::new(scenario.expectations.clone());
         let holds = ran.judge(seed, &mut judge);
         let mut receipts: BTreeMap<String, u64> = BTreeMap::new();
@@ -51,8 +55,10 @@ impl One {
             played: ran.session_time(),
             receipts,
             judge,
-            full: wanted
-                .then(|| ran.into_result(scenario, how, again(scenario, mode, seed), PLAYERS_MAX)),
+            full: wanted.then(|| {
+                let again = again(scenario, way, seed);
+                ran.into_result(scenario, (way.mode, seed), again, PLAYERS_MAX)
+            }),
         }
     }
 
@@ -74,7 +80,7 @@ impl One {
 /// What came of a scenario's runs so far.
 pub(super) struct Gathered<'a> {
     scenario: &'a Scenario,
-    mode: Mode,
+    way: &'a Way,
     first_seed: u64,
     judge: Judge,
     receipts: BTreeMap<String, u64>,
@@ -87,11 +93,11 @@ pub(super) struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    pub(super) fn new(scenario: &'a Scenario, mode: Mode, first_seed: u64) -> Self {
+    pub(super) fn new(scenario: &'a Scenario, way: &'a Way, first_seed: u64) -> Self {
         Self {
             judge: Judge::new(scenario.expectations.clone()),
             scenario,
-            mode,
+            way,
             first_seed,
             receipts: BTreeMap::new(),
             done: 0,
@@ -132,7 +138,7 @@ impl<'a> Gathered<'a> {
         self.problems.push(Problem {
             seed,
             what,
-            again: again(self.scenario, self.mode, seed),
+            again: again(self.scenario, self.way, seed),
         });
     }
 

@@ -119,7 +119,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         .transpose()?;
     let swept = match mode {
         Mode::Sim => sweep::all(&scenarios, seeds, lines)?,
-        Mode::App | Mode::Packet => real::all(&scenarios, mode, seeds, &arguments.real, lines)?,
+        Mode::App | Mode::Packet => {
+            let way = arguments.real.way(mode);
+            real::all(&scenarios, &way, seeds, &arguments.real, lines)?
+        }
     };
     let report = LabReport {
         schema: SCHEMA.to_owned(),
@@ -173,17 +176,31 @@ pub(crate) fn tell(out: &mut dyn Write, report: &LabReport) -> io::Result<()> {
     tell::report(out, report, None)
 }
 
-/// Returns the command that runs a scenario with one seed.
-fn again(scenario: &Scenario, mode: Mode, seed: u64) -> String {
-    let mode = match mode {
-        Mode::Sim => "sim",
-        Mode::App => "app",
-        Mode::Packet => "packet",
+/// A way to run scenarios, as a command has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    mode: Mode,
+    /// The title that real players play.
+    title: Option<PathBuf>,
+}
+
+impl Way {
+    const SIM: Self = Self {
+        mode: Mode::Sim,
+        title: None,
     };
+}
+
+/// Returns the command that runs a scenario with one seed.
+fn again(scenario: &Scenario, way: &Way, seed: u64) -> String {
     let mut text = format!(
-        "nearcast-lab run {} --mode {mode} --seed {seed}",
-        scenario.file.display()
+        "nearcast-lab run \"{}\" --mode {} --seed {seed}",
+        scenario.file.display(),
+        way.mode.name()
     );
+    if let Some(title) = &way.title {
+        text += &format!(" --title \"{}\"", title.display());
+    }
     if scenario.cell.is_some() {
         text += &format!(" --only \"{}\"", scenario.name);
     }

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{Mode, Ran, Scenario};
 
+use super::Way;
 use super::gather::{Gathered, One};
 use super::sweep::{Seeds, Swept, count};
 use crate::interrupt::Interrupt;
@@ -37,6 +38,14 @@ pub(crate) struct RealArguments {
 }
 
 impl RealArguments {
+    /// Returns the way that these make of a mode.
+    pub(super) fn way(&self, mode: Mode) -> Way {
+        Way {
+            mode,
+            title: Some(self.title.clone()),
+        }
+    }
+
     /// Returns the folders for a scenario; that of recordings is there afterwards.
     pub(super) fn folders(&self, titles: &mut Titles, scenario: &Scenario) -> Result<Folders> {
         if let Some(folder) = &self.record {
@@ -51,53 +60,29 @@ impl RealArguments {
 }
 
 /// One run that is to be made.
-struct Job<'a> {
-    place: usize,
-    scenario: &'a Scenario,
-    seed: u64,
-    folders: Folders,
+#[derive(Clone, Debug)]
+pub(super) struct Job<'a> {
+    /// The scenario's place in what is asked for.
+    pub(super) place: usize,
+    pub(super) scenario: &'a Scenario,
+    pub(super) mode: Mode,
+    pub(super) seed: u64,
+    pub(super) folders: Folders,
 }
 
-/// Runs all.
-pub(super) fn all(
-    scenarios: &[Scenario],
-    mode: Mode,
-    seeds: Seeds,
-    arguments: &RealArguments,
-    mut lines: Option<BufWriter<File>>,
-) -> Result<Swept> {
-    if mode == Mode::Packet {
-        packet::gain()?;
-    }
-    for scenario in scenarios {
-        if let Some(reason) = unfit(scenario, mode) {
-            bail!("{}: {reason}", scenario.name);
-        }
-    }
-    let mut titles = Titles::open(&arguments.title)?;
-    let mut jobs = Vec::new();
-    for (place, scenario) in scenarios.iter().enumerate() {
-        let folders = arguments.folders(&mut titles, scenario)?;
-        for seed in (seeds.first..).take(usize::try_from(count(scenario, seeds))?) {
-            jobs.push(Job {
-                place,
-                scenario,
-                seed,
-                folders: folders.clone(),
-            });
-        }
-    }
-    let interrupt = Interrupt::watch()?;
-    let began = Moment::now();
+/// Makes runs, some at a time, until somebody interrupts that: what is not run to its end then says nothing.
+pub(super) fn make<'a>(
+    jobs: Vec<Job<'a>>,
+    at_once: u8,
+    interrupt: &Interrupt,
+    mut take: impl FnMut(Job<'a>, Result<Ran>) -> Result<()>,
+) -> Result<()> {
     let bar = ProgressBar::new(u64::try_from(jobs.len())?).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed}: {wide_msg}")
             .context("the progress bar")?,
     );
     bar.enable_steady_tick(Duration::from_secs(1));
-    let mut gathered: Vec<Gathered<'_>> = scenarios
-        .iter()
-        .map(|scenario| Gathered::new(scenario, mode, seeds.first))
-        .collect();
+    // Of one thread: a guard tells this process from those behind links by where its first thread is.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,25 +91,70 @@ pub(super) fn all(
         let runs = jobs.into_iter().map(|job| async {
             bar.set_message(job.scenario.name.clone());
             let ran = tokio::select! {
-                ran = one(&job, mode) => Some(ran),
-                () = wanted(&interrupt) => None,
+                biased;
+                () = wanted(interrupt) => None,
+                ran = run(&job) => Some(ran),
             };
             bar.inc(1);
             (job, ran)
         });
-        let mut runs = futures_util::stream::iter(runs).buffer_unordered(arguments.jobs.into());
+        let mut runs = futures_util::stream::iter(runs).buffer_unordered(at_once.into());
         while let Some((job, ran)) = runs.next().await {
-            let one = match ran {
-                Some(Ok(ran)) => One::new(job.scenario, (mode, job.seed), ran, true),
-                Some(Err(error)) => One::failed(job.scenario, job.seed, format!("{error:#}")),
-                // What was not run to its end says nothing.
-                None => continue,
-            };
-            gathered[job.place].add(one, lines.as_mut())?;
+            if let Some(ran) = ran {
+                take(job, ran)?;
+            }
         }
         Ok::<_, anyhow::Error>(())
     })?;
     bar.finish_and_clear();
+    Ok(())
+}
+
+/// Runs all.
+pub(super) fn all(
+    scenarios: &[Scenario],
+    way: &Way,
+    seeds: Seeds,
+    arguments: &RealArguments,
+    mut lines: Option<BufWriter<File>>,
+) -> Result<Swept> {
+    let mode = way.mode;
+    if mode == Mode::Packet {
+        packet::gain()?;
+    }
+    for scenario in scenarios {
+        if let Some(reason) = unfit(scenario, mode) {
+            bail!("{}: {reason}", scenario.name);
+        }
+    }
+    // From here on folders and processes are there that an end in disorder would leave.
+    let interrupt = Interrupt::watch()?;
+    let mut titles = Titles::open(&arguments.title)?;
+    let mut jobs = Vec::new();
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let folders = arguments.folders(&mut titles, scenario)?;
+        for seed in (seeds.first..).take(usize::try_from(count(scenario, seeds))?) {
+            jobs.push(Job {
+                place,
+                scenario,
+                mode,
+                seed,
+                folders: folders.clone(),
+            });
+        }
+    }
+    let began = Moment::now();
+    let mut gathered: Vec<Gathered<'_>> = scenarios
+        .iter()
+        .map(|scenario| Gathered::new(scenario, way, seeds.first))
+        .collect();
+    make(jobs, arguments.jobs, &interrupt, |job, ran| {
+        let one = match ran {
+            Ok(ran) => One::new(job.scenario, (way, job.seed), ran, true),
+            Err(error) => One::failed(job.scenario, job.seed, format!("{error:#}")),
+        };
+        gathered[job.place].add(one, lines.as_mut())
+    })?;
     if let Some(mut lines) = lines {
         lines.flush().context("writing lines of JSON")?;
     }
@@ -140,27 +170,19 @@ pub(super) fn all(
     })
 }
 
-async fn one(job: &Job<'_>, mode: Mode) -> Result<Ran> {
-    run(job.scenario, mode, job.seed, &job.folders).await
-}
-
-/// Runs a scenario once.
-pub(crate) async fn run(
-    scenario: &Scenario,
-    mode: Mode,
-    seed: u64,
-    folders: &Folders,
-) -> Result<Ran> {
-    match mode {
-        Mode::App => perform(scenario, seed, folders, &OneMachine).await,
+async fn run(job: &Job<'_>) -> Result<Ran> {
+    let (scenario, folders) = (job.scenario, &job.folders);
+    let how = (job.mode, job.seed);
+    match job.mode {
+        Mode::App => perform(scenario, how, folders, &OneMachine).await,
         #[cfg(target_os = "linux")]
         Mode::Packet => {
-            let stage = packet::PacketStage::start(scenario, seed)?;
-            let ran = perform(scenario, seed, folders, &stage).await;
+            let stage = packet::PacketStage::start(scenario, job.seed)?;
+            let ran = perform(scenario, how, folders, &stage).await;
             stage.end()?;
             ran
         }
-        mode => bail!("{mode:?} is no way to run over sockets here"),
+        mode => bail!("{} is no way to run over sockets here", mode.name()),
     }
 }
 

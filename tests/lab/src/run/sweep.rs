@@ -6,11 +6,12 @@ use std::io::{BufWriter, Write as _};
 
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use nearcast_scenario::{Judge, Minimised, Mode, Ran, Scenario, ScenarioResult};
+use nearcast_scenario::{Judge, Minimised, Ran, Scenario, ScenarioResult};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate_unless;
 use rayon::prelude::*;
 
+use super::Way;
 use super::gather::{Gathered, One};
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
@@ -83,7 +84,7 @@ fn sweep(
     interrupt: &Interrupt,
 ) -> Result<ScenarioResult> {
     let last = seeds.first.saturating_add(count(scenario, seeds));
-    let mut gathered = Gathered::new(scenario, Mode::Sim, seeds.first);
+    let mut gathered = Gathered::new(scenario, &Way::SIM, seeds.first);
     let mut from = seeds.first;
     while from < last && !interrupt.is_wanted() {
         let to = last.min(from.saturating_add(BATCH));
@@ -93,7 +94,7 @@ fn sweep(
             .filter_map(|seed| {
                 let in_full = all || seed == seeds.first;
                 let ran = run(scenario, seed, interrupt)?;
-                let one = One::new(scenario, (Mode::Sim, seed), ran, in_full);
+                let one = One::new(scenario, (&Way::SIM, seed), ran, in_full);
                 bar.inc(1);
                 Some(one)
             })

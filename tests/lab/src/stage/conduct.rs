@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use nearcast_scenario::{PlayerResult, Ran, Receipt, Scenario};
+use nearcast_scenario::{Mode, PlayerResult, Ran, Receipt, Scenario};
 use tokio::io::BufReader;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -62,14 +62,15 @@ pub(crate) struct Folders {
 /// Runs a scenario once.
 pub(crate) async fn perform(
     scenario: &Scenario,
-    seed: u64,
+    how: (Mode, u64),
     folders: &Folders,
     stage: &impl Stage,
 ) -> Result<Ran> {
+    let seed = how.1;
     let recordings = folders.recordings.as_deref();
     let starting = async {
         let servers = Servers::start(scenario, seed, &folders.root, stage).await?;
-        let viewers = start_viewers(scenario, seed, recordings, stage).await?;
+        let viewers = start_viewers(scenario, how, recordings, stage).await?;
         Ok::<_, anyhow::Error>((servers, viewers))
     };
     let (servers, viewers) = timeout(PATIENCE * 2, starting)
@@ -82,7 +83,7 @@ pub(crate) async fn perform(
     let ran = ended.into_ran(scenario);
     if let Some(folder) = recordings {
         for one in &ran.players {
-            let path = recording(folder, scenario, seed, &one.player, "report.json");
+            let path = recording(folder, scenario, how, &one.player, "report.json");
             let text = serde_json::to_vec(&one.report).context("writing a report")?;
             let written = std::fs::write(&path, text);
             written.with_context(|| format!("writing {}", path.display()))?;
@@ -92,13 +93,22 @@ pub(crate) async fn perform(
 }
 
 /// Names a file of a session: names of scenarios and players are people's words.
-fn recording(folder: &Path, scenario: &Scenario, seed: u64, player: &str, ending: &str) -> PathBuf {
+fn recording(
+    folder: &Path,
+    scenario: &Scenario,
+    (mode, seed): (Mode, u64),
+    player: &str,
+    ending: &str,
+) -> PathBuf {
     let plain = |name: &str| {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
         name.replace(|letter| !fits(letter), "-")
     };
     let (scenario, player) = (plain(&scenario.name), plain(player));
-    folder.join(format!("{scenario}-{seed}-{player}.{ending}"))
+    folder.join(format!(
+        "{scenario}-{}-{seed}-{player}.{ending}",
+        mode.name()
+    ))
 }
 
 /// Time of day in milliseconds since the Unix epoch.
@@ -213,18 +223,18 @@ impl Servers {
 
 async fn start_viewers(
     scenario: &Scenario,
-    seed: u64,
+    how: (Mode, u64),
     recordings: Option<&Path>,
     stage: &impl Stage,
 ) -> Result<Vec<Process>> {
-    let program = program()?;
+    let (seed, program) = (how.1, program()?);
     let mut viewers = Vec::new();
     for (session, of_session) in scenario.viewers(seed).iter().enumerate() {
         let mut viewer = Process::start(stage.viewers(&program), |command| {
             of_run(command, "viewer", scenario, seed);
             command.arg("--session").arg(session.to_string());
             if let Some(folder) = recordings {
-                let path = recording(folder, scenario, seed, &of_session.name, "jsonl");
+                let path = recording(folder, scenario, how, &of_session.name, "jsonl");
                 command.arg("--record").arg(path);
             }
         })?;
@@ -325,7 +335,8 @@ impl Ended {
         let since_s = |unix_ms: u64| {
             let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX)
                 - i64::try_from(began_unix_ms).unwrap_or(i64::MAX);
-            milliseconds(ms) / 1e3
+            // What is wrong from the beginning is so a little before it.
+            milliseconds(ms.max(0)) / 1e3
         };
         let (mut players, mut broken, mut named) = (Vec::new(), problems, Vec::new());
         for (player, viewed) in self.viewed {

@@ -5,21 +5,28 @@ use nearcast_scenario::{Doing, Link, Mode, Scenario};
 
 /// Each viewer is a process.
 const VIEWERS_MAX: u64 = 8;
+/// Where all viewers are.
+const VIEWERS: &str = "10.0.0.0/8";
 
 /// Returns why a scenario cannot be run this way, if so.
 pub(crate) fn unfit(scenario: &Scenario, mode: Mode) -> Option<String> {
-    let reason = match mode {
-        Mode::Sim => return None,
+    let reason = reason(scenario, mode)?;
+    let fits = [Mode::Sim, Mode::App, Mode::Packet].into_iter();
+    let fits = fits.filter(|mode| self::reason(scenario, *mode).is_none());
+    let fits: Vec<String> = fits.map(|mode| format!("\"{}\"", mode.name())).collect();
+    Some(format!(
+        "{reason}: not for --mode {}; say so by `modes = [{}]`",
+        mode.name(),
+        fits.join(", ")
+    ))
+}
+
+fn reason(scenario: &Scenario, mode: Mode) -> Option<String> {
+    match mode {
+        Mode::Sim => None,
         Mode::App => everywhere(scenario).or_else(|| app(scenario)),
         Mode::Packet => everywhere(scenario).or_else(|| packet(scenario)),
-    };
-    let (way, others) = match mode {
-        Mode::App => ("app", "sim or packet"),
-        Mode::Sim | Mode::Packet => ("packet", "sim or app"),
-    };
-    reason.map(|reason| {
-        format!("{reason}: not for --mode {way}, but for {others}; say so by `modes`")
-    })
+    }
 }
 
 fn everywhere(scenario: &Scenario) -> Option<String> {
@@ -30,6 +37,16 @@ fn everywhere(scenario: &Scenario) -> Option<String> {
     if let Some(edge) = scenario.edges.iter().find(|edge| edge.clock_skew_ms != 0) {
         return Some(format!(
             "the clock of `{}` is wrong, and a machine has one clock",
+            edge.name
+        ));
+    }
+    if !scenario.digests {
+        return Some("its edges say no digests, which real ones always do".to_owned());
+    }
+    let mut edges = scenario.edges.iter();
+    if let Some(edge) = edges.find(|edge| edge.prefixes != [VIEWERS]) {
+        return Some(format!(
+            "`{}` serves some viewers, and all have one address",
             edge.name
         ));
     }
@@ -107,6 +124,11 @@ mod tests {
                 Some("to packets"),
                 None,
             ),
+            (
+                "title = { digests = false }",
+                Some("no digests"),
+                Some("no digests"),
+            ),
             ("players = [{ count = 3 }]", None, Some("one last mile")),
             (
                 "players = [{ count = 9 }]",
@@ -136,6 +158,12 @@ mod tests {
             }
             assert_eq!(unfit(&scenario, Mode::Sim), None);
         }
+        let jittery = format!("{ONE}last_mile = {{ jitter_ms = 5 }}");
+        let told = unfit(&scenario(&jittery), Mode::App).unwrap();
+        assert!(
+            told.ends_with("say so by `modes = [\"sim\", \"packet\"]`"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! cannot hold a player up but by what they send, a player that panics is a result and not the end of the lab, and each can
 //! be put in a network namespace of its own.
 //!
+//! Edges report, and what goes wrong at 0 s is so, before the run begins; it begins for all when servers are told so, and each
+//! session when its viewer is told from where to play. What is compared afterwards are times of day, since that moment.
+//!
 //! What a scenario means is read from its file by each of them: only its name and the seed are told.
 
 mod conduct;
@@ -59,7 +62,7 @@ impl Run {
     }
 }
 
-/// Is one of the processes until its standard input ends.
+/// Is one of the processes: until its standard input ends, and a viewer no longer than it plays.
 pub(crate) fn execute(process: &Process) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -269,6 +269,7 @@ impl Servers {
                     let edge = told.edge;
                     let order = self.in_use.still(told);
                     self.tell(edge, order).await?;
+                    self.settle(edge).await;
                 }
                 Ok(())
             }

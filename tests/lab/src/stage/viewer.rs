@@ -38,9 +38,11 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     let viewer = viewer.context("the scenario has no such session")?;
     let mut out = stdout();
     line::write(&mut out, &FromViewer::Ready).await?;
-    let Some(ToViewer::Play(backend)) = line::read(&mut BufReader::new(stdin())).await? else {
+    let mut input = BufReader::new(stdin());
+    let Some(ToViewer::Play(backend)) = line::read(&mut input).await? else {
         bail!("nobody said where to play from");
     };
+    let mut left_alone = tokio::spawn(async move { line::read::<ToViewer>(&mut input).await });
     let mut builder = builder(&scenario, &viewer, backend);
     if let Some(path) = &arguments.record {
         let file = File::create(path);
@@ -74,6 +76,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
                 }
             }
             () = sleep_until(limit) => break false,
+            _ = &mut left_alone => bail!("the lab is gone"),
             changed = snapshots.changed() => {
                 if changed.is_err() {
                     break true;

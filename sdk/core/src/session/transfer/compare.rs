@@ -275,17 +275,6 @@ impl Session {
             let fetch = fetches.find(|one| one.attempts.iter().any(|one| one.id == attempt))?;
             Some(fetch.id)
         };
-        match finding.blame {
-            Blame::Line => self.edges.line_limits(self.now, finding.together()),
-            Blame::Both => self.edges.was_asked(self.now, comparison.other.1, true),
-            Blame::Nobody => self.edges.was_asked(self.now, comparison.other.1, false),
-            Blame::Edge => {}
-        }
-        self.untold = match finding.blame {
-            Blame::Line | Blame::Edge => 0,
-            Blame::Both | Blame::Nobody => (self.untold + 1).min(DOUBLINGS_MAX),
-        };
-        self.compare_at = self.now + DOUBT_AGAIN * (1 << self.untold);
         if let Some(probe) = of(self, comparison.other.0) {
             self.abandon(probe, CancelReason::Abandoned);
         }
@@ -302,6 +291,7 @@ impl Session {
     /// Takes what a comparison showed; `fetch` is the slow one, if it is still on its way.
     fn found(&mut self, comparison: &Comparison, finding: Finding, fetch: Option<&mut Fetch>) {
         let (slow, other) = (comparison.slow, comparison.other.1);
+        self.remember(other, &finding);
         self.conclude(slow.1, other, comparison.held_to, finding);
         if finding.blame != Blame::Edge {
             return;
@@ -316,6 +306,21 @@ impl Session {
             self.cancel(fetch, slow.0, CancelReason::Slow);
             self.go_on(fetch);
         }
+    }
+
+    /// Keeps what need not be found out again for a while.
+    fn remember(&mut self, other: EdgeId, finding: &Finding) {
+        match finding.blame {
+            Blame::Line => self.edges.line_limits(self.now, finding.together()),
+            Blame::Both => self.edges.was_asked(self.now, other, true),
+            Blame::Nobody => self.edges.was_asked(self.now, other, false),
+            Blame::Edge => {}
+        }
+        self.untold = match finding.blame {
+            Blame::Line | Blame::Edge => 0,
+            Blame::Both | Blame::Nobody => (self.untold + 1).min(DOUBLINGS_MAX),
+        };
+        self.compare_at = self.now + DOUBT_AGAIN * (1 << self.untold);
     }
 
     /// Says whose fault it is, and how long that is believed.
