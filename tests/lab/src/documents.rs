@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use nearcast_scenario::LabReport;
 
@@ -26,6 +26,21 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
+    /// Looks whether all that was asked for has a folder to be in: a run of an hour must not be lost to a typing error.
+    pub(crate) fn check(&self) -> Result<()> {
+        for path in [&self.json, &self.junit, &self.html].into_iter().flatten() {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            ensure!(
+                folder.is_none_or(Path::is_dir),
+                "{} cannot be written: give a file in a folder that is there",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Writes all that was asked for.
     pub(crate) fn write(&self, report: &LabReport) -> Result<()> {
         if let Some(path) = &self.json {

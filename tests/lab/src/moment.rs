@@ -32,6 +32,7 @@ pub(crate) fn speed(sessions: usize, virtual_s: f64, took_s: f64) -> String {
     format!(
         "{sessions} sessions in {took_s:.1} s on {cores} cores: {:.1} sessions/s, each core {:.0} times real time\n",
         sessions as f64 / took_s.max(1e-9),
-        virtual_s / core_s
+        // A sum of nothing is below zero.
+        (virtual_s + 0.0) / core_s
     )
 }

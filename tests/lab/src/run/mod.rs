@@ -10,7 +10,7 @@ mod sweep;
 mod tell;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
@@ -87,6 +87,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         );
         return replay::execute(out, recording, json, against);
     }
+    arguments.documents.check()?;
     let mode = Mode::from(arguments.mode);
     let mut scenarios = match find::scenarios(&arguments.paths)? {
         Ok(scenarios) => scenarios,
@@ -106,7 +107,10 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         find::one_of_each_shape(&mut scenarios);
     }
     if scenarios.is_empty() {
-        bail!("there is no such scenario for this mode: leave --only or --mode out to see all");
+        bail!(
+            "none of these scenarios is for --mode {}, by its `modes` or by --only: leave one of them out",
+            mode.name()
+        );
     }
     let seeds = Seeds {
         first: arguments.seed.unwrap_or(0),
@@ -194,17 +198,27 @@ impl Way {
 /// Returns the command that runs a scenario with one seed.
 fn again(scenario: &Scenario, way: &Way, seed: u64) -> String {
     let mut text = format!(
-        "nearcast-lab run \"{}\" --mode {} --seed {seed}",
-        scenario.file.display(),
+        "nearcast-lab run {} --mode {} --seed {seed}",
+        as_word(&scenario.file),
         way.mode.name()
     );
     if let Some(title) = &way.title {
-        text += &format!(" --title \"{}\"", title.display());
+        text += &format!(" --title {}", as_word(title));
     }
     if scenario.cell.is_some() {
         text += &format!(" --only \"{}\"", scenario.name);
     }
     text
+}
+
+/// Returns a path as a shell takes it for one word.
+fn as_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |letter: char| letter.is_alphanumeric() || "/._-+".contains(letter);
+    if text.chars().all(plain) {
+        return text;
+    }
+    format!("\"{text}\"")
 }
 
 /// What failed first, for those who look at one line only.

@@ -158,6 +158,16 @@ fn junit_has_a_case_for_each_scenario_and_says_why_one_failed() {
     );
 }
 
+#[test]
+fn what_could_not_be_written_is_told_before_anything_runs() {
+    let room = room(passing().as_str());
+    let output = run(room.path(), &["s.toml", "--junit", "nowhere/r.xml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("nowhere/r.xml cannot be written"), "{said}");
+}
+
 /// Readers of such files forgive each other nothing: the same file by a library of another language.
 #[test]
 fn junit_is_read_by_a_reader_of_another_make_too() {
