@@ -206,6 +206,19 @@ impl Link {
         self.steps.first().map(|step| step.link).unwrap_or_default()
     }
 
+    /// Returns how it is, and from when on, until a time: steps follow each other, round after round where they repeat.
+    pub fn turns(&self, until: Duration) -> impl Iterator<Item = (Duration, LinkConfig)> + use<'_> {
+        let rounds = if self.repeats { usize::MAX } else { 1 };
+        let mut at = Duration::ZERO;
+        let all = std::iter::repeat_n(&self.steps, rounds).flatten();
+        let all = all.map(move |step| {
+            let from = at;
+            at = at.saturating_add(step.lasts);
+            (from, step.link)
+        });
+        all.take_while(move |(at, _)| *at <= until)
+    }
+
     /// Whether its rate or delay changes.
     #[must_use]
     pub fn changes(&self) -> bool {

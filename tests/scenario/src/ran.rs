@@ -168,23 +168,12 @@ fn number(number: u64) -> f64 {
 
 fn link_lines(scenario: &Scenario, until: Duration) -> Vec<LinkLine> {
     let line = |name: &str, link: &Link| {
-        let mut at = Duration::ZERO;
-        let mut rate_bps = Vec::new();
-        'rounds: loop {
-            for step in &link.steps {
-                if at > until {
-                    break 'rounds;
-                }
-                rate_bps.push((at.as_secs_f64(), step.link.rate.map(|rate| rate.as_bps())));
-                at = at.saturating_add(step.lasts);
-            }
-            if !link.repeats {
-                break;
-            }
-        }
+        let turns = link.turns(until);
+        let rate_bps =
+            turns.map(|(at, link)| (at.as_secs_f64(), link.rate.map(|rate| rate.as_bps())));
         LinkLine {
             link: name.to_owned(),
-            rate_bps,
+            rate_bps: rate_bps.collect(),
         }
     };
     let edges = scenario

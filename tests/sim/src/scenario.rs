@@ -217,7 +217,9 @@ fn world(scenario: &Scenario, seed: u64, clients: Vec<ClientSetup>, watch: Watch
     }
 }
 
-const fn rule(name: AbrName) -> AbrRule {
+/// Returns the rule of this name.
+#[must_use]
+pub const fn rule(name: AbrName) -> AbrRule {
     match name {
         AbrName::Horizon => AbrRule::Horizon,
         AbrName::Dynamic => AbrRule::Dynamic,

@@ -15,7 +15,7 @@ use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer, LastMi
 use nearcast_lab::relay::{Relay, RelayConfig};
 use nearcast_link::LinkConfig;
 use nearcast_protocol::play::HttpProtocol;
-use nearcast_scenario::{Doing, InUse, Link, Place, Scenario};
+use nearcast_scenario::{Doing, InUse, Place, Scenario};
 use tempfile::TempDir;
 use tokio::io::{BufReader, stdin, stdout};
 use tokio::sync::{mpsc, watch};
@@ -429,10 +429,10 @@ impl Course {
             .collect();
         if has_links {
             for (edge, of_edge) in scenario.edges.iter().enumerate() {
-                let turns = turns(&of_edge.link, scenario.limit);
+                let turns = of_edge.link.turns(scenario.limit).skip(1);
                 all.extend(turns.map(|(at, link)| (at, Step::Edge(edge, link))));
             }
-            let turns = turns(&scenario.last_mile, scenario.limit);
+            let turns = scenario.last_mile.turns(scenario.limit).skip(1);
             all.extend(turns.map(|(at, link)| (at, Step::LastMile(link))));
         }
         all.sort_by_key(|(at, _)| *at);
@@ -451,20 +451,6 @@ impl Course {
         self.due().filter(|at| *at <= now)?;
         self.next()
     }
-}
-
-/// Returns how a link is after the beginning, and from when on.
-fn turns(link: &Link, limit: Duration) -> impl Iterator<Item = (Duration, LinkConfig)> {
-    let rounds = if link.repeats { usize::MAX } else { 1 };
-    let all = std::iter::repeat_n(&link.steps, rounds).flatten();
-    let mut at = Duration::ZERO;
-    all.map(move |step| {
-        let from = at;
-        at = at.saturating_add(step.lasts);
-        (from, step.link)
-    })
-    .skip(1)
-    .take_while(move |(at, _)| *at <= limit)
 }
 
 /// Counts what each edge sent in each second. What one answer had is spread over the time it took.

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nearcast_player::{
-    AbrRule, BackendOptions, NetworkOptions, Player, PlayerBuilder, PlayerError, PlayerSnapshot,
-    Source, TrackKind,
+    BackendOptions, NetworkOptions, Player, PlayerBuilder, PlayerError, PlayerSnapshot, Source,
+    TrackKind,
 };
-use nearcast_scenario::{AbrName, Doing, Scenario, Viewer};
+use nearcast_scenario::{Doing, Scenario, Viewer};
+use nearcast_sim::scenario::rule;
 use tokio::io::{BufReader, stdin, stdout};
 use tokio::time::{Instant, sleep_until};
 
@@ -129,17 +130,6 @@ fn builder(scenario: &Scenario, viewer: &Viewer, backend: Backend) -> PlayerBuil
         builder = builder.give_up(after);
     }
     builder
-}
-
-const fn rule(name: AbrName) -> AbrRule {
-    match name {
-        AbrName::Horizon => AbrRule::Horizon,
-        AbrName::Dynamic => AbrRule::Dynamic,
-        AbrName::Throughput => AbrRule::Throughput,
-        AbrName::Bola => AbrRule::Bola,
-        AbrName::BufferBased => AbrRule::BufferBased,
-        AbrName::RobustMpc => AbrRule::RobustMpc,
-    }
 }
 
 /// The edge that the picture comes from.
