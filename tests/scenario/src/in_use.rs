@@ -1,15 +1,17 @@
 //! Faults of "the edge in use": which edge that is turns out while a scenario runs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use nearcast_appliance::fault::{FaultOrder, FaultRule, FaultSelector, Scope};
 
-/// Orders for the edge in use. What concerns a whole edge meets the one that the first viewer plays from; a rule about requests
-/// every edge gets, and the first that a request meets keeps it.
+/// Orders for the edge in use: the one that the first viewer plays from. What concerns a whole edge meets it at once. A rule about
+/// requests waits there for one; where the viewer plays from another edge before, it goes along. While nothing plays every edge has
+/// it, and the first that a request meets keeps it. A probe is a request like any other, but to an edge that is not in use.
 #[derive(Clone, Debug, Default)]
 pub struct InUse {
-    /// Rules that every edge has, by their names.
-    roaming: BTreeSet<String>,
+    edge: Option<usize>,
+    /// Rules that nobody was hit by yet, by their names.
+    waiting: BTreeMap<String, FaultRule>,
 }
 
 /// What an edge is to be told. Between two of them somebody may be hit already: [`InUse::still`] says what is left of it then.
@@ -18,12 +20,12 @@ pub struct Told {
     /// Which edge.
     pub edge: usize,
     order: FaultOrder,
-    roams: bool,
+    waits: bool,
 }
 
 impl InUse {
-    /// Returns what each of so many edges is told, in turn: the one in use first, since what is under way there comes first.
-    pub fn orders(&mut self, in_use: usize, edges: usize, order: FaultOrder) -> Vec<Told> {
+    /// Returns what each of so many edges is told, in turn.
+    pub fn orders(&mut self, edges: usize, order: FaultOrder) -> Vec<Told> {
         let (at_once, waits): (Vec<FaultRule>, Vec<FaultRule>) =
             order.faults.into_iter().partition(|rule| {
                 rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
@@ -32,36 +34,71 @@ impl InUse {
             faults: Vec::new(),
             ..order
         };
-        let told = |edge, order: &FaultOrder, roams| Told {
+        let is_over = |id: &String| over.clear || over.remove.contains(id);
+        self.waiting.retain(|id, _| !is_over(id));
+        let told = |edge, order: &FaultOrder, waits| Told {
             edge,
             order: order.clone(),
-            roams,
+            waits,
         };
         let mut all: Vec<Told> = (0..edges).map(|edge| told(edge, &over, false)).collect();
         if !at_once.is_empty() {
-            all.push(told(in_use, &FaultOrder::add(at_once), false));
+            let edge = self.edge.unwrap_or(0);
+            all.push(told(edge, &FaultOrder::add(at_once), false));
         }
         if !waits.is_empty() {
-            let names = waits.iter().filter_map(|rule| rule.id.clone());
-            self.roaming.extend(names);
+            let named = waits
+                .iter()
+                .filter_map(|rule| Some((rule.id.clone()?, rule.clone())));
+            self.waiting.extend(named);
             let waits = FaultOrder::add(waits);
-            let others = (0..edges).filter(|edge| *edge != in_use);
-            let in_turn = [in_use].into_iter().chain(others);
-            all.extend(in_turn.map(|edge| told(edge, &waits, true)));
+            let here = (0..edges).filter(|edge| self.edge.is_none_or(|uses| uses == *edge));
+            all.extend(here.map(|edge| told(edge, &waits, true)));
         }
         all
     }
 
-    /// Returns what is left of an order by now: rules that somebody was hit by are that edge's alone.
+    /// Takes that the first viewer plays from an edge. Returns what each of so many edges is told, in turn.
+    pub fn plays_from(&mut self, edge: usize, edges: usize) -> Vec<Told> {
+        let before = self.edge.replace(edge);
+        if before == Some(edge) || self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let others = (0..edges).filter(|other| *other != edge);
+        let had = others.filter(|other| before.is_none_or(|before| before == *other));
+        let remove: Vec<String> = self.waiting.keys().cloned().collect();
+        let mut all: Vec<Told> = had
+            .map(|had| Told {
+                edge: had,
+                order: FaultOrder {
+                    remove: remove.clone(),
+                    ..FaultOrder::default()
+                },
+                waits: true,
+            })
+            .collect();
+        if before.is_some() {
+            let waiting: Vec<FaultRule> = self.waiting.values().cloned().collect();
+            all.push(Told {
+                edge,
+                order: FaultOrder::add(waiting),
+                waits: true,
+            });
+        }
+        all
+    }
+
+    /// Returns what is left of an order by now: a rule that somebody was hit by stays where that was.
     #[must_use]
     pub fn still(&self, told: Told) -> FaultOrder {
         let Told {
-            mut order, roams, ..
+            mut order, waits, ..
         } = told;
-        if roams {
+        if waits {
+            order.remove.retain(|id| self.waiting.contains_key(id));
             order.faults.retain(|rule| {
                 let name = rule.id.as_ref();
-                name.is_none_or(|id| self.roaming.contains(id))
+                name.is_none_or(|id| self.waiting.contains_key(id))
             });
         }
         order
@@ -71,7 +108,7 @@ impl InUse {
     pub fn settle<'a>(&mut self, used: impl IntoIterator<Item = &'a str>) -> Option<FaultOrder> {
         let remove: Vec<String> = used
             .into_iter()
-            .filter_map(|id| self.roaming.take(id))
+            .filter_map(|id| Some(self.waiting.remove_entry(id)?.0))
             .collect();
         (!remove.is_empty()).then(|| FaultOrder {
             remove,
@@ -97,31 +134,80 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_whole_edge_is_hit_at_once_and_requests_where_the_first_one_is() {
-        let mut in_use = InUse::default();
-        let order = FaultOrder::add([
+    fn names(in_use: &InUse, told: Vec<Told>) -> Vec<(usize, Vec<String>, Vec<String>)> {
+        let each = told.into_iter().map(|told| {
+            let edge = told.edge;
+            let order = in_use.still(told);
+            let adds = order.faults.into_iter().filter_map(|rule| rule.id);
+            (edge, order.remove, adds.collect())
+        });
+        each.filter(|(_, remove, adds): &(_, Vec<_>, Vec<_>)| {
+            !remove.is_empty() || !adds.is_empty()
+        })
+        .collect()
+    }
+
+    fn add(edge: usize, id: &str) -> (usize, Vec<String>, Vec<String>) {
+        (edge, Vec::new(), vec![id.to_owned()])
+    }
+
+    fn remove(edge: usize, id: &str) -> (usize, Vec<String>, Vec<String>) {
+        (edge, vec![id.to_owned()], Vec::new())
+    }
+
+    fn dies_and_hangs() -> FaultOrder {
+        FaultOrder::add([
             rule("dies", Fault::Kill, None),
             rule("hangs", Fault::Hang, Some(1)),
-        ]);
-        let told = in_use.orders(1, 3, order);
-        let names = |in_use: &InUse, told: &[Told]| -> Vec<(usize, Vec<String>)> {
-            let each = told.iter().map(|told| {
-                let rules = in_use.still(told.clone()).faults.into_iter();
-                (told.edge, rules.filter_map(|rule| rule.id).collect())
-            });
-            each.filter(|(_, rules): &(usize, Vec<String>)| !rules.is_empty())
-                .collect()
-        };
-        let hangs = || vec!["hangs".to_owned()];
-        let dies = (1, vec!["dies".to_owned()]);
-        let expected = [dies.clone(), (1, hangs()), (0, hangs()), (2, hangs())];
-        assert_eq!(names(&in_use, &told), expected);
+        ])
+    }
+
+    #[test]
+    fn while_nothing_plays_the_first_request_decides() {
+        let mut in_use = InUse::default();
+        let told = in_use.orders(3, dies_and_hangs());
+        let all = (0..3).map(|edge| add(edge, "hangs"));
+        let expected: Vec<_> = [add(0, "dies")].into_iter().chain(all).collect();
+        assert_eq!(names(&in_use, told.clone()), expected);
         // Somebody is hit before all are told: nobody else gets that rule.
         let others = in_use.settle(["hangs", "dies"]);
-        assert_eq!(others.map(|order| order.remove), Some(hangs()));
-        assert_eq!(names(&in_use, &told), [dies]);
+        assert_eq!(
+            others.map(|order| order.remove),
+            Some(vec!["hangs".to_owned()])
+        );
+        assert_eq!(names(&in_use, told), [add(0, "dies")]);
         assert_eq!(in_use.settle(["hangs"]), None);
+        assert_eq!(in_use.plays_from(1, 3), []);
+    }
+
+    #[test]
+    fn a_rule_goes_along_until_somebody_is_hit() {
+        let mut in_use = InUse::default();
+        let told = in_use.plays_from(1, 3);
+        assert_eq!(told, []);
+        let told = in_use.orders(3, dies_and_hangs());
+        assert_eq!(names(&in_use, told), [add(1, "dies"), add(1, "hangs")]);
+        assert_eq!(in_use.plays_from(1, 3), []);
+        let told = in_use.plays_from(2, 3);
+        assert_eq!(
+            names(&in_use, told.clone()),
+            [remove(1, "hangs"), add(2, "hangs")]
+        );
+        // It hit somebody at the edge that was left, just before that one was told.
+        in_use.settle(["hangs"]);
+        assert_eq!(names(&in_use, told), []);
+        assert_eq!(in_use.plays_from(0, 3), []);
+    }
+
+    #[test]
+    fn others_lose_a_rule_of_before_anything_played() {
+        let mut in_use = InUse::default();
+        let _ = in_use.orders(3, dies_and_hangs());
+        let told = in_use.plays_from(1, 3);
+        assert_eq!(
+            names(&in_use, told),
+            [remove(0, "hangs"), remove(2, "hangs")]
+        );
     }
 
     #[test]
@@ -131,11 +217,12 @@ mod tests {
             ..FaultOrder::default()
         };
         let mut in_use = InUse::default();
-        let told = in_use.orders(0, 2, over.clone());
-        let told: Vec<_> = told
-            .into_iter()
-            .map(|told| (told.edge, in_use.still(told)))
-            .collect();
-        assert_eq!(told, [(0, over.clone()), (1, over)]);
+        let _ = in_use.orders(2, dies_and_hangs());
+        let told = in_use.orders(2, over);
+        assert_eq!(
+            names(&in_use, told),
+            [remove(0, "hangs"), remove(1, "hangs")]
+        );
+        assert_eq!(in_use.plays_from(1, 2), []);
     }
 }

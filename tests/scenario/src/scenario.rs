@@ -172,7 +172,7 @@ pub enum Place {
     Edge(usize),
     /// Every edge.
     All,
-    /// The edge that the first player plays from, or that first answers what is selected.
+    /// The edge that the first player plays from when a request comes that is selected; while nothing plays, the one that answers first.
     InUse,
     /// The backend.
     Backend,

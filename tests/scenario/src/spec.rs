@@ -300,8 +300,8 @@ pub struct FaultSpec {
     pub lasts_s: Option<Seconds>,
     /// How often it comes again, from one beginning to the next; left out, once.
     pub every_s: Option<Seconds>,
-    /// With what: the name of an edge, `backend`, `all` for every edge, or `in_use` for the edge that the first player plays from, or
-    /// that first answers what `on` selects.
+    /// With what: the name of an edge, `backend`, `all` for every edge, or `in_use` for the edge that the first player plays from
+    /// when a request comes that `on` selects; while nothing plays, the one that answers it first.
     #[schemars(with = "String")]
     pub edge: Spanned<String>,
     /// What goes wrong.

@@ -15,7 +15,7 @@ use nearcast_edge_server::{Authority, EdgeConfig, EdgeHandle, EdgeServer, LastMi
 use nearcast_lab::relay::{Relay, RelayConfig};
 use nearcast_link::LinkConfig;
 use nearcast_protocol::play::HttpProtocol;
-use nearcast_scenario::{Doing, InUse, Place, Scenario};
+use nearcast_scenario::{Doing, InUse, Place, Scenario, Told};
 use tempfile::TempDir;
 use tokio::io::{BufReader, stdin, stdout};
 use tokio::sync::{mpsc, watch};
@@ -70,7 +70,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
                 Some(ToServers::Begin) => began = Some((Instant::now(), conduct::unix_ms())),
                 Some(ToServers::Uses(name)) => {
                     let named = scenario.edges.iter().position(|edge| edge.name == name);
-                    servers.uses = named.unwrap_or(servers.uses);
+                    if let Some(edge) = named {
+                        servers.plays_from(edge).await;
+                    }
                 }
                 Some(ToServers::Rebind) => servers.rebind().await,
             },
@@ -113,8 +115,6 @@ struct Servers {
     /// Each edge's own link, and the delay of the last mile.
     links: Vec<LinkConfig>,
     last_mile_delay: Duration,
-    /// Which edge the first viewer plays from.
-    uses: usize,
     in_use: InUse,
     problems: Vec<String>,
     _keys: TempDir,
@@ -199,7 +199,6 @@ impl Servers {
                 .map(|edge| edge.link.first())
                 .collect(),
             last_mile_delay,
-            uses: 0,
             in_use: InUse::default(),
             problems: Vec::new(),
             backend,
@@ -264,16 +263,28 @@ impl Servers {
                 told.context("the backend cannot do what it was ordered to")
             }
             Place::InUse => {
-                let edges = self.edges.len();
-                for told in self.in_use.orders(self.uses, edges, order) {
-                    let edge = told.edge;
-                    let order = self.in_use.still(told);
-                    self.tell(edge, order).await?;
-                    self.settle(edge).await;
-                }
-                Ok(())
+                let told = self.in_use.orders(self.edges.len(), order);
+                self.tell_in_turn(told).await
             }
         }
+    }
+
+    async fn tell_in_turn(&mut self, told: Vec<Told>) -> Result<()> {
+        for told in told {
+            let edge = told.edge;
+            let order = self.in_use.still(told);
+            self.tell(edge, order).await?;
+            self.settle(edge).await;
+        }
+        Ok(())
+    }
+
+    /// The first viewer plays from this edge now.
+    async fn plays_from(&mut self, edge: usize) {
+        let told = self.in_use.plays_from(edge, self.edges.len());
+        let problem = self.tell_in_turn(told).await.err();
+        self.problems
+            .extend(problem.map(|error| format!("{error:#}")));
     }
 
     async fn tell(&self, edge: usize, order: FaultOrder) -> Result<()> {
@@ -302,7 +313,7 @@ impl Servers {
         edge
     }
 
-    /// A rule that every edge had stays with the one that was the first to use it.
+    /// A rule that waited stays with the edge where it hit somebody first.
     async fn settle(&mut self, edge: usize) {
         self.looked_at[edge].mark_unchanged();
         let used = self.edges[edge].receipts().into_iter();

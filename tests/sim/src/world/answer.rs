@@ -3,7 +3,6 @@
 use nearcast_appliance::{Admission, Answer, BodyEnd, Effect, Outcome, Spoil, StatusFault};
 use nearcast_core::{Failure, TransportEvent, Validators};
 use nearcast_link::{Arrival, LinkState, TransferId};
-use nearcast_protocol::manifest::ObjectKey;
 use nearcast_units::{ByteCount, Instant};
 
 use super::attempt::{Phase, Step};
@@ -257,6 +256,7 @@ impl World {
         let Some(&id) = self.transfers.get(&transfer) else {
             return;
         };
+        self.plays_from(now, id);
         let digest = self.digests.then(|| "sha-256".to_owned());
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
@@ -285,10 +285,6 @@ impl World {
         });
         let too_much = attempt.decided.answer == Answer::Longer && to > attempt.total;
         let (end, total) = (attempt.decided.end, attempt.total);
-        let is_picture = matches!(attempt.spec.object, ObjectKey::Media(key, _) if key.track == 0);
-        if is_picture && !attempt.spec.probe {
-            self.clients[id.0].uses = Some(edge);
-        }
         self.count(now, id.0, edge, bytes);
         if let Some(at) = wrong_from
             && to > first + at

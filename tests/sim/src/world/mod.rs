@@ -17,7 +17,7 @@ use nearcast_link::{FlowId, LinkConfig, LinkId, LinkState, Network, SlowStart, T
 use nearcast_protocol::appliance::{ApplianceReport, ReportReceipt};
 use nearcast_protocol::manifest::ObjectKey;
 use nearcast_protocol::play::HttpProtocol;
-use nearcast_scenario::{InUse, Place};
+use nearcast_scenario::{InUse, Place, Told};
 use nearcast_units::{BitRate, ByteCount, Instant, Ratio, Rng, Seed};
 
 use crate::agenda::Agenda;
@@ -99,8 +99,6 @@ struct ClientPaths {
     name: String,
     /// What it may do, once the backend has answered.
     held: Option<Held>,
-    /// The edge that brought the picture last.
-    uses: Option<usize>,
     last_mile: LinkId,
     /// Connections without a request, by appliance.
     idle: Vec<Vec<FlowId>>,
@@ -147,7 +145,6 @@ impl World {
         let paths = |client: &ClientSetup| ClientPaths {
             name: client.name.clone(),
             held: None,
-            uses: None,
             last_mile: last_miles[client.last_mile],
             idle: vec![Vec::new(); edges.len()],
             bytes: vec![ByteCount::ZERO; edges.len()],
@@ -305,15 +302,31 @@ impl World {
                 None => Ok(()),
             },
             Place::InUse => {
-                let uses = self.clients.first().and_then(|client| client.uses);
-                let edges = self.edges.len();
-                for told in self.in_use.orders(uses.unwrap_or(0), edges, order) {
-                    let edge = told.edge;
-                    let order = self.in_use.still(told);
-                    self.order(now, edge, order)?;
-                }
-                Ok(())
+                let told = self.in_use.orders(self.edges.len(), order);
+                self.tell_in_turn(now, told)
             }
+        }
+    }
+
+    fn tell_in_turn(&mut self, now: Instant, told: Vec<Told>) -> Result<(), OrderError> {
+        for told in told {
+            let edge = told.edge;
+            let order = self.in_use.still(told);
+            self.order(now, edge, order)?;
+        }
+        Ok(())
+    }
+
+    /// Something of an attempt came: where it is the first client's picture, its edge is the one in use.
+    fn plays_from(&mut self, now: Instant, id: Attempt) {
+        let Some(attempt) = self.attempts.get(&id).filter(|_| id.0 == 0) else {
+            return;
+        };
+        let is_picture = matches!(attempt.spec.object, ObjectKey::Media(key, _) if key.track == 0);
+        if is_picture && !attempt.spec.probe {
+            let told = self.in_use.plays_from(attempt.edge, self.edges.len());
+            let told = self.tell_in_turn(now, told);
+            debug_assert!(told.is_ok(), "{told:?}");
         }
     }
 
@@ -329,7 +342,7 @@ impl World {
         Ok(())
     }
 
-    /// A rule that every edge had stays with the one that was the first to use it.
+    /// A rule that waited stays with the edge where it hit somebody first.
     fn settle(&mut self, now: Instant, edge: usize, used: &[String]) {
         if let Some(order) = self.in_use.settle(used.iter().map(String::as_str)) {
             let told = self.tell_all(now, &order, Some(edge));
