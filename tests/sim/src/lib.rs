@@ -5,10 +5,11 @@
 //!
 //! The model: a connection costs two round trips (TCP and TLS 1.3), a warm one none; a request takes one
 //! way to the appliance and its answer comes over the link; objects have a size and no payload. What appliances and the
-//! backend do is decided by their own models, which the real servers drive, too. Links are fluid. Where packets are lost, no
-//! connection brings more than `1.22 MSS / (RTT sqrt(p))` (Mathis et al., CCR 1997), a handshake packet that is lost costs a second, a
-//! request that is lost a round trip and 0.2 s (RFC 6298); jitter is drawn for each request and the beginning of each answer. Bodies wait for
-//! neither; that packets overtake each other, come twice or find a queue full, a fluid link does not see.
+//! backend do is decided by their own models, which the real servers drive, too. Links are fluid. Where packets are lost, each
+//! connection has a congestion window, round trip by round trip, as QUIC's with CUBIC is where losses keep it small (TCP with delayed
+//! acknowledgements brings a quarter less); a handshake packet that is lost costs a second, a request that is lost a round trip and
+//! 0.2 s (RFC 6298). Jitter is drawn for each request and the beginning of each answer, and its mean is in the round trips of windows.
+//! That packets overtake each other, come twice or find a queue full, a fluid link does not see.
 //!
 //! [`trace`] is apart from that: sessions of one rule over one recorded network, as published simulators run them. So is [`hostile`]: a
 //! session without a world, which is told whatever bytes say.

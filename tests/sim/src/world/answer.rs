@@ -130,9 +130,8 @@ impl World {
         let transfer = self.network.send(now, flow, length);
         attempt.transfer = Some(transfer);
         attempt.held = None;
-        let edge = attempt.edge;
         self.transfers.insert(transfer, id);
-        if let Some(rate) = self.loss_limit(id.0, edge) {
+        if let Some(rate) = self.loss_limit(now, id) {
             self.network.limit(now, transfer, Some(rate));
         }
         self.holds_back(now, id);
@@ -146,15 +145,25 @@ impl World {
         let at = attempt.next - attempt.first;
         let slowed = attempt.decided.slowed.filter(|slowed| at >= slowed.after);
         let rate = slowed.map(|slowed| slowed.rate);
-        let (Some(transfer), true) = (attempt.transfer, attempt.held != rate) else {
+        if attempt.transfer.is_none() || attempt.held == rate {
             return;
-        };
+        }
         attempt.held = rate;
-        let edge = attempt.edge;
-        let most = rate.into_iter().chain(self.loss_limit(id.0, edge)).min();
-        self.network.limit(now, transfer, most);
+        self.limits(now, id);
         if rate.is_some() {
             self.takes_effect(now, id, Effect::Slowed { at });
+        }
+    }
+
+    /// Lets a body have no more than its faults and its connection leave it.
+    pub(super) fn limits(&mut self, now: Instant, id: Attempt) {
+        let of_loss = self.loss_limit(now, id);
+        let Some(attempt) = self.attempts.get(&id) else {
+            return;
+        };
+        if let Some(transfer) = attempt.transfer {
+            let most = attempt.held.into_iter().chain(of_loss).min();
+            self.network.limit(now, transfer, most);
         }
     }
 

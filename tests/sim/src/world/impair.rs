@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use nearcast_units::{BitRate, ByteCount};
+use nearcast_link::FlowId;
+use nearcast_units::{BitRate, Instant};
 
-use super::World;
+use super::congestion::Congestion;
+use super::{Attempt, Due, World};
 
-/// What a packet brings, usually.
-const MSS: ByteCount = ByteCount::new(1_460);
-/// The square root of three halves: without delayed acknowledgements (Mathis et al., CCR 1997).
-const MATHIS: f64 = 1.224_744_871_391_589;
 /// Until a handshake is begun again, and at least until anything else is sent again (RFC 6298; common kernels have 0.2 s).
 const HANDSHAKE_AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MIN: Duration = Duration::from_millis(200);
@@ -28,15 +26,50 @@ impl World {
         1.0 - passes.product::<f64>()
     }
 
-    /// Returns what one connection brings at most where packets are lost.
-    pub(super) fn loss_limit(&self, client: usize, edge: usize) -> Option<BitRate> {
-        let loss = self.loss(client, edge);
-        if loss <= 0.0 {
+    /// Returns what an attempt's connection brings at most where packets are lost, and counts its rounds from now on.
+    pub(super) fn loss_limit(&mut self, now: Instant, id: Attempt) -> Option<BitRate> {
+        let attempt = self.attempts.get(&id)?;
+        let (flow, edge) = (attempt.flow?, attempt.edge);
+        if self.loss(id.0, edge) <= 0.0 {
             return None;
         }
-        let rtt = self.network.round_trip(&self.route(client, edge));
-        let a_round = MSS.rate_over(rtt.max(Duration::from_millis(1)))?;
-        Some(a_round.scaled(MATHIS / loss.sqrt()))
+        let rtt = self.round(id.0, edge);
+        let congestion = self
+            .congested
+            .entry(flow)
+            .or_insert_with(|| Congestion::new(now));
+        if let Some(ends) = congestion.begin(now, rtt) {
+            self.due.add(ends, Due::Round(flow));
+        }
+        congestion.limit(rtt)
+    }
+
+    /// A round trip of a connection is over.
+    pub(super) fn round_ends(&mut self, now: Instant, flow: FlowId) {
+        let Some(&id) = self.flows.get(&flow) else {
+            return;
+        };
+        let Some((transfer, edge)) = self
+            .attempts
+            .get(&id)
+            .and_then(|attempt| Some((attempt.transfer?, attempt.edge)))
+        else {
+            return;
+        };
+        let sent = self.network.rate(transfer).bytes_in(self.round(id.0, edge));
+        let loss = self.loss(id.0, edge);
+        if let Some(congestion) = self.congested.get_mut(&flow) {
+            congestion.end(sent, loss, &mut self.chance);
+            self.limits(now, id);
+        }
+    }
+
+    /// Returns what a round trip takes, in the mean.
+    fn round(&self, client: usize, edge: usize) -> Duration {
+        let route = self.route(client, edge);
+        let longest = route.iter().filter_map(|link| self.impaired.get(link));
+        let jitter: Duration = longest.map(|one| one.jitter).sum();
+        (self.network.round_trip(&route) + jitter / 2).max(Duration::from_millis(1))
     }
 
     /// Draws how much longer something takes that crosses all links once.

@@ -4,6 +4,7 @@
 mod answer;
 mod attempt;
 mod backend;
+mod congestion;
 mod impair;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ pub(crate) use attempt::Asked;
 use attempt::{AttemptModel, Step};
 pub(crate) use backend::Answered;
 use backend::{BackendModel, Held};
+use congestion::Congestion;
 
 /// An attempt of one of the clients.
 pub(crate) type Attempt = (usize, AttemptId);
@@ -50,6 +52,8 @@ pub(crate) struct World {
     backend: Option<BackendModel>,
     /// Links that lose packets or take longer now and then.
     impaired: BTreeMap<LinkId, Impairment>,
+    /// Where packets are lost.
+    congested: BTreeMap<FlowId, Congestion>,
     chance: Rng,
     in_use: InUse,
     traps: Vec<Trap>,
@@ -84,6 +88,7 @@ impl EdgeModel {
 #[derive(Debug)]
 enum Due {
     Attempt(Attempt, Step),
+    Round(FlowId),
     /// An appliance has something to do.
     Wake(usize),
     /// An appliance's report reaches the backend.
@@ -161,6 +166,7 @@ impl World {
         let mut world = Self {
             backend: backend.map(|backend| BackendModel::new(backend, &names, setup.seed)),
             impaired: impaired.collect(),
+            congested: BTreeMap::new(),
             chance: setup.seed.split("links").rng(),
             in_use: InUse::default(),
             clients: setup.clients.iter().map(paths).collect(),
@@ -249,6 +255,7 @@ impl World {
         while let Some(due) = self.due.pop(now) {
             match due {
                 Due::Attempt(attempt, step) => self.step(now, attempt, step, &mut heard),
+                Due::Round(flow) => self.round_ends(now, flow),
                 Due::Wake(edge) => {
                     let model = &mut self.edges[edge];
                     if model.wakes.is_some_and(|at| at <= now) {
