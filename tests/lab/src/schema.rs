@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use nearcast_scenario::{FIGURES, link_schema, scenario_schema};
+use nearcast_scenario::{CANCELS, CODES, FIGURES, link_schema, scenario_schema};
 
 /// What a schema is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,5 +45,44 @@ pub(crate) fn figures(out: &mut dyn Write) -> Result<ExitCode> {
     for kind in FIGURES {
         writeln!(out, "  {:width$}  {}", kind.name, kind.about)?;
     }
+    writeln!(
+        out,
+        "\nWhat may follow the dot of failures, failovers and errors:\n"
+    )?;
+    for code in CODES {
+        let meaning = nearcast_player::explain(code).map_or("", |entry| entry.meaning);
+        writeln!(out, "  {code:30}  {meaning}")?;
+    }
+    writeln!(
+        out,
+        "\nThat of cancelled, and of failovers too: {}",
+        CANCELS.join(", ")
+    )?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_core::CancelReason;
+
+    use super::*;
+
+    #[test]
+    fn expectations_know_the_codes_of_the_player() {
+        let of_player = nearcast_player::CODES.iter().map(|entry| entry.code);
+        assert_eq!(CODES, of_player.collect::<Vec<_>>());
+        let of_core = [
+            CancelReason::LostRace,
+            CancelReason::Silent,
+            CancelReason::Slow,
+            CancelReason::NotNeeded,
+            CancelReason::Abandoned,
+            CancelReason::LowerRung,
+            CancelReason::Superseded,
+            CancelReason::NetworkChanged,
+            CancelReason::Watchdog,
+            CancelReason::Stopped,
+        ];
+        assert_eq!(CANCELS, of_core.map(CancelReason::code));
+    }
 }

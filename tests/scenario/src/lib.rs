@@ -54,7 +54,9 @@ mod schema;
 mod spec;
 
 pub use error::ScenarioError;
-pub use expect::{Expectation, FIGURES, Figure, FigureKind, Judge, Session, Verdict};
+pub use expect::{
+    CANCELS, CODES, Expectation, FIGURES, Figure, FigureKind, Judge, Names, Session, Verdict,
+};
 pub use in_use::{InUse, Told};
 pub use link::{BurstSpec, Link, LinkSpec, Step, StepSpec, UpSpec};
 pub use network::{Network, NetworkError, Period};

@@ -33,6 +33,31 @@ pub struct Figure {
     pub(crate) of: Option<String>,
 }
 
+/// What may follow the dot of a figure.
+#[derive(Clone, Copy, Debug)]
+pub enum Names {
+    /// Nothing.
+    None,
+    /// Any text.
+    Any,
+    /// The name of an edge, which must be there.
+    Edge,
+    /// One of these.
+    Of(&'static [&'static [&'static str]]),
+}
+
+impl Names {
+    /// Returns all names that may follow, of these edges.
+    pub(crate) fn known<'a>(self, edges: &[&'a str]) -> Option<Vec<&'a str>> {
+        match self {
+            Self::None => Some(Vec::new()),
+            Self::Any => None,
+            Self::Edge => Some(edges.to_vec()),
+            Self::Of(lists) => Some(lists.concat()),
+        }
+    }
+}
+
 /// How a figure is described, and what it can be.
 #[derive(Clone, Copy, Debug)]
 pub struct FigureKind {
@@ -40,8 +65,8 @@ pub struct FigureKind {
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// The names that may follow a dot; empty where none does, `None` where any may.
-    pub of: Option<&'static [&'static str]>,
+    /// What may follow a dot.
+    pub of: Names,
     /// The largest number it can be; the lowest is 0 but for `qoe`.
     pub max: f64,
     /// Whether one session has many of them.
@@ -54,7 +79,7 @@ const fn plain(name: &'static str, about: &'static str, max: f64) -> FigureKind 
     FigureKind {
         name,
         about,
-        of: Some(&[]),
+        of: Names::None,
         max,
         many: false,
     }
@@ -64,7 +89,7 @@ const fn many(name: &'static str, about: &'static str, max: f64) -> FigureKind {
     FigureKind {
         name,
         about,
-        of: Some(&[]),
+        of: Names::None,
         max,
         many: true,
     }
@@ -75,6 +100,100 @@ const DECISIONS: &[&str] = &[
     "probe", "refresh", "playback", "watchdog",
 ];
 const CAUSES: &[&str] = &["throughput", "edge_silent", "all_edges_down", "sink"];
+
+/// Codes of errors as the player has them; a test of the laboratory keeps both lists equal.
+pub const CODES: &[&str] = &[
+    "play.plan_required",
+    "play.region_blocked",
+    "play.platform_blocked",
+    "play.too_many_streams",
+    "play.maturity_blocked",
+    "play.title_unknown",
+    "play.device_unsupported",
+    "play.session_expired",
+    "play.overloaded",
+    "play.refused",
+    "play.no_edges",
+    "backend.unreachable",
+    "backend.timeout",
+    "backend.tls",
+    "backend.problem",
+    "backend.bad_answer",
+    "backend.setup",
+    "net.dns_failed",
+    "net.connect_refused",
+    "net.connect_timeout",
+    "net.unreachable",
+    "net.tls_certificate",
+    "net.tls_handshake",
+    "net.reset",
+    "net.truncated",
+    "net.stalled",
+    "net.protocol",
+    "net.wrong_range",
+    "net.redirect_loop",
+    "net.unsupported",
+    "net.invalid_request",
+    "net.proxy",
+    "edge.token_rejected",
+    "edge.not_found",
+    "edge.range_not_satisfiable",
+    "edge.too_many_requests",
+    "edge.unavailable",
+    "edge.server_error",
+    "edge.unexpected_status",
+    "edge.bytes_differ",
+    "edge.corrupt",
+    "edge.size_changed",
+    "manifest.not_a_manifest",
+    "manifest.malformed",
+    "manifest.missing_attribute",
+    "manifest.too_large",
+    "manifest.too_many_segments",
+    "manifest.no_tracks",
+    "manifest.bad_url",
+    "manifest.bad_index",
+    "manifest.unexpected_index",
+    "manifest.unusable",
+    "unsupported.live",
+    "unsupported.drm_system",
+    "unsupported.encrypted",
+    "unsupported.container",
+    "unsupported.codec",
+    "unsupported.muxed",
+    "unsupported.xlink",
+    "unsupported.feature",
+    "media.malformed",
+    "media.truncated",
+    "media.misplaced",
+    "media.empty",
+    "media.track_missing",
+    "media.undecodable",
+    "media.decoder_config",
+    "media.malformed_subtitles",
+    "playback.start_timeout",
+    "playback.stalled",
+    "player.no_runtime",
+    "player.invalid_source",
+    "player.invalid_option",
+    "player.closed",
+    "player.busy",
+    "player.sink_failed",
+    "player.internal",
+];
+/// Why the player ends an attempt, as it reports that.
+pub const CANCELS: &[&str] = &[
+    "lost_race",
+    "edge_silent",
+    "edge_slow",
+    "not_needed",
+    "abandoned",
+    "lower_rung",
+    "superseded",
+    "network_changed",
+    "watchdog",
+    "stopped",
+];
 
 /// All figures.
 pub const FIGURES: &[FigureKind] = &[
@@ -91,7 +210,7 @@ pub const FIGURES: &[FigureKind] = &[
     FigureKind {
         name: "stalls",
         about: "how often it did; `stalls.edge_silent` (or `throughput`, `all_edges_down`, `sink`) for that reason",
-        of: Some(CAUSES),
+        of: Names::Of(&[CAUSES]),
         max: ANY,
         many: false,
     },
@@ -113,7 +232,7 @@ pub const FIGURES: &[FigureKind] = &[
     FigureKind {
         name: "failovers",
         about: "objects that another edge took over; `failovers.edge.corrupt` for that reason",
-        of: None,
+        of: Names::Of(&[CODES, CANCELS]),
         max: ANY,
         many: false,
     },
@@ -155,28 +274,28 @@ pub const FIGURES: &[FigureKind] = &[
     FigureKind {
         name: "decisions",
         about: "decisions of a kind: `decisions.edge`",
-        of: Some(DECISIONS),
+        of: Names::Of(&[DECISIONS]),
         max: ANY,
         many: false,
     },
     FigureKind {
         name: "reasons",
         about: "decisions with this reason, as reports say it: `reasons.an edge did not accept the token`",
-        of: None,
+        of: Names::Any,
         max: ANY,
         many: false,
     },
     FigureKind {
         name: "failures",
         about: "attempts that failed with a code: `failures.net.reset`",
-        of: None,
+        of: Names::Of(&[CODES]),
         max: ANY,
         many: false,
     },
     FigureKind {
         name: "cancelled",
         about: "attempts that were ended for a reason: `cancelled.edge_silent`",
-        of: None,
+        of: Names::Of(&[CANCELS]),
         max: ANY,
         many: false,
     },
@@ -188,14 +307,14 @@ pub const FIGURES: &[FigureKind] = &[
     FigureKind {
         name: "served",
         about: "the share of media bytes that an edge brought: `served.near`",
-        of: None,
+        of: Names::Edge,
         max: 1.0,
         many: false,
     },
     FigureKind {
         name: "errors",
-        about: "1 where playback ended with this code: `errors.playback.no_edges`",
-        of: None,
+        about: "1 where playback ended with this code: `errors.play.no_edges`",
+        of: Names::Of(&[CODES]),
         max: 1.0,
         many: false,
     },

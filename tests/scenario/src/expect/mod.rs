@@ -5,7 +5,7 @@ mod judge;
 
 use std::fmt;
 
-pub use figure::{FIGURES, Figure, FigureKind, Session};
+pub use figure::{CANCELS, CODES, FIGURES, Figure, FigureKind, Names, Session};
 pub use judge::{Judge, Verdict};
 
 use crate::error::nearest;
@@ -220,14 +220,11 @@ impl Expectation {
 }
 
 fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), NoExpectation> {
-    let known: &[&str] = match (kind.of, kind.name) {
-        (None, "served") => edges,
-        (None, _) => return Ok(()),
-        (Some(known), _) => known,
+    let Some(known) = kind.of.known(edges) else {
+        return Ok(());
     };
     let Some(of) = of else {
-        let needs = kind.name == "served";
-        return if needs {
+        return if matches!(kind.of, Names::Edge) {
             Err(NoExpectation {
                 what: format!("`{}` of which edge?", kind.name),
                 hint: Some(format!(
@@ -251,15 +248,28 @@ fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), N
             names.join(", ")
         )
     } else {
-        match nearest(of, known) {
+        match nearest(of, &known) {
             Some(near) => format!("did you mean `{}.{near}`?", kind.name),
-            None => format!("these are known: {}", known.join(", ")),
+            None => format!("these are known: {}", alike(of, &known).join(", ")),
         }
     };
     Err(NoExpectation {
         what: format!("there is no `{}.{of}`", kind.name),
         hint: Some(hint),
     })
+}
+
+/// Returns the names of the same family (`net.`, say), or all where there are none.
+fn alike<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
+    let family = |name: &str| name.split_once('.').map(|(first, _)| first.to_owned());
+    let wanted = family(name);
+    let same = |one: &&&str| wanted.is_some() && family(one) == wanted;
+    let found: Vec<&str> = known.iter().filter(same).copied().collect();
+    if found.is_empty() {
+        known.to_vec()
+    } else {
+        found
+    }
 }
 
 impl Figure {
@@ -325,6 +335,27 @@ mod tests {
             ("served > 0.5", "of which edge"),
             ("stalls.edge == 0", "stalls.edge_silent"),
             ("startup_s.p98 < 2", "p95"),
+            (
+                "failures.net.rset == 0",
+                "did you mean `failures.net.reset`",
+            ),
+            (
+                "errors.playback.no_edges == 0",
+                "did you mean `errors.play.no_edges`",
+            ),
+            ("cancelled.xyz == 0", "these are known: lost_race, "),
+            (
+                "failures.net.qqqqqqqqqqqqqqqqqqqqqqqq == 0",
+                "these are known: net.dns_failed, ",
+            ),
+            (
+                "cancelled.edge_silence == 0",
+                "did you mean `cancelled.edge_silent`",
+            ),
+            (
+                "failovers.edge_silence == 0",
+                "did you mean `failovers.edge_silent`",
+            ),
         ] {
             let said = read(text).unwrap_err();
             assert!(said.contains(says), "{text}: {said}");

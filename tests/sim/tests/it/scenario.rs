@@ -182,7 +182,10 @@ fn loss_holds_a_connection_to_what_mathis_says_and_jitter_delays_answers() {
         let pictures = report.segments.iter().filter(|one| one.bytes > 100_000);
         let sums = pictures.fold((0.0, 0.0), |(bits, spent), one| {
             let took = one.done_s - one.first_byte_s;
-            (bits + one.bytes as f64 * 8.0, spent + took)
+            (
+                bits + u32::try_from(one.bytes).map_or(0.0, f64::from) * 8.0,
+                spent + took,
+            )
         });
         sums.0 / sums.1
     };
