@@ -156,7 +156,7 @@ pub enum Command {
         /// Declared bit rate; `None` removes the cap.
         bitrate: Option<BitRate>,
     },
-    /// Play another audio track.
+    /// Play another audio track. Before tracks are known it is kept until they are; so are subtitles.
     SelectAudio {
         /// Index among the audio tracks of the period.
         track: u16,

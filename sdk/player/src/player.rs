@@ -93,7 +93,7 @@ impl Player {
         self.command(Command::CapRung { bitrate })
     }
 
-    /// Plays another audio track, by its index in the snapshot.
+    /// Plays another audio track, by its index in the snapshot; as soon as tracks are known, where they are not yet.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl Player {
         self.command(Command::SelectAudio { track })
     }
 
-    /// Shows another subtitle track, by its index in the snapshot, or none.
+    /// Shows another subtitle track, by its index in the snapshot, or none; as soon as tracks are known, where they are not yet.
     ///
     /// # Errors
     ///

@@ -15,6 +15,8 @@ use crate::timeline::TrackWish;
 pub(crate) struct TrackState {
     pub(crate) kind: TrackKind,
     pub(crate) wish: TrackWish,
+    /// What the viewer chose before the tracks were known, as it was said.
+    pub(crate) early: Option<Option<u16>>,
     /// Index of the chosen track in the period that `next` lies in; `None` when there is none.
     pub(crate) chosen: Option<u16>,
     /// Period of the next segment.
@@ -90,6 +92,7 @@ impl TrackState {
         Self {
             kind,
             wish,
+            early: None,
             chosen: None,
             period: 0,
             next: MediaTime::ZERO,

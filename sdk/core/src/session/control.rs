@@ -285,6 +285,7 @@ impl Session {
         }
         self.recorder.outline(self.timeline.as_ref());
         self.events.push_back(Event::TracksKnown);
+        self.select_early();
     }
 
     /// Chooses a kind's track in a period by what the viewer wants.

@@ -201,9 +201,19 @@ impl Session {
         self.select_track(TrackKind::Text, track);
     }
 
+    /// What was chosen before the tracks were known is done now that they are.
+    pub(super) fn select_early(&mut self) {
+        for kind in KINDS {
+            if let Some(choice) = self.track_mut(kind).early.take() {
+                self.select_track(kind, choice);
+            }
+        }
+    }
+
     /// Changes a track from the next segment boundary on that leaves time to fetch.
     fn select_track(&mut self, kind: TrackKind, choice: Option<u16>) {
         let Some(timeline) = &self.timeline else {
+            self.track_mut(kind).early = Some(choice);
             return;
         };
         let playhead = self.playhead();

@@ -140,6 +140,26 @@ fn subtitles_that_cannot_be_read_are_not_stepped_through() {
 }
 
 #[test]
+fn a_track_that_is_chosen_before_any_is_known_is_chosen_then() {
+    let outline = pictures(&[known(40)]);
+    let outline = with_track(outline, TrackKind::Text, "en", known(40));
+    let config = Config {
+        race_width: 1,
+        ..Config::default()
+    };
+    let mut script = Script::new(2, config, |_| Answer::Nothing, reads(outline));
+    for track in [Some(0), None, Some(0)] {
+        script.tell(Input::Command(Command::SelectText { track }));
+    }
+    script.serve(|_| Answer::Whole);
+    script.run(Duration::from_secs(5));
+    let shown = script.session.snapshot(script.now).text_tracks;
+    assert_eq!(shown.iter().filter(|track| track.chosen).count(), 1);
+    let piece = ObjectKey::Media(of_track(1, 0), 0);
+    assert_eq!(script.asked(piece).len(), 1);
+}
+
+#[test]
 fn who_told_first_what_an_object_is_answers_for_it_when_all_others_differ() {
     let config = Config {
         race_width: 1,
