@@ -19,7 +19,7 @@ use crate::quantity::{Bytes, Kbps, Millis, Seconds, Share};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinkSpec {
-    /// What it passes; no limit where this is left out.
+    /// What it passes, headers of packets among it (a twentieth); no limit where this is left out.
     pub rate_kbps: Option<Kbps>,
     /// How its rate changes, one step after the other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -114,6 +114,10 @@ pub struct Step {
     pub link: LinkConfig,
 }
 
+/// What a body gets of a packet of 1,480 bytes, the largest that QUIC sends at an MTU of 1,500: the rest are headers of IPv4, UDP,
+/// QUIC and HTTP/3. Of TCP and TLS it is as much.
+const BODY_RATIO: f64 = 1_400.0 / 1_480.0;
+
 /// A link without steps stays as it is for as long as anybody looks.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -198,6 +202,16 @@ impl Link {
             steps,
             repeats,
         })
+    }
+
+    /// Returns the link as bodies see it that cross it without packets: headers take their part of the rate.
+    #[must_use]
+    pub fn of_bodies(&self) -> Self {
+        let mut link = self.clone();
+        for step in &mut link.steps {
+            step.link.rate = step.link.rate.map(|rate| rate.scaled(BODY_RATIO));
+        }
+        link
     }
 
     /// Returns rate and delay at the beginning.

@@ -190,6 +190,17 @@ pub struct Cell {
 }
 
 impl Scenario {
+    /// Returns the scenario for whom links pass bodies alone, not packets.
+    #[must_use]
+    pub fn of_bodies(&self) -> Self {
+        let mut scenario = self.clone();
+        scenario.last_mile = scenario.last_mile.of_bodies();
+        for edge in &mut scenario.edges {
+            edge.link = edge.link.of_bodies();
+        }
+        scenario
+    }
+
     /// Reads a file: one scenario, or as many as its matrix makes.
     ///
     /// # Errors

@@ -152,6 +152,7 @@ fn clients(scenario: &Scenario, title: &Arc<SimTitle>, seed: u64) -> Vec<ClientS
 }
 
 fn world(scenario: &Scenario, seed: u64, clients: Vec<ClientSetup>, watch: Watch) -> WorldSetup {
+    let scenario = &scenario.of_bodies();
     let mut schedules = Vec::new();
     let mut impairments = Vec::new();
     let mut add = |name: LinkName, link: &Link| {

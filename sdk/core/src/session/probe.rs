@@ -1,15 +1,18 @@
 //! Measures edges with spare time: when, and at what cost. Which one is `edge/choice.rs`'s to say.
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::ByteCount;
 
 use super::Session;
+use crate::action::CancelReason;
 use crate::edge::BreakerState;
 use crate::event::{DecisionKind, PlayState};
-use crate::input::EdgeId;
+use crate::fetch::Fetch;
+use crate::input::{EdgeId, FetchId};
 use crate::schedule::Buffered;
 
 /// Past the first flight of a fresh connection and long enough to be a sample of the rate, little enough to be
@@ -26,6 +29,7 @@ impl Session {
         if self.now < self.probe_at || self.state != PlayState::Playing || self.hidden {
             return;
         }
+        self.end_overdue_probes();
         // A line that is never idle still owes an edge that may be back its trial.
         let owed = self.edges.iter().any(|(_, edge)| {
             edge.offered
@@ -76,6 +80,23 @@ impl Session {
         let scores = self.scores_of(&expected);
         self.decide_among(DecisionKind::Probe, name, why, &[], scores);
         self.begin_probe(edge, object, PROBE_BYTES);
+    }
+
+    /// By the time for the next one a probe has shown what it can: one that trickles must not keep others from being measured.
+    fn end_overdue_probes(&mut self) {
+        let overdue = |fetch: &&Fetch| {
+            let mut begun = fetch.attempts.iter().map(|one| one.started_at);
+            fetch.is_probe() && begun.all(|at| self.now.since(at) >= PROBE_EVERY)
+        };
+        let overdue: Vec<FetchId> = self
+            .fetches
+            .iter()
+            .filter(overdue)
+            .map(|one| one.id)
+            .collect();
+        for id in overdue {
+            self.abandon(id, CancelReason::Slow);
+        }
     }
 
     /// A probe brought what it was asked for: its edge may be gone back to.

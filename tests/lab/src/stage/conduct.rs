@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::line::{self, Backend, FromServers, FromViewer, Served, ToServers, ToViewer, Viewed};
+use super::plain;
 
 /// Where processes of a run live, and what lies between them.
 pub(crate) trait Stage {
@@ -92,7 +93,7 @@ pub(crate) async fn perform(
     Ok(ran)
 }
 
-/// Names a file of a session: names of scenarios and players are people's words.
+/// Names a file of a session.
 fn recording(
     folder: &Path,
     scenario: &Scenario,
@@ -100,10 +101,6 @@ fn recording(
     player: &str,
     ending: &str,
 ) -> PathBuf {
-    let plain = |name: &str| {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
-        name.replace(|letter| !fits(letter), "-")
-    };
     let (scenario, player) = (plain(&scenario.name), plain(player));
     folder.join(format!(
         "{scenario}-{}-{seed}-{player}.{ending}",

@@ -62,6 +62,13 @@ impl Run {
     }
 }
 
+/// Makes a name for files and for the backend of one of a scenario or a player: those are people's words.
+fn plain(name: &str) -> String {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
+    let plain = name.replace(|letter| !fits(letter), "-");
+    plain.chars().take(64).collect()
+}
+
 /// Is one of the processes: until its standard input ends, and a viewer no longer than it plays.
 pub(crate) fn execute(process: &Process) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

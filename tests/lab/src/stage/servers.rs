@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::line::{self, FromServers, Served, ToServers};
 use super::title::{self, FOLDER};
-use super::{Run, conduct};
+use super::{Run, conduct, plain};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -40,7 +40,11 @@ pub(crate) struct Arguments {
 
 /// Serves until standard input ends, then tells what was done.
 pub(super) async fn run(arguments: &Arguments) -> Result<()> {
-    let scenario = arguments.run.scenario()?;
+    let mut scenario = arguments.run.scenario()?;
+    // Without packets, links are those of bodies.
+    if arguments.address.is_empty() {
+        scenario = scenario.of_bodies();
+    }
     let mut out = stdout();
     let mut servers = Servers::start(&scenario, arguments).await?;
     let mut course = Course::new(&scenario, arguments.run.seed, servers.has_links());
@@ -403,7 +407,7 @@ fn catalogue(scenario: &Scenario, seed: u64) -> nearcast_backend_server::Catalog
     let viewers = scenario.viewers(seed).into_iter();
     catalogue.accounts = viewers
         .map(|viewer| Account {
-            id: viewer.name,
+            id: plain(&viewer.name),
             plan: "all".to_owned(),
             country: "SE".to_owned(),
             maturity: 18,

@@ -17,7 +17,7 @@ use tokio::io::{BufReader, stdin, stdout};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::{self, Backend, FromViewer, ToViewer, Viewed};
-use super::{Run, conduct, title};
+use super::{Run, conduct, plain, title};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -109,8 +109,8 @@ fn builder(scenario: &Scenario, viewer: &Viewer, backend: Backend) -> PlayerBuil
         ..NetworkOptions::default()
     };
     let mut backend = BackendOptions::new(backend.url);
-    backend.account.clone_from(&viewer.name);
-    backend.device_id.clone_from(&viewer.name);
+    backend.account = plain(&viewer.name);
+    backend.device_id = plain(&viewer.name);
     let source = Source::Title {
         backend,
         title: title::NAME.to_owned(),

@@ -4,6 +4,7 @@ mod memory;
 mod missing;
 mod odd;
 mod part;
+mod probe;
 mod race;
 mod script;
 mod wrong;
