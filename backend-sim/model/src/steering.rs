@@ -6,8 +6,11 @@
 //! 1. whether they have room and mostly answer well (the others come last: better than nothing);
 //! 2. the longest prefix that holds the client's address;
 //! 3. distance to the client's network, where the catalogue knows it;
-//! 4. health in tenths: in steps, so that a ranking does not change with every report;
-//! 5. a number made of playback and appliance: clients spread over equals, and each keeps its order.
+//! 4. how many answers are errors, in tenths: in steps, so that a ranking does not change with every report;
+//! 5. chance, in proportion to the free share of the capacity in tenths: of as many numbers made of playback and appliance the
+//!    largest counts (rendezvous hashing, Thaler and Ravishankar, IEEE/ACM ToN 1998, with weights). Clients spread over equals,
+//!    each keeps its order, and one appliance that has a tenth more room than all others gets somewhat more of those that come, not
+//!    all of them until it reports again.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -18,10 +21,10 @@ use core::cmp::Reverse;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use nearcast_protocol::appliance::{ApplianceReport, Health};
+use nearcast_protocol::appliance::ApplianceReport;
 use nearcast_protocol::play::{APPLIANCES_MAX, ApplianceOffer};
 use nearcast_protocol::steering::{ApplianceVerdict, SteeringExplanation};
-use nearcast_units::{Instant, Seed};
+use nearcast_units::{Instant, Ratio, Seed};
 
 use crate::catalogue::{ID_LENGTH_MAX, is_file_prefix, is_id, is_position};
 use crate::config::ModelConfig;
@@ -235,12 +238,14 @@ struct View<'a> {
     prefix: Option<Prefix>,
     distance_km: Option<u32>,
     health_tenths: u32,
+    error_tenths: u32,
+    free_tenths: u32,
     impaired: bool,
     age: Duration,
 }
 
 /// Compared field by field: the smallest comes first.
-type Order<'a> = (bool, Reverse<u8>, u32, Reverse<u32>, u64, &'a str);
+type Order<'a> = (bool, Reverse<u8>, u32, u32, Reverse<u64>, &'a str);
 
 impl<'a> View<'a> {
     fn of(
@@ -262,7 +267,9 @@ impl<'a> View<'a> {
             distance_km: client
                 .position_deg
                 .map(|position| distance_km(position, appliance.report.position_deg)),
-            health_tenths: health_tenths(health),
+            health_tenths: tenths(good(health.load) * good(health.error_rate)),
+            error_tenths: tenths(health.error_rate.get()),
+            free_tenths: tenths(good(health.load)),
             impaired: health.free_capacity_bps < free_capacity_bps_min
                 || health.error_rate.get() >= ERROR_RATE_IMPAIRED,
             age: now.since(appliance.reported),
@@ -299,13 +306,14 @@ impl<'a> View<'a> {
     }
 
     fn order(&self, client: Client<'_>) -> Order<'a> {
-        let spread = Seed::default().split(client.playback_id).split(self.id);
+        let seed = Seed::default().split(client.playback_id).split(self.id);
+        let numbers = (0..self.free_tenths.max(1)).map(|nth| seed.split_index(nth.into()).get());
         (
             self.impaired,
             Reverse(self.prefix.map_or(0, |prefix| prefix.length())),
             self.distance_km.unwrap_or(u32::MAX),
-            Reverse(self.health_tenths),
-            spread.get(),
+            self.error_tenths,
+            Reverse(numbers.max().unwrap_or(0)),
             self.id,
         )
     }
@@ -365,12 +373,16 @@ impl<'a> View<'a> {
 /// An appliance that fails every other request is a last resort.
 const ERROR_RATE_IMPAIRED: f64 = 0.5;
 
-/// Free share of the capacity times share of good answers, rounded to tenths.
-fn health_tenths(health: Health) -> u32 {
-    let health = (1.0 - health.load.get()) * (1.0 - health.error_rate.get());
+/// What a share leaves.
+fn good(bad: Ratio) -> f64 {
+    1.0 - bad.get()
+}
+
+/// Rounds a share to tenths.
+fn tenths(share: f64) -> u32 {
     (1..=10_u32)
         .rev()
-        .find(|&tenths| health * 10.0 + 0.5 >= f64::from(tenths))
+        .find(|&tenths| share * 10.0 + 0.5 >= f64::from(tenths))
         .unwrap_or(0)
 }
 

@@ -5,6 +5,7 @@ use nearcast_units::Ratio;
 use proptest::prelude::*;
 
 use super::*;
+use nearcast_protocol::appliance::Health;
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,6 +45,16 @@ fn loaded(load: f64) -> ApplianceReport {
     ApplianceReport {
         health: Health {
             load: Ratio::new(load).unwrap(),
+            ..healthy()
+        },
+        ..report()
+    }
+}
+
+fn faulty(error_rate: f64) -> ApplianceReport {
+    ApplianceReport {
+        health: Health {
+            error_rate: Ratio::new(error_rate).unwrap(),
             ..healthy()
         },
         ..report()
@@ -118,7 +129,7 @@ fn then_the_nearer_comes_first() {
         position_deg: PARIS,
         ..report()
     };
-    let reports = [("a-paris", paris), ("b-berlin", loaded(0.4))];
+    let reports = [("a-paris", paris), ("b-berlin", faulty(0.2))];
     assert_eq!(
         ranked(&reports, client("10.0.0.1")),
         ["b-berlin", "a-paris"]
@@ -127,21 +138,43 @@ fn then_the_nearer_comes_first() {
         position_deg: None,
         ..client("10.0.0.1")
     };
-    // Without a position the distance does not count, and the healthier comes first.
+    // Without a position the distance does not count, and who answers better comes first.
     assert_eq!(ranked(&reports, nowhere), ["a-paris", "b-berlin"]);
 }
 
 #[test]
-fn then_the_healthier_comes_first() {
-    let faulty = ApplianceReport {
-        health: Health {
-            error_rate: Ratio::new(0.3).unwrap(),
-            ..healthy()
-        },
-        ..report()
-    };
-    let reports = [("a", loaded(0.9)), ("b", faulty), ("c", loaded(0.2))];
-    assert_eq!(ranked(&reports, client("10.0.0.1")), ["c", "b", "a"]);
+fn then_who_answers_better_comes_first() {
+    let reports = [("a", faulty(0.3)), ("b", loaded(0.8))];
+    for playback_id in ["1", "2", "3", "4", "5", "6"] {
+        let client = Client {
+            playback_id,
+            ..client("10.0.0.1")
+        };
+        assert_eq!(ranked(&reports, client), ["b", "a"]);
+    }
+}
+
+#[test]
+fn clients_come_in_proportion_to_what_is_free() {
+    let reports = [("a", loaded(0.0)), ("b", loaded(0.5)), ("c", loaded(0.9))];
+    let mut first = [0, 0, 0];
+    for n in 0..1_600 {
+        let playback_id = format!("playback-{n}");
+        let client = Client {
+            playback_id: &playback_id,
+            ..client("10.0.0.1")
+        };
+        let order = ranked(&reports, client);
+        let place = ["a", "b", "c"].iter().position(|id| order[0] == *id);
+        first[place.unwrap()] += 1;
+    }
+    for (found, expected) in first.into_iter().zip([1_000, 500, 100]) {
+        let few = 4 * i32::isqrt(expected);
+        assert!(
+            (expected - few..=expected + few).contains(&found),
+            "{first:?}"
+        );
+    }
 }
 
 #[test]
@@ -464,7 +497,7 @@ proptest! {
                 let length = seen.prefix.as_ref().map(|prefix| {
                     prefix.parse::<Prefix>().unwrap().length()
                 });
-                (seen.impaired, Reverse(length), seen.distance_km, Reverse(seen.health_tenths))
+                (seen.impaired, Reverse(length), seen.distance_km)
             })
             .collect();
         prop_assert!(keys.is_sorted(), "{:?}", keys);
