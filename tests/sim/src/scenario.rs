@@ -28,20 +28,42 @@ pub struct Simulated {
 #[must_use]
 pub fn simulate(scenario: &Scenario, seed: u64, watch: Watch) -> Simulated {
     let title = made(scenario, seed);
-    simulate_title(scenario, &title, seed, watch)
+    let (begins, simulation) = prepared(scenario, &title, seed, watch);
+    Simulated::new(scenario, begins, simulation.run_all())
 }
 
-/// Runs a scenario with this title.
+/// Runs a scenario with this title as a machine would that has better things to do: what is asked for and what is answered comes a
+/// little later, by chance. `nth` is which of such runs; all of a seed have the same faults and viewers.
 #[must_use]
-pub fn simulate_title(
+pub fn simulate_as_real(
     scenario: &Scenario,
     title: &Arc<SimTitle>,
     seed: u64,
+    nth: u64,
     watch: Watch,
 ) -> Simulated {
-    let (begins, simulation) = prepared(scenario, title, seed, watch);
-    Simulated::new(scenario, begins, simulation.run_all())
+    let clients = clients(scenario, title, seed);
+    let begins = begins(&clients);
+    let mut world = world(scenario, seed, clients, watch);
+    world.seed = world.seed.split_index(nth);
+    for last_mile in 0..world.last_miles.len() {
+        let link = LinkName::LastMile(last_mile);
+        match world.impairments.iter_mut().find(|(name, _)| *name == link) {
+            Some((_, impairment)) => impairment.jitter += LATE,
+            None => world.impairments.push((
+                link,
+                Impairment {
+                    jitter: LATE,
+                    ..Impairment::default()
+                },
+            )),
+        }
+    }
+    Simulated::new(scenario, begins, Simulation::world(world).run_all())
 }
+
+/// What machines add to each way of each request at most, by and large.
+const LATE: Duration = Duration::from_millis(2);
 
 /// Runs a scenario as [`simulate`] does; `None` where it is to stop before its end, which is asked now and then.
 #[must_use]
@@ -69,12 +91,16 @@ fn prepared(
     watch: Watch,
 ) -> (Vec<(String, Duration)>, Simulation) {
     let clients = clients(scenario, title, seed);
-    let begins = clients
-        .iter()
-        .map(|client| (client.name.clone(), client.arrives))
-        .collect();
+    let begins = begins(&clients);
     let simulation = Simulation::world(world(scenario, seed, clients, watch));
     (begins, simulation)
+}
+
+fn begins(clients: &[ClientSetup]) -> Vec<(String, Duration)> {
+    let begins = clients.iter();
+    begins
+        .map(|client| (client.name.clone(), client.arrives))
+        .collect()
 }
 
 impl Simulated {
