@@ -278,6 +278,7 @@ impl BackendModel {
         let (sealed_after, sealed) = self.call(now, client, refresh);
         let mut answers = Vec::new();
         let began = match &sealed {
+            Err(failed) if failed.is_answer && sealed_after <= SEALED_ALONE => None,
             Ok(()) if sealed_after <= SEALED_ALONE => None,
             Ok(()) => Some(SEALED_ALONE),
             Err(_) => Some(sealed_after.min(SEALED_ALONE)),
@@ -288,8 +289,9 @@ impl BackendModel {
             let (after, direct) = self.call(now + began, client, refresh);
             answers.push((began + after, direct));
         }
-        // A sealed request that is told no is asked again over TLS, whose answer counts.
-        if sealed.is_ok() || answers.is_empty() {
+        // Where neither way is answered, what is heard over TLS counts.
+        let is_answer = sealed.as_ref().err().is_none_or(|failed| failed.is_answer);
+        if is_answer || answers.is_empty() {
             answers.push((sealed_after, sealed));
         }
         let answered = answers.iter().filter(|(_, one)| {
