@@ -72,6 +72,9 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
             "there is no such file here",
         ),
     };
+    let work = edge.clock.now().since(began);
+    // Decided on when it would have come over the link: of requests to several edges the nearest one's is the first, as in a network.
+    edge.gate.cross().await;
     let path = path.unwrap_or_default();
     let is_head = request.method == Method::HEAD;
     let client = log.entry.playback_id.clone().unwrap_or_default();
@@ -92,8 +95,6 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
         Course::decide(edge, target)
     };
     let draft = wrong::answer(course.fault.answer, draft, &request);
-    let work = edge.clock.now().since(began);
-    edge.gate.cross().await;
     if !course.fault.late.is_zero() {
         course.takes_effect(edge, target, Effect::Late);
         // An error in its place has none of the body.
