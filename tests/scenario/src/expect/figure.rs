@@ -561,7 +561,8 @@ const NOT_NEEDED: [&str; 6] = [
 fn begins_to_matter(receipt: &Receipt, attempt: &AttemptReport) -> f64 {
     match receipt.fault.as_str() {
         "corrupt" | "zeros" | "bad_text" | "portal" | "longer" => attempt.end_s.max(receipt.at_s),
-        _ => receipt.at_s.max(attempt.start_s),
+        // The edge's clock may be a little behind the player's: what has ended was hit before.
+        _ => receipt.at_s.max(attempt.start_s).min(attempt.end_s),
     }
 }
 
@@ -657,5 +658,59 @@ mod tests {
             let expectation = Expectation::parse(text, &[]).unwrap();
             assert_eq!(expectation.figure.values(&session), [found], "{text}");
         }
+    }
+
+    fn handovers_of(failed: AttemptReport, other: AttemptReport, at_s: f64) -> Vec<f64> {
+        let attempts = vec![failed, other];
+        let report = SessionReport {
+            fetches: vec![FetchReport {
+                kind: "manifest".to_owned(),
+                attempts,
+                ..FetchReport::default()
+            }],
+            ..SessionReport::default()
+        };
+        let receipt = Receipt {
+            id: None,
+            fault: "reset".to_owned(),
+            edge: "near".to_owned(),
+            at_s,
+            player: None,
+            path: Some("demo/stream.mpd".to_owned()),
+            offset: Some(0),
+        };
+        handovers(&Session {
+            player: "player",
+            begins_s: 0.0,
+            report: &report,
+            over: true,
+            receipts: &[receipt],
+            load_ratio: &[],
+        })
+    }
+
+    #[test]
+    fn a_handover_lasts_until_somebody_brings_it() {
+        let attempt = |edge: &str, start_s, end_s, first_byte_s, result: &str| AttemptReport {
+            edge: edge.to_owned(),
+            start_s,
+            end_s,
+            first_byte_s,
+            result: result.to_owned(),
+            ..AttemptReport::default()
+        };
+        let failed = |end_s| attempt("near", 1.0, end_s, None, "failed");
+        let other = attempt("far", 1.0, 3.0, Some(2.5), "ok");
+        assert_eq!(handovers_of(failed(2.0), other.clone(), 2.0), [0.5]);
+        assert_eq!(
+            handovers_of(failed(2.75), other.clone(), 2.75),
+            [0.0],
+            "is coming"
+        );
+        // The edge's clock is behind the player's.
+        let soon = attempt("far", 1.0, 2.25, Some(2.25), "ok");
+        assert_eq!(handovers_of(failed(2.0), soon, 2.5), [0.25]);
+        let nobody = attempt("far", 1.0, 3.0, None, "failed");
+        assert_eq!(handovers_of(failed(2.0), nobody, 2.0), [NEVER_S]);
     }
 }
