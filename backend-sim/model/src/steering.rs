@@ -325,13 +325,15 @@ impl<'a> View<'a> {
             || "an unknown distance".to_owned(),
             |distance| format!("{distance} km"),
         );
-        let health = self.health_tenths;
+        let (errors, free) = (self.error_tenths, self.free_tenths);
         let last = if self.impaired {
             "; it is full or faulty, so it comes after all that are not"
         } else {
             ""
         };
-        format!("prefix {prefix}, {distance} away, health {health} of 10{last}")
+        format!(
+            "prefix {prefix}, {distance} away, {errors} tenths of errors, {free} tenths free{last}"
+        )
     }
 
     fn offer(&self, appliance: &Appliance, rank: u32) -> ApplianceOffer {

@@ -153,7 +153,7 @@ pub enum CancelReason {
     LostRace,
     /// Another edge took over: this one was silent.
     Silent,
-    /// Another edge took over: this one was slow.
+    /// It was slow: another edge took over, or a probe had shown as much.
     Slow,
     /// The helper was not needed: the first edge came back or the line itself is slow.
     NotNeeded,

@@ -84,5 +84,19 @@ mod tests {
             CancelReason::Stopped,
         ];
         assert_eq!(CANCELS, of_core.map(CancelReason::code));
+        // A new one does not compile here, and belongs above.
+        let is_there = |reason: CancelReason| match reason {
+            CancelReason::LostRace
+            | CancelReason::Silent
+            | CancelReason::Slow
+            | CancelReason::NotNeeded
+            | CancelReason::Abandoned
+            | CancelReason::LowerRung
+            | CancelReason::Superseded
+            | CancelReason::NetworkChanged
+            | CancelReason::Watchdog
+            | CancelReason::Stopped => CANCELS.contains(&reason.code()),
+        };
+        assert!(of_core.into_iter().all(is_there));
     }
 }

@@ -26,9 +26,13 @@ pub struct Told {
 impl InUse {
     /// Returns what each of so many edges is told, in turn.
     pub fn orders(&mut self, edges: usize, order: FaultOrder) -> Vec<Told> {
-        let (at_once, waits): (Vec<FaultRule>, Vec<FaultRule>) =
-            order.faults.into_iter().partition(|rule| {
-                rule.fault.scope() == Scope::Link && rule.on == FaultSelector::EVERYTHING
+        let (at_once, waits): (Vec<FaultRule>, Vec<FaultRule>) = order
+            .faults
+            .into_iter()
+            .partition(|rule| match rule.fault.scope() {
+                Scope::Link => rule.on == FaultSelector::EVERYTHING,
+                Scope::Control => true,
+                Scope::Connection | Scope::Answer | Scope::Body => false,
             });
         let over = FaultOrder {
             faults: Vec::new(),

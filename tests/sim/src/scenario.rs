@@ -33,7 +33,7 @@ pub fn simulate(scenario: &Scenario, seed: u64, watch: Watch) -> Simulated {
 }
 
 /// Runs a scenario with this title as a machine would that has better things to do: what is asked for and what is answered comes a
-/// little later, by chance. `nth` is which of such runs; all of a seed have the same faults and viewers.
+/// little later, by chance. `nth` is which of such runs; all of a seed have the same viewers, and faults at the same times.
 #[must_use]
 pub fn simulate_as_real(
     scenario: &Scenario,
@@ -62,7 +62,7 @@ pub fn simulate_as_real(
     Simulated::new(scenario, begins, Simulation::world(world).run_all())
 }
 
-/// What machines add to each way of each request at most, by and large.
+/// What machines add to each request at most, by and large.
 const LATE: Duration = Duration::from_millis(2);
 
 /// Runs a scenario as [`simulate`] does; `None` where it is to stop before its end, which is asked now and then.

@@ -205,7 +205,7 @@ pub enum LinkName {
 /// What a link does to packets, as far as a fluid link can have it: see [`crate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Impairment {
-    /// How much longer than its delay a request or the beginning of an answer may take.
+    /// How much longer than its delay a request may take.
     pub jitter: Duration,
     /// The share of packets that are lost.
     pub loss: Ratio,

@@ -342,9 +342,9 @@ async fn an_answer_is_no_text() {
 #[tokio::test]
 async fn the_worst_appliance_is_named_first() {
     let setup = start(demo()).await;
-    for (id, load) in [("full", 1.0), ("half", 0.5), ("idle", 0.0)] {
+    for (id, errors) in [("worst", 0.4), ("better", 0.2), ("best", 0.0)] {
         let mut report: ApplianceReport = report();
-        report.health.load = Ratio::new(load).unwrap();
+        report.health.error_rate = Ratio::new(errors).unwrap();
         setup.report(id, &report).await;
     }
     let token = setup.token().await;

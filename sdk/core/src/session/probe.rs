@@ -12,7 +12,7 @@ use crate::action::CancelReason;
 use crate::edge::BreakerState;
 use crate::event::{DecisionKind, PlayState};
 use crate::fetch::Fetch;
-use crate::input::{EdgeId, FetchId};
+use crate::input::{EdgeId, Failure, FetchId};
 use crate::schedule::Buffered;
 
 /// Past the first flight of a fresh connection and long enough to be a sample of the rate, little enough to be
@@ -88,6 +88,12 @@ impl Session {
             let mut begun = fetch.attempts.iter().map(|one| one.started_at);
             fetch.is_probe() && begun.all(|at| self.now.since(at) >= PROBE_EVERY)
         };
+        let trials = self
+            .fetches
+            .iter()
+            .filter(overdue)
+            .flat_map(|one| &one.attempts);
+        let trials: Vec<EdgeId> = trials.map(|one| one.edge).collect();
         let overdue: Vec<FetchId> = self
             .fetches
             .iter()
@@ -96,6 +102,13 @@ impl Session {
             .collect();
         for id in overdue {
             self.abandon(id, CancelReason::Slow);
+        }
+        // A trial decides, or the edge would be tried over and over before any other is measured.
+        for edge in trials {
+            let state = self.edges.get(edge).map(|one| one.state(self.now));
+            if state == Some(BreakerState::HalfOpen) {
+                self.edge_failed(edge, Duration::ZERO, Failure::Stalled.code());
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::{ModeName, again, find};
 use crate::abr::write;
 use crate::interrupt::Interrupt;
 use crate::packet;
-use crate::stage::{Titles, unfit};
+use crate::stage::{Titles, keep_reports, unfit};
 
 /// What to compare.
 #[derive(Debug, Args)]
@@ -85,8 +85,12 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
         let title = titles.simulated(scenario.duration)?;
         let folders = arguments.real.folders(&mut titles, scenario)?;
         for seed in 0..arguments.seeds {
-            let simulated = (0..SIMULATED)
-                .map(|nth| simulate_as_real(scenario, &title, seed, nth, UNWATCHED).ran);
+            let simulated: Vec<Ran> = (0..SIMULATED)
+                .map(|nth| simulate_as_real(scenario, &title, seed, nth, UNWATCHED).ran)
+                .collect();
+            if let (Some(folder), Some(one)) = (&arguments.real.record, simulated.first()) {
+                keep_reports(folder, scenario, (Mode::Sim, seed), one)?;
+            }
             runs.entry((place, Mode::Sim))
                 .or_default()
                 .extend(simulated);

@@ -32,7 +32,7 @@ pub(crate) struct RealArguments {
     /// How many real runs go on at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) jobs: u8,
-    /// Keeps what each real session was told, for --replay, and its report, in this folder
+    /// Keeps what each real session was told, for --replay, and what each session reported, in this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
 }

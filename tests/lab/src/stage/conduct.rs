@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::line::{self, Backend, FromServers, FromViewer, Served, ToServers, ToViewer, Viewed};
-use super::plain;
 
 /// Where processes of a run live, and what lies between them.
 pub(crate) trait Stage {
@@ -83,17 +82,28 @@ pub(crate) async fn perform(
     };
     let ran = ended.into_ran(scenario);
     if let Some(folder) = recordings {
-        for one in &ran.players {
-            let path = recording(folder, scenario, how, &one.player, "report.json");
-            let text = serde_json::to_vec(&one.report).context("writing a report")?;
-            let written = std::fs::write(&path, text);
-            written.with_context(|| format!("writing {}", path.display()))?;
-        }
+        keep_reports(folder, scenario, how, &ran)?;
     }
     Ok(ran)
 }
 
-/// Names a file of a session.
+/// Writes what each session of a run reported.
+pub(crate) fn keep_reports(
+    folder: &Path,
+    scenario: &Scenario,
+    how: (Mode, u64),
+    ran: &Ran,
+) -> Result<()> {
+    for one in &ran.players {
+        let path = recording(folder, scenario, how, &one.player, "report.json");
+        let text = serde_json::to_vec(&one.report).context("writing a report")?;
+        let written = std::fs::write(&path, text);
+        written.with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Names a file of a session: names of scenarios and players are people's words.
 fn recording(
     folder: &Path,
     scenario: &Scenario,
@@ -101,6 +111,10 @@ fn recording(
     player: &str,
     ending: &str,
 ) -> PathBuf {
+    let plain = |name: &str| {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
+        name.replace(|letter| !fits(letter), "-")
+    };
     let (scenario, player) = (plain(&scenario.name), plain(player));
     folder.join(format!(
         "{scenario}-{}-{seed}-{player}.{ending}",

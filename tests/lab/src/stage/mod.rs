@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use nearcast_scenario::Scenario;
 
-pub(crate) use conduct::{Folders, OneMachine, Stage, perform};
+pub(crate) use conduct::{Folders, OneMachine, Stage, keep_reports, perform};
 pub(crate) use fit::unfit;
 pub(crate) use title::Titles;
 
@@ -62,11 +62,9 @@ impl Run {
     }
 }
 
-/// Makes a name for files and for the backend of one of a scenario or a player: those are people's words.
-fn plain(name: &str) -> String {
-    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
-    let plain = name.replace(|letter| !fits(letter), "-");
-    plain.chars().take(64).collect()
+/// What the backend knows a viewer as: names of players are people's words.
+fn account(session: usize) -> String {
+    format!("viewer-{session}")
 }
 
 /// Is one of the processes: until its standard input ends, and a viewer no longer than it plays.

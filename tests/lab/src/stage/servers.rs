@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::line::{self, FromServers, Served, ToServers};
 use super::title::{self, FOLDER};
-use super::{Run, conduct, plain};
+use super::{Run, account, conduct};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -112,6 +112,7 @@ struct Servers {
     edges: Vec<EdgeHandle>,
     /// By edge: how many of its receipts were looked at.
     looked_at: Vec<watch::Receiver<usize>>,
+    settled: Vec<usize>,
     /// In front of each edge, where somebody wants other ports.
     relays: Vec<Relay>,
     /// `None` where links are somebody else's.
@@ -195,6 +196,7 @@ impl Servers {
         }
         let servers = Self {
             looked_at: edges.iter().map(EdgeHandle::receipt_count).collect(),
+            settled: vec![0; edges.len()],
             relays,
             last_mile,
             links: scenario
@@ -319,8 +321,9 @@ impl Servers {
 
     /// A rule that waited stays with the edge where it hit somebody first.
     async fn settle(&mut self, edge: usize) {
-        self.looked_at[edge].mark_unchanged();
-        let used = self.edges[edge].receipts().into_iter();
+        let count = *self.looked_at[edge].borrow_and_update();
+        let new = count - std::mem::replace(&mut self.settled[edge], count);
+        let used = self.edges[edge].receipts().into_iter().rev().take(new);
         let used: BTreeSet<String> = used.filter_map(|receipt| receipt.id).collect();
         if let Some(order) = self.in_use.settle(used.iter().map(String::as_str)) {
             let problem = self.tell_all(&order, Some(edge)).await.err();
@@ -404,10 +407,9 @@ fn catalogue(scenario: &Scenario, seed: u64) -> nearcast_backend_server::Catalog
         id: "all".to_owned(),
         streams_max: 4,
     }];
-    let viewers = scenario.viewers(seed).into_iter();
-    catalogue.accounts = viewers
-        .map(|viewer| Account {
-            id: plain(&viewer.name),
+    catalogue.accounts = (0..scenario.viewers(seed).len())
+        .map(|session| Account {
+            id: account(session),
             plan: "all".to_owned(),
             country: "SE".to_owned(),
             maturity: 18,

@@ -17,7 +17,7 @@ use tokio::io::{BufReader, stdin, stdout};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::{self, Backend, FromViewer, ToViewer, Viewed};
-use super::{Run, conduct, plain, title};
+use super::{Run, account, conduct, title};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -44,7 +44,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
         bail!("nobody said where to play from");
     };
     let mut left_alone = tokio::spawn(async move { line::read::<ToViewer>(&mut input).await });
-    let mut builder = builder(&scenario, &viewer, backend);
+    let mut builder = builder(&scenario, arguments.session, &viewer, backend);
     if let Some(path) = &arguments.record {
         let file = File::create(path);
         let file = file.with_context(|| format!("writing {}", path.display()))?;
@@ -102,15 +102,20 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     line::write(&mut out, &FromViewer::Ended(Box::new(viewed))).await
 }
 
-fn builder(scenario: &Scenario, viewer: &Viewer, backend: Backend) -> PlayerBuilder {
+fn builder(
+    scenario: &Scenario,
+    session: usize,
+    viewer: &Viewer,
+    backend: Backend,
+) -> PlayerBuilder {
     let player = &scenario.players[viewer.player];
     let network = NetworkOptions {
         extra_ca_pem: vec![backend.ca_pem.into_bytes()],
         ..NetworkOptions::default()
     };
     let mut backend = BackendOptions::new(backend.url);
-    backend.account = plain(&viewer.name);
-    backend.device_id = plain(&viewer.name);
+    backend.account = account(session);
+    backend.device_id = account(session);
     let source = Source::Title {
         backend,
         title: title::NAME.to_owned(),

@@ -177,7 +177,7 @@ impl World {
         }
         if let Some(flow) = attempt.flow {
             self.flows.remove(&flow);
-            self.network.close_flow(now, flow);
+            self.close(now, flow);
         }
     }
 

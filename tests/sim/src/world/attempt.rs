@@ -177,7 +177,7 @@ impl World {
         }
         if let Some(flow) = attempt.flow {
             self.flows.remove(&flow);
-            self.network.close_flow(now, flow);
+            self.close(now, flow);
         }
         if drop_connections {
             self.drop_idle(now, id.0, attempt.edge);
@@ -193,7 +193,7 @@ impl World {
 
     fn drop_idle(&mut self, now: Instant, client: usize, edge: usize) {
         for flow in std::mem::take(&mut self.clients[client].idle[edge]) {
-            self.network.close_flow(now, flow);
+            self.close(now, flow);
         }
     }
 

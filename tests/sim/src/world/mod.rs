@@ -315,6 +315,11 @@ impl World {
         }
     }
 
+    fn close(&mut self, now: Instant, flow: FlowId) {
+        self.network.close_flow(now, flow);
+        self.congested.remove(&flow);
+    }
+
     fn tell_in_turn(&mut self, now: Instant, told: Vec<Told>) -> Result<(), OrderError> {
         for told in told {
             let edge = told.edge;
@@ -369,7 +374,7 @@ impl World {
         }
         let idle = self.clients[client].idle.clone();
         for flow in idle.into_iter().flatten() {
-            self.network.close_flow(now, flow);
+            self.close(now, flow);
         }
     }
 
