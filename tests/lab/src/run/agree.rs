@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use nearcast_scenario::{Mode, Ran, Scenario};
+use nearcast_appliance::fault::Scope;
+use nearcast_scenario::{Mode, Place, Ran, Scenario};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate_as_real;
 
@@ -124,7 +125,11 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     for (place, scenario) in scenarios.iter().enumerate() {
         let seen: Vec<(Mode, Figures)> = [Mode::Sim, Mode::App, Mode::Packet]
             .into_iter()
-            .filter_map(|mode| Some((mode, Figures::of(runs.get(&(place, mode))?))))
+            .filter_map(|mode| {
+                let mut figures = Figures::of(runs.get(&(place, mode))?);
+                figures.failover_s = figures.failover_s.filter(|_| !loses_all_edges(scenario));
+                Some((mode, figures))
+            })
             .collect();
         // Alone it agrees with nobody.
         if seen.len() > 1 {
@@ -146,6 +151,12 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether all edges are gone at a time: a hand-over lasts as long as that, and says nothing of who hands over.
+fn loses_all_edges(scenario: &Scenario) -> bool {
+    let mut faults = scenario.faults.iter();
+    faults.any(|plan| plan.place == Place::All && plan.fault.scope() == Scope::Link)
 }
 
 /// Real runs differ by a millisecond here and there, and some players then decide otherwise: what is compared is what may be expected.
