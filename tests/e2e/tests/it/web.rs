@@ -219,21 +219,21 @@ impl Nginx {
 
 /// Waits until one of these is in the middle of a video segment, and returns which one.
 ///
-/// The middle is where at least `bytes` went out since the last request ended: more than anything but a video
+/// The middle is where so many `bytes`, and not half as many again, went out of answers that the log has not yet: more than anything but a video
 /// segment has, and less than those have that are asked for when `limit_rate` leaves room for them.
 pub(crate) async fn in_mid_segment(servers: &[Nginx], bytes: u64) -> usize {
-    let mut ended: Vec<(usize, u64)> = servers.iter().map(|_| (usize::MAX, 0)).collect();
+    // What left beside what the log has: `limit_rate` sends a second's worth at once, and as much again later.
+    let middle = bytes..bytes + bytes / 2;
     eventually(
         "a video segment is half sent",
         Duration::from_secs(30),
         || {
-            servers.iter().zip(&mut ended).position(|(server, ended)| {
-                let lines = server.lines().len();
+            servers.iter().position(|server| {
+                let before = server.lines();
                 let written = server.written();
-                if ended.0 != lines {
-                    *ended = (lines, written);
-                }
-                written - ended.1 >= bytes
+                let is_current = server.lines().len() == before.len();
+                let logged: u64 = before.iter().map(|line| line.bytes).sum();
+                is_current && middle.contains(&written.saturating_sub(logged))
             })
         },
     )
