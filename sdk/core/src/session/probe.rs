@@ -11,7 +11,6 @@ use super::Session;
 use crate::action::CancelReason;
 use crate::edge::BreakerState;
 use crate::event::{DecisionKind, PlayState};
-use crate::fetch::Fetch;
 use crate::input::{EdgeId, Failure, FetchId};
 use crate::schedule::Buffered;
 
@@ -84,27 +83,15 @@ impl Session {
 
     /// By the time for the next one a probe has shown what it can: one that trickles must not keep others from being measured.
     fn end_overdue_probes(&mut self) {
-        let overdue = |fetch: &&Fetch| {
-            let mut begun = fetch.attempts.iter().map(|one| one.started_at);
-            fetch.is_probe() && begun.all(|at| self.now.since(at) >= PROBE_EVERY)
-        };
-        let trials = self
-            .fetches
-            .iter()
-            .filter(overdue)
-            .flat_map(|one| &one.attempts);
-        let trials: Vec<EdgeId> = trials.map(|one| one.edge).collect();
-        let overdue: Vec<FetchId> = self
-            .fetches
-            .iter()
-            .filter(overdue)
-            .map(|one| one.id)
+        let probes = self.fetches.iter().filter(|fetch| fetch.is_probe());
+        let attempts = probes.flat_map(|probe| probe.attempts.iter().map(|one| (probe.id, one)));
+        let overdue: Vec<(FetchId, EdgeId)> = attempts
+            .filter(|(_, one)| self.now.since(one.started_at) >= PROBE_EVERY)
+            .map(|(probe, one)| (probe, one.edge))
             .collect();
-        for id in overdue {
-            self.abandon(id, CancelReason::Slow);
-        }
-        // A trial decides, or the edge would be tried over and over before any other is measured.
-        for edge in trials {
+        for (probe, edge) in overdue {
+            self.abandon(probe, CancelReason::Slow);
+            // A trial decides, or the edge would be tried over and over before any other is measured.
             let state = self.edges.get(edge).map(|one| one.state(self.now));
             if state == Some(BreakerState::HalfOpen) {
                 self.edge_failed(edge, Duration::ZERO, Failure::Stalled.code());
