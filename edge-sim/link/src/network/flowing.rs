@@ -17,8 +17,10 @@ pub(crate) const BYTE: Volume = 8_000_000_000;
 
 /// Arrivals are this long at most, the cadence at which a transport reports progress.
 const SLICE: Volume = 65_536 * BYTE;
-/// The first lasts this long, and each that time makes full a quarter longer than the one before, up to the second.
-pub(super) const SLICE_SPAN_MIN: Duration = Duration::from_millis(10);
+/// The first packet of an answer is told of at once: it is what the wait for a first byte ends with.
+pub(super) const FIRST_SPAN: Duration = Duration::from_millis(1);
+/// The slice after it lasts this long, and each that time makes full a quarter longer than the one before, up to the second.
+const SLICE_SPAN_MIN: Duration = Duration::from_millis(10);
 const SLICE_SPAN_MAX: Duration = Duration::from_millis(100);
 
 /// As good as no limit.
@@ -103,7 +105,8 @@ impl Network {
         let bytes = transfer.slice / BYTE;
         transfer.slice %= BYTE;
         if self.now >= transfer.slice_began + transfer.slice_span {
-            transfer.slice_span = SLICE_SPAN_MAX.min(transfer.slice_span * 5 / 4);
+            transfer.slice_span =
+                (transfer.slice_span * 5 / 4).clamp(SLICE_SPAN_MIN, SLICE_SPAN_MAX);
         }
         transfer.slice_began = self.now;
         let (flow, last) = (transfer.flow, transfer.left == 0);

@@ -409,7 +409,7 @@ impl Network {
                 left: u128::from(bytes.get()) * BYTE,
                 slice: 0,
                 slice_began: now,
-                slice_span: flowing::SLICE_SPAN_MIN,
+                slice_span: flowing::FIRST_SPAN,
                 rate: 0,
             },
         );

@@ -87,8 +87,9 @@ pub(super) const USUAL_RATE: BitRate = BitRate::from_kbps(2_000);
 pub(super) const RATE_DOUBT: f64 = 0.6;
 /// Precision of a rate that was measured for very long. A second of transfer has a twelfth of it: a deviation of 0.3.
 const RATE_SURE: f64 = 150.0;
-/// An edge that fell is kept out of use for so long: it is to be in use again within 60 s of its recovery, and not to swing.
-const FELL: Duration = Duration::from_secs(60);
+/// An edge that fell is kept out of use for so long: it is to be in use again within 60 s of its recovery, and not to swing. Who recovers at
+/// once still leaves time for the segment that the change waits for.
+const FELL: Duration = Duration::from_secs(40);
 /// One that falls again within this time relapses, and is kept out of use for as long; doubled by each relapse.
 const RELAPSE: Duration = Duration::from_secs(600);
 /// Several edges answering 404 for thousands of objects must not grow without bound.
@@ -168,6 +169,11 @@ impl Edge {
     fn is_distrusted(&self, now: Instant) -> bool {
         self.fell_at
             .is_some_and(|at| now.since(at) < relapse_counts(self.relapses))
+    }
+
+    /// When it was measured last, where it was clearly better than the edge in use then.
+    pub(crate) fn better_at(&self) -> Option<Instant> {
+        self.measured_at.filter(|_| self.better > 0)
     }
 
     /// Whether others are preferred: it may be back, or fell lately.

@@ -6,6 +6,7 @@ mod copy;
 mod mutation;
 mod tally;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use nearcast_scenario::{LabReport, Mode, Scenario};
+use nearcast_scenario::{LabReport, Mode, Scenario, ScenarioResult};
 
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
@@ -56,6 +57,8 @@ const ROOM: &str = "target/mutants";
 /// A mutated core that needs so many times as long as the right one, and at least so long, does not come to an end.
 const TIMES_LONGER: f64 = 50.0;
 const LONGER: Duration = Duration::from_secs(120);
+/// A world of more sessions takes minutes: it is run where nobody else notices, and as long as nothing has failed it.
+const LARGE: u64 = 1_000;
 
 /// Runs all and tells. Exit status 1 where a mutation survives, where nothing fails a scenario, or where it was interrupted.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
@@ -96,7 +99,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let Some(results) = run::simulated(&healthy, arguments.seeds)? else {
         return interrupted(out);
     };
-    tally.add(HEALTHY, &results)?;
+    tally.add(HEALTHY, &results, healthy.len())?;
 
     let room = match &arguments.room {
         Some(room) => absolute(room).context("finding the room")?,
@@ -105,11 +108,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let laboratory = Laboratory {
         copy: Copy::new(root.clone(), room.join("tree")),
         room,
-        paths,
         seeds: arguments.seeds,
         patience,
         interrupt,
     };
+    let (large, small): (Vec<&Scenario>, Vec<&Scenario>) = scenarios
+        .iter()
+        .partition(|scenario| scenario.sessions() > LARGE);
     let width = mutations.iter().map(|one| one.name.len()).max();
     let width = width.unwrap_or(0);
     tally::write_heading(out, width)?;
@@ -120,14 +125,16 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             index + 1,
             mutations.len()
         ))?;
-        let report = laboratory
-            .report(mutation, &bar)
+        let idle = tally.never_failed();
+        let large_wait = large.iter().any(|one| idle.contains(&one.name.as_str()));
+        let results = laboratory
+            .results(mutation, [&small, &large], large_wait, &bar)
             .with_context(|| format!("the mutation {}", mutation.name))?;
         bar.finish_and_clear();
-        let Some(report) = report else {
+        let Some((results, asked)) = results else {
             return interrupted(out);
         };
-        let round = tally.add(&mutation.name, &report.scenarios)?;
+        let round = tally.add(&mutation.name, &results, asked)?;
         round.write(out, &mutation.about, width)?;
     }
     // The copy is left as the workspace is, so that nobody takes a broken core for the right one.
@@ -193,7 +200,6 @@ fn spinner(what: String) -> Result<ProgressBar> {
 struct Laboratory {
     copy: Copy,
     room: PathBuf,
-    paths: Vec<PathBuf>,
     seeds: u64,
     /// How long scenarios may take.
     patience: Duration,
@@ -201,27 +207,57 @@ struct Laboratory {
 }
 
 impl Laboratory {
-    /// Makes a mutation, builds it, and lets it run the scenarios. `None` where somebody wants the run to end.
-    fn report(&self, mutation: &Mutation, bar: &ProgressBar) -> Result<Option<LabReport>> {
+    /// Makes a mutation, builds it, and lets it run the small scenarios, and the large ones where it must or nobody noticed. Returns what
+    /// came of them, and how many they were; `None` where somebody wants the run to end.
+    fn results(
+        &self,
+        mutation: &Mutation,
+        [small, large]: [&[&Scenario]; 2],
+        large_too: bool,
+        bar: &ProgressBar,
+    ) -> Result<Option<(Vec<ScenarioResult>, usize)>> {
         bar.set_message("copying");
         self.copy.bring()?;
         mutation.apply(self.copy.tree())?;
         bar.set_message("building");
-        let build = self.room.join("build");
-        if !self.build(&build)? {
+        if !self.build(&self.room.join("build"))? {
             return Ok(None);
         }
-        bar.set_message("running scenarios");
+        let mut results: Vec<ScenarioResult> = Vec::new();
+        let mut asked = 0;
+        if !small.is_empty() {
+            bar.set_message("running scenarios");
+            let Some(report) = self.report(&mutation.name, small)? else {
+                return Ok(None);
+            };
+            results.extend(report.scenarios);
+            asked += small.len();
+        }
+        let nobody_noticed = results.iter().all(|one| one.passed);
+        if !large.is_empty() && (large_too || nobody_noticed) {
+            bar.set_message("running large worlds");
+            let Some(report) = self.report(&format!("{}-large", mutation.name), large)? else {
+                return Ok(None);
+            };
+            results.extend(report.scenarios);
+            asked += large.len();
+        }
+        Ok(Some((results, asked)))
+    }
+
+    /// Lets the copy run the files of these scenarios. `None` where somebody wants the run to end.
+    fn report(&self, name: &str, scenarios: &[&Scenario]) -> Result<Option<LabReport>> {
         let reports = self.room.join("reports");
         fs::create_dir_all(&reports).with_context(|| format!("making {}", reports.display()))?;
-        let json = reports.join(format!("{}.json", mutation.name));
+        let json = reports.join(format!("{name}.json"));
         if json.exists() {
             fs::remove_file(&json).with_context(|| format!("removing {}", json.display()))?;
         }
-        let mut command = Command::new(build.join("release/nearcast-lab"));
+        let files: BTreeSet<&Path> = scenarios.iter().map(|one| &*one.file).collect();
+        let mut command = Command::new(self.room.join("build/release/nearcast-lab"));
         command
             .arg("run")
-            .args(&self.paths)
+            .args(files)
             .args(["--mode", "sim", "--seeds", &self.seeds.to_string()])
             .arg("--json")
             .arg(&json);

@@ -23,6 +23,8 @@ struct Kept {
     name: String,
     file: String,
     is_cell: bool,
+    /// Under how many mutations it was run.
+    mutations: usize,
 }
 
 /// What came of all scenarios under one mutation.
@@ -50,6 +52,7 @@ impl Tally {
             name: scenario.name.clone(),
             file: scenario.file.display().to_string(),
             is_cell: scenario.cell.is_some(),
+            mutations: 0,
         });
         Self {
             scenarios: scenarios.collect(),
@@ -57,20 +60,23 @@ impl Tally {
         }
     }
 
-    /// Takes what came of scenarios under a mutation.
+    /// Takes what came of so many scenarios under a mutation.
     ///
     /// # Errors
-    /// Where one of them is another than those that are kept, or, under a mutation, was not run.
-    pub(super) fn add(&mut self, name: &str, results: &[ScenarioResult]) -> Result<&Round> {
-        let place = |result: &ScenarioResult| {
-            let mut all = self.scenarios.iter();
-            all.position(|one| one.name == result.scenario && one.file == result.file)
-                .with_context(|| format!("{name}: {} is not among those to run", result.scenario))
-        };
+    /// Where one of them is another than those that are kept, or was not run.
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        results: &[ScenarioResult],
+        asked: usize,
+    ) -> Result<&Round> {
         let mut failed = Vec::new();
         let mut first = None;
         for result in results {
-            let place = place(result)?;
+            let place = self.place(result).with_context(|| {
+                format!("{name}: {} is not among those to run", result.scenario)
+            })?;
+            self.scenarios[place].mutations += usize::from(name != HEALTHY);
             if result.passed {
                 continue;
             }
@@ -82,10 +88,9 @@ impl Tally {
             });
         }
         ensure!(
-            name == HEALTHY || results.len() == self.scenarios.len(),
-            "{name}: {} of {} scenarios were run",
+            results.len() == asked,
+            "{name}: {} of {asked} scenarios were run",
             results.len(),
-            self.scenarios.len()
         );
         self.rounds.push(Round {
             name: name.to_owned(),
@@ -93,6 +98,11 @@ impl Tally {
             first,
         });
         self.rounds.last().context("a round was just added")
+    }
+
+    fn place(&self, result: &ScenarioResult) -> Option<usize> {
+        let mut all = self.scenarios.iter();
+        all.position(|one| one.name == result.scenario && one.file == result.file)
     }
 
     /// Returns the mutations that all scenarios passed under.
@@ -111,13 +121,18 @@ impl Tally {
 
     /// Writes what each scenario failed under; of a matrix how many of its cells did.
     pub(super) fn write_scenarios(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mutations = self.mutations();
         let mut lines: Vec<(String, String)> = Vec::new();
         let mut files: Vec<&str> = Vec::new();
         for (place, kept) in self.scenarios.iter().enumerate() {
             if !kept.is_cell {
                 let under = self.rounds.iter().filter(|round| round.fails(place));
                 let under: Vec<&str> = under.map(|round| round.name.as_str()).collect();
-                lines.push((kept.name.clone(), listed(&under)));
+                let mut under = listed(&under);
+                if kept.mutations < mutations {
+                    under += &format!(" (run under {} of {mutations})", kept.mutations);
+                }
+                lines.push((kept.name.clone(), under));
             } else if !files.contains(&kept.file.as_str()) {
                 files.push(&kept.file);
                 lines.push(self.matrix(kept));
@@ -160,14 +175,18 @@ impl Tally {
         )
     }
 
+    fn mutations(&self) -> usize {
+        let mutations = self.rounds.iter().filter(|round| round.name != HEALTHY);
+        mutations.count()
+    }
+
     /// Writes what is wrong, if anything is.
     pub(super) fn write_verdict(&self, out: &mut dyn Write, all: bool) -> io::Result<()> {
         let blind = self.survivors();
-        let mutations = self.rounds.iter().filter(|round| round.name != HEALTHY);
         writeln!(
             out,
             "\n{} mutations, {} scenarios",
-            mutations.count(),
+            self.mutations(),
             self.scenarios.len()
         )?;
         if !blind.is_empty() {
@@ -308,10 +327,10 @@ mod tests {
     fn who_fails_under_what_is_told_both_ways() {
         let mut tally = Tally::new(&scenarios());
         tally
-            .add(HEALTHY, &results(&["grid: stop of all"])[2..])
+            .add(HEALTHY, &results(&["grid: stop of all"])[2..], 2)
             .unwrap();
         let round = tally
-            .add("no-rest", &results(&["one", "grid: kill of all"]))
+            .add("no-rest", &results(&["one", "grid: kill of all"]), 4)
             .unwrap();
         assert_eq!(
             told(|out| round.write(out, "It goes on.", 8)),
@@ -319,12 +338,15 @@ mod tests {
              first: one: it stalls\n                \
              needs: none of its faults and actions\n"
         );
-        let round = tally.add("blind", &results(&[])).unwrap();
+        let round = tally.add("blind", &results(&[]), 4).unwrap();
         assert_eq!(
             told(|out| round.write(out, "It does not see.", 8)),
             "blind        0  It does not see.\n                nobody notices\n"
         );
-        let round = tally.add("deaf", &results(&["grid: kill of all"])).unwrap();
+        // One that takes long is not run under each.
+        let mut some = results(&["grid: kill of all"]);
+        some.remove(1);
+        let round = tally.add("deaf", &some, 3).unwrap();
         let text = told(|out| round.write(out, "", 8));
         assert!(text.ends_with("needs: kill at edge a, at 0 s\n"), "{text}");
 
@@ -334,7 +356,7 @@ mod tests {
             told(|out| tally.write_scenarios(out)),
             "\nscenario        fails under\n\
              one             no-rest\n\
-             two             nothing\n\
+             two             nothing (run under 2 of 3)\n\
              grid (2 cells)  2 cells: without its healthy edges 1, no-rest 1, deaf 1\n"
         );
         let verdict = told(|out| tally.write_verdict(out, true));
@@ -351,7 +373,7 @@ mod tests {
     fn a_cell_that_nothing_fails_is_told() {
         let mut tally = Tally::new(&scenarios());
         tally
-            .add("no-rest", &results(&["one", "two", "grid: kill of all"]))
+            .add("no-rest", &results(&["one", "two", "grid: kill of all"]), 4)
             .unwrap();
         assert_eq!(tally.never_failed(), ["grid: stop of all"]);
         assert!(told(|out| tally.write_scenarios(out)).contains("1 cells: no-rest 1"));
@@ -360,11 +382,11 @@ mod tests {
     #[test]
     fn scenarios_that_were_not_run_do_not_count_as_passed() {
         let mut tally = Tally::new(&scenarios());
-        let said = tally.add("lazy", &results(&[])[1..]).unwrap_err();
+        let said = tally.add("lazy", &results(&[])[1..], 4).unwrap_err();
         assert_eq!(said.to_string(), "lazy: 3 of 4 scenarios were run");
         let mut other = results(&[]);
         other[0].scenario = "other".to_owned();
-        let said = tally.add("other", &other).unwrap_err();
+        let said = tally.add("other", &other, 4).unwrap_err();
         assert!(said.to_string().contains("other is not among"), "{said}");
     }
 }
