@@ -32,10 +32,10 @@ pub fn simulate(scenario: &Scenario, seed: u64, watch: Watch) -> Simulated {
     Simulated::new(scenario, begins, simulation.run_all())
 }
 
-/// Runs a scenario with this title as a machine would that has better things to do: what is asked for and what is answered comes a
-/// little later, by chance. `nth` is which of such runs; all of a seed have the same viewers, and faults at the same times.
+/// Runs a scenario with this title. `nth` is which of the runs of a seed: all of these have the same viewers, and faults at the same times,
+/// and differ in what else is chance.
 #[must_use]
-pub fn simulate_as_real(
+pub fn simulate_nth(
     scenario: &Scenario,
     title: &Arc<SimTitle>,
     seed: u64,
@@ -46,24 +46,8 @@ pub fn simulate_as_real(
     let begins = begins(&clients);
     let mut world = world(scenario, seed, clients, watch);
     world.seed = world.seed.split_index(nth);
-    for last_mile in 0..world.last_miles.len() {
-        let link = LinkName::LastMile(last_mile);
-        match world.impairments.iter_mut().find(|(name, _)| *name == link) {
-            Some((_, impairment)) => impairment.jitter += LATE,
-            None => world.impairments.push((
-                link,
-                Impairment {
-                    jitter: LATE,
-                    ..Impairment::default()
-                },
-            )),
-        }
-    }
     Simulated::new(scenario, begins, Simulation::world(world).run_all())
 }
-
-/// What machines add to each request at most, by and large.
-const LATE: Duration = Duration::from_millis(2);
 
 /// Runs a scenario as [`simulate`] does; `None` where it is to stop before its end, which is asked now and then.
 #[must_use]

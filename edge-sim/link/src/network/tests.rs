@@ -76,7 +76,7 @@ fn progress_comes_at_once_then_in_slices_of_64_kib_or_10_ms_and_then_up_to_100_m
                 10_000, 7_334,
             ],
         ),
-        (fast, 100_000, vec![65_536, 34_464]),
+        (fast, 100_000, vec![10_000, 65_536, 24_464]),
     ] {
         let flow = network.open_flow(T0, &[route], Transport::Tcp).unwrap();
         let now = network.now;

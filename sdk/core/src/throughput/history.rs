@@ -33,9 +33,6 @@ const SAME_S: f64 = 6.0;
 const TRANSFERS: f64 = 10.0;
 const FIRST_SPREAD: f64 = 0.42;
 const FIRST_COUNT: f64 = 3.0;
-/// Over the longest span no line is steadier than this: what clocks and reads make of the steadiest. The network was taught by none that
-/// was, and of a rate that never changed it would expect five times as much now and then.
-const CHANGE_MIN: f64 = 0.02;
 /// How much of a new transfer the running logarithm takes, and the mean of all at least.
 const RUNNING_GAIN: f64 = 0.4;
 const MEAN_GAIN: f64 = 0.02;
@@ -276,10 +273,8 @@ impl History {
         let rates = (0..RATES_S.len()).map(|nth| self.rate(nth) - level);
         let logs = self.logs.iter().map(|average| value(average) - level);
         let transfers = (0..self.transfers.len()).map(|nth| transfer(nth) - level);
-        let [short, middle, long] = self.changes.each_ref().map(value);
-        let changes = [short, middle, long.max(CHANGE_MIN)];
-        let strays = self.strays.iter().map(value).chain(changes);
-        let strays = strays.map(|value| scaled(value, 0.003) + 1.0);
+        let strays = self.strays.iter().chain(&self.changes);
+        let strays = strays.map(|average| scaled(value(average), 0.003) + 1.0);
         let falls = self.falls.iter();
         let falls = falls.map(|average| scaled(value(average), 0.01) + 1.0);
         let rest = [

@@ -283,26 +283,6 @@ mod tests {
         }
     }
 
-    /// Virtual time knows lines whose rate is the same to the bit, and nobody who learned from recorded ones does.
-    #[test]
-    fn of_a_line_that_never_changes_no_miracle_is_expected() {
-        let mut estimate = RateEstimate::default();
-        for transfer in 0..40 {
-            for _ in 0..24 {
-                estimate.sample(BitRate::from_kbps(9_460), Duration::from_millis(100));
-            }
-            estimate.transferred();
-            let forecast = estimate.forecast(Duration::ZERO).unwrap();
-            for row in forecast.log_rates {
-                let [low, .., high] = row.map(|log| libm::exp(log) / 9.46e6);
-                assert!(
-                    low > 0.5 && high < 2.5,
-                    "after {transfer}: {low} to {high} times"
-                );
-            }
-        }
-    }
-
     #[test]
     fn a_slice_of_days_is_as_good_as_one_of_minutes() {
         let forecast = |over: Duration| {

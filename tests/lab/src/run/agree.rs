@@ -1,22 +1,25 @@
 //! Whether the ways to run a scenario agree: the same title, links and faults in virtual time, over sockets and over packets.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use nearcast_appliance::fault::Scope;
+use nearcast_protocol::report::SessionReport;
 use nearcast_scenario::{Mode, Place, Ran, Scenario};
-use nearcast_sim::Watch;
-use nearcast_sim::scenario::simulate_as_real;
+use nearcast_sim::scenario::simulate_nth;
+use nearcast_sim::{SimTitle, Watch};
 
 use super::real::{self, Job, RealArguments};
 use super::{ModeName, again, find};
 use crate::abr::write;
 use crate::interrupt::Interrupt;
 use crate::packet;
-use crate::stage::{Titles, keep_reports, unfit};
+use crate::stage::{Folders, Titles, keep_reports, unfit};
 
 /// What to compare.
 #[derive(Debug, Args)]
@@ -28,8 +31,11 @@ pub(crate) struct AgreeArguments {
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["app", "packet"])]
     modes: Vec<ModeName>,
     /// So many seeds, from 0 on: figures are of all of them together
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// So many at most where runs of a scenario differ so much among themselves that more have to be made
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    seeds_max: u64,
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -76,50 +82,46 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     // From here on folders and processes are there that an end in disorder would leave.
     let interrupt = Interrupt::watch()?;
     let mut titles = Titles::open(&arguments.real.title)?;
-    let mut runs: BTreeMap<(usize, Mode), Vec<Ran>> = BTreeMap::new();
-    let mut jobs = Vec::new();
+    let mut compared = Vec::new();
     for (place, scenario) in scenarios.iter().enumerate() {
         let ways = ways(scenario)?;
-        if ways.is_empty() {
-            continue;
-        }
-        let title = titles.simulated(scenario.duration)?;
-        let folders = arguments.real.folders(&mut titles, scenario)?;
-        for seed in 0..arguments.seeds {
-            let simulated: Vec<Ran> = (0..SIMULATED)
-                .map(|nth| simulate_as_real(scenario, &title, seed, nth, UNWATCHED).ran)
-                .collect();
-            if let (Some(folder), Some(one)) = (&arguments.real.record, simulated.first()) {
-                keep_reports(folder, scenario, (Mode::Sim, seed), one)?;
-            }
-            runs.entry((place, Mode::Sim))
-                .or_default()
-                .extend(simulated);
-            jobs.extend(ways.iter().map(|mode| Job {
+        if !ways.is_empty() {
+            compared.push(Compared {
                 place,
                 scenario,
-                mode: *mode,
-                seed,
-                folders: folders.clone(),
-            }));
+                ways,
+                title: titles.simulated(scenario.duration)?,
+                folders: arguments.real.folders(&mut titles, scenario)?,
+            });
         }
     }
-    if jobs.is_empty() {
+    if compared.is_empty() {
         bail!("none of these scenarios can be run in another way than sim");
     }
+    let mut runs = Runs::default();
     let mut problems = Vec::new();
-    real::make(jobs, arguments.real.jobs, &interrupt, |job, ran| {
-        let again = again(job.scenario, &arguments.real.way(job.mode), job.seed);
-        match ran {
-            Ok(ran) => {
-                let told = ran.problems().into_iter();
-                problems.extend(told.map(|what| format!("{what}\n  again: {again}\n")));
-                runs.entry((job.place, job.mode)).or_default().push(ran);
-            }
-            Err(error) => problems.push(format!("{error:#}\n  again: {again}\n")),
+    let mut seeds = 0..arguments.seeds;
+    while !compared.is_empty() && !interrupt.is_wanted() {
+        let mut jobs = Vec::new();
+        for one in &compared {
+            one.simulate(seeds.clone(), &arguments.real, &mut runs)?;
+            jobs.extend(seeds.clone().flat_map(|seed| one.jobs(seed)));
         }
-        Ok(())
-    })?;
+        real::make(jobs, arguments.real.jobs, &interrupt, |job, ran| {
+            let again = again(job.scenario, &arguments.real.way(job.mode), job.seed);
+            match ran {
+                Ok(ran) => {
+                    let told = ran.problems().into_iter();
+                    problems.extend(told.map(|what| format!("{what}\n  again: {again}\n")));
+                    runs.entry((job.place, job.mode)).or_default().push(ran);
+                }
+                Err(error) => problems.push(format!("{error:#}\n  again: {again}\n")),
+            }
+            Ok(())
+        })?;
+        seeds = seeds.end..arguments.seeds_max.min(seeds.end * 2);
+        compared.retain(|one| !seeds.is_empty() && !one.is_known(&runs));
+    }
     let busy = runs.values().flatten().any(|ran| ran.busy);
     let mut differences = Vec::new();
     for (place, scenario) in scenarios.iter().enumerate() {
@@ -153,13 +155,97 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     })
 }
 
+/// What came of each scenario, by its place, in each way.
+type Runs = BTreeMap<(usize, Mode), Vec<Ran>>;
+
+/// A scenario that is compared.
+struct Compared<'a> {
+    place: usize,
+    scenario: &'a Scenario,
+    ways: Vec<Mode>,
+    title: Arc<SimTitle>,
+    folders: Folders,
+}
+
+impl<'a> Compared<'a> {
+    fn simulate(&self, seeds: Range<u64>, real: &RealArguments, runs: &mut Runs) -> Result<()> {
+        for seed in seeds {
+            let simulated: Vec<Ran> = (0..SIMULATED)
+                .map(|nth| simulate_nth(self.scenario, &self.title, seed, nth, UNWATCHED).ran)
+                .collect();
+            if let (Some(folder), Some(one)) = (&real.record, simulated.first()) {
+                keep_reports(folder, self.scenario, (Mode::Sim, seed), one)?;
+            }
+            let all = runs.entry((self.place, Mode::Sim)).or_default();
+            all.extend(simulated);
+        }
+        Ok(())
+    }
+
+    fn jobs(&self, seed: u64) -> impl Iterator<Item = Job<'a>> {
+        self.ways.iter().map(move |mode| Job {
+            place: self.place,
+            scenario: self.scenario,
+            mode: *mode,
+            seed,
+            folders: self.folders.clone(),
+        })
+    }
+
+    /// Whether the means of all ways are known to half of what they may differ by (their standard errors): where runs differ
+    /// among themselves, a few say nothing.
+    fn is_known(&self, runs: &Runs) -> bool {
+        self.ways.iter().all(|mode| {
+            let ran = runs
+                .get(&(self.place, *mode))
+                .map_or(&[][..], Vec::as_slice);
+            let bitrate_max = Figures::of(ran).bitrate_kbps * BITRATE_MAX;
+            let known =
+                |of: fn(&SessionReport) -> f64, allowed: f64| error(ran, of) <= allowed / 2.0;
+            known(stalls, STALLS_MAX)
+                && known(switches, SWITCHES_MAX)
+                && known(bitrate_kbps, bitrate_max)
+        })
+    }
+}
+
+fn stalls(report: &SessionReport) -> f64 {
+    number_of(report.stalls.len())
+}
+
+fn switches(report: &SessionReport) -> f64 {
+    u32::try_from(report.switches).map_or(f64::MAX, f64::from)
+}
+
+fn bitrate_kbps(report: &SessionReport) -> f64 {
+    report.mean_bitrate_bps / 1e3
+}
+
+/// The standard error of a mean of sessions; of fewer than two nothing is known.
+fn error(runs: &[Ran], of: fn(&SessionReport) -> f64) -> f64 {
+    let players = || {
+        runs.iter()
+            .flat_map(|ran| &ran.players)
+            .map(|one| of(&one.report))
+    };
+    let count = players().count();
+    if count < 2 {
+        return f64::INFINITY;
+    }
+    let count = number_of(count);
+    let mean = players().sum::<f64>() / count;
+    let squares: f64 = players().map(|one| (one - mean).powi(2)).sum();
+    (squares / (count - 1.0) / count).sqrt()
+}
+
 /// Whether all edges are gone at a time: a hand-over lasts as long as that, and says nothing of who hands over.
 fn loses_all_edges(scenario: &Scenario) -> bool {
     let mut faults = scenario.faults.iter();
     faults.any(|plan| plan.place == Place::All && plan.fault.scope() == Scope::Link)
 }
 
-/// Real runs differ by a millisecond here and there, and some players then decide otherwise: what is compared is what may be expected.
+/// So many runs of a seed: runs differ by milliseconds here and there, and some players then decide otherwise. What is compared is what may be
+/// expected.
 const SIMULATED: u64 = 10;
 
 const UNWATCHED: Watch = Watch {
@@ -170,6 +256,8 @@ const UNWATCHED: Watch = Watch {
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Figures {
+    /// Of so many runs.
+    runs: usize,
     stalls: f64,
     bitrate_kbps: f64,
     switches: f64,
@@ -182,7 +270,7 @@ impl Figures {
     fn of(runs: &[Ran]) -> Self {
         let players = || runs.iter().flat_map(|ran| &ran.players);
         let sessions = players().count().max(1);
-        let mean = |of: fn(&nearcast_protocol::report::SessionReport) -> f64| {
+        let mean = |of: fn(&SessionReport) -> f64| {
             let sum: f64 = players().map(|one| of(&one.report)).sum();
             sum / number_of(sessions)
         };
@@ -190,9 +278,10 @@ impl Figures {
         let mut spans: Vec<f64> = failovers.filter_map(|one| one.first_byte_s).collect();
         spans.sort_by(f64::total_cmp);
         Self {
-            stalls: mean(|report| number_of(report.stalls.len())),
-            bitrate_kbps: mean(|report| report.mean_bitrate_bps / 1e3),
-            switches: mean(|report| u32::try_from(report.switches).map_or(f64::MAX, f64::from)),
+            runs: runs.len(),
+            stalls: mean(stalls),
+            bitrate_kbps: mean(bitrate_kbps),
+            switches: mean(switches),
             failover_s: spans.get(spans.len() / 2).copied(),
         }
     }
@@ -208,6 +297,8 @@ const fn number_of(count: usize) -> f64 {
 struct Difference {
     scenario: String,
     figure: &'static str,
+    /// Real runs of the way that has fewest.
+    runs: usize,
     seen: Vec<(Mode, Option<f64>)>,
     /// The largest difference to `sim`, and how large it may be.
     largest: f64,
@@ -222,6 +313,7 @@ const SWITCHES_MAX: f64 = 2.0;
 const FAILOVER_S_MAX: f64 = 0.15;
 
 fn compare(scenario: &str, seen: &[(Mode, Figures)]) -> Vec<Difference> {
+    let runs = seen.iter().skip(1).map(|(_, one)| one.runs).min();
     let figure = |figure, of: fn(&Figures) -> Option<f64>, allowed: f64| {
         let numbers: Vec<(Mode, Option<f64>)> =
             seen.iter().map(|(mode, one)| (*mode, of(one))).collect();
@@ -232,6 +324,7 @@ fn compare(scenario: &str, seen: &[(Mode, Figures)]) -> Vec<Difference> {
         Difference {
             scenario: scenario.to_owned(),
             figure,
+            runs: runs.unwrap_or(0),
             // One that hands over where another does not is told by what that costs: stalls and rates.
             holds: largest <= allowed,
             seen: numbers,
@@ -254,8 +347,8 @@ fn compare(scenario: &str, seen: &[(Mode, Figures)]) -> Vec<Difference> {
 
 fn table(differences: &[Difference]) -> String {
     let mut text = format!(
-        "{:<24} {:<22} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
-        "scenario", "figure", "sim", "app", "packet", "off by", "allowed"
+        "{:<24} {:<22} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
+        "scenario", "figure", "runs", "sim", "app", "packet", "off by", "allowed"
     );
     for one in differences {
         let number = |mode: Mode| {
@@ -264,9 +357,10 @@ fn table(differences: &[Difference]) -> String {
             number.map_or("-".to_owned(), short)
         };
         text += &format!(
-            "{:<24} {:<22} {:>9} {:>9} {:>9} {:>9} {:>9}{}\n",
+            "{:<24} {:<22} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9}{}\n",
             one.scenario,
             one.figure,
+            one.runs,
             number(Mode::Sim),
             number(Mode::App),
             number(Mode::Packet),
@@ -288,10 +382,15 @@ fn short(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use nearcast_units::Seed;
+
     use super::*;
 
     fn figures(stalls: f64, bitrate_kbps: f64, failover_s: Option<f64>) -> Figures {
         Figures {
+            runs: 2,
             stalls,
             bitrate_kbps,
             switches: 3.0,
@@ -320,6 +419,28 @@ mod tests {
         assert_eq!(told, expected);
         let text = table(&differences);
         assert_eq!(text.matches("DIFFERS").count(), 2, "{text}");
-        assert!(text.contains("5000      4600      5600"), "{text}");
+        assert!(text.contains("2      5000      4600      5600"), "{text}");
+    }
+
+    /// Runs that each switched so often.
+    fn ran(switches: &[u64]) -> Vec<Ran> {
+        let one = |switches: &u64| {
+            let scenario = "version = 1\ntitle = { duration_s = 4 }\nedges = [{ name = \"a\" }]";
+            let scenario = Scenario::parse("x.toml".as_ref(), scenario).unwrap();
+            let title = Arc::new(SimTitle::made(Duration::from_secs(4), Seed::new(1)));
+            let mut ran = simulate_nth(&scenario[0], &title, 0, 0, UNWATCHED).ran;
+            ran.players[0].report.switches = *switches;
+            ran
+        };
+        switches.iter().map(one).collect()
+    }
+
+    #[test]
+    fn the_more_runs_differ_the_more_of_them_have_to_be_made() {
+        assert!(error(&ran(&[3]), switches).is_infinite());
+        assert!(error(&ran(&[3, 3]), switches) < 1e-12);
+        // Deviations of 2 and -2: a variance of 8 over two runs, of 16/3 over four.
+        assert!((error(&ran(&[1, 5]), switches) - 2.0).abs() < 1e-12);
+        assert!((error(&ran(&[1, 5, 1, 5]), switches) - (4.0_f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 }

@@ -1,7 +1,9 @@
 //! What a way to run scenarios cannot do: it is said, not left out.
 
 use nearcast_appliance::fault::Fault;
+use nearcast_link::PacketConfig;
 use nearcast_scenario::{Doing, Link, Mode, Scenario};
+use nearcast_units::ByteCount;
 
 /// Each viewer is a process.
 const VIEWERS_MAX: u64 = 8;
@@ -85,9 +87,23 @@ fn is_of_packets(link: &Link) -> bool {
         || !link.jitter().is_zero()
         || f64::from(spec.reorder_ratio) > 0.0
         || f64::from(spec.duplicate_ratio) > 0.0
-        || spec.queue_bytes.is_some()
+        || queues_long(link)
         || spec.mtu_bytes.is_some()
         || spec.up.is_some()
+}
+
+/// Whether more waits at a link than does where nothing is said of that. Less is nearer to what sockets do, where nothing waits.
+fn queues_long(link: &Link) -> bool {
+    let queue = link.spec.queue_bytes.map(ByteCount::from);
+    let usual = link.steps.iter().map(|step| {
+        let rate = step.link.rate;
+        PacketConfig {
+            rate,
+            ..PacketConfig::default()
+        }
+        .queue_size()
+    });
+    queue > usual.max()
 }
 
 fn packet(scenario: &Scenario) -> Option<String> {
@@ -121,6 +137,12 @@ mod tests {
             ("last_mile = { jitter_ms = 5 }", Some("to packets"), None),
             (
                 "last_mile = { up = { rate_kbps = 5 } }",
+                Some("to packets"),
+                None,
+            ),
+            ("last_mile = { queue_bytes = 30000 }", None, None),
+            (
+                "last_mile = { queue_bytes = 300000 }",
                 Some("to packets"),
                 None,
             ),

@@ -128,7 +128,7 @@ fn a_missed_bar_fails_and_is_named() {
 #[test]
 fn bars_hold_in_the_hardest_worlds() {
     let room = room();
-    for seed in [403, 413, 487, 544, 660, 737, 1076, 1104] {
+    for seed in [70, 136, 269, 403, 464, 737, 1104] {
         let arguments = format!("edges --world death --first {seed} --seeds 1 --figures-only");
         let table = stdout(&lab(room.path(), &arguments));
         let missed = table

@@ -33,6 +33,8 @@ pub(super) struct AttemptModel {
     /// Offset of the first byte of the answer, and of the next one that arrives.
     pub(super) first: u64,
     pub(super) next: u64,
+    /// Offset of the next one that its session is told of.
+    pub(super) told: u64,
     pub(super) end: u64,
     pub(super) total: u64,
     pub(super) phase: Phase,
@@ -102,6 +104,7 @@ impl World {
             AttemptModel {
                 first: spec.from,
                 next: spec.from,
+                told: spec.from,
                 spec,
                 label,
                 edge,
