@@ -120,7 +120,7 @@ KEPT := $(addprefix tests/scenarios/,failures control characterisation)
 lab-real: setup-test ## Run scenarios over sockets and packets: one cell of each shape, and how far the three ways differ
 	@mkdir -p target/lab
 	@$(CARGO) run --release --quiet --bin nearcast-title -- --dir $(LAB_TITLE) --duration 184
-	$(NEARCAST_LAB) run tests/scenarios/matrix --mode app --each-shape --jobs 16 --title $(LAB_TITLE) \
+	$(NEARCAST_LAB) run tests/scenarios/matrix --mode app --each-shape --jobs 4 --title $(LAB_TITLE) \
 	    --json target/lab/shapes.json --junit target/lab/shapes.xml --html target/lab/shapes.html
 	$(NEARCAST_LAB) agree $(KEPT) --jobs 16 --title $(LAB_TITLE)
 

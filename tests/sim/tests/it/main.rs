@@ -427,28 +427,32 @@ fn the_viewer_may_choose_another_language_and_lock_a_rung() {
     );
 }
 
+/// The others are just fast enough: the line is hardly ever idle, and nobody but the edge that was lost shows that it carries more.
 #[test]
 fn a_better_edge_that_comes_back_is_used_again_within_a_minute() {
-    let mut setup = two_minutes();
-    setup.edges.truncate(3);
-    setup.last_mile.rate = Some(BitRate::from_kbps(60_000));
-    for edge in &mut setup.edges[1..] {
-        edge.link.rate = Some(BitRate::from_kbps(8_000));
+    for seed in 0..8 {
+        let mut setup = two_minutes();
+        setup.config.seed = Seed::new(seed);
+        setup.edges.truncate(3);
+        setup.last_mile.rate = Some(BitRate::from_kbps(60_000));
+        for edge in &mut setup.edges[1..] {
+            edge.link.rate = Some(BitRate::from_kbps(8_000));
+        }
+        let outcome = smooth(setup.fault(20.0, 0, Some(Fault::Kill)).fault(30.0, 0, None));
+        let back = outcome.report.fetches.iter().flat_map(|fetch| {
+            let media = fetch.kind == "media" && fetch.track.as_deref() == Some("video");
+            fetch
+                .attempts
+                .iter()
+                .filter(move |one| media && one.edge == "edge-0" && one.start_s > 30.0)
+        });
+        let first = back.map(|attempt| attempt.start_s).next();
+        assert!(
+            first.is_some_and(|at| at < 90.0),
+            "seed {seed}, {first:?}: {:#?}",
+            outcome.report.decisions
+        );
     }
-    let outcome = smooth(setup.fault(20.0, 0, Some(Fault::Kill)).fault(30.0, 0, None));
-    let back = outcome.report.fetches.iter().flat_map(|fetch| {
-        let media = fetch.kind == "media" && fetch.track.as_deref() == Some("video");
-        fetch
-            .attempts
-            .iter()
-            .filter(move |one| media && one.edge == "edge-0" && one.start_s > 30.0)
-    });
-    let first = back.map(|attempt| attempt.start_s).next();
-    assert!(
-        first.is_some_and(|at| at < 90.0),
-        "{:#?}",
-        outcome.report.decisions
-    );
 }
 
 #[test]
