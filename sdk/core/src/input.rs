@@ -227,7 +227,7 @@ pub enum TransportEvent {
         /// `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Body bytes arrived (every 64 KiB or 10 ms at first, and up to 100 ms later on).
+    /// Body bytes arrived (the first at once, then every 64 KiB or 10 ms, and up to 100 ms later on).
     Progress {
         /// Offset in the object of the first of them.
         from: u64,

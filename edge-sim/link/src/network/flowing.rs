@@ -17,7 +17,7 @@ pub(crate) const BYTE: Volume = 8_000_000_000;
 
 /// Arrivals are this long at most, the cadence at which a transport reports progress.
 const SLICE: Volume = 65_536 * BYTE;
-/// The first packet of an answer is told of at once: it is what the wait for a first byte ends with.
+/// What is sent first is told of at once: the wait for a first byte ends with it.
 pub(super) const FIRST_SPAN: Duration = Duration::from_millis(1);
 /// The slice after it lasts this long, and each that time makes full a quarter longer than the one before, up to the second.
 const SLICE_SPAN_MIN: Duration = Duration::from_millis(10);

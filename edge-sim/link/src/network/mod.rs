@@ -76,8 +76,8 @@ impl core::error::Error for Refused {}
 /// What reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The next bytes of a transfer: 64 KiB (and what leaves in a nanosecond), or what was sent in 10 ms, later on in up to
-    /// 100 ms, if that is less, or one byte where a byte takes longer than that.
+    /// The next bytes of a transfer: what was sent in the first millisecond, then 64 KiB (and what leaves in a nanosecond), or what was
+    /// sent in 10 ms, later on in up to 100 ms, if that is less, or one byte where a byte takes longer than that.
     Bytes {
         /// The flow it is on.
         flow: FlowId,

@@ -185,8 +185,15 @@ impl Edges {
         hit.or(near.last()).copied()
     }
 
-    /// Returns the edge that is worth measuring with spare time: one that may be back, else the one whose draw beats the
-    /// edge in use by most. `size` and `plays` are the next segment's. With it comes whether it is a trial.
+    /// Returns an edge that waits to be used again, and of which it is soon forgotten how much better it was.
+    pub(crate) fn fades(&self, now: Instant) -> Option<EdgeId> {
+        let mut all = self.iter();
+        let fades = all.find(|(_, edge)| edge.offered && edge.fades(now));
+        fades.map(|(id, _)| id)
+    }
+
+    /// Returns the edge that is worth measuring with spare time: one that may be back, else one that would be forgotten, else the one whose
+    /// draw beats the edge in use by most. `size` and `plays` are the next segment's. With it comes whether it is a trial.
     pub(crate) fn worth_measuring(
         &mut self,
         now: Instant,
@@ -206,6 +213,9 @@ impl Edges {
         let held = self.get(current)?.expected(now, size, line);
         if held < plays.mul_f64(QUICK_ENOUGH) {
             return None;
+        }
+        if let Some(fades) = self.fades(now).filter(|id| *id != current) {
+            return Some((fades, false));
         }
         let mut rng = self.rng.clone();
         let drawn = self

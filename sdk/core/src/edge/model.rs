@@ -68,6 +68,8 @@ pub(crate) struct Edge {
 
 /// What was measured within this time still describes the line.
 const FRESH: Duration = Duration::from_secs(15);
+/// After so long there is still time to measure an edge again before it is not.
+const FADES: Duration = Duration::from_secs(7);
 /// From then on it counts half after this long.
 const HALF_LIFE_S: f64 = 20.0;
 /// What an edge is taken to need until the first byte before it was asked, and how much more by each place further down
@@ -87,8 +89,8 @@ pub(super) const USUAL_RATE: BitRate = BitRate::from_kbps(2_000);
 pub(super) const RATE_DOUBT: f64 = 0.6;
 /// Precision of a rate that was measured for very long. A second of transfer has a twelfth of it: a deviation of 0.3.
 const RATE_SURE: f64 = 150.0;
-/// An edge that fell is kept out of use for so long: it is to be in use again within 60 s of its recovery, and not to swing. Who recovers at
-/// once still leaves time for the segment that the change waits for.
+/// An edge that fell is kept out of use for so long: it is not to swing, and one that failed is to be in use again within 60 s of its recovery.
+/// The last 20 s of these are for a measurement, and for the segment that a change waits for.
 const FELL: Duration = Duration::from_secs(40);
 /// One that falls again within this time relapses, and is kept out of use for as long; doubled by each relapse.
 const RELAPSE: Duration = Duration::from_secs(600);
@@ -145,6 +147,7 @@ impl Edge {
         rng: &mut Rng,
     ) {
         self.failures += 1;
+        self.better = 0;
         // Several transfers that end by one event are one failure.
         if self.state(now) != BreakerState::Open {
             self.faults.add(now, kind);
@@ -171,9 +174,11 @@ impl Edge {
             .is_some_and(|at| now.since(at) < relapse_counts(self.relapses))
     }
 
-    /// When it was measured last, where it was clearly better than the edge in use then.
-    pub(crate) fn better_at(&self) -> Option<Instant> {
-        self.measured_at.filter(|_| self.better > 0)
+    /// Whether it is kept out of use, was clearly better than the edge in use when it was measured last, and soon nobody knows that any more.
+    pub(super) fn fades(&self, now: Instant) -> bool {
+        let measured_at = self.measured_at.filter(|_| self.better > 0);
+        let is_old = measured_at.is_some_and(|at| now.since(at) >= FADES);
+        is_old && self.state(now) == BreakerState::Closed && self.is_distrusted(now)
     }
 
     /// Whether others are preferred: it may be back, or fell lately.
@@ -296,6 +301,7 @@ impl Edge {
         self.rate.sample(rate, SLOWED_FOR);
         self.fresh_until = now;
         self.slow = true;
+        self.better = 0;
     }
 
     /// The line is not what it was: neither is what was measured over it.

@@ -127,6 +127,41 @@ fn an_edge_that_relapses_is_gone_back_to_later_each_time_unless_nobody_else_is_l
 }
 
 #[test]
+fn an_edge_that_fell_and_is_better_is_measured_until_it_may_be_used() {
+    let second = |n: u64| Instant::ZERO + Duration::from_secs(n);
+    let plays = Duration::from_secs(1);
+    let mut edges = edges(6);
+    edges.use_from_now(second(0), EdgeId(0));
+    for id in [0, 1] {
+        measure_at(&mut edges, second(0), id, if id == 0 { 40 } else { 6 });
+    }
+    edges.fail(second(10), EdgeId(0), Duration::ZERO, "net.reset");
+    edges.use_from_now(second(10), EdgeId(1));
+    // Who was never measured does not take its turn.
+    for at in [20, 30, 40] {
+        measure_at(&mut edges, second(at), 1, 6);
+        measure_at(&mut edges, second(at), 0, 40);
+        edges.get_mut(EdgeId(0)).unwrap().served(second(at));
+        edges.measured_beside(second(at) + MEASURED, EdgeId(0), SIZE);
+        assert_eq!(edges.fades(second(at + 5)), None, "it is known");
+        assert_eq!(edges.fades(second(at + 9)), Some(EdgeId(0)));
+        let worth = edges.worth_measuring(second(at + 9), OBJECT, SIZE, plays);
+        assert_eq!(worth, Some((EdgeId(0), false)));
+    }
+    let choose = |edges: &mut Edges, at| edges.choose(at, OBJECT, SIZE, &[]).unwrap().edge;
+    assert_eq!(
+        choose(&mut edges, second(49)),
+        EdgeId(1),
+        "39 s after it fell"
+    );
+    assert_eq!(choose(&mut edges, second(50)), EdgeId(0));
+    // What failed is not owed anything.
+    edges.fail(second(51), EdgeId(0), Duration::ZERO, "net.reset");
+    edges.get_mut(EdgeId(0)).unwrap().served(second(52));
+    assert_eq!(edges.fades(second(70)), None);
+}
+
+#[test]
 fn who_fell_lately_takes_over_from_a_slow_edge_only_where_nobody_else_can() {
     let now = Instant::ZERO + DWELL;
     for others in [1, 2] {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
-use nearcast_units::{ByteCount, Instant};
+use nearcast_units::ByteCount;
 
 use super::Session;
 use crate::action::CancelReason;
@@ -29,14 +29,16 @@ impl Session {
             return;
         }
         self.end_overdue_probes();
-        // A line that is never idle still owes an edge that may be back its trial, and one that was better when it was measured last that
-        // this is not forgotten before it may be used.
-        let owed = self.edges.iter().any(|(_, edge)| {
-            let rested = edge.rested_at();
-            let rested = rested.filter(|_| edge.state(self.now) == BreakerState::HalfOpen);
-            let waits = |at: Option<Instant>, span| at.is_some_and(|at| self.now.since(at) >= span);
-            edge.offered && (waits(rested, TRIAL_OWED) || waits(edge.better_at(), PROBE_EVERY))
+        // A line that is never idle still owes an edge that may be back its trial, and one that waits to be used again that it is not forgotten
+        // how much better it was.
+        let owes_trial = self.edges.iter().any(|(_, edge)| {
+            edge.offered
+                && edge.state(self.now) == BreakerState::HalfOpen
+                && edge
+                    .rested_at()
+                    .is_some_and(|at| self.now.since(at) >= TRIAL_OWED)
         });
+        let owed = owes_trial || self.edges.fades(self.now).is_some();
         let busy = !owed && self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
         let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
             >= self.config.buffer_goal

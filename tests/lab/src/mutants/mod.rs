@@ -76,6 +76,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let paths = paths(arguments, &root)?;
     let scenarios = run::kept(&paths, Mode::Sim)?;
+    ensure!(
+        !scenarios.is_empty(),
+        "none of these scenarios is for --mode sim, by its `modes`"
+    );
+    let all = arguments.only.is_none();
     let mut tally = Tally::new(&scenarios);
 
     let began = Moment::now();
@@ -126,9 +131,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             mutations.len()
         ))?;
         let idle = tally.never_failed();
-        let large_wait = large.iter().any(|one| idle.contains(&one.name.as_str()));
+        let large_are_idle = all && large.iter().any(|one| idle.contains(&one.name.as_str()));
         let results = laboratory
-            .results(mutation, [&small, &large], large_wait, &bar)
+            .results(mutation, [&small, &large], large_are_idle, &bar)
             .with_context(|| format!("the mutation {}", mutation.name))?;
         bar.finish_and_clear();
         let Some((results, asked)) = results else {
@@ -142,7 +147,6 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     tally.write_scenarios(out)?;
     let blind = tally.survivors();
     let idle = tally.never_failed();
-    let all = arguments.only.is_none();
     tally.write_verdict(out, all)?;
     Ok(if blind.is_empty() && (idle.is_empty() || !all) {
         ExitCode::SUCCESS
@@ -207,13 +211,13 @@ struct Laboratory {
 }
 
 impl Laboratory {
-    /// Makes a mutation, builds it, and lets it run the small scenarios, and the large ones where it must or nobody noticed. Returns what
+    /// Makes a mutation, builds it, and lets it run the small scenarios, and the large ones where nothing has failed them yet, or nobody noticed. Returns what
     /// came of them, and how many they were; `None` where somebody wants the run to end.
     fn results(
         &self,
         mutation: &Mutation,
         [small, large]: [&[&Scenario]; 2],
-        large_too: bool,
+        large_are_idle: bool,
         bar: &ProgressBar,
     ) -> Result<Option<(Vec<ScenarioResult>, usize)>> {
         bar.set_message("copying");
@@ -234,7 +238,7 @@ impl Laboratory {
             asked += small.len();
         }
         let nobody_noticed = results.iter().all(|one| one.passed);
-        if !large.is_empty() && (large_too || nobody_noticed) {
+        if !large.is_empty() && (large_are_idle || nobody_noticed) {
             bar.set_message("running large worlds");
             let Some(report) = self.report(&format!("{}-large", mutation.name), large)? else {
                 return Ok(None);

@@ -193,15 +193,16 @@ impl<'a> Compared<'a> {
     }
 
     /// Whether the means of all ways are known to half of what they may differ by (their standard errors): where runs differ
-    /// among themselves, a few say nothing.
+    /// among themselves, a few say nothing. Where none came to its end, more would not either.
     fn is_known(&self, runs: &Runs) -> bool {
-        self.ways.iter().all(|mode| {
-            let ran = runs
-                .get(&(self.place, *mode))
-                .map_or(&[][..], Vec::as_slice);
+        [Mode::Sim].iter().chain(&self.ways).all(|mode| {
+            let Some(ran) = runs.get(&(self.place, *mode)) else {
+                return true;
+            };
             let bitrate_max = Figures::of(ran).bitrate_kbps * BITRATE_MAX;
-            let known =
-                |of: fn(&SessionReport) -> f64, allowed: f64| error(ran, of) <= allowed / 2.0;
+            let known = |of: fn(&SessionReport) -> f64, allowed: f64| {
+                standard_error(ran, of) <= allowed / 2.0
+            };
             known(stalls, STALLS_MAX)
                 && known(switches, SWITCHES_MAX)
                 && known(bitrate_kbps, bitrate_max)
@@ -222,7 +223,7 @@ fn bitrate_kbps(report: &SessionReport) -> f64 {
 }
 
 /// The standard error of a mean of sessions; of fewer than two nothing is known.
-fn error(runs: &[Ran], of: fn(&SessionReport) -> f64) -> f64 {
+fn standard_error(runs: &[Ran], of: fn(&SessionReport) -> f64) -> f64 {
     let players = || {
         runs.iter()
             .flat_map(|ran| &ran.players)
@@ -437,10 +438,12 @@ mod tests {
 
     #[test]
     fn the_more_runs_differ_the_more_of_them_have_to_be_made() {
-        assert!(error(&ran(&[3]), switches).is_infinite());
-        assert!(error(&ran(&[3, 3]), switches) < 1e-12);
+        assert!(standard_error(&ran(&[3]), switches).is_infinite());
+        assert!(standard_error(&ran(&[3, 3]), switches) < 1e-12);
         // Deviations of 2 and -2: a variance of 8 over two runs, of 16/3 over four.
-        assert!((error(&ran(&[1, 5]), switches) - 2.0).abs() < 1e-12);
-        assert!((error(&ran(&[1, 5, 1, 5]), switches) - (4.0_f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((standard_error(&ran(&[1, 5]), switches) - 2.0).abs() < 1e-12);
+        assert!(
+            (standard_error(&ran(&[1, 5, 1, 5]), switches) - (4.0_f64 / 3.0).sqrt()).abs() < 1e-12
+        );
     }
 }

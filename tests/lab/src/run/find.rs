@@ -23,6 +23,9 @@ pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Result<Vec<Scenario>, Vec<S
             files.push(path.clone());
         }
     }
+    // A file may be in a folder that is named, too.
+    let mut known = BTreeSet::new();
+    files.retain(|file| known.insert(file.clone()));
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for file in files {
         match Scenario::read(&file) {

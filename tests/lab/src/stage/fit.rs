@@ -92,7 +92,7 @@ fn is_of_packets(link: &Link) -> bool {
         || spec.up.is_some()
 }
 
-/// Whether more waits at a link than does where nothing is said of that. Less is nearer to what sockets do, where nothing waits.
+/// Whether more waits at a link, at its slowest, than does where nothing is said of that. Less is nearer to what sockets do, where nothing waits.
 fn queues_long(link: &Link) -> bool {
     let queue = link.spec.queue_bytes.map(ByteCount::from);
     let usual = link.steps.iter().map(|step| {
@@ -103,7 +103,7 @@ fn queues_long(link: &Link) -> bool {
         }
         .queue_size()
     });
-    queue > usual.max()
+    queue > usual.min()
 }
 
 fn packet(scenario: &Scenario) -> Option<String> {
@@ -140,9 +140,14 @@ mod tests {
                 Some("to packets"),
                 None,
             ),
-            ("last_mile = { queue_bytes = 30000 }", None, None),
+            ("last_mile = { queue_bytes = 100000 }", None, None),
             (
-                "last_mile = { queue_bytes = 300000 }",
+                "last_mile = { queue_bytes = 100001 }",
+                Some("to packets"),
+                None,
+            ),
+            (
+                "last_mile = { queue_bytes = 1000000, steps = [{ lasts_s = 9, rate_kbps = 80000 }, { lasts_s = 9, rate_kbps = 72000 }] }",
                 Some("to packets"),
                 None,
             ),

@@ -344,11 +344,13 @@ impl World {
         };
         let serves = !attempt.spec.probe;
         let rest = attempt.end > to;
-        let is_over = last && !rest;
-        let read = if is_over {
+        // First bytes are told of at once, and whoever is given a spoilt one is told of it.
+        let is_first = attempt.told == first;
+        let is_spoilt = wrong_from.is_some_and(|at| to > first + at);
+        let read = if is_first || is_spoilt || last && !rest {
             to
         } else {
-            to.saturating_sub(self.unread(transfer))
+            to.saturating_sub(self.unread(id.0, transfer))
         };
         self.tell_of_body(id, read, heard);
         if last && rest {
@@ -368,8 +370,8 @@ impl World {
     }
 
     /// Draws how much of a body has come and was not read yet.
-    fn unread(&mut self, transfer: TransferId) -> u64 {
-        let late = READ_LATE.mul_f64(self.chance.next_f64());
+    fn unread(&mut self, client: usize, transfer: TransferId) -> u64 {
+        let late = READ_LATE.mul_f64(self.clients[client].reads.next_f64());
         self.network.rate(transfer).bytes_in(late).get()
     }
 

@@ -107,6 +107,8 @@ struct ClientPaths {
     last_mile: LinkId,
     /// Connections without a request, by appliance.
     idle: Vec<Vec<FlowId>>,
+    /// How late what has come is read.
+    reads: Rng,
     /// Body bytes that arrived, by appliance.
     bytes: Vec<ByteCount>,
 }
@@ -147,12 +149,14 @@ impl World {
                 wakes: None,
             })
             .collect();
-        let paths = |client: &ClientSetup| ClientPaths {
+        let reads = setup.seed.split("reads");
+        let paths = |(nth, client): (u64, &ClientSetup)| ClientPaths {
             name: client.name.clone(),
             held: None,
             last_mile: last_miles[client.last_mile],
             idle: vec![Vec::new(); edges.len()],
             bytes: vec![ByteCount::ZERO; edges.len()],
+            reads: reads.split_index(nth).rng(),
         };
         let impaired = setup.impairments.iter().map(|(link, impairment)| {
             let link = match link {
@@ -169,7 +173,7 @@ impl World {
             congested: BTreeMap::new(),
             chance: setup.seed.split("links").rng(),
             in_use: InUse::default(),
-            clients: setup.clients.iter().map(paths).collect(),
+            clients: (0..).zip(&setup.clients).map(paths).collect(),
             network,
             last_miles,
             edges,

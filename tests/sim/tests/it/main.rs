@@ -16,7 +16,7 @@ mod sweep;
 mod trace;
 mod wrong;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nearcast_appliance::fault::{Fault, FaultRule, FaultSelector};
@@ -424,6 +424,44 @@ fn the_viewer_may_choose_another_language_and_lock_a_rung() {
             .unwrap()
             .representation,
         "v1"
+    );
+}
+
+/// What a session is told of bodies follows one from the other, first bytes at once, and is not as steady as the line is.
+#[test]
+fn bodies_are_told_of_without_gaps_and_a_little_late() {
+    let mut setup = two_minutes();
+    setup.last_mile.rate = Some(BitRate::from_kbps(4_000));
+    let outcome = smooth(setup);
+    let mut told: BTreeMap<u64, Vec<(u64, u64, u64)>> = BTreeMap::new();
+    for line in &outcome.log {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let heard = &line["input"]["transport"];
+        let progress = &heard["event"]["progress"];
+        let number = |value: &serde_json::Value| value.as_u64();
+        if let (Some(attempt), Some(from)) = (number(&heard["attempt"]), number(&progress["from"]))
+        {
+            let at = number(&line["at_ns"]).unwrap();
+            let to = number(&progress["to"]).unwrap();
+            told.entry(attempt).or_default().push((at, from, to));
+        }
+    }
+    let mut most = BTreeSet::new();
+    for body in told.values() {
+        assert!(
+            body.windows(2).all(|pair| pair[0].2 == pair[1].1),
+            "{body:?}"
+        );
+        let long = body
+            .windows(2)
+            .filter(|pair| pair[1].0 - pair[0].0 >= 90_000_000);
+        let rates = long.map(|pair| (pair[1].2 - pair[1].1) * 8_000_000 / (pair[1].0 - pair[0].0));
+        most.extend(rates.max());
+    }
+    let (least, most) = (*most.first().unwrap(), *most.last().unwrap());
+    assert!(
+        least < most && (4_040..4_300).contains(&most),
+        "{least} to {most} kbit/s"
     );
 }
 
