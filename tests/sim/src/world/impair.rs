@@ -64,12 +64,12 @@ impl World {
         }
     }
 
-    /// Returns what a round trip takes, in the mean.
+    /// Returns what a round trip takes, in the mean. No packet overtakes another, so that what is longest of several counts.
     fn round(&self, client: usize, edge: usize) -> Duration {
         let route = self.route(client, edge);
         let longest = route.iter().filter_map(|link| self.impaired.get(link));
         let jitter: Duration = longest.map(|one| one.jitter).sum();
-        (self.network.round_trip(&route) + jitter / 2).max(Duration::from_millis(1))
+        (self.network.round_trip(&route) + jitter * 2 / 3).max(Duration::from_millis(1))
     }
 
     /// Draws how much longer something takes that crosses all links once.
