@@ -49,11 +49,12 @@ impl Edges {
             .collect()
     }
 
-    /// The line was found slow by comparison of two edges: what others were known for came over another line.
-    pub(crate) fn line_slowed(&mut self, now: Instant, compared: [EdgeId; 2]) {
+    /// The line was found slow by comparison of two edges: what all but the slow one were known for came over another line. Who was asked beside
+    /// it brought too little to have shown what it can over this one.
+    pub(crate) fn line_slowed(&mut self, now: Instant, slow: EdgeId) {
         self.carried = None;
         for (index, edge) in self.all.iter_mut().enumerate() {
-            if compared.iter().all(|id| usize::from(id.0) != index) {
+            if usize::from(slow.0) != index {
                 edge.line_slowed(now);
             }
         }

@@ -242,7 +242,7 @@ fn a_slow_edge_leaves_the_line_what_it_is() {
     for id in 0..3 {
         measure(&mut edges, id, 20);
     }
-    edges.line_slowed(now, [EdgeId(0), EdgeId(1)]);
+    edges.line_slowed(now, EdgeId(0));
     for id in 0..2 {
         measure_at(&mut edges, now, id, 2);
     }
@@ -252,6 +252,28 @@ fn a_slow_edge_leaves_the_line_what_it_is() {
     assert!(
         third <= line.scaled(1.2),
         "{third:?} over a line of {line:?}"
+    );
+}
+
+#[test]
+fn what_the_edge_asked_beside_gave_over_a_faster_line_is_no_reason_to_change() {
+    let mut edges = edges(2);
+    edges.use_from_now(Instant::ZERO, EdgeId(0));
+    for id in 0..2 {
+        measure(&mut edges, id, 20);
+    }
+    let now = Instant::ZERO + DWELL;
+    measure_for(&mut edges, now, (0, 2), 100);
+    // A few bytes beside the slow body.
+    measure_for(&mut edges, now, (1, 1), 1);
+    edges.line_slowed(now, EdgeId(0));
+    let later = now + Duration::from_secs(12);
+    measure_at(&mut edges, later, 0, 2);
+    let choice = edges.choose(later + MEASURED, OBJECT, SIZE, &[]).unwrap();
+    assert_eq!(
+        (choice.edge, choice.changed),
+        (EdgeId(0), false),
+        "{choice:?}"
     );
 }
 

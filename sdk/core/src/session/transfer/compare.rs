@@ -292,7 +292,7 @@ impl Session {
     fn found(&mut self, comparison: &Comparison, finding: Finding, fetch: Option<&mut Fetch>) {
         let (slow, other) = (comparison.slow, comparison.other.1);
         self.remember(other, &finding);
-        self.conclude(slow.1, other, comparison.held_to, finding);
+        self.conclude(slow.1, comparison.held_to, finding);
         if finding.blame != Blame::Edge {
             return;
         }
@@ -324,7 +324,7 @@ impl Session {
     }
 
     /// Says whose fault it is, and how long that is believed.
-    fn conclude(&mut self, slow: EdgeId, other: EdgeId, held_to: HeldTo, finding: Finding) {
+    fn conclude(&mut self, slow: EdgeId, held_to: HeldTo, finding: Finding) {
         let name = |session: &Self, id: EdgeId| session.edges.name(id).to_string();
         let (chosen, why) = match finding.blame {
             Blame::Edge => {
@@ -345,7 +345,7 @@ impl Session {
             }
         };
         if let HeldTo::Usual(_) = held_to {
-            self.has_become_slow([slow, other], finding);
+            self.has_become_slow(slow, finding);
         }
         let inputs = [
             held_to.input(),
@@ -357,13 +357,13 @@ impl Session {
     }
 
     /// How long it is believed whose fault it is that a body has become slow.
-    fn has_become_slow(&mut self, compared: [EdgeId; 2], finding: Finding) {
+    fn has_become_slow(&mut self, slow: EdgeId, finding: Finding) {
         self.line_slow_rate = (finding.blame == Blame::Line).then(|| finding.together());
         match finding.blame {
             Blame::Edge => {}
             Blame::Line => {
                 self.line_slow_until = self.now + LINE_SLOW;
-                self.edges.line_slowed(self.now, compared);
+                self.edges.line_slowed(self.now, slow);
             }
             Blame::Both => self.line_slow_until = self.now + COMPARE_AGAIN,
             Blame::Nobody => self.line_slow_until = self.now + COMPARE_AGAIN / 2,
@@ -385,7 +385,7 @@ impl Session {
             other: others_rate.as_f64(),
         };
         let expected = slow.expected.unwrap_or_default();
-        self.conclude(edge, other, HeldTo::Usual(expected), finding);
+        self.conclude(edge, HeldTo::Usual(expected), finding);
         self.leave_slow(edge, slow_rate, other, usual);
     }
 
@@ -418,10 +418,10 @@ impl Session {
             slow: rate(slow),
             other: rate(helper),
         };
-        let (edge, other, usual) = (slow.edge, helper.edge, slow.expected.unwrap_or_default());
+        let (edge, usual) = (slow.edge, slow.expected.unwrap_or_default());
         let why = "another edge is no faster: the line is slow";
         self.decide(DecisionKind::Hedge, chosen, why, &[]);
-        self.conclude(edge, other, HeldTo::Usual(usual), finding);
+        self.conclude(edge, HeldTo::Usual(usual), finding);
     }
 }
 
