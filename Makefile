@@ -114,8 +114,8 @@ lab-sim: setup-test ## Run all kept scenarios in virtual time with many seeds (S
 	$(NEARCAST_LAB) run tests/scenarios --mode sim --seeds $(SEEDS) \
 	    --json target/lab/report.json --junit target/lab/report.xml --html target/lab/report.html
 
-# As long as the longest scenario that is played in real time, in which a player is busy for a hundredth of it: sixteen at once disturb nobody, but for
-# the first moments, which many cells of the matrix are about.
+# As long as the longest scenario that is played in real time. A run with its servers takes a fourteenth of a core: sixteen at once leave room on two,
+# but for the first moments, which many cells of the matrix are about.
 LAB_TITLE := target/media/lab
 KEPT := $(addprefix tests/scenarios/,failures control characterisation)
 lab-real: setup-test ## Run scenarios over sockets and packets: one cell of each shape, and how far the three ways differ

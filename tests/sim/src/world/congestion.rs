@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nearcast_units::{BitRate, ByteCount, Instant, Rng};
 
-/// What a QUIC packet brings beside its headers: 1,160 bytes until the path's MTU is found, and again where a burst of loss is taken for
-/// a path that large packets do not pass (RFC 8899 section 4.3), else 1,420.
+/// What a QUIC packet brings beside its headers: some 1,160 bytes until the path's MTU is found, then 1,420. The middle was chosen so that bit
+/// rates are those of `packet` where packets are lost (`nearcast-lab agree`).
 const PACKET: ByteCount = ByteCount::new(1_300);
 /// Packets of the first round (RFC 6928, RFC 9002 section 7.2), and what is kept however much is lost.
 const FIRST: f64 = 10.0;

@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// Returns what a round trip takes, in the mean. No packet overtakes another, so that what is longest of several counts.
+    /// Returns what a round trip takes, in the mean. No packet overtakes another: of two that come close, the longer jitter counts, two thirds of the longest.
     fn round(&self, client: usize, edge: usize) -> Duration {
         let route = self.route(client, edge);
         let longest = route.iter().filter_map(|link| self.impaired.get(link));
