@@ -185,11 +185,11 @@ impl Edges {
         hit.or(near.last()).copied()
     }
 
-    /// Returns an edge that waits to be used again, and of which it is soon forgotten how much better it was.
-    pub(crate) fn fades(&self, now: Instant) -> Option<EdgeId> {
-        let mut all = self.iter();
-        let fades = all.find(|(_, edge)| edge.offered && edge.fades(now));
-        fades.map(|(id, _)| id)
+    /// Returns an edge that has an object and waits to be used again, and of which it is soon forgotten how much better it was.
+    pub(crate) fn fades(&self, now: Instant, object: ObjectKey) -> Option<EdgeId> {
+        let in_use = self.current();
+        let mut others = self.usable(now, object, in_use.as_slice());
+        others.find(|(_, edge)| edge.fades(now)).map(|(id, _)| id)
     }
 
     /// Returns the edge that is worth measuring with spare time: one that may be back, else one that would be forgotten, else the one whose
@@ -214,7 +214,7 @@ impl Edges {
         if held < plays.mul_f64(QUICK_ENOUGH) {
             return None;
         }
-        if let Some(fades) = self.fades(now).filter(|id| *id != current) {
+        if let Some(fades) = self.fades(now, object) {
             return Some((fades, false));
         }
         let mut rng = self.rng.clone();

@@ -143,8 +143,8 @@ fn an_edge_that_fell_and_is_better_is_measured_until_it_may_be_used() {
         measure_at(&mut edges, second(at), 0, 40);
         edges.get_mut(EdgeId(0)).unwrap().served(second(at));
         edges.measured_beside(second(at) + MEASURED, EdgeId(0), SIZE);
-        assert_eq!(edges.fades(second(at + 5)), None, "it is known");
-        assert_eq!(edges.fades(second(at + 9)), Some(EdgeId(0)));
+        assert_eq!(edges.fades(second(at + 5), OBJECT), None, "it is known");
+        assert_eq!(edges.fades(second(at + 9), OBJECT), Some(EdgeId(0)));
         let worth = edges.worth_measuring(second(at + 9), OBJECT, SIZE, plays);
         assert_eq!(worth, Some((EdgeId(0), false)));
     }
@@ -158,7 +158,7 @@ fn an_edge_that_fell_and_is_better_is_measured_until_it_may_be_used() {
     // What failed is not owed anything.
     edges.fail(second(51), EdgeId(0), Duration::ZERO, "net.reset");
     edges.get_mut(EdgeId(0)).unwrap().served(second(52));
-    assert_eq!(edges.fades(second(70)), None);
+    assert_eq!(edges.fades(second(70), OBJECT), None);
 }
 
 #[test]

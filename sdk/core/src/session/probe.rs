@@ -38,12 +38,16 @@ impl Session {
                     .rested_at()
                     .is_some_and(|at| self.now.since(at) >= TRIAL_OWED)
         });
-        let owed = owes_trial || self.edges.fades(self.now).is_some();
+        let last = self.probe_object();
+        let fades = last.is_some_and(|last| {
+            let object = ObjectKey::Media(last.key, last.index);
+            self.edges.fades(self.now, object).is_some()
+        });
+        let owed = owes_trial || fades;
         let busy = !owed && self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
         let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
             >= self.config.buffer_goal
             || !self.track(TrackKind::Video).counts();
-        let last = self.probe_object();
         self.probe_at = self.now
             + if busy || !rich {
                 Duration::from_millis(500)

@@ -238,16 +238,35 @@ pub(crate) fn aligned<const N: usize>(lines: &[[String; N]], right: fn(usize) ->
     text
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a count of traces")]
-fn mean(numbers: &[f64]) -> f64 {
+#[expect(clippy::cast_precision_loss, reason = "counts of traces and sessions")]
+pub(crate) fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
 /// Returns the standard error of the mean; `None` for fewer than two numbers.
-#[expect(clippy::cast_precision_loss, reason = "a count of traces")]
-fn standard_error(numbers: &[f64]) -> Option<f64> {
+#[expect(clippy::cast_precision_loss, reason = "counts of traces and sessions")]
+pub(crate) fn standard_error(numbers: &[f64]) -> Option<f64> {
     let count = numbers.len() as f64;
     let mean = mean(numbers);
     let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
     (numbers.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_of_more_numbers_is_known_better() {
+        assert_eq!(standard_error(&[3.0]), None);
+        // Deviations of 2 and -2: a variance of 8 over two numbers, of 16/3 over four.
+        for (numbers, error) in [
+            (&[3.0, 3.0][..], 0.0),
+            (&[1.0, 5.0], 2.0),
+            (&[1.0, 5.0, 1.0, 5.0], 1.154_700_538),
+        ] {
+            let found = standard_error(numbers).unwrap();
+            assert!((found - error).abs() < 1e-6, "{numbers:?}: {found}");
+        }
+    }
 }

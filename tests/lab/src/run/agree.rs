@@ -16,6 +16,7 @@ use nearcast_sim::{SimTitle, Watch};
 
 use super::real::{self, Job, RealArguments};
 use super::{ModeName, again, find};
+use crate::abr::table::standard_error;
 use crate::abr::write;
 use crate::interrupt::Interrupt;
 use crate::packet;
@@ -201,7 +202,7 @@ impl<'a> Compared<'a> {
             };
             let bitrate_max = Figures::of(ran).bitrate_kbps * BITRATE_MAX;
             let known = |of: fn(&SessionReport) -> f64, allowed: f64| {
-                standard_error(ran, of) <= allowed / 2.0
+                standard_error(&each(ran, of)).is_some_and(|error| error <= allowed / 2.0)
             };
             known(stalls, STALLS_MAX)
                 && known(switches, SWITCHES_MAX)
@@ -222,21 +223,10 @@ fn bitrate_kbps(report: &SessionReport) -> f64 {
     report.mean_bitrate_bps / 1e3
 }
 
-/// The standard error of a mean of sessions; of fewer than two nothing is known.
-fn standard_error(runs: &[Ran], of: fn(&SessionReport) -> f64) -> f64 {
-    let players = || {
-        runs.iter()
-            .flat_map(|ran| &ran.players)
-            .map(|one| of(&one.report))
-    };
-    let count = players().count();
-    if count < 2 {
-        return f64::INFINITY;
-    }
-    let count = number_of(count);
-    let mean = players().sum::<f64>() / count;
-    let squares: f64 = players().map(|one| (one - mean).powi(2)).sum();
-    (squares / (count - 1.0) / count).sqrt()
+/// A figure of each session.
+fn each(runs: &[Ran], of: fn(&SessionReport) -> f64) -> Vec<f64> {
+    let players = runs.iter().flat_map(|ran| &ran.players);
+    players.map(|one| of(&one.report)).collect()
 }
 
 /// Whether all edges are gone at a time: a hand-over lasts as long as that, and says nothing of who hands over.
@@ -383,10 +373,6 @@ fn short(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use nearcast_units::Seed;
-
     use super::*;
 
     fn figures(stalls: f64, bitrate_kbps: f64, failover_s: Option<f64>) -> Figures {
@@ -421,29 +407,5 @@ mod tests {
         let text = table(&differences);
         assert_eq!(text.matches("DIFFERS").count(), 2, "{text}");
         assert!(text.contains("2      5000      4600      5600"), "{text}");
-    }
-
-    /// Runs that each switched so often.
-    fn ran(switches: &[u64]) -> Vec<Ran> {
-        let one = |switches: &u64| {
-            let scenario = "version = 1\ntitle = { duration_s = 4 }\nedges = [{ name = \"a\" }]";
-            let scenario = Scenario::parse("x.toml".as_ref(), scenario).unwrap();
-            let title = Arc::new(SimTitle::made(Duration::from_secs(4), Seed::new(1)));
-            let mut ran = simulate_nth(&scenario[0], &title, 0, 0, UNWATCHED).ran;
-            ran.players[0].report.switches = *switches;
-            ran
-        };
-        switches.iter().map(one).collect()
-    }
-
-    #[test]
-    fn the_more_runs_differ_the_more_of_them_have_to_be_made() {
-        assert!(standard_error(&ran(&[3]), switches).is_infinite());
-        assert!(standard_error(&ran(&[3, 3]), switches) < 1e-12);
-        // Deviations of 2 and -2: a variance of 8 over two runs, of 16/3 over four.
-        assert!((standard_error(&ran(&[1, 5]), switches) - 2.0).abs() < 1e-12);
-        assert!(
-            (standard_error(&ran(&[1, 5, 1, 5]), switches) - (4.0_f64 / 3.0).sqrt()).abs() < 1e-12
-        );
     }
 }
