@@ -156,11 +156,13 @@ impl AnswerBody {
         }
     }
 
-    /// Everything before the cut is with the transport.
+    /// It takes effect at once: who hears of its receipt must not be late. What was sent of the body arrives all the same.
     async fn cut(&mut self, end: End) {
-        self.log.control.settle().await;
-        self.log.end = Some(end);
         self.takes_effect(Effect::Cut);
+        if self.taken > 0 {
+            self.log.control.settle().await;
+        }
+        self.log.end = Some(end);
     }
 
     /// How much may be sent before the body is held back.

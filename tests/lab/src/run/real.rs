@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{Mode, Ran, Scenario};
+use tokio::sync::Mutex;
+use tokio::time::MissedTickBehavior;
 
 use super::Way;
 use super::gather::{Gathered, One};
@@ -17,6 +19,10 @@ use crate::interrupt::Interrupt;
 use crate::moment::Moment;
 use crate::packet;
 use crate::stage::{Folders, OneMachine, Titles, perform, unfit};
+
+/// Players are busiest while they start, and who wins a race of edges is a matter of milliseconds then: no two runs begin
+/// within this time.
+const APART: Duration = Duration::from_secs(1);
 
 /// What real runs need beside a scenario.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,12 +94,19 @@ pub(super) fn make<'a>(
         .build()
         .context("starting a runtime")?;
     runtime.block_on(async {
+        let mut turns = tokio::time::interval(APART);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turns = Mutex::new(turns);
         let runs = jobs.into_iter().map(|job| async {
-            bar.set_message(job.scenario.name.clone());
+            let begins = async {
+                turns.lock().await.tick().await;
+                bar.set_message(job.scenario.name.clone());
+                run(&job).await
+            };
             let ran = tokio::select! {
                 biased;
                 () = wanted(interrupt) => None,
-                ran = run(&job) => Some(ran),
+                ran = begins => Some(ran),
             };
             bar.inc(1);
             (job, ran)

@@ -300,10 +300,9 @@ impl Servers {
     }
 
     async fn tell_all(&self, order: &FaultOrder, but: Option<usize>) -> Result<()> {
-        for edge in (0..self.edges.len()).filter(|edge| Some(*edge) != but) {
-            self.tell(edge, order.clone()).await?;
-        }
-        Ok(())
+        let others = (0..self.edges.len()).filter(|edge| Some(*edge) != but);
+        let told = others.map(|edge| self.tell(edge, order.clone()));
+        futures_util::future::try_join_all(told).await.map(drop)
     }
 
     /// Waits until something goes wrong at an edge; returns which.
