@@ -30,6 +30,20 @@ pub(super) const LONG_RUN: ByteCount = ByteCount::new(1_000_000);
 /// What an edge is expected to take, whether it has to show first that it is well, its rank, and which it is.
 type Candidate = (Duration, bool, u32, EdgeId);
 
+/// Of those that rested, who is on a line that is never idle is tried after this time all the same.
+const TRIAL_OWED: Duration = Duration::from_secs(10);
+
+/// Why an edge is worth measuring, the most urgent reason first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// Its rest is over: it may be back.
+    Trial,
+    /// It waits to be used again, and how much better it was would be forgotten.
+    Fades,
+    /// Its draw beats the edge in use by most.
+    Hope,
+}
+
 /// What a choice of edge rests on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EdgeChoice {
@@ -185,28 +199,37 @@ impl Edges {
         hit.or(near.last()).copied()
     }
 
-    /// Returns an edge that has an object and waits to be used again, and of which it is soon forgotten how much better it was.
-    pub(crate) fn fades(&self, now: Instant, object: ObjectKey) -> Option<EdgeId> {
+    /// Whether an edge that has an object is to be measured even on a line that is never idle.
+    pub(crate) fn owes_probe(&self, now: Instant, object: ObjectKey) -> bool {
+        let waits = |edge: &Edge| {
+            let rested_at = edge.rested_at();
+            edge.state(now) == BreakerState::HalfOpen
+                && rested_at.is_some_and(|at| now.since(at) >= TRIAL_OWED)
+        };
+        self.usable(now, object, &[]).any(|(_, edge)| waits(edge))
+            || self.fades(now, object).is_some()
+    }
+
+    fn fades(&self, now: Instant, object: ObjectKey) -> Option<EdgeId> {
         let in_use = self.current();
         let mut others = self.usable(now, object, in_use.as_slice());
         others.find(|(_, edge)| edge.fades(now)).map(|(id, _)| id)
     }
 
-    /// Returns the edge that is worth measuring with spare time: one that may be back, else one that would be forgotten, else the one whose
-    /// draw beats the edge in use by most. `size` and `plays` are the next segment's. With it comes whether it is a trial.
+    /// Returns the edge that is worth measuring, and why. `size` and `plays` are the next segment's.
     pub(crate) fn worth_measuring(
         &mut self,
         now: Instant,
         object: ObjectKey,
         size: ByteCount,
         plays: Duration,
-    ) -> Option<(EdgeId, bool)> {
+    ) -> Option<(EdgeId, Worth)> {
         let trial = self
             .usable(now, object, &[])
             .filter(|(_, edge)| edge.state(now) == BreakerState::HalfOpen)
             .min_by_key(|(_, edge)| (edge.measured_at, edge.rank));
         if let Some((trial, _)) = trial {
-            return Some((trial, true));
+            return Some((trial, Worth::Trial));
         }
         let line = self.line_rate(now);
         let current = self.current()?;
@@ -215,7 +238,7 @@ impl Edges {
             return None;
         }
         if let Some(fades) = self.fades(now, object) {
-            return Some((fades, false));
+            return Some((fades, Worth::Fades));
         }
         let mut rng = self.rng.clone();
         let drawn = self
@@ -224,7 +247,7 @@ impl Edges {
             .min();
         self.rng = rng;
         let (drawn, id) = drawn?;
-        (drawn < held.mul_f64(BETTER)).then_some((id, false))
+        (drawn < held.mul_f64(BETTER)).then_some((id, Worth::Hope))
     }
 }
 

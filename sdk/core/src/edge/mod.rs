@@ -16,6 +16,7 @@ mod tests;
 
 pub(crate) use all::Edges;
 pub use breaker::BreakerState;
+pub(crate) use choice::Worth;
 pub(crate) use model::Edge;
 pub(crate) use remedy::RETRY_AFTER_MAX;
 pub use remedy::{Remedy, remedy};

@@ -9,7 +9,7 @@ use nearcast_units::{BitRate, ByteCount, Instant, Seed};
 
 use super::all::Edges;
 use super::change::FLAP_EVERY;
-use super::choice::DWELL;
+use super::choice::{DWELL, Worth};
 use super::line::CARRIED_FOR;
 use crate::input::{EdgeId, EdgeOffer};
 use crate::memory::NetworkMemory;
@@ -143,10 +143,10 @@ fn an_edge_that_fell_and_is_better_is_measured_until_it_may_be_used() {
         measure_at(&mut edges, second(at), 0, 40);
         edges.get_mut(EdgeId(0)).unwrap().served(second(at));
         edges.measured_beside(second(at) + MEASURED, EdgeId(0), SIZE);
-        assert_eq!(edges.fades(second(at + 5), OBJECT), None, "it is known");
-        assert_eq!(edges.fades(second(at + 9), OBJECT), Some(EdgeId(0)));
+        assert!(!edges.owes_probe(second(at + 5), OBJECT), "it is known");
+        assert!(edges.owes_probe(second(at + 9), OBJECT));
         let worth = edges.worth_measuring(second(at + 9), OBJECT, SIZE, plays);
-        assert_eq!(worth, Some((EdgeId(0), false)));
+        assert_eq!(worth, Some((EdgeId(0), Worth::Fades)));
     }
     let choose = |edges: &mut Edges, at| edges.choose(at, OBJECT, SIZE, &[]).unwrap().edge;
     assert_eq!(
@@ -158,7 +158,7 @@ fn an_edge_that_fell_and_is_better_is_measured_until_it_may_be_used() {
     // What failed is not owed anything.
     edges.fail(second(51), EdgeId(0), Duration::ZERO, "net.reset");
     edges.get_mut(EdgeId(0)).unwrap().served(second(52));
-    assert_eq!(edges.fades(second(70), OBJECT), None);
+    assert!(!edges.owes_probe(second(70), OBJECT));
 }
 
 #[test]
@@ -292,8 +292,8 @@ fn spare_time_measures_who_may_be_better_and_nobody_where_nobody_could_be() {
     let drawn = |edges: &mut Edges| {
         let draws = (0..300).filter_map(|_| edges.worth_measuring(now, OBJECT, large, plays));
         let mut count = [0; 4];
-        for (id, trial) in draws {
-            assert!(!trial);
+        for (id, worth) in draws {
+            assert_eq!(worth, Worth::Hope);
             count[usize::from(id.0)] += 1;
         }
         count

@@ -9,7 +9,7 @@ use nearcast_units::ByteCount;
 
 use super::Session;
 use crate::action::CancelReason;
-use crate::edge::BreakerState;
+use crate::edge::{BreakerState, Worth};
 use crate::event::{DecisionKind, PlayState};
 use crate::input::{EdgeId, Failure, FetchId};
 use crate::schedule::Buffered;
@@ -19,8 +19,6 @@ use crate::schedule::Buffered;
 const PROBE_BYTES: u64 = 80 << 10;
 /// Between two probes.
 const PROBE_EVERY: Duration = Duration::from_secs(8);
-/// A trial waits no longer than this for an idle moment.
-const TRIAL_OWED: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Measures an edge that may be better than the one in use, or may be back, while nothing else is to be done.
@@ -29,21 +27,11 @@ impl Session {
             return;
         }
         self.end_overdue_probes();
-        // A line that is never idle still owes an edge that may be back its trial, and one that waits to be used again that it is not forgotten
-        // how much better it was.
-        let owes_trial = self.edges.iter().any(|(_, edge)| {
-            edge.offered
-                && edge.state(self.now) == BreakerState::HalfOpen
-                && edge
-                    .rested_at()
-                    .is_some_and(|at| self.now.since(at) >= TRIAL_OWED)
-        });
         let last = self.probe_object();
-        let fades = last.is_some_and(|last| {
+        let owed = last.is_some_and(|last| {
             let object = ObjectKey::Media(last.key, last.index);
-            self.edges.fades(self.now, object).is_some()
+            self.edges.owes_probe(self.now, object)
         });
-        let owed = owes_trial || fades;
         let busy = !owed && self.fetches.iter().any(|fetch| !fetch.attempts.is_empty());
         let rich = self.track(TrackKind::Video).level(self.playhead()) * 2
             >= self.config.buffer_goal
@@ -59,7 +47,7 @@ impl Session {
         };
         let object = ObjectKey::Media(last.key, last.index);
         let plays = last.end.since(last.start);
-        let Some((edge, trial)) = self
+        let Some((edge, worth)) = self
             .edges
             .worth_measuring(self.now, object, last.bytes, plays)
         else {
@@ -67,18 +55,17 @@ impl Session {
         };
         // Half of the budget is kept for late transfers and for edges that may be back.
         let cost = ByteCount::new(PROBE_BYTES);
-        let reserve = if trial {
-            ByteCount::ZERO
-        } else {
-            self.extra + cost
+        let reserve = match worth {
+            Worth::Trial => ByteCount::ZERO,
+            Worth::Fades | Worth::Hope => self.extra + cost,
         };
         if !self.extra_allowed(cost + reserve) {
             return;
         }
-        let why = if trial {
-            "its rest is over: is it back?"
-        } else {
-            "spare time: by what is known it may be clearly better"
+        let why = match worth {
+            Worth::Trial => "its rest is over: is it back?",
+            Worth::Fades => "it was clearly better: is it still?",
+            Worth::Hope => "spare time: by what is known it may be clearly better",
         };
         let name = self.edges.name(edge).to_string();
         let expected = self.edges.expectations(self.now, object, last.bytes, &[]);

@@ -4,7 +4,7 @@ use nearcast_protocol::manifest::Outline;
 
 use super::script::{Answer, Script, known, pictures, reads, success, v, with_track};
 use crate::action::AttemptSpec;
-use crate::input::{EdgeId, Protocol, TransportEvent};
+use crate::input::{EdgeId, Failure, Protocol, TransportEvent};
 use crate::session::*;
 
 /// 150 kB, of which 56,250 bytes are needed before playback begins.
@@ -147,6 +147,29 @@ fn those_that_promise_the_start_sooner_than_the_edge_in_use_race_with_it() {
         let script = race_for_manifest(title, round_trips, takes);
         let asked: Vec<EdgeId> = asked.iter().copied().map(EdgeId).collect();
         assert_eq!(script.asked(MEDIA), asked, "{round_trips:?} {takes}");
+    }
+}
+
+#[test]
+fn who_fails_while_it_races_brings_that_and_is_not_in_use_by_it() {
+    for fails in [false, true] {
+        let mut script = race_for_manifest(picture(), [Some(20); 6], 60);
+        let asked = script.open.clone();
+        let of = |object| asked.iter().filter(move |spec| spec.object == object);
+        if fails {
+            let init = of(ObjectKey::Init(v(0))).next().unwrap();
+            assert_eq!(init.edge, EdgeId(0));
+            script.say(init, TransportEvent::Failed(Failure::Reset));
+        }
+        script.run(ms(25));
+        for spec in of(MEDIA) {
+            let brings = if spec.edge == EdgeId(0) { 12_000 } else { 100 };
+            bring(&mut script, spec, (0, brings), SEGMENT);
+        }
+        script.run(ms(10));
+        assert_eq!(live(&script), [EdgeId(0)]);
+        let in_use = script.session.edges.current();
+        assert_eq!(in_use == Some(EdgeId(0)), !fails, "{in_use:?}");
     }
 }
 

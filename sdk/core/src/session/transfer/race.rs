@@ -13,7 +13,7 @@ use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::action::CancelReason;
-use crate::edge::Edge;
+use crate::edge::{BreakerState, Edge};
 use crate::event::DecisionKind;
 use crate::fetch::{Attempt, FIRST_FLIGHT, Fetch, FetchState, Phase, Role};
 use crate::input::{AttemptId, EdgeId};
@@ -278,14 +278,18 @@ impl Session {
         self.now + takes.unwrap_or(NEVER)
     }
 
-    /// An edge is in use because it won; `promised` is what all that raced to the end were expected to take yet.
+    /// An edge is in use because it won, unless it failed with something else meanwhile; `promised` is what all that raced to the end were
+    /// expected to take yet.
     pub(super) fn race_won(
         &mut self,
         edge: EdgeId,
         why: &'static str,
         promised: &[(EdgeId, Duration)],
     ) {
-        self.edges.use_from_now(self.now, edge);
+        let failed = |edge: &Edge| edge.state(self.now) != BreakerState::Closed;
+        if !self.edges.get(edge).is_some_and(failed) {
+            self.edges.use_from_now(self.now, edge);
+        }
         let name = self.edges.name(edge).to_string();
         let scores = self.scores_of(promised);
         self.decide_among(DecisionKind::Race, name, why, &[], scores);
