@@ -146,6 +146,8 @@ const GROWS: f64 = 1.25;
 pub(crate) const FIRST_FLIGHT: ByteCount = ByteCount::new(14_600);
 /// Less than this to go is not worth help.
 const SLOW_REST: Duration = Duration::from_millis(700);
+/// The same where it is not needed for twice as long.
+const SOON: Duration = Duration::from_secs(1);
 
 impl Attempt {
     pub(crate) fn new(
@@ -222,8 +224,10 @@ impl Attempt {
         let needs = needs.unwrap_or(Duration::MAX);
         // What is left comes about as soon as help would.
         let nearly_there = needs <= SLOW_REST;
+        // It comes long before it is needed: of little, much would come twice.
+        let soon_there = needs <= SOON && needs * 2 < spare;
         let left_alone = self.silence_helped_until.is_some_and(|until| now < until);
-        if !nearly_there && !left_alone && self.trickles(now, edge) {
+        if !nearly_there && !soon_there && !left_alone && self.trickles(now, edge) {
             return Some(Late::Trickle);
         }
         if rate.is_none()

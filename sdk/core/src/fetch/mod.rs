@@ -398,6 +398,10 @@ impl Fetch {
     /// Compares a helper with the attempt that it helps, once both have had time.
     fn judge_helper(&self, now: Instant, edges: &Edges) -> Option<Verdict> {
         let helper = self.helper()?;
+        if let Some(attempt) = self.overtaken_by(helper) {
+            let reason = CancelReason::Silent;
+            return Some(Verdict::Cancel { attempt, reason });
+        }
         if now < judged_from(helper)? {
             return None;
         }
@@ -405,9 +409,22 @@ impl Fetch {
         Some(Verdict::Cancel { attempt, reason })
     }
 
+    /// Of an attempt that brings as good as nothing, the rest is needless as soon as its helper is ahead: all of it would come twice.
+    fn overtaken_by(&self, helper: &Attempt) -> Option<AttemptId> {
+        let dead = helper.helps_against.is_some_and(Late::is_dead);
+        let helped = self.helped_by(helper)?;
+        let is_ahead = helper.first_byte_at.is_some() && helper.next > helped.next;
+        (dead && is_ahead).then_some(helped.id)
+    }
+
     pub(crate) fn helper(&self) -> Option<&Attempt> {
         let mut helpers = self.attempts.iter();
         helpers.find(|attempt| attempt.role == Role::Helper)
+    }
+
+    fn helped_by(&self, helper: &Attempt) -> Option<&Attempt> {
+        let mut attempts = self.attempts.iter();
+        attempts.find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)
     }
 
     /// Returns which of the two need not go on, and why.
@@ -417,10 +434,7 @@ impl Fetch {
         helper: &Attempt,
         edges: &Edges,
     ) -> Option<(AttemptId, CancelReason)> {
-        let helped = self
-            .attempts
-            .iter()
-            .find(|attempt| attempt.id != helper.id && attempt.role == Role::Primary)?;
+        let helped = self.helped_by(helper)?;
         let rate = |attempt: &Attempt| attempt.recent.rate(now).map_or(0.0, |rate| rate.as_f64());
         // One that brings as much on top of what came before shows that the line has room.
         let newest = |attempt: &Attempt| {

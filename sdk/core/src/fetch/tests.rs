@@ -138,6 +138,29 @@ fn a_helper_shows_whether_the_line_is_slow_or_the_edge() {
 }
 
 #[test]
+fn what_brings_as_good_as_nothing_ends_when_its_helper_is_ahead() {
+    let edges = edges();
+    for (against, ends) in [(Late::Trickle, true), (Late::Slow, false)] {
+        let mut fetch = fetch();
+        body(&mut fetch, 1, (100..=500).step_by(100), 1_000);
+        let (from, _) = fetch.resume_point();
+        let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
+        let mut helper = Attempt::new(id, edge, role, from, None, ms(500), None);
+        helper.helps_against = Some(against);
+        fetch.attempts.push(helper);
+        body(&mut fetch, 1, [600].into_iter(), 1_000);
+        body(&mut fetch, 2, [600].into_iter(), 6_000 - from);
+        assert_eq!(fetch.review(ms(600), &edges, AMPLE), None, "as far");
+        body(&mut fetch, 2, [601].into_iter(), 1_000);
+        let verdict = ends.then_some(Verdict::Cancel {
+            attempt: AttemptId(1),
+            reason: CancelReason::Silent,
+        });
+        assert_eq!(fetch.review(ms(601), &edges, AMPLE), verdict, "{against:?}");
+    }
+}
+
+#[test]
 fn a_body_that_trickles_is_as_good_as_silent_and_one_in_slow_start_is_not() {
     let mut edges = edges();
     let at = |n: u64| core::iter::once(n);
