@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 # Two of these at once (`make -j check test`) would install packages and build at the same time.
 .NOTPARALLEL:
-.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab lab-sim lab-real mutants install clean
+.PHONY: help setup setup-test build demo title check features test bench bench-abr bench-edges bench-full bench-packet lab lab-sim lab-real mutants install install-lab clean
 
 # Passed on by `demo` and `bench`: make demo ARGS="--headless --duration 60s --report out.json"
 ARGS ?=
@@ -12,6 +12,7 @@ DESTDIR ?=
 
 RELEASE := target/release
 BINARIES := nearcast nearcast-backend nearcast-edge
+LAB_BINARIES := nearcast-lab nearcast-title
 # One title for `demo`, `test` and `bench`.
 TITLE := target/media/title
 MAKE_TITLE := --quiet --bin nearcast-title -- --dir $(TITLE)
@@ -139,6 +140,12 @@ install: build ## Put binaries and shell completions into $(PREFIX)
 	done
 	@echo "installed into $(DESTDIR)$(PREFIX): $(BINARIES), and completions for bash, zsh and fish"
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "note: $(PREFIX)/bin is not in your PATH" ;; esac
+
+install-lab: setup-test ## Put nearcast-lab, and what makes its title, into $(PREFIX)
+	$(CARGO) build --release $(addprefix --bin ,$(LAB_BINARIES))
+	@install -d "$(DESTDIR)$(PREFIX)/bin"
+	@for name in $(LAB_BINARIES); do install -m 755 "$(RELEASE)/$$name" "$(DESTDIR)$(PREFIX)/bin/$$name" || exit 1; done
+	@echo "installed into $(DESTDIR)$(PREFIX): $(LAB_BINARIES)"
 
 clean: ## Remove everything that was built or made
 	$(CARGO) clean

@@ -12,6 +12,7 @@ pub const SCHEMA: &str = "nearcast.report/1";
 
 /// Everything one playback did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionReport {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -68,6 +69,7 @@ pub struct SessionReport {
 
 /// Who played.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlayerName {
     /// Program.
     pub name: String,
@@ -77,6 +79,7 @@ pub struct PlayerName {
 
 /// What was played.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContentReport {
     /// Title or manifest, without any token.
     pub source: String,
@@ -88,6 +91,7 @@ pub struct ContentReport {
 
 /// One rung.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LadderReport {
     /// Its identifier in the manifest.
     pub representation: String,
@@ -97,6 +101,7 @@ pub struct LadderReport {
 
 /// Playback stopped for want of media.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StallReport {
     /// When.
     pub at_s: f64,
@@ -108,6 +113,7 @@ pub struct StallReport {
 
 /// A media segment that was completed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SegmentReport {
     /// `video`, `audio` or `text`.
     pub track: String,
@@ -131,6 +137,7 @@ pub struct SegmentReport {
 
 /// An object asked for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FetchReport {
     /// Counts fetches from 1.
     pub id: u64,
@@ -148,6 +155,7 @@ pub struct FetchReport {
 
 /// One try at an object on one edge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AttemptReport {
     /// The edge.
     pub edge: String,
@@ -177,6 +185,7 @@ pub struct AttemptReport {
 
 /// One edge over the whole session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EdgeReport {
     /// The edge.
     pub id: String,
@@ -194,6 +203,7 @@ pub struct EdgeReport {
 
 /// A distribution in two numbers; `None` when nothing was measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quantiles {
     /// Median.
     pub p50: Option<f64>,
@@ -203,6 +213,7 @@ pub struct Quantiles {
 
 /// An object that was taken over from a failing edge by another.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FailoverReport {
     /// The last byte from the failing edge (the start of the attempt when none came).
     pub at_s: f64,
@@ -226,6 +237,7 @@ pub struct FailoverReport {
 
 /// A decision and its reason.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DecisionReport {
     /// When it was decided.
     pub at_s: f64,
@@ -245,6 +257,7 @@ pub struct DecisionReport {
 
 /// Decoded frames.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FrameReport {
     /// Decoded.
     pub decoded: u64,
@@ -260,6 +273,7 @@ pub struct FrameReport {
 
 /// Bytes by purpose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ByteReport {
     /// Media, init segments and indices, each byte once.
     pub media: u64,
@@ -275,6 +289,7 @@ pub struct ByteReport {
 
 /// Why playback failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorReport {
     /// Stable code.
     pub code: String,

@@ -206,7 +206,7 @@ fn again(scenario: &Scenario, way: &Way, seed: u64) -> String {
         text += &format!(" --title {}", as_word(title));
     }
     if scenario.cell.is_some() {
-        text += &format!(" --only \"{}\"", scenario.name);
+        text += &format!(" --only {}", quoted(&scenario.name));
     }
     text
 }
@@ -218,7 +218,12 @@ fn as_word(path: &Path) -> String {
     if text.chars().all(plain) {
         return text;
     }
-    format!("\"{text}\"")
+    quoted(&text)
+}
+
+/// Whatever it holds, no shell looks into it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// What failed first, for those who look at one line only.

@@ -310,7 +310,7 @@ async fn many_scenarios_are_filtered_and_a_matrix_is_a_table() {
         .await;
     assert_eq!(
         again,
-        "nearcast-lab run cells.toml --mode sim --seed 0 --only \"cells: reset of subtitles, after 0.5\""
+        "nearcast-lab run cells.toml --mode sim --seed 0 --only 'cells: reset of subtitles, after 0.5'"
     );
     let heard = opened.close().await;
     assert!(heard.complaints.is_empty(), "{:?}", heard.complaints);
