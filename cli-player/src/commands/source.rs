@@ -104,6 +104,7 @@ impl NetworkArguments {
             resolve: self.resolve.clone(),
             http: self.http.map(HttpChoice::version),
             proxy: self.proxy.clone(),
+            ..NetworkOptions::default()
         };
         if let Some(address) = backend.and_then(|backend| backend.client_address) {
             let header = ("Nearcast-Client-Address".to_owned(), address.to_string());

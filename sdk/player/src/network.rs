@@ -1,12 +1,12 @@
 //! How edges and the backend are reached: one set of connections, names and trust for media and control.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nearcast_net::{Net, NetConfig, NetSetupError, Protocol, Protocols, ProxyConfig};
+use nearcast_net::{DnsConfig, Net, NetConfig, NetSetupError, Protocol, Protocols, ProxyConfig};
 use url::Url;
 
 use crate::error::PlayerError;
@@ -24,6 +24,8 @@ pub struct NetworkOptions {
     pub insecure: bool,
     /// Fixed addresses of hosts: no name look-up for them. A host may stand here more than once.
     pub resolve: Vec<(String, IpAddr)>,
+    /// Name servers to ask; none takes those of the system.
+    pub nameservers: Vec<SocketAddr>,
     /// Uses this version of HTTP only for media; `None` takes the best there is.
     pub http: Option<HttpVersion>,
     /// An HTTP proxy that opens tunnels, `http://[user:password@]host:port`; HTTP/3 is not used then.
@@ -111,7 +113,10 @@ fn net_config(options: &NetworkOptions) -> Result<NetConfig, PlayerError> {
         resolve: options.resolve.clone(),
         proxy: options.proxy.as_deref().map(parse_proxy).transpose()?,
         header: options.headers.clone(),
-        dns: defaults.dns,
+        dns: DnsConfig {
+            nameservers: options.nameservers.clone(),
+            ..defaults.dns
+        },
         phase_limit: defaults.phase_limit,
     })
 }
