@@ -1,9 +1,9 @@
 //! What came of one run, however it was run: the same for virtual time, sockets and packets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::expect::{Judge, Session};
+use crate::expect::{Expectation, Judge, Session};
 use crate::link::Link;
 use crate::result::{EdgeLoad, LinkLine, PlayerResult, Receipt, RunResult, SCHEMA};
 use crate::scenario::Scenario;
@@ -20,6 +20,8 @@ pub struct Ran {
     pub receipts: Vec<Receipt>,
     /// Faults that never took effect and should have.
     pub missed: Vec<String>,
+    /// Sessions that never began to play and should have, in words.
+    pub unbegun: Vec<String>,
     /// What links offered over time.
     pub links: Vec<LinkLine>,
     /// What each edge sent in each second.
@@ -66,6 +68,7 @@ impl Ran {
             .fold(0.0, f64::max);
         Self {
             links: link_lines(scenario, Duration::from_secs_f64(ends)),
+            unbegun: unbegun(scenario, &players),
             players,
             broken: Vec::new(),
             receipts,
@@ -93,13 +96,16 @@ impl Ran {
         holds
     }
 
-    /// Returns what is wrong whatever was expected: what must never be, faults that never took effect.
+    /// Returns what is wrong whatever was expected: what must never be, sessions that never began to play, faults that never took
+    /// effect.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let missed = self.missed.iter().map(|id| {
             format!("the fault `{id}` never took effect: nothing asked for what it selects while it was there")
         });
-        self.broken.iter().cloned().chain(missed).collect()
+        let unbegun = self.unbegun.iter().cloned();
+        let broken = self.broken.iter().cloned();
+        broken.chain(unbegun).chain(missed).collect()
     }
 
     /// Returns for how long sessions played, all together.
@@ -145,6 +151,47 @@ impl Ran {
     }
 }
 
+/// Tells of sessions that never began to play, by how they ended: nothing stalls in them, and much else that is expected holds of
+/// them for want of anything to look at. Those are left out of which an expectation says that they end so.
+fn unbegun(scenario: &Scenario, players: &[PlayerResult]) -> Vec<String> {
+    let mut by_end: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
+    for one in players.iter().filter(|one| one.report.startup_s.is_none()) {
+        let session = Session {
+            player: &one.player,
+            begins_s: one.begins_s,
+            report: &one.report,
+            over: one.over,
+            receipts: &[],
+            load_ratio: &[],
+        };
+        let is_told = |expectation: &Expectation| expectation.tells_end(&session);
+        if !scenario.expectations.iter().any(is_told) {
+            let code = one.report.error.as_ref().map(|error| error.code.as_str());
+            by_end.entry(code).or_default().push(&one.player);
+        }
+    }
+    let told = by_end.into_iter().map(|(code, players)| {
+        let who = match &players[..] {
+            [first, others @ ..] if !others.is_empty() => {
+                format!("`{first}` and {} more", others.len())
+            }
+            _ => format!("`{}`", players.concat()),
+        };
+        let (how, right) = match code {
+            Some(code) => (
+                format!("ended with `{code}`"),
+                format!("errors.{code} == 1"),
+            ),
+            None => (
+                "ended without an error".to_owned(),
+                "played_s == 0".to_owned(),
+            ),
+        };
+        format!("{who} never began to play, and {how}: if that is meant, expect `{right}`")
+    });
+    told.collect()
+}
+
 /// How long after the last fault loads are settled, and how long they are looked at then.
 const SETTLES_S: f64 = 5.0;
 const LOOKED_AT_S: usize = 60;
@@ -183,4 +230,67 @@ fn link_lines(scenario: &Scenario, until: Duration) -> Vec<LinkLine> {
     edges
         .chain([line("last mile", &scenario.last_mile)])
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_protocol::report::{ErrorReport, SessionReport};
+
+    use super::*;
+
+    /// What is wrong with sessions that never began, each with how it ended.
+    fn problems(expect: &str, ends: &[Option<&str>]) -> Vec<String> {
+        let text = format!("version = 1\nexpect = [{expect}]\nedges = [{{ name = \"a\" }}]\n");
+        let scenario = Scenario::parse("x.toml".as_ref(), &text).unwrap().remove(0);
+        let player = |(number, code): (usize, &Option<&str>)| PlayerResult {
+            player: format!("player-{number}"),
+            begins_s: 0.0,
+            over: code.is_some(),
+            report: SessionReport {
+                error: code.map(|code| ErrorReport {
+                    code: code.to_owned(),
+                    ..ErrorReport::default()
+                }),
+                ..SessionReport::default()
+            },
+        };
+        let players = ends.iter().enumerate().map(player).collect();
+        Ran::new(&scenario, players, Vec::new(), Vec::new()).problems()
+    }
+
+    #[test]
+    fn who_never_began_to_play_is_a_problem_though_nothing_stalled() {
+        let down = Some("backend.unreachable");
+        assert_eq!(
+            problems("\"stalled_s == 0\"", &[down, None, down]),
+            [
+                "`player-1` never began to play, and ended without an error: if that is meant, expect `played_s == 0`",
+                "`player-0` and 1 more never began to play, and ended with `backend.unreachable`: if that is meant, expect \
+                 `errors.backend.unreachable == 1`",
+            ]
+        );
+    }
+
+    #[test]
+    fn who_is_expected_to_end_before_it_began_is_no_problem() {
+        let down = Some("backend.unreachable");
+        for (expect, end, holds) in [
+            ("errors.backend.unreachable == 1", down, true),
+            ("errors >= 1", down, true),
+            ("errors.backend.unreachable.sum >= 1", down, true),
+            ("failed == 1", down, true),
+            ("ended == 0", None, true),
+            ("ended.mean > 0.9", None, true),
+            ("played_s < 1", None, true),
+            ("startup_s >= 3600", None, true),
+            // These hold of what never began as of what played to its end.
+            ("errors.play.no_edges == 0", down, false),
+            ("failed == 0", None, false),
+            ("startup_s > 3", None, false),
+            ("startup_s.count >= 1", None, false),
+        ] {
+            let problems = problems(&format!("\"{expect}\""), &[end]);
+            assert_eq!(problems.is_empty(), holds, "{expect}: {problems:?}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub use figure::{CANCELS, CODES, FIGURES, Figure, FigureKind, Names, Session};
 pub use judge::{Judge, Verdict};
 
 use crate::error::nearest;
+use figure::NEVER_S;
 
 /// One thing that must hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +168,22 @@ impl Expectation {
         };
         it.check_reach()?;
         Ok(it)
+    }
+
+    /// Whether it says how a session ends that never began to play: it holds of that one and not of one that plays to the end, or the
+    /// other way round.
+    pub(crate) fn tells_end(&self, session: &Session<'_>) -> bool {
+        let of_others = match self.figure.name {
+            "ended" => 1.0,
+            "failed" | "errors" => 0.0,
+            "played_s" => f64::INFINITY,
+            // A start that takes long is a start.
+            "startup_s" if self.number >= NEVER_S => 0.0,
+            _ => return false,
+        };
+        let holds = |number| self.comparison.holds(number, self.number);
+        let mut found = self.figure.values(session).into_iter();
+        self.over != Some(Over::Count) && found.any(|found| holds(found) != holds(of_others))
     }
 
     /// An expectation that cannot fail says nothing, one that cannot hold says it of nobody.
