@@ -37,6 +37,7 @@
 //! assert!(error.to_string().starts_with("death.toml:7: `rate` lacks its unit"), "{error}");
 //! ```
 
+mod check;
 mod error;
 mod expect;
 mod healthy;

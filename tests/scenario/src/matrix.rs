@@ -5,8 +5,9 @@ use std::time::Duration;
 use nearcast_appliance::fault::{Fault, FaultSelector};
 use nearcast_units::Ratio;
 
+use crate::check::Checker;
 use crate::error::{ScenarioError, Source, nearest};
-use crate::scenario::{Cell, Checker, FaultPlan, Scenario};
+use crate::scenario::{Cell, FaultPlan, Scenario};
 use crate::spec::{MatrixSpec, ObjectSpec, ShapeSpec};
 
 /// The name of the fault that a cell has.
