@@ -67,6 +67,33 @@ impl Source<'_> {
         }
     }
 
+    /// Returns where a key is written, of all keys in the table that begins at a place: an inline one, or one below its header
+    /// with those that belong to it. Where it is not found, the place itself.
+    pub(crate) fn key(&self, table: &Range<usize>, key: &str) -> Range<usize> {
+        let rest = self.text.get(table.start..).unwrap_or_default();
+        let header = rest.trim_start_matches('[').split(']').next();
+        let length = match header {
+            Some(name) if rest.starts_with('[') => {
+                let is_next = |(at, _): &(usize, &str)| {
+                    let line = rest.get(at + 1..).unwrap_or_default();
+                    !line.starts_with(&format!("[{name}."))
+                };
+                let next = rest.match_indices("\n[").find(is_next);
+                next.map_or(rest.len(), |(at, _)| at)
+            }
+            _ => table.len(),
+        };
+        let region = rest.get(..length).unwrap_or_default();
+        let found = key_in(region, key).map(|at| table.start + at);
+        found.map_or_else(|| table.clone(), |at| at..at + key.len())
+    }
+
+    /// Returns where a key is written that the whole file has once.
+    pub(crate) fn only(&self, key: &str) -> Range<usize> {
+        let at = key_in(self.text, key).unwrap_or_default();
+        at..at
+    }
+
     /// Returns an error about the whole.
     pub(crate) fn whole(&self, what: impl Into<String>, hint: Option<String>) -> ScenarioError {
         ScenarioError {
@@ -103,6 +130,19 @@ impl Source<'_> {
             None => self.whole(what, hint),
         }
     }
+}
+
+/// Returns the place of `key =` in a text.
+fn key_in(text: &str, key: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let mut places = text.match_indices(key);
+    let is_key = |at: usize| {
+        let before = text.get(..at).unwrap_or_default();
+        let after = text.get(at + key.len()..).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        !before.ends_with(is_part) && after.trim_start().starts_with('=') && !line.contains('#')
+    };
+    places.find(|(at, _)| is_key(*at)).map(|(at, _)| at)
 }
 
 /// Units that keys end in.
@@ -154,4 +194,48 @@ pub(crate) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_in_its_own_table() {
+        const TEXT: &str = r#"limit_s = 5
+faults = [{ edge = "a", fault = { kind = "count" }, on = { count = 0 } }]
+[[actions]]
+# count = 7
+at_s = 3
+[[faults]]
+edge = "a" # count
+[faults.on]
+count = 4
+[[faults]]
+count = 9
+"#;
+        let source = Source {
+            file: "x.toml".as_ref(),
+            text: TEXT,
+        };
+        let line = |table: &str, nth: usize, key: &str| {
+            let (start, _) = TEXT.match_indices(table).nth(nth).unwrap();
+            let span = start..start + TEXT[start..].find('\n').unwrap();
+            let error = source.error(source.key(&span, key), "", None);
+            (error.line.unwrap(), error.text)
+        };
+        assert_eq!(line("{ edge", 0, "count").0, 2);
+        assert_eq!(
+            line("[[faults]]", 0, "count"),
+            (9, "count = 4".to_owned()),
+            "a table of its own belongs to it"
+        );
+        assert_eq!(line("[[faults]]", 1, "count").0, 11);
+        assert_eq!(
+            line("[[actions]]", 0, "count"),
+            (3, "[[actions]]".to_owned()),
+            "what is not there"
+        );
+        assert_eq!(source.error(source.only("limit_s"), "", None).line, Some(1));
+    }
 }

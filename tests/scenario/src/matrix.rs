@@ -1,45 +1,48 @@
 //! One scenario of many: each shape of failure with each object and each place of the body.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use nearcast_appliance::fault::{Fault, FaultSelector};
 use nearcast_units::Ratio;
+use toml::Spanned;
 
-use crate::check::Checker;
+use crate::check::{Checker, Written};
 use crate::error::{ScenarioError, Source, nearest};
 use crate::scenario::{Cell, FaultPlan, Scenario};
 use crate::spec::{MatrixSpec, ObjectSpec, ShapeSpec};
 
 /// The name of the fault that a cell has.
-const ID: &str = "cell";
+pub(crate) const ID: &str = "cell";
 
 /// Makes a scenario of each cell.
 pub(crate) fn expand(
     source: Source<'_>,
     base: &Scenario,
-    matrix: &MatrixSpec,
+    (matrix, span): (&MatrixSpec, Range<usize>),
 ) -> Result<Vec<Scenario>, ScenarioError> {
-    let known: Vec<&str> = matrix
-        .objects
-        .iter()
-        .map(|object| object.name.get_ref().as_str())
-        .collect();
-    let mut cells = Vec::new();
-    for shape in &matrix.shapes {
+    let checker = Checker { source };
+    let known = objects(checker, matrix)?;
+    let mut cells: Vec<Scenario> = Vec::new();
+    for spanned in &matrix.shapes {
+        let shape = spanned.get_ref();
         for name in shape.objects.iter().flatten() {
             if !known.contains(&name.get_ref().as_str()) {
                 let near = nearest(name.get_ref(), &known);
-                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                let hint = match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are: {}", known.join(", ")),
+                };
                 let what = format!("the matrix has no object `{}`", name.get_ref());
-                return Err(source.error(name.span(), what, hint));
+                return checker.wrong(name.span(), what, hint);
             }
         }
-        let is_meant = |object: &&ObjectSpec| {
+        let is_meant = |object: &&Spanned<ObjectSpec>| {
             let names = shape.objects.as_ref();
             names.is_none_or(|names| {
                 names
                     .iter()
-                    .any(|name| name.get_ref() == object.name.get_ref())
+                    .any(|name| name.get_ref() == object.get_ref().name.get_ref())
             })
         };
         for object in matrix.objects.iter().filter(is_meant) {
@@ -55,28 +58,64 @@ pub(crate) fn expand(
                 &places
             };
             for after in places {
-                cells.push(cell(source, base, matrix, shape, object, *after)?);
+                let cell = cell(
+                    checker,
+                    base,
+                    (matrix, span.clone()),
+                    spanned,
+                    object,
+                    *after,
+                )?;
+                if cells.iter().any(|other| other.name == cell.name) {
+                    return checker.wrong(
+                        spanned.span(),
+                        format!("there are two cells `{}`", cell.name),
+                        "give the shape a `name` of its own, or other `objects` or places (`after`)",
+                    );
+                }
+                cells.push(cell);
             }
         }
     }
     if cells.is_empty() {
-        return Err(source.whole(
+        return checker.wrong(
+            span,
             "the matrix has no cell",
-            Some("add shapes and objects".to_owned()),
-        ));
+            "add `[[matrix.shapes]]` and `[[matrix.objects]]`",
+        );
     }
     Ok(cells)
 }
 
+/// Returns the names of the objects.
+fn objects<'a>(
+    checker: Checker<'_>,
+    matrix: &'a MatrixSpec,
+) -> Result<Vec<&'a str>, ScenarioError> {
+    let mut known: Vec<&str> = Vec::new();
+    for object in &matrix.objects {
+        let name = &object.get_ref().name;
+        if known.contains(&name.get_ref().as_str()) {
+            return checker.wrong(
+                name.span(),
+                format!("the matrix has two objects `{}`", name.get_ref()),
+                "give each a `name` of its own",
+            );
+        }
+        known.push(name.get_ref());
+    }
+    Ok(known)
+}
+
 fn cell(
-    source: Source<'_>,
+    checker: Checker<'_>,
     base: &Scenario,
-    matrix: &MatrixSpec,
-    shape: &ShapeSpec,
-    object: &ObjectSpec,
+    (matrix, span): (&MatrixSpec, Range<usize>),
+    spanned_shape: &Spanned<ShapeSpec>,
+    spanned_object: &Spanned<ObjectSpec>,
     after: Option<Ratio>,
 ) -> Result<Scenario, ScenarioError> {
-    let checker = Checker { source };
+    let (shape, object) = (spanned_shape.get_ref(), spanned_object.get_ref());
     let edges = base.edge_names();
     let edge = object.edge.as_ref().unwrap_or(&matrix.edge);
     let place = checker.place(edge, &edges)?;
@@ -85,7 +124,15 @@ fn cell(
         count: shape.count.or(object.on.count),
         ..object.on.clone()
     };
-    checker.check_fault(object.name.span(), place, &shape.fault, &on)?;
+    checker.check_fault(&Written {
+        tables: &[spanned_shape.span(), spanned_object.span()],
+        place,
+        fault: &shape.fault,
+        on: &on,
+    })?;
+    let at = object.at_s.unwrap_or(matrix.at_s).into();
+    let table = object.at_s.map_or(span, |_| spanned_object.span());
+    checker.check_time(checker.source.key(&table, "at_s"), at, base.limit)?;
     let mut expectations = base.expectations.clone();
     expectations.extend(checker.expectations(&object.expect, &edges)?);
     expectations.extend(checker.expectations(&shape.expect, &edges)?);
@@ -102,7 +149,7 @@ fn cell(
     made.expectations = expectations;
     made.faults.push(FaultPlan {
         id: ID.to_owned(),
-        at: object.at_s.unwrap_or(matrix.at_s).into(),
+        at,
         within: Duration::ZERO,
         lasts: shape.lasts_s.map(Duration::from),
         every: None,

@@ -234,7 +234,10 @@ impl Scenario {
         let checked = Checker { source }.scenario(&spec)?;
         match &spec.matrix {
             None => Ok(vec![checked]),
-            Some(matrix) => crate::matrix::expand(source, &checked, matrix),
+            Some(matrix) => {
+                let matrix = (matrix.get_ref(), matrix.span());
+                crate::matrix::expand(source, &checked, matrix)
+            }
         }
     }
 

@@ -32,7 +32,8 @@ pub struct ScenarioSpec {
     #[serde(default)]
     pub title: TitleSpec,
     /// Appliances, at least one.
-    pub edges: Vec<EdgeSpec>,
+    #[schemars(with = "Vec<EdgeSpec>")]
+    pub edges: Vec<Spanned<EdgeSpec>>,
     /// The link that everything crosses on its last way to each viewer; each has one of their own.
     #[serde(default)]
     #[schemars(with = "LinkSpec")]
@@ -42,15 +43,19 @@ pub struct ScenarioSpec {
     pub backend: BackendSpec,
     /// Who plays, under the same links and faults; left out, one player with the product's own settings.
     #[serde(default)]
-    pub players: Vec<PlayerSpec>,
+    #[schemars(with = "Vec<PlayerSpec>")]
+    pub players: Vec<Spanned<PlayerSpec>>,
     /// What viewers do.
     #[serde(default)]
-    pub actions: Vec<ActionSpec>,
+    #[schemars(with = "Vec<ActionSpec>")]
+    pub actions: Vec<Spanned<ActionSpec>>,
     /// What goes wrong. A fault that never takes effect fails the scenario.
     #[serde(default)]
-    pub faults: Vec<FaultSpec>,
+    #[schemars(with = "Vec<FaultSpec>")]
+    pub faults: Vec<Spanned<FaultSpec>>,
     /// Makes many scenarios of this one: each shape of failure with each object and place.
-    pub matrix: Option<MatrixSpec>,
+    #[schemars(with = "Option<MatrixSpec>")]
+    pub matrix: Option<Spanned<MatrixSpec>>,
     /// What must hold, each as `figure < number`: see `nearcast-lab figures`.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
@@ -284,11 +289,29 @@ pub enum What {
     Stop,
 }
 
+impl What {
+    /// Returns its name, as it is written.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Seek => "seek",
+            Self::Pause => "pause",
+            Self::Play => "play",
+            Self::Cap => "cap",
+            Self::LockRung => "lock_rung",
+            Self::Audio => "audio",
+            Self::Subtitles => "subtitles",
+            Self::NetworkChange => "network_change",
+            Self::Rebind => "rebind",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 /// Something that goes wrong.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
-    /// Its name in reports; left out, its kind.
+    /// Its name in reports, which no other fault has; left out, its kind (with a number from the second on).
     pub id: Option<String>,
     /// From when on.
     #[serde(default)]
@@ -325,9 +348,11 @@ pub struct MatrixSpec {
     #[schemars(with = "String")]
     pub edge: Spanned<String>,
     /// Objects by name.
-    pub objects: Vec<ObjectSpec>,
+    #[schemars(with = "Vec<ObjectSpec>")]
+    pub objects: Vec<Spanned<ObjectSpec>>,
     /// Shapes of failure.
-    pub shapes: Vec<ShapeSpec>,
+    #[schemars(with = "Vec<ShapeSpec>")]
+    pub shapes: Vec<Spanned<ShapeSpec>>,
 }
 
 /// What a fault of a matrix hits.

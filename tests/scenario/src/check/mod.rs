@@ -3,6 +3,9 @@
 mod action;
 mod fault;
 
+pub(crate) use fault::Written;
+
+use std::ops::Range;
 use std::time::Duration;
 
 use nearcast_units::{BitRate, MediaTime};
@@ -28,36 +31,23 @@ impl Checker<'_> {
     pub(crate) fn scenario(self, spec: &ScenarioSpec) -> Result<Scenario, ScenarioError> {
         let stem = self.source.file.file_stem();
         let stem = stem.map(|stem| stem.to_string_lossy().into_owned());
-        if spec.edges.is_empty() {
-            return Err(self.source.whole(
-                "there is no edge to play from",
-                Some("add `[[edges]]`".to_owned()),
-            ));
-        }
-        let edges: Vec<Edge> = spec
-            .edges
-            .iter()
-            .map(|edge| self.edge(edge))
-            .collect::<Result<_, _>>()?;
-        for (index, edge) in spec.edges.iter().enumerate() {
-            let before = &spec.edges[..index];
-            if before
-                .iter()
-                .any(|other| other.name.get_ref() == edge.name.get_ref())
-            {
-                let what = format!("there are two edges `{}`", edge.name.get_ref());
-                return Err(self.source.error(edge.name.span(), what, None));
-            }
-        }
+        let edges = self.edges(&spec.edges)?;
         let names: Vec<&str> = edges.iter().map(|edge| edge.name.as_str()).collect();
-        let players = self.players(&spec.players)?;
         let duration = Duration::from(spec.title.duration_s);
         if duration.is_zero() {
-            return Err(self.source.whole(
+            return self.wrong(
+                self.source.only("duration_s"),
                 "the title has no length",
-                Some("write `duration_s = 120` under `[title]`".to_owned()),
-            ));
+                "write `duration_s = 120` under `[title]`",
+            );
         }
+        let limit = spec
+            .limit_s
+            .map_or(duration * 2 + Duration::from_secs(60), Duration::from);
+        let players = self.players(&spec.players)?;
+        let of_matrix = spec.matrix.as_ref().map(|_| crate::matrix::ID);
+        let faults = self.fault_names(&spec.faults, of_matrix)?;
+        let faults = faults.into_iter().zip(&spec.faults);
         Ok(Scenario {
             name: spec
                 .name
@@ -68,9 +58,7 @@ impl Checker<'_> {
             file: self.source.file.to_owned(),
             seeds_max: spec.seeds_max,
             modes: spec.modes.clone(),
-            limit: spec
-                .limit_s
-                .map_or(duration * 2 + Duration::from_secs(60), Duration::from),
+            limit,
             duration,
             digests: spec.title.digests,
             last_mile: self.link(spec.last_mile.as_ref())?,
@@ -80,18 +68,67 @@ impl Checker<'_> {
             actions: spec
                 .actions
                 .iter()
-                .map(|action| self.action(action, &players))
+                .map(|action| self.action(action, &players, (duration, limit)))
                 .collect::<Result<_, _>>()?,
-            faults: spec
-                .faults
-                .iter()
-                .map(|fault| self.fault(fault, &names))
+            faults: faults
+                .map(|(name, fault)| self.fault(name, fault, &names, limit))
                 .collect::<Result<_, _>>()?,
             expectations: self.expectations(&spec.expect, &names)?,
             players,
             edges,
             cell: None,
         })
+    }
+
+    /// Returns that something is wrong, and what would be right.
+    pub(crate) fn wrong<T>(
+        self,
+        span: Range<usize>,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Result<T, ScenarioError> {
+        Err(self.source.error(span, what, Some(hint.into())))
+    }
+
+    /// Refuses what is to happen when the run has ended.
+    pub(crate) fn check_time(
+        self,
+        span: Range<usize>,
+        at: Duration,
+        limit: Duration,
+    ) -> Result<(), ScenarioError> {
+        if at < limit {
+            return Ok(());
+        }
+        let (at_s, ends_s) = (at.as_secs_f64(), limit.as_secs_f64());
+        self.wrong(
+            span,
+            format!("{at_s} s after the run began it has ended, at {ends_s} s"),
+            "an earlier time, or a longer `limit_s`, would be right",
+        )
+    }
+
+    fn edges(self, specs: &[Spanned<EdgeSpec>]) -> Result<Vec<Edge>, ScenarioError> {
+        if specs.is_empty() {
+            return self.wrong(
+                self.source.only("edges"),
+                "there is no edge to play from",
+                "add `[[edges]]`",
+            );
+        }
+        let mut edges: Vec<Edge> = Vec::new();
+        for spec in specs {
+            let edge = self.edge(spec.get_ref())?;
+            if edges.iter().any(|other| other.name == edge.name) {
+                return self.wrong(
+                    spec.get_ref().name.span(),
+                    format!("there are two edges `{}`", edge.name),
+                    "give each a `name` of its own",
+                );
+            }
+            edges.push(edge);
+        }
+        Ok(edges)
     }
 
     fn edge(self, spec: &EdgeSpec) -> Result<Edge, ScenarioError> {
@@ -137,11 +174,11 @@ impl Checker<'_> {
             .map_err(|what| self.source.error(spec.span(), what, None))
     }
 
-    fn players(self, specs: &[PlayerSpec]) -> Result<Vec<Player>, ScenarioError> {
-        let alone = [PlayerSpec::default()];
+    fn players(self, specs: &[Spanned<PlayerSpec>]) -> Result<Vec<Player>, ScenarioError> {
+        let alone = [Spanned::new(0..0, PlayerSpec::default())];
         let specs = if specs.is_empty() { &alone } else { specs };
         let mut players: Vec<Player> = Vec::new();
-        for spec in specs {
+        for spec in specs.iter().map(Spanned::get_ref) {
             let name = spec.name.get_ref();
             let wrong = |what: String, hint: &str| {
                 Err(self

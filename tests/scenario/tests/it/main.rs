@@ -116,17 +116,124 @@ fn what_is_wrong_with_a_file_is_told_with_its_line_and_what_would_be_right() {
         ("repeats = true", "repeats = true\ntrace = \"none.csv\""),
         ("[[edges]]\nname = \"near\"", "[[edges\nname = \"near\""),
     ];
-    let mut told = String::new();
-    for (from, to) in cases {
+    let cases = cases.map(|(from, to)| {
         let text = ALL.replacen(from, to, 1);
         assert_ne!(text, ALL, "{from}");
+        (format!("{from} -> {to}"), text)
+    });
+    insta::assert_snapshot!(refusals(cases));
+}
+
+/// What is told of files that are wrong.
+fn refusals(cases: impl IntoIterator<Item = (String, String)>) -> String {
+    let mut told = String::new();
+    for (case, text) in cases {
         match Scenario::parse("s.toml".as_ref(), &text) {
-            Ok(_) => writeln!(told, "{from} -> {to}\nACCEPTED\n").unwrap(),
-            Err(error) => writeln!(told, "{from} -> {to}\n{error}\n").unwrap(),
+            Ok(_) => writeln!(told, "{case}\nACCEPTED\n").unwrap(),
+            Err(error) => writeln!(told, "{case}\n{error}\n").unwrap(),
         }
     }
     assert!(!told.contains("ACCEPTED"), "{told}");
-    insta::assert_snapshot!(told);
+    told
+}
+
+/// Two edges and a title of a minute: the run ends after three.
+const TWO: &str = r#"version = 1
+edges = [{ name = "near" }, { name = "far" }]
+title = { duration_s = 60 }
+"#;
+
+/// What is told of files that hold this beside two edges.
+fn refusals_beside(cases: &[&str]) -> String {
+    let cases = cases.iter();
+    refusals(cases.map(|case| ((*case).to_owned(), format!("{TWO}{case}\n"))))
+}
+
+#[test]
+fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
+    let on = |edge: &str, fault: &str, on: &str| {
+        format!("[[faults]]\nedge = \"{edge}\"\nfault = {{ kind = \"{fault} }}\non = {{ {on} }}")
+    };
+    let cases = [
+        "[[faults]]\nid = \"a\"\nedge = \"near\"\nfault = { kind = \"kill\" }\n\n[[faults]]\nid = \"a\"\nedge = \"far\"\nfault = { kind = \"stop\" }".to_owned(),
+        "faults = [{ id = \"cell\", edge = \"near\", fault = { kind = \"kill\" } }]\nmatrix = { edge = \"near\", objects = [], shapes = [] }".to_owned(),
+        // Nobody looks at these.
+        on("near", "tls\", problem = \"expired\"", "count = 1, track = \"video\""),
+        on("all", "refuse\"", "object = \"media\""),
+        on("in_use", "udp_blocked\"", "after = 0"),
+        on("near", "dns\", problem = \"fails\"", "segment_from = 4"),
+        on("near", "dns\", problem = \"fails\"", "path_contains = \"v3\""),
+        on("backend", "refuse\"", "object = \"play\""),
+        on("near", "says_well\"", "representation = \"v3\""),
+        on("near", "control_lost\"", "count = 1"),
+        on("backend", "misrank\"", "object = \"steering\""),
+        // Nobody is selected.
+        on("near", "hang\"", "object = \"manifest\", track = \"video\""),
+        on("near", "hang\"", "object = \"init\", segment_to = 4"),
+        on("near", "hang\"", "probability = 0"),
+        on("near", "hang\"", "count = 0"),
+        // The backend does not do that.
+        on("backend", "rate\", rate_bps = 1000", ""),
+        on("backend", "delay\", delay_ms = 1000", ""),
+        on("backend", "tls\", problem = \"expired\"", ""),
+        on("backend", "trickle\", rate_bps = 1000", "object = \"play\""),
+        on("backend", "redirect_loop\"", "object = \"play\""),
+        on("backend", "control_lost\"", ""),
+        on("near", "misrank\"", ""),
+        // The run has ended.
+        "faults = [{ at_s = 180, edge = \"near\", fault = { kind = \"hang\" } }]".to_owned(),
+        "limit_s = 50\n[[actions]]\ndo = \"pause\"\nat_s = 60".to_owned(),
+        "players = [{ starts_s = 100 }, { name = \"late\", starts_s = 130 }]\n[[actions]]\ndo = \"pause\"\nplayer = \"late\"\nat_s = 60".to_owned(),
+        "[matrix]\nedge = \"near\"\nat_s = 200\n[[matrix.objects]]\nname = \"o\"\non = {}\n[[matrix.shapes]]\nfault = { kind = \"kill\" }".to_owned(),
+        // A cell is of its shape.
+        "[matrix]\nedge = \"near\"\n[[matrix.objects]]\nname = \"o\"\non = {}\n[[matrix.shapes]]\nfault = { kind = \"status\", status = 200 }".to_owned(),
+        "[matrix]\nedge = \"near\"\n[[matrix.objects]]\nname = \"o\"\non = { count = 0 }\n[[matrix.shapes]]\nfault = { kind = \"kill\" }".to_owned(),
+    ];
+    insta::assert_snapshot!(refusals_beside(&cases.each_ref().map(String::as_str)));
+}
+
+#[test]
+fn faults_without_a_name_are_called_by_their_kind_and_no_two_alike() {
+    let fault = |id: &str, kind: &str| {
+        format!("{{ {id} edge = \"near\", fault = {{ kind = \"{kind}\" }} }}")
+    };
+    let faults = [
+        fault("", "hang"),
+        fault("id = \"hang-2\",", "kill"),
+        fault("", "hang"),
+        fault("", "reset"),
+        fault("", "hang"),
+    ];
+    let text = format!("{TWO}faults = [{}]\n", faults.join(", "));
+    let scenario = Scenario::parse("s.toml".as_ref(), &text).unwrap().remove(0);
+    let names: Vec<&str> = scenario.faults.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!(names, ["hang", "hang-2", "hang-3", "reset", "hang-4"]);
+}
+
+#[test]
+fn what_a_backend_does_can_be_asked_of_it() {
+    for kind in [
+        "stop\"",
+        "kill\"",
+        "refuse\"",
+        "late_first_byte\", delay_ms = 5",
+        "status\", status = 503",
+        "token_expired\"",
+        "portal\"",
+        "gzip_bomb\"",
+        "hang\"",
+        "reset\"",
+        "truncate\"",
+        "corrupt\"",
+        "zeros\"",
+        "bad_text\"",
+        "misrank\"",
+    ] {
+        let text =
+            format!("{TWO}faults = [{{ edge = \"backend\", fault = {{ kind = \"{kind} }} }}]\n");
+        let read = Scenario::parse("s.toml".as_ref(), &text);
+        assert!(read.is_ok(), "{read:?}");
+    }
 }
 
 #[test]

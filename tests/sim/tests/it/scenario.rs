@@ -66,7 +66,7 @@ fn one_seed_gives_one_log_to_the_byte_and_another_seed_another() {
 #[test]
 fn a_fault_that_never_happens_is_a_problem_unless_it_may() {
     let never =
-        "faults = [{ id = \"never\", at_s = 500, edge = \"far\", fault = { kind = \"corrupt\" } }]";
+        "faults = [{ id = \"never\", at_s = 100, edge = \"far\", fault = { kind = \"corrupt\" } }]";
     let run = simulate(&read(never), 1, Watch::ALL).ran;
     assert_eq!(run.missed, ["never"]);
     assert_eq!(run.problems().len(), 1);
