@@ -48,7 +48,7 @@ impl Ran {
         let missed = scenario
             .faults
             .iter()
-            .filter(|fault| !fault.may_miss && !happened.contains(fault.id.as_str()));
+            .filter(|fault| fault.must_hit() && !happened.contains(fault.id.as_str()));
         let missed = missed.map(|fault| fault.id.clone()).collect();
         let named = scenario.edges.iter().zip(load);
         let load: Vec<EdgeLoad> = named

@@ -1,5 +1,6 @@
 //! A scenario that can be run: what was written, checked once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -165,6 +166,13 @@ pub struct FaultPlan {
     pub may_miss: bool,
 }
 
+impl FaultPlan {
+    /// Whether it must take effect in each run: what hits by chance may miss in one.
+    pub(crate) fn must_hit(&self) -> bool {
+        !self.may_miss && self.on.probability.is_none()
+    }
+}
+
 /// With what something goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -245,6 +253,26 @@ impl Scenario {
     #[must_use]
     pub fn edge_names(&self) -> Vec<&str> {
         self.edges.iter().map(|edge| edge.name.as_str()).collect()
+    }
+
+    /// Returns what is wrong with so many runs together: chance that never struck in any of them. `receipts` is how often each fault
+    /// took effect in all, by its name.
+    #[must_use]
+    pub fn never_struck(&self, runs: u64, receipts: &BTreeMap<String, u64>) -> Vec<String> {
+        // One run says nothing of chance.
+        let by_chance = self
+            .faults
+            .iter()
+            .filter(|fault| runs > 1 && !fault.may_miss && fault.on.probability.is_some());
+        let never = by_chance.filter(|fault| !receipts.contains_key(&fault.id));
+        let told = never.map(|fault| {
+            format!(
+                "the fault `{}` took effect with none of {runs} seeds: raise `probability` or run more seeds; where nothing asks for what \
+                 it selects, neither helps",
+                fault.id
+            )
+        });
+        told.collect()
     }
 
     /// Returns how many sessions one run has.

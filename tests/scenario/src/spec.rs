@@ -49,7 +49,8 @@ pub struct ScenarioSpec {
     #[serde(default)]
     #[schemars(with = "Vec<ActionSpec>")]
     pub actions: Vec<Spanned<ActionSpec>>,
-    /// What goes wrong. A fault that never takes effect fails the scenario.
+    /// What goes wrong. A fault that never takes effect fails the scenario; one with a `probability` where it does so with none of
+    /// several seeds.
     #[serde(default)]
     #[schemars(with = "Vec<FaultSpec>")]
     pub faults: Vec<Spanned<FaultSpec>>,

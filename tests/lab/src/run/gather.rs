@@ -10,7 +10,7 @@ use nearcast_scenario::{
     CellResult, Judge, Minimised, Problem, Ran, RunResult, Scenario, ScenarioResult,
 };
 
-use super::{Way, again};
+use super::{Way, again, command};
 
 /// What one seed leaves behind.
 pub(super) struct One {
@@ -148,6 +148,14 @@ impl<'a> Gathered<'a> {
         minimise: impl FnOnce(&Scenario, u64) -> Option<Minimised>,
     ) -> ScenarioResult {
         let verdicts = self.judge.verdicts();
+        for what in self.scenario.never_struck(self.done, &self.receipts) {
+            self.problems.push(Problem {
+                seed: self.first_seed,
+                what,
+                // Several seeds are those from 0 on.
+                again: command(self.scenario, self.way, &format!("--seeds {}", self.done)),
+            });
+        }
         for verdict in verdicts.iter().filter(|verdict| !verdict.holds) {
             self.problem(verdict.seed.unwrap_or(self.first_seed), verdict.to_string());
         }

@@ -197,8 +197,12 @@ impl Way {
 
 /// Returns the command that runs a scenario with one seed.
 fn again(scenario: &Scenario, way: &Way, seed: u64) -> String {
+    command(scenario, way, &format!("--seed {seed}"))
+}
+
+fn command(scenario: &Scenario, way: &Way, seeds: &str) -> String {
     let mut text = format!(
-        "nearcast-lab run {} --mode {} --seed {seed}",
+        "nearcast-lab run {} --mode {} {seeds}",
         as_word(&scenario.file),
         way.mode.name()
     );

@@ -120,7 +120,7 @@ impl Checker<'_> {
             place,
             fault: spec.fault.clone(),
             on: spec.on.clone(),
-            may_miss: spec.may_miss || spec.on.probability.is_some(),
+            may_miss: spec.may_miss,
         })
     }
 

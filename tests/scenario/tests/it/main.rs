@@ -5,12 +5,13 @@
     reason = "a helper of tests may panic as tests do"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use nearcast_appliance::fault::Fault;
-use nearcast_scenario::{Happening, Scenario, scenario_schema};
+use nearcast_scenario::{Happening, Ran, Scenario, scenario_schema};
 
 /// Everything that a file may hold, once.
 const ALL: &str = include_str!("all.toml");
@@ -208,6 +209,31 @@ fn faults_without_a_name_are_called_by_their_kind_and_no_two_alike() {
     let scenario = Scenario::parse("s.toml".as_ref(), &text).unwrap().remove(0);
     let names: Vec<&str> = scenario.faults.iter().map(|one| one.id.as_str()).collect();
     assert_eq!(names, ["hang", "hang-2", "hang-3", "reset", "hang-4"]);
+}
+
+#[test]
+fn what_is_to_hit_by_chance_must_do_so_with_one_of_many_seeds() {
+    let text = |may_miss: &str| {
+        format!(
+            "{TWO}faults = [{{ edge = \"near\", fault = {{ kind = \"hang\" }}, on = {{ probability = 0.01 }}, may_miss = {may_miss} }}]\n"
+        )
+    };
+    let read = |text: String| Scenario::parse("s.toml".as_ref(), &text).unwrap().remove(0);
+    let scenario = read(text("false"));
+    let receipts = |count| BTreeMap::from([("hang".to_owned(), count)]);
+    let never = scenario.never_struck(20, &BTreeMap::new());
+    assert_eq!(never.len(), 1);
+    assert!(
+        never[0].starts_with("the fault `hang` took effect with none of 20 seeds: raise `probability` or run more seeds"),
+        "{never:?}"
+    );
+    let none: [String; 0] = [];
+    assert_eq!(scenario.never_struck(20, &receipts(1)), none);
+    assert_eq!(scenario.never_struck(1, &BTreeMap::new()), none);
+    assert_eq!(read(text("true")).never_struck(20, &BTreeMap::new()), none);
+    // With one seed alone it may miss.
+    let ran = Ran::new(&scenario, Vec::new(), Vec::new(), Vec::new());
+    assert_eq!(ran.problems(), none);
 }
 
 #[test]
