@@ -56,7 +56,8 @@ mod spec;
 
 pub use error::ScenarioError;
 pub use expect::{
-    CANCELS, CODES, Expectation, FIGURES, Figure, FigureKind, Judge, Names, Session, Verdict,
+    CANCELS, CAUSES, CODES, DECISIONS, Expectation, FIGURES, Figure, FigureKind, Judge, Names,
+    Session, Verdict,
 };
 pub use in_use::{InUse, Told};
 pub use link::{BurstSpec, Link, LinkSpec, Step, StepSpec, UpSpec};

@@ -1,12 +1,15 @@
 //! What must hold in the end: `figure < number`, of every session, or `figure.p99 < number`, of all together.
 
 mod figure;
+mod handover;
 mod judge;
+mod told;
 
 use std::fmt;
 
-pub use figure::{CANCELS, CODES, FIGURES, Figure, FigureKind, Names, Session};
+pub use figure::{FIGURES, Figure, FigureKind, Names, Session};
 pub use judge::{Judge, Verdict};
+pub use told::{CANCELS, CAUSES, CODES, DECISIONS};
 
 use crate::error::nearest;
 use figure::NEVER_S;
