@@ -63,7 +63,8 @@ pub(crate) fn figures(out: &mut dyn Write) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use nearcast_core::CancelReason;
+    use nearcast_core::{CancelReason, DecisionKind, StallCause};
+    use nearcast_scenario::{CAUSES, DECISIONS};
 
     use super::*;
 
@@ -98,5 +99,57 @@ mod tests {
             | CancelReason::Stopped => CANCELS.contains(&reason.code()),
         };
         assert!(of_core.into_iter().all(is_there));
+    }
+    #[test]
+    fn expectations_know_what_the_player_decides_and_why_it_stalls() {
+        let decisions = [
+            DecisionKind::Race,
+            DecisionKind::Rung,
+            DecisionKind::Replace,
+            DecisionKind::Policy,
+            DecisionKind::Track,
+            DecisionKind::Edge,
+            DecisionKind::Failover,
+            DecisionKind::Hedge,
+            DecisionKind::Blame,
+            DecisionKind::Abandon,
+            DecisionKind::Probe,
+            DecisionKind::Refresh,
+            DecisionKind::Playback,
+            DecisionKind::Watchdog,
+        ];
+        assert_eq!(DECISIONS, decisions.map(DecisionKind::name));
+        let causes = [
+            StallCause::Throughput,
+            StallCause::Edge,
+            StallCause::AllEdgesDown,
+            StallCause::Sink,
+        ];
+        assert_eq!(CAUSES, causes.map(StallCause::code));
+        // A new one does not compile here, and belongs above.
+        let is_decision = |kind: DecisionKind| match kind {
+            DecisionKind::Race
+            | DecisionKind::Rung
+            | DecisionKind::Replace
+            | DecisionKind::Policy
+            | DecisionKind::Track
+            | DecisionKind::Edge
+            | DecisionKind::Failover
+            | DecisionKind::Hedge
+            | DecisionKind::Blame
+            | DecisionKind::Abandon
+            | DecisionKind::Probe
+            | DecisionKind::Refresh
+            | DecisionKind::Playback
+            | DecisionKind::Watchdog => DECISIONS.contains(&kind.name()),
+        };
+        assert!(decisions.into_iter().all(is_decision));
+        let is_cause = |cause: StallCause| match cause {
+            StallCause::Throughput
+            | StallCause::Edge
+            | StallCause::AllEdgesDown
+            | StallCause::Sink => CAUSES.contains(&cause.code()),
+        };
+        assert!(causes.into_iter().all(is_cause));
     }
 }

@@ -26,9 +26,9 @@ pub struct Session<'a> {
 }
 
 /// A figure: a plain one, or one of a kind of thing by name (`decisions.edge`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Figure {
-    pub(crate) name: &'static str,
+    pub(crate) kind: &'static FigureKind,
     /// After the dot.
     pub(crate) of: Option<String>,
 }
@@ -58,7 +58,7 @@ impl Names {
     }
 }
 
-/// How a figure is described, and what it can be.
+/// How a figure is described, what it can be, and how it is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct FigureKind {
     /// Its name.
@@ -71,265 +71,298 @@ pub struct FigureKind {
     pub max: f64,
     /// Whether one session has many of them.
     pub many: bool,
+    /// Whether it counts whole things.
+    pub whole: bool,
+    /// Takes it from a session: of the name after the dot, if there is one.
+    take: fn(&Session<'_>, Option<&str>) -> Vec<f64>,
 }
 
 const ANY: f64 = f64::INFINITY;
 
-const fn plain(name: &'static str, about: &'static str, max: f64) -> FigureKind {
+/// A plain figure: one number, however large, of each session.
+const fn figure(
+    name: &'static str,
+    take: fn(&Session<'_>, Option<&str>) -> Vec<f64>,
+    about: &'static str,
+) -> FigureKind {
     FigureKind {
         name,
         about,
         of: Names::None,
-        max,
+        max: ANY,
         many: false,
+        whole: false,
+        take,
     }
 }
 
-const fn many(name: &'static str, about: &'static str, max: f64) -> FigureKind {
+/// A count of things.
+const fn counted(
+    name: &'static str,
+    take: fn(&Session<'_>, Option<&str>) -> Vec<f64>,
+    about: &'static str,
+) -> FigureKind {
     FigureKind {
-        name,
-        about,
-        of: Names::None,
-        max,
+        whole: true,
+        ..figure(name, take, about)
+    }
+}
+
+/// One number of each thing.
+const fn many(
+    name: &'static str,
+    take: fn(&Session<'_>, Option<&str>) -> Vec<f64>,
+    about: &'static str,
+) -> FigureKind {
+    FigureKind {
         many: true,
+        ..figure(name, take, about)
+    }
+}
+
+impl FigureKind {
+    const fn of(self, of: Names) -> Self {
+        Self { of, ..self }
+    }
+
+    const fn up_to(self, max: f64) -> Self {
+        Self { max, ..self }
+    }
+
+    /// Returns the figure of this kind, with what follows its dot; `None` is the plain one.
+    #[must_use]
+    pub const fn figure(&'static self, of: Option<String>) -> Figure {
+        Figure { kind: self, of }
     }
 }
 
 /// All figures.
 pub const FIGURES: &[FigureKind] = &[
-    plain(
+    figure(
         "startup_s",
+        |session, _| vec![session.report.startup_s.unwrap_or(NEVER_S)],
         "from the play intent to the first picture; 3600 where none came",
-        ANY,
     ),
-    plain(
+    figure(
         "stalled_s",
+        |session, _| vec![session.report.stalled_s],
         "how long playback stood still for want of media",
-        ANY,
     ),
-    FigureKind {
-        name: "stalls",
-        about: "how often it did; `stalls.edge_silent` (or `throughput`, `all_edges_down`, `sink`) for that reason",
-        of: Names::Of(&[CAUSES]),
-        max: ANY,
-        many: false,
-    },
-    many("stall_s", "how long each stall was", ANY),
-    plain("played_s", "how much of the title was shown", ANY),
-    plain(
+    counted(
+        "stalls",
+        |session, of| {
+            let stalls = session.report.stalls.iter();
+            count(stalls.filter(|stall| is_of(of, &stall.cause)))
+        },
+        "how often it did; `stalls.edge_silent` (or `throughput`, `all_edges_down`, `sink`) for that reason",
+    )
+    .of(Names::Of(&[CAUSES])),
+    many(
+        "stall_s",
+        |session, _| {
+            let stalls = session.report.stalls.iter();
+            stalls.map(|stall| stall.duration_s).collect()
+        },
+        "how long each stall was",
+    ),
+    figure(
+        "played_s",
+        |session, _| vec![session.report.played_s],
+        "how much of the title was shown",
+    ),
+    counted(
         "ended",
+        |session, _| is_so(session.over && session.report.error.is_none()),
         "1 where playback came to its end, 0 where it did not",
-        1.0,
+    )
+    .up_to(1.0),
+    counted(
+        "failed",
+        |session, _| is_so(session.report.error.is_some()),
+        "1 where playback ended with an error",
+    )
+    .up_to(1.0),
+    figure(
+        "mean_bitrate_kbps",
+        |session, _| vec![session.report.mean_bitrate_bps / 1e3],
+        "mean rate of what was shown",
     ),
-    plain("failed", "1 where playback ended with an error", 1.0),
-    plain("mean_bitrate_kbps", "mean rate of what was shown", ANY),
-    plain("switches", "rung changes", ANY),
-    plain(
+    counted(
+        "switches",
+        |session, _| vec![number(session.report.switches)],
+        "rung changes",
+    ),
+    counted(
         "edge_switches",
+        |session, _| edge_switches(session.report),
         "changes of the edge that brings the picture",
-        ANY,
     ),
-    FigureKind {
-        name: "failovers",
-        about: "objects that another edge took over; `failovers.edge.corrupt` for that reason",
-        of: Names::Of(&[CODES, CANCELS]),
-        max: ANY,
-        many: false,
-    },
+    counted(
+        "failovers",
+        |session, of| {
+            let failovers = session.report.failovers.iter();
+            count(failovers.filter(|one| is_of(of, &one.reason)))
+        },
+        "objects that another edge took over; `failovers.edge.corrupt` for that reason",
+    )
+    .of(Names::Of(&[CODES, CANCELS])),
     many(
         "failover_s",
+        |session, _| {
+            let failovers = session.report.failovers.iter();
+            let firsts = failovers.map(|one| one.first_byte_s.unwrap_or(NEVER_S));
+            firsts.collect()
+        },
         "from the last byte of a failing edge to the first of another",
-        ANY,
     ),
     many(
         "detected_s",
+        |session, _| {
+            let failovers = session.report.failovers.iter();
+            failovers.map(|one| one.detected_s).collect()
+        },
         "from the last byte of a failing edge to when that was noticed",
-        ANY,
     ),
     many(
         "handover_s",
+        |session, _| handovers(session),
         "from when a fault took effect on a request to when bytes of that object come again, from whomever; 3600 where none came",
-        ANY,
     ),
     many(
         "twice_ratio",
+        |session, _| session.report.fetches.iter().filter_map(twice).collect(),
         "bytes of a segment that were fetched more than once, over its size, of segments that more than one edge was asked for",
-        ANY,
     ),
-    plain(
+    figure(
         "wasted_ratio",
+        |session, _| {
+            let report = session.report;
+            vec![share(report.bytes.wasted, all_bytes(report))]
+        },
         "bytes that came and were not handed on, over all bytes",
-        1.0,
-    ),
-    plain(
+    )
+    .up_to(1.0),
+    figure(
         "extra_ratio",
+        |session, _| {
+            let report = session.report;
+            vec![share(report.bytes.extra, all_bytes(report))]
+        },
         "bytes that races, help and probes cost, over all bytes",
-        1.0,
-    ),
-    plain(
+    )
+    .up_to(1.0),
+    figure(
         "qoe",
+        |session, _| vec![session.report.qoe_lin],
         "linear quality of experience (Mbit/s of each segment, 4.3 a stalled second, changes)",
-        ANY,
     ),
-    FigureKind {
-        name: "decisions",
-        about: "decisions of a kind: `decisions.edge`",
-        of: Names::Of(&[DECISIONS]),
-        max: ANY,
-        many: false,
-    },
-    FigureKind {
-        name: "reasons",
-        about: "decisions with this reason, as reports say it: `reasons.an edge did not accept the token`",
-        of: Names::Any,
-        max: ANY,
-        many: false,
-    },
-    FigureKind {
-        name: "failures",
-        about: "attempts that failed with a code: `failures.net.reset`",
-        of: Names::Of(&[CODES]),
-        max: ANY,
-        many: false,
-    },
-    FigureKind {
-        name: "cancelled",
-        about: "attempts that were ended for a reason: `cancelled.edge_silent`",
-        of: Names::Of(&[CANCELS]),
-        max: ANY,
-        many: false,
-    },
-    plain(
+    counted(
+        "decisions",
+        |session, of| {
+            let decisions = session.report.decisions.iter();
+            count(decisions.filter(|one| is_of(of, &one.kind)))
+        },
+        "decisions of a kind: `decisions.edge`",
+    )
+    .of(Names::Of(&[DECISIONS])),
+    counted(
+        "reasons",
+        |session, of| {
+            let decisions = session.report.decisions.iter();
+            count(decisions.filter(|one| is_of(of, &one.why)))
+        },
+        "decisions with this reason, as reports say it: `reasons.an edge did not accept the token`",
+    )
+    .of(Names::Any),
+    counted(
+        "failures",
+        |session, of| attempts(session.report, "failed", of),
+        "attempts that failed with a code: `failures.net.reset`",
+    )
+    .of(Names::Of(&[CODES])),
+    counted(
+        "cancelled",
+        |session, of| attempts(session.report, "cancelled", of),
+        "attempts that were ended for a reason: `cancelled.edge_silent`",
+    )
+    .of(Names::Of(&[CANCELS])),
+    counted(
         "edge_failures",
+        |session, _| {
+            let edges = session.report.edges.iter();
+            vec![number(edges.map(|edge| edge.failures).sum())]
+        },
         "failures that were counted against edges: one that lacks an object is no bad edge",
-        ANY,
     ),
-    FigureKind {
-        name: "served",
-        about: "the share of media bytes that an edge brought: `served.near`",
-        of: Names::Edge,
-        max: 1.0,
-        many: false,
-    },
-    FigureKind {
-        name: "errors",
-        about: "1 where playback ended with this code: `errors.play.no_edges`",
-        of: Names::Of(&[CODES]),
-        max: 1.0,
-        many: false,
-    },
+    figure(
+        "served",
+        |session, of| {
+            let edges = &session.report.edges;
+            let edge = edges.iter().find(|edge| Some(edge.id.as_str()) == of);
+            let all = edges.iter().map(|edge| edge.bytes).sum();
+            vec![share(edge.map_or(0, |edge| edge.bytes), all)]
+        },
+        "the share of media bytes that an edge brought: `served.near`",
+    )
+    .of(Names::Edge)
+    .up_to(1.0),
+    counted(
+        "errors",
+        |session, of| {
+            let error = session.report.error.as_ref();
+            is_so(error.is_some_and(|error| is_of(of, &error.code)))
+        },
+        "1 where playback ended with this code: `errors.play.no_edges`",
+    )
+    .of(Names::Of(&[CODES]))
+    .up_to(1.0),
     many(
         "load_ratio",
+        |session, _| session.load_ratio.to_vec(),
         "what each living edge carried after the last fault, over its fair share (worlds with many players)",
-        ANY,
     ),
 ];
 
 /// What took longer than any run, or never came, counts as this.
 pub(crate) const NEVER_S: f64 = 3_600.0;
 
-impl FigureKind {
-    /// Returns the figure of this kind, with what follows its dot; `None` is the plain one.
-    #[must_use]
-    pub const fn figure(&self, of: Option<String>) -> Figure {
-        Figure {
-            name: self.name,
-            of,
-        }
+impl PartialEq for Figure {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind.name, &self.of) == (other.kind.name, &other.of)
     }
 }
 
-impl Figure {
-    pub(crate) fn kind(&self) -> &'static FigureKind {
-        let mut all = FIGURES.iter();
-        all.find(|kind| kind.name == self.name)
-            .unwrap_or(&FIGURES[0])
-    }
+impl Eq for Figure {}
 
+impl Figure {
     /// Returns the edge that it is about, where it is about one.
     pub(crate) fn edge(&self) -> Option<&str> {
-        self.of.as_deref().filter(|_| self.name == "served")
+        let is_of_edge = matches!(self.kind.of, Names::Edge);
+        self.of.as_deref().filter(|_| is_of_edge)
     }
 
     /// Takes the figure from a session: one number, or as many as there are of it.
     #[must_use]
     pub fn values(&self, session: &Session<'_>) -> Vec<f64> {
-        let report = session.report;
-        let of = self.of.as_deref();
-        let one = |number: f64| vec![number];
-        match self.name {
-            "startup_s" => one(report.startup_s.unwrap_or(NEVER_S)),
-            "stalled_s" => one(report.stalled_s),
-            "stalls" => {
-                one(count(report.stalls.iter().filter(|stall| {
-                    of.is_none_or(|cause| cause == stall.cause)
-                })))
-            }
-            "stall_s" => report.stalls.iter().map(|stall| stall.duration_s).collect(),
-            "played_s" => one(report.played_s),
-            "ended" => one(f64::from(u8::from(session.over && report.error.is_none()))),
-            "failed" => one(f64::from(u8::from(report.error.is_some()))),
-            "mean_bitrate_kbps" => one(report.mean_bitrate_bps / 1e3),
-            "switches" => one(number(report.switches)),
-            "edge_switches" => one(edge_switches(report)),
-            "failovers" => one(count(
-                report
-                    .failovers
-                    .iter()
-                    .filter(|one| of.is_none_or(|reason| reason == one.reason)),
-            )),
-            "failover_s" => report
-                .failovers
-                .iter()
-                .map(|one| one.first_byte_s.unwrap_or(NEVER_S))
-                .collect(),
-            "detected_s" => report.failovers.iter().map(|one| one.detected_s).collect(),
-            "handover_s" => handovers(session),
-            "twice_ratio" => report.fetches.iter().filter_map(twice).collect(),
-            "wasted_ratio" => one(share(report.bytes.wasted, all_bytes(report))),
-            "extra_ratio" => one(share(report.bytes.extra, all_bytes(report))),
-            "qoe" => one(report.qoe_lin),
-            "decisions" => one(count(
-                report
-                    .decisions
-                    .iter()
-                    .filter(|one| of.is_none_or(|kind| kind == one.kind)),
-            )),
-            "reasons" => one(count(
-                report
-                    .decisions
-                    .iter()
-                    .filter(|one| of.is_none_or(|why| why == one.why)),
-            )),
-            "failures" => one(ended(report, "failed", of)),
-            "cancelled" => one(ended(report, "cancelled", of)),
-            "edge_failures" => one(number(report.edges.iter().map(|edge| edge.failures).sum())),
-            "served" => {
-                let edge = report
-                    .edges
-                    .iter()
-                    .find(|edge| Some(edge.id.as_str()) == of);
-                let all = report.edges.iter().map(|edge| edge.bytes).sum();
-                one(share(edge.map_or(0, |edge| edge.bytes), all))
-            }
-            "errors" => {
-                let code = report.error.as_ref().map(|error| error.code.as_str());
-                one(f64::from(u8::from(
-                    code.is_some() && (of.is_none() || code == of),
-                )))
-            }
-            "load_ratio" => session.load_ratio.to_vec(),
-            _ => Vec::new(),
-        }
+        (self.kind.take)(session, self.of.as_deref())
     }
+}
+
+/// Whether something is what follows the dot, or nothing does.
+fn is_of(of: Option<&str>, found: &str) -> bool {
+    of.is_none_or(|of| of == found)
+}
+
+fn is_so(is_so: bool) -> Vec<f64> {
+    vec![f64::from(u8::from(is_so))]
 }
 
 fn number(number: u64) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
-fn count<T>(items: impl Iterator<Item = T>) -> f64 {
-    number(items.count() as u64)
+fn count<T>(items: impl Iterator<Item = T>) -> Vec<f64> {
+    vec![number(items.count() as u64)]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shares need no more digits")]
@@ -342,16 +375,14 @@ fn all_bytes(report: &SessionReport) -> u64 {
     bytes.media + bytes.wasted + bytes.probe + bytes.manifest
 }
 
-fn ended(report: &SessionReport, result: &str, code: Option<&str>) -> f64 {
+fn attempts(report: &SessionReport, result: &str, code: Option<&str>) -> Vec<f64> {
     let attempts = report.fetches.iter().flat_map(|fetch| &fetch.attempts);
-    count(
-        attempts
-            .filter(|one| one.result == result && (code.is_none() || one.code.as_deref() == code)),
-    )
+    let ended = attempts.filter(|one| one.result == result);
+    count(ended.filter(|one| code.is_none() || one.code.as_deref() == code))
 }
 
 /// Counts changes of the edge that brought the end of each segment of the picture (of the sound, where there is none).
-fn edge_switches(report: &SessionReport) -> f64 {
+fn edge_switches(report: &SessionReport) -> Vec<f64> {
     let of = |track: &str| {
         let media = report
             .fetches

@@ -161,10 +161,7 @@ impl Expectation {
         };
         check_of(kind, of, edges)?;
         let it = Self {
-            figure: Figure {
-                name: kind.name,
-                of: of.map(str::to_owned),
-            },
+            figure: kind.figure(of.map(str::to_owned)),
             over,
             comparison,
             number,
@@ -176,7 +173,7 @@ impl Expectation {
     /// Whether it says how a session ends that never began to play: it holds of that one and not of one that plays to the end, or the
     /// other way round.
     pub(crate) fn tells_end(&self, session: &Session<'_>) -> bool {
-        let of_others = match self.figure.name {
+        let of_others = match self.figure.kind.name {
             "ended" => 1.0,
             "failed" | "errors" => 0.0,
             "played_s" => f64::INFINITY,
@@ -191,7 +188,7 @@ impl Expectation {
 
     /// An expectation that cannot fail says nothing, one that cannot hold says it of nobody.
     fn check_reach(&self) -> Result<(), NoExpectation> {
-        let kind = self.figure.kind();
+        let kind = self.figure.kind;
         let min = if kind.name == "qoe" {
             f64::NEG_INFINITY
         } else {
@@ -295,8 +292,8 @@ fn alike<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
 impl Figure {
     pub(crate) fn text(&self) -> String {
         match &self.of {
-            Some(of) => format!("{}.{of}", self.name),
-            None => self.name.to_owned(),
+            Some(of) => format!("{}.{of}", self.kind.name),
+            None => self.kind.name.to_owned(),
         }
     }
 }
