@@ -134,8 +134,8 @@ fn cell(
     let table = object.at_s.map_or(span, |_| spanned_object.span());
     checker.check_time(checker.source.key(&table, "at_s"), at, base.limit)?;
     let mut expectations = base.expectations.clone();
-    expectations.extend(checker.expectations(&object.expect, &edges)?);
-    expectations.extend(checker.expectations(&shape.expect, &edges)?);
+    expectations.extend(checker.expectations(&object.expect, base)?);
+    expectations.extend(checker.expectations(&shape.expect, base)?);
     let shape_name = shape.name.clone().unwrap_or_else(|| named(&shape.fault));
     let object_name = object.name.get_ref().clone();
     let cell = Cell {

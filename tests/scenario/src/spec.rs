@@ -159,8 +159,8 @@ const fn yes() -> bool {
 pub struct BackendSpec {
     /// How long a token is good.
     pub token_ttl_s: Seconds,
-    /// When players are told to ask for another one.
-    pub refresh_after_s: Seconds,
+    /// When players are told to ask for another one; left out, after two minutes.
+    pub refresh_after_s: Option<Seconds>,
     /// How long a call takes, each way; left out of `app`, where the backend is as near as it is.
     pub delay_ms: Millis,
 }
@@ -169,7 +169,7 @@ impl Default for BackendSpec {
     fn default() -> Self {
         Self {
             token_ttl_s: Seconds::try_from(300.0).unwrap_or_default(),
-            refresh_after_s: Seconds::try_from(120.0).unwrap_or_default(),
+            refresh_after_s: None,
             delay_ms: Millis::try_from(20.0).unwrap_or_default(),
         }
     }

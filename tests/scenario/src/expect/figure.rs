@@ -423,7 +423,7 @@ mod tests {
     use nearcast_protocol::report::{DecisionReport, EdgeReport, FailoverReport};
 
     use super::*;
-    use crate::expect::Expectation;
+    use crate::expect::{Expectation, World};
 
     #[test]
     fn what_took_over_and_why_is_counted_by_its_reason() {
@@ -460,7 +460,7 @@ mod tests {
             ("reasons.it is slow == 0", 1.0),
             ("edge_failures == 0", 3.0),
         ] {
-            let expectation = Expectation::parse(text, &[]).unwrap();
+            let expectation = Expectation::parse(text, &World::default()).unwrap();
             assert_eq!(expectation.figure.values(&session), [found], "{text}");
         }
     }

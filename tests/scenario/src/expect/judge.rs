@@ -190,9 +190,10 @@ mod tests {
     use nearcast_protocol::report::{SessionReport, StallReport};
 
     use super::*;
+    use crate::expect::World;
 
     fn judge(expectation: &str, stalls_s: &[&[f64]]) -> Verdict {
-        let expectation = Expectation::parse(expectation, &[]).unwrap();
+        let expectation = Expectation::parse(expectation, &World::default()).unwrap();
         let mut judge = Judge::new(vec![expectation]);
         for (seed, stalls_s) in (0..).zip(stalls_s) {
             let stall = |duration_s: &f64| StallReport {

@@ -12,6 +12,7 @@ pub use judge::{Judge, Verdict};
 pub use told::{CANCELS, CAUSES, CODES, DECISIONS};
 
 use crate::error::nearest;
+use crate::scenario::{Doing, Scenario};
 use figure::NEVER_S;
 
 /// One thing that must hold.
@@ -117,11 +118,38 @@ pub(crate) struct NoExpectation {
     pub(crate) hint: Option<String>,
 }
 
+/// What a scenario has, and what figures can be in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World<'a> {
+    /// Their names, which `served` may have.
+    edges: Vec<&'a str>,
+    sessions: u64,
+    /// More of the title than this nobody sees; `None` where viewers go back.
+    played_s_max: Option<f64>,
+}
+
+impl<'a> World<'a> {
+    /// Takes it from a scenario, whatever that expects.
+    pub(crate) fn of(scenario: &'a Scenario) -> Self {
+        let mut actions = scenario.actions.iter();
+        let seeks = actions.any(|action| matches!(action.doing, Doing::Seek(_)));
+        let played_s_max = scenario.duration.as_secs_f64() + SEGMENT_S_MAX;
+        Self {
+            edges: scenario.edge_names(),
+            sessions: scenario.sessions(),
+            played_s_max: (!seeks).then_some(played_s_max),
+        }
+    }
+}
+
+/// A title may end within its last segment, and that be shown to its end.
+const SEGMENT_S_MAX: f64 = 10.0;
+
 const SHAPE: &str = "`stalled_s == 0` or `failover_s.p99 < 2` would be right";
 
 impl Expectation {
-    /// Reads one; `edges` are the names that `served` may have.
-    pub(crate) fn parse(text: &str, edges: &[&str]) -> Result<Self, NoExpectation> {
+    /// Reads one.
+    pub(crate) fn parse(text: &str, world: &World<'_>) -> Result<Self, NoExpectation> {
         let no = |what: String, hint: Option<String>| NoExpectation { what, hint };
         let found = Comparison::ALL.iter().find_map(|(comparison, sign)| {
             let (left, right) = text.split_once(sign)?;
@@ -159,14 +187,15 @@ impl Expectation {
             };
             return Err(no(format!("there is no figure `{name}`"), Some(hint)));
         };
-        check_of(kind, of, edges)?;
+        check_of(kind, of, &world.edges)?;
         let it = Self {
             figure: kind.figure(of.map(str::to_owned)),
             over,
             comparison,
             number,
         };
-        it.check_reach()?;
+        it.check_whole()?;
+        it.check_reach(world)?;
         Ok(it)
     }
 
@@ -186,9 +215,33 @@ impl Expectation {
         self.over != Some(Over::Count) && found.any(|found| holds(found) != holds(of_others))
     }
 
+    /// What counts whole things is no fraction.
+    fn check_whole(&self) -> Result<(), NoExpectation> {
+        let is_whole = match self.over {
+            Some(Over::Count) => true,
+            Some(Over::Mean) => false,
+            _ => self.figure.kind.whole,
+        };
+        let equals = matches!(self.comparison, Comparison::Equal | Comparison::NotEqual);
+        if !is_whole || !equals || self.number.fract().abs() <= 0.0 {
+            return Ok(());
+        }
+        let (below, above) = (self.number.floor(), self.number.ceil());
+        Err(NoExpectation {
+            what: format!("`{self}` compares a count with a fraction"),
+            hint: Some(format!("{below} or {above} would be right")),
+        })
+    }
+
     /// An expectation that cannot fail says nothing, one that cannot hold says it of nobody.
-    fn check_reach(&self) -> Result<(), NoExpectation> {
+    fn check_reach(&self, world: &World<'_>) -> Result<(), NoExpectation> {
         let kind = self.figure.kind;
+        if kind.name == "load_ratio" && world.sessions < 2 {
+            return Err(NoExpectation {
+                what: format!("`{self}` has nothing to look at: one player is no load"),
+                hint: Some("more `players`, or another `count` of them, would be right".to_owned()),
+            });
+        }
         let min = if kind.name == "qoe" {
             f64::NEG_INFINITY
         } else {
@@ -196,7 +249,7 @@ impl Expectation {
         };
         let max = match self.over {
             Some(Over::Count | Over::Sum) => f64::INFINITY,
-            _ => kind.max,
+            _ => self.max(world),
         };
         let number = self.number;
         let never = match self.comparison {
@@ -211,7 +264,7 @@ impl Expectation {
             Comparison::Below => number > max,
             Comparison::AtMost => number >= max,
             Comparison::NotEqual => number < min || number > max,
-            Comparison::Equal => false,
+            Comparison::Equal => max <= min && !never,
             Comparison::AtLeast => number <= min,
             Comparison::Above => number < min,
         };
@@ -233,6 +286,18 @@ impl Expectation {
             });
         }
         Ok(())
+    }
+}
+
+impl Expectation {
+    /// The largest number that the figure can be.
+    fn max(&self, world: &World<'_>) -> f64 {
+        match self.figure.kind.name {
+            // There is none to change to.
+            "edge_switches" if world.edges.len() < 2 => 0.0,
+            "played_s" => world.played_s_max.unwrap_or(f64::INFINITY),
+            _ => self.figure.kind.max,
+        }
     }
 }
 
@@ -313,7 +378,16 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<String, String> {
-        let read = Expectation::parse(text, &["near", "far"]);
+        let world = World {
+            edges: vec!["near", "far"],
+            sessions: 2,
+            played_s_max: Some(70.0),
+        };
+        read_in(text, &world)
+    }
+
+    fn read_in(text: &str, world: &World<'_>) -> Result<String, String> {
+        let read = Expectation::parse(text, world);
         read.map(|one| one.to_string())
             .map_err(|error| format!("{} ({})", error.what, error.hint.unwrap_or_default()))
     }
@@ -377,5 +451,50 @@ mod tests {
             let said = read(text).unwrap_err();
             assert!(said.contains(says), "{text}: {said}");
         }
+    }
+    #[test]
+    fn what_counts_whole_things_is_no_fraction() {
+        for text in ["ended == 0.5", "stalls != 0.5", "stall_s.count == 1.5"] {
+            let said = read(text).unwrap_err();
+            assert!(said.contains("compares a count with a fraction"), "{said}");
+        }
+        for text in ["ended.mean == 0.5", "stalls <= 0.5", "stalled_s == 0.5"] {
+            assert_eq!(read(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn what_a_world_cannot_show_is_refused() {
+        let one = World {
+            edges: vec!["near"],
+            sessions: 1,
+            played_s_max: Some(70.0),
+        };
+        for (text, says) in [
+            ("edge_switches >= 1", "can never hold"),
+            ("edge_switches == 0", "always holds"),
+            ("edge_switches < 2", "always holds"),
+            ("load_ratio.max <= 1.2", "one player is no load"),
+            ("played_s > 500", "can never hold"),
+            ("played_s.mean > 500", "can never hold"),
+        ] {
+            let said = read_in(text, &one).unwrap_err();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+        for text in [
+            "edge_switches >= 1",
+            "load_ratio.max <= 1.2",
+            "played_s > 59",
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(text));
+        }
+        let sum = "played_s.sum > 500";
+        assert_eq!(read_in(sum, &one).as_deref(), Ok(sum));
+        let back = World {
+            played_s_max: None,
+            ..one
+        };
+        let text = "played_s > 500";
+        assert_eq!(read_in(text, &back).as_deref(), Ok(text));
     }
 }

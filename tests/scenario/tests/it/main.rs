@@ -194,6 +194,68 @@ fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
 }
 
 #[test]
+fn what_no_run_can_do_is_refused() {
+    let matrix = |object: &str, shapes: &str| {
+        format!(
+            "[matrix]\nedge = \"near\"\n[[matrix.objects]]\nname = \"picture\"\non = {{ object = \"media\" }}\n{object}\n{shapes}"
+        )
+    };
+    let hang = "[[matrix.shapes]]\nfault = { kind = \"hang\" }\n";
+    let matrices = [
+        matrix("", ""),
+        matrix("[[matrix.objects]]\nname = \"picture\"\non = {}", hang),
+        matrix("", &format!("{hang}count = 1\n{hang}")),
+        matrix("", &format!("{hang}objects = [\"sound\"]")),
+    ];
+    let cases = [
+        "actions = [{ at_s = 1, do = \"seek\", to_s = 61 }]",
+        "actions = [{ at_s = 1, do = \"pause\", to_s = 6 }]",
+        "actions = [{ at_s = 1, do = \"cap\", track = 1 }]",
+        "actions = [{ at_s = 1, do = \"subtitles\", rate_kbps = 900 }]",
+        "players = [{ start_at_s = 60 }]",
+        "players = [{ starts_s = 180 }]",
+        "[[players]]\nname = \"many\"\ncount = 0",
+        "[[players]]\nname = \"slow\"\nrace_width = 0",
+        "seeds_max = 0",
+        "modes = []",
+        "limit_s = 0",
+        "[backend]\ntoken_ttl_s = 60",
+        "expect = [\"played_s > 500\"]",
+        "expect = [\"ended == 0.5\"]",
+        "expect = [\"load_ratio.max <= 1.2\"]",
+    ];
+    let cases = cases.into_iter().map(str::to_owned).chain(matrices);
+    let cases = cases.map(|case| (case.clone(), format!("{TWO}{case}\n")));
+    let edges = [
+        "edges = []",
+        "[[edges]]\nname = \"a\"\nprefixes = [\"10.0.0.0/8\", \"10.0.0.0/33\"]",
+        "[[edges]]\nname = \"a\"\nprefixes = [\"everywhere\"]",
+        "[[edges]]\nname = \"a\"\nprefixes = [\"10.0.0.0/+8\"]",
+        "[[edges]]\nname = \"a\"\nclock_skew_s = nan",
+        "[[edges]]\nname = \"a\"\nclock_skew_s = -inf",
+        "[[edges]]\nname = \"a\"\ndistance_km = -4",
+        "expect = [\"edge_switches >= 1\"]\nedges = [{ name = \"a\" }]",
+    ];
+    let edges = edges.map(|case| (case.to_owned(), format!("version = 1\n{case}\n")));
+    insta::assert_snapshot!(refusals(cases.chain(edges)));
+}
+
+#[test]
+fn what_is_only_unusual_is_taken() {
+    for text in [
+        "actions = [{ at_s = 1, do = \"seek\", to_s = 60 }]",
+        "backend = { token_ttl_s = 25, refresh_after_s = 3000 }",
+        "expect = [\"played_s >= 60\", \"ended.mean > 0.5\"]",
+        "players = [{ start_at_s = 59, starts_s = 179 }]",
+    ] {
+        let read = Scenario::parse("s.toml".as_ref(), &format!("{TWO}{text}\n"));
+        assert!(read.is_ok(), "{read:?}");
+    }
+    let prefixes = "version = 1\nedges = [{ name = \"a\", prefixes = [\"10.1.2.3\", \"::/0\", \"fd00::/8\"] }]\n";
+    assert!(Scenario::parse("s.toml".as_ref(), prefixes).is_ok());
+}
+
+#[test]
 fn faults_without_a_name_are_called_by_their_kind_and_no_two_alike() {
     let fault = |id: &str, kind: &str| {
         format!("{{ {id} edge = \"near\", fault = {{ kind = \"{kind}\" }} }}")
