@@ -1,6 +1,7 @@
 //! What is wrong with a scenario: file, line, what, and what would be right.
 
 use std::fmt;
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -105,9 +106,10 @@ impl Source<'_> {
         }
     }
 
-    /// Returns what the reader of TOML says, in words of ours where it says little.
+    /// Returns what the reader of TOML says, in words of the format.
     pub(crate) fn toml(&self, error: &toml::de::Error) -> ScenarioError {
         let message = error.message();
+        let text = error.span().and_then(|span| self.text.get(span));
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         let (what, hint) = match (message, &quoted[..]) {
             (_, [found, known @ ..]) if message.starts_with("unknown field") => {
@@ -121,14 +123,103 @@ impl Source<'_> {
                 )),
             ),
             (_, [missing]) if message.starts_with("missing field") => {
-                (format!("`{missing}` is missing"), None)
+                let example = EXAMPLES.iter().find(|(key, _)| key == missing);
+                let hint = example.map(|(key, example)| format!("write `{key} = {example}`, say"));
+                (format!("`{missing}` is missing"), hint)
             }
-            _ => (message.replace("expected f64", "expected a number"), None),
+            ("duplicate key", _) => (
+                format!("`{}` is there twice", text.unwrap_or("a key")),
+                Some("keep one of them".to_owned()),
+            ),
+            // Of names that are known only texts can be one.
+            ("wanted string or table", _) => is_wrong(text.unwrap_or("this"), TEXT),
+            _ => wrong_type(message).unwrap_or_else(|| (message.to_owned(), None)),
         };
         match error.span() {
             Some(span) => self.error(span, what, hint),
             None => self.whole(what, hint),
         }
+    }
+}
+
+/// Reads a file that is text.
+pub(crate) fn read(file: &Path) -> Result<String, ScenarioError> {
+    let bytes = fs::read(file).map_err(|error| {
+        let what = format!("cannot be read: {error}");
+        Source { file, text: "" }.whole(what, None)
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = &String::from_utf8_lossy(error.as_bytes());
+        let hint = Some("save it as UTF-8".to_owned());
+        Source { file, text }.error(at..at, "this is no UTF-8", hint)
+    })
+}
+
+/// What keys hold that cannot be left out.
+const EXAMPLES: [(&str, &str); 20] = [
+    ("version", "1"),
+    ("edges", "[{ name = \"near\" }]"),
+    ("name", "\"near\""),
+    ("edge", "\"in_use\""),
+    ("fault", "{ kind = \"kill\" }"),
+    ("kind", "\"kill\""),
+    ("at_s", "30"),
+    ("do", "\"pause\""),
+    ("on", "{ object = \"media\" }"),
+    (
+        "objects",
+        "[{ name = \"picture\", on = { object = \"media\" } }]",
+    ),
+    ("shapes", "[{ fault = { kind = \"hang\" } }]"),
+    ("status", "503"),
+    ("problem", "\"expired\""),
+    ("rate_bps", "500000"),
+    ("delay_ms", "500"),
+    ("lasts_s", "10"),
+    ("rate_kbps", "4000"),
+    ("enter_ratio", "0.001"),
+    ("leave_ratio", "0.2"),
+    ("loss_ratio", "0.5"),
+];
+
+/// What serde says of a value that is none of the kind, in words of the format.
+fn wrong_type(message: &str) -> Option<(String, Option<String>)> {
+    let rest = message.strip_prefix("invalid type: ");
+    let rest = rest.or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.rsplit_once(", expected ")?;
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {text}"),
+        Some(("integer" | "boolean", value)) => value.replace('`', ""),
+        Some(("floating", value)) => value.replace("point ", "").replace('`', ""),
+        _ => words(found).to_owned(),
+    };
+    Some(is_wrong(&found, words(expected)))
+}
+
+fn is_wrong(found: &str, right: &str) -> (String, Option<String>) {
+    (
+        format!("{found} is wrong here"),
+        Some(format!("{right} would be right")),
+    )
+}
+
+const TEXT: &str = "a text (`\"…\"`)";
+
+/// Types as people know them who write files.
+fn words(kind: &str) -> &str {
+    match kind {
+        "f64" => "a number",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "i64" | "usize" => "a whole number from 0 on",
+        "sequence" | "a sequence" => "a list (`[ … ]`)",
+        "map" | "a map" => "a table (`{ … }`)",
+        "a string" | "variant identifier" => TEXT,
+        "a boolean" => "`true` or `false`",
+        _ if kind.starts_with("struct ") => "a table (`{ … }`)",
+        _ if kind.starts_with("internally tagged enum") => "a table (`{ kind = \"…\" }`)",
+        _ => kind,
     }
 }
 
@@ -180,6 +271,7 @@ fn unknown_key(found: &str, known: &[&str]) -> (String, Option<String>) {
     }
     let hint = match nearest(found, known) {
         Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "leave it out: nothing more belongs here".to_owned(),
         None => format!("these are known: {}", known.join(", ")),
     };
     (format!("unknown key `{found}`"), Some(hint))

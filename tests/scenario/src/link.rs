@@ -10,7 +10,7 @@ use nearcast_units::{BitRate, Ratio};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ScenarioError, Source};
+use crate::error::{self, ScenarioError, Source};
 use crate::network::Network;
 use crate::quantity::{Bytes, Kbps, Millis, Seconds, Share};
 
@@ -127,38 +127,37 @@ impl Link {
     /// # Errors
     /// Where, what is wrong and what would be right.
     pub fn read(file: &Path) -> Result<Self, ScenarioError> {
-        let text = fs::read_to_string(file);
-        let source = |text| Source { file, text };
-        let text =
-            text.map_err(|error| source("").whole(format!("cannot be read: {error}"), None))?;
-        let source = source(&text);
+        let text = error::read(file)?;
+        let source = Source { file, text: &text };
         let spec: LinkSpec = toml::from_str(&text).map_err(|error| source.toml(&error))?;
-        Self::new(spec, beside(file)).map_err(|what| source.whole(what, None))
+        let made = Self::new(spec, beside(file));
+        made.map_err(|(key, what)| source.error(source.only(key), what, None))
     }
 
-    /// Makes a link of what was written; `read` brings the text of its trace.
-    ///
-    /// # Errors
-    /// In words: what contradicts itself, or what is wrong with the trace.
-    pub fn new(
+    /// Makes a link of what was written; `read` brings the text of its trace. What contradicts itself, or is wrong with the trace, is
+    /// told with the key that is.
+    pub(crate) fn new(
         spec: LinkSpec,
         read: impl FnOnce(&str) -> Result<String, String>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, (&'static str, String)> {
         let ways = [
-            spec.rate_kbps.is_some(),
-            !spec.steps.is_empty(),
-            spec.trace.is_some(),
+            ("rate_kbps", spec.rate_kbps.is_some()),
+            ("steps", !spec.steps.is_empty()),
+            ("trace", spec.trace.is_some()),
         ];
-        if ways.iter().filter(|is_there| **is_there).count() > 1 {
-            return Err(
+        let mut ways = ways.into_iter().filter(|(_, is_there)| *is_there);
+        if let (Some(_), Some((again, _))) = (ways.next(), ways.next()) {
+            return Err((
+                again,
                 "the rate is told more than once: keep one of `rate_kbps`, `steps` and `trace`"
                     .to_owned(),
-            );
+            ));
         }
         let delay = Duration::from(spec.delay_ms);
         let steps: Vec<Step> = if let Some(file) = &spec.trace {
+            let text = read(file).map_err(|what| ("trace", what))?;
             let network =
-                Network::read(&read(file)?).map_err(|error| format!("{file}: {error}"))?;
+                Network::read(&text).map_err(|error| ("trace", format!("{file}: {error}")))?;
             let step = |period: &crate::network::Period| Step {
                 lasts: Duration::from_secs_f64(period.duration_ms / 1e3),
                 link: LinkConfig {
@@ -188,13 +187,15 @@ impl Link {
         let repeats = spec.repeats.unwrap_or(spec.trace.is_some());
         let round: Duration = steps.iter().map(|step| step.lasts).sum();
         if round.is_zero() {
-            return Err(
+            return Err((
+                "steps",
                 "its steps last no time at all: `lasts_s` above 0 would be right".to_owned(),
-            );
+            ));
         }
         if spec.mtu_bytes.is_some_and(|mtu| u64::from(mtu) < MTU_MIN) {
-            return Err(format!(
-                "`mtu_bytes`: packets of {MTU_MIN} bytes have to pass, as everywhere on the internet"
+            return Err((
+                "mtu_bytes",
+                format!("packets of {MTU_MIN} bytes have to pass, as everywhere on the internet"),
             ));
         }
         Ok(Self {
@@ -283,7 +284,8 @@ mod tests {
 
     fn link(text: &str) -> Result<Link, String> {
         let spec: LinkSpec = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        Link::new(spec, |file| Err(format!("{file} was not to be read")))
+        let made = Link::new(spec, |file| Err(format!("{file} was not to be read")));
+        made.map_err(|(key, what)| format!("{key}: {what}"))
     }
 
     #[test]
@@ -323,6 +325,11 @@ mod tests {
             "{said}"
         );
         assert!(said.contains("write `rate_kbps`"), "{said}");
+        let said = read("rate_kbps = 5\nsteps = [{ lasts_s = 1, rate_kbps = 4 }]").unwrap_err();
+        assert!(
+            said.contains("link.toml:2: the rate is told more than once"),
+            "{said}"
+        );
         let said = read("trace = \"none.csv\"").unwrap_err();
         assert!(said.contains("none.csv cannot be read"), "{said}");
         fs::write(folder.path().join("net.csv"), "1000,2000,40\n").unwrap();
@@ -342,7 +349,7 @@ mod tests {
             ("rate_kbps = -5", "is negative"),
             ("loss_ratio = 3", "is no share"),
             ("steps = [{ lasts_s = 0, rate_kbps = 8 }]", "no time at all"),
-            ("mtu_bytes = 100", "576"),
+            ("mtu_bytes = 100", "mtu_bytes: packets of 576 bytes"),
             ("trace = \"t\"", "was not to be read"),
         ] {
             let said = link(text).unwrap_err();

@@ -1,7 +1,6 @@
 //! A scenario that can be run: what was written, checked once.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use nearcast_appliance::fault::{Fault, FaultSelector};
 use nearcast_units::{BitRate, ByteCount, MediaTime};
 
 use crate::check::Checker;
-use crate::error::{ScenarioError, Source};
+use crate::error::{self, ScenarioError, Source};
 use crate::expect::Expectation;
 use crate::link::Link;
 use crate::spec::{AbrName, Mode, ScenarioSpec};
@@ -214,14 +213,7 @@ impl Scenario {
     /// # Errors
     /// With file, line, what is wrong and what would be right.
     pub fn read(file: &Path) -> Result<Vec<Self>, ScenarioError> {
-        let text = fs::read_to_string(file).map_err(|error| ScenarioError {
-            file: file.to_owned(),
-            line: None,
-            text: String::new(),
-            what: format!("cannot be read: {error}"),
-            hint: None,
-        })?;
-        Self::parse(file, &text)
+        Self::parse(file, &error::read(file)?)
     }
 
     /// Reads the text of a file; traces are read beside it.

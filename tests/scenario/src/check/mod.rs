@@ -230,12 +230,15 @@ impl Checker<'_> {
     }
 
     fn link(self, spec: Option<&Spanned<LinkSpec>>) -> Result<Link, ScenarioError> {
-        let Some(spec) = spec else {
-            return Link::new(LinkSpec::default(), |_| Err(String::new()))
-                .map_err(|what| self.source.whole(what, None));
-        };
-        Link::new(spec.get_ref().clone(), beside(self.source.file))
-            .map_err(|what| self.source.error(spec.span(), what, None))
+        let (spec, table) = spec.map_or_else(
+            || (LinkSpec::default(), 0..0),
+            |spec| (spec.get_ref().clone(), spec.span()),
+        );
+        let made = Link::new(spec, beside(self.source.file));
+        made.map_err(|(key, what)| {
+            let key = self.source.key(&table, key);
+            self.source.error(key, what, None)
+        })
     }
 
     fn players(

@@ -161,6 +161,12 @@ impl Expectation {
                 Some(SHAPE.to_owned()),
             ));
         };
+        if [left, right].concat().contains(['<', '>', '=']) {
+            return Err(no(
+                format!("`{text}` compares more than once"),
+                Some("write each comparison by itself".to_owned()),
+            ));
+        }
         let number = right.parse().ok().filter(|number: &f64| number.is_finite());
         let Some(number) = number else {
             return Err(no(
@@ -322,13 +328,12 @@ fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), N
     if known.contains(&of) {
         return Ok(());
     }
+    let overs = || Over::ALL.map(|(_, name)| name).join(", ");
+    let one = of.rsplit_once('.').filter(|(one, _)| known.contains(one));
     let hint = if known.is_empty() {
-        let names: Vec<&str> = Over::ALL.iter().map(|(_, name)| *name).collect();
-        format!(
-            "`{}` alone, or with one of: {}",
-            kind.name,
-            names.join(", ")
-        )
+        format!("`{}` alone, or with one of: {}", kind.name, overs())
+    } else if let Some((one, _)) = one {
+        format!("`{}.{one}` alone, or with one of: {}", kind.name, overs())
     } else {
         match nearest(of, &known) {
             Some(near) => format!("did you mean `{}.{near}`?", kind.name),
@@ -426,6 +431,19 @@ mod tests {
             ("served > 0.5", "of which edge"),
             ("stalls.edge == 0", "stalls.edge_silent"),
             ("startup_s.p98 < 2", "p95"),
+            (
+                "served.near.p98 > 0.1",
+                "`served.near` alone, or with one of: p50, p95, p99",
+            ),
+            (
+                "failures.net.reset.p98 < 2",
+                "`failures.net.reset` alone, or with one of: p50",
+            ),
+            (
+                "startup_s < 1 and stalled_s == 0",
+                "compares more than once",
+            ),
+            ("0 < startup_s < 1", "compares more than once"),
             (
                 "failures.net.rset == 0",
                 "did you mean `failures.net.reset`",

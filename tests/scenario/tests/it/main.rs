@@ -241,6 +241,72 @@ fn what_no_run_can_do_is_refused() {
 }
 
 #[test]
+fn what_toml_refuses_is_told_in_words_of_the_format() {
+    let cases = [
+        "limit_s = \"long\"",
+        "seeds_max = -3",
+        "seeds_max = 2.5",
+        "modes = \"sim\"",
+        "modes = [3]",
+        "expect = \"stalled_s == 0\"",
+        "expect = [3]",
+        "about = 3",
+        "last_mile = { rate_kbps = 100, steps = \"x\" }",
+        "last_mile = \"fast\"",
+        "last_mile = { queue_bytes = 1.5 }",
+        "last_mile = { queue_bytes = -1 }",
+        "last_mile = { repeats = 1 }",
+        "last_mile = { burst_loss = { enter_ratio = 0.1 } }",
+        "last_mile = { steps = [{ lasts_s = 1 }] }",
+        "last_mile = { rate_kbps = 5, steps = [{ lasts_s = 1, rate_kbps = 4 }] }",
+        "[last_mile]\nrate_kbps = 5\ntrace = \"none.csv\"",
+        "[last_mile]\ndelay_ms = 5\nmtu_bytes = 100",
+        "faults = [{ edge = \"near\", fault = \"kill\" }]",
+        "faults = [{ edge = \"near\", fault = { kind = 3 } }]",
+        "faults = [{ edge = \"near\", fault = { } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"hang\", delay_ms = 5 } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"status\", status = 99999 } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"status\" } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"trickle\", rate_bps = -4 } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"trickle\" } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"late_first_byte\" } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"tls\" } }]",
+        "faults = [{ edge = \"near\" }]",
+        "faults = [{ fault = { kind = \"kill\" } }]",
+        "actions = [{ do = \"pause\" }]",
+        "actions = [{ at_s = 3 }]",
+        "actions = [{ at_s = 3, do = 3 }]",
+        "players = [{ abr = 3 }]",
+        "matrix = { edge = \"near\", objects = [], shapes = [] }",
+        "[matrix]\nedge = \"near\"",
+        "matrix = { edge = \"near\", objects = [{ name = \"x\" }], shapes = [] }",
+        "version = 1",
+    ];
+    let cases = cases.map(|case| (case.to_owned(), format!("{TWO}{case}\n")));
+    let bare = [
+        "",
+        "version = 1",
+        "version = \"1\"\nedges = [{ name = \"a\" }]",
+        "version = 1\nedges = { name = \"a\" }",
+        "version = 1\nedges = [{ site = \"a\" }]",
+        "version = 1\nedges = [{ name = \"a\", http3 = \"yes\" }]",
+    ];
+    let bare = bare.map(|case| (case.to_owned(), case.to_owned()));
+    insta::assert_snapshot!(refusals(cases.into_iter().chain(bare)));
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.toml");
+    fs::write(&file, b"version = 1\nname = \"caf\xe9\"\n").unwrap();
+    let error = Scenario::read(&file).unwrap_err();
+    assert_eq!((error.line, &*error.what), (Some(2), "this is no UTF-8"));
+    let missing = Scenario::read(&folder.path().join("y.toml")).unwrap_err();
+    assert!(missing.what.starts_with("cannot be read"), "{missing}");
+}
+
+#[test]
 fn what_is_only_unusual_is_taken() {
     for text in [
         "actions = [{ at_s = 1, do = \"seek\", to_s = 60 }]",
