@@ -5,7 +5,8 @@
 //! what came of it ([`Judge`]). It runs nothing.
 //!
 //! - A file that cannot be meant as it stands is refused with its line and what would be right ([`ScenarioError`]): an unknown key, a
-//!   key without its unit, a number out of range, an edge that is not there, an expectation that can never hold or never fail.
+//!   key without its unit, a number out of range, an edge that is not there, a fault that can never take effect, an expectation that
+//!   can never hold or never fail.
 //! - Everything that chance decides comes from the seed.
 //!
 //! ```
