@@ -158,7 +158,7 @@ async fn a_scenario_that_fails_or_cannot_be_played_over_sockets_says_so() {
         version = 1
         title = { duration_s = 8 }
         edges = [{ name = "near" }]
-        faults = [{ id = "never", at_s = 100, edge = "near", fault = { kind = "kill" } }]
+        faults = [{ id = "never", at_s = 70, edge = "near", fault = { kind = "kill" } }]
     "#;
     let never = room.file("never.toml", never);
     let ended = lab(&room, &never, &["--mode", "app"]).await;

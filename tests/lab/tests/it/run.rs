@@ -222,7 +222,7 @@ fn what_cannot_be_run_is_refused_with_2_and_told_all_at_once() {
 
 #[test]
 fn a_fault_that_never_happened_fails_the_scenario() {
-    let room = room(&passing().replace("at_s = 8", "at_s = 500"));
+    let room = room(&passing().replace("at_s = 8", "at_s = 100"));
     let output = run(room.path(), &["s.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
