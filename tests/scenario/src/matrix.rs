@@ -129,6 +129,7 @@ fn cell(
         place,
         fault: &shape.fault,
         on: &on,
+        players: &base.players,
     })?;
     let at = object.at_s.unwrap_or(matrix.at_s).into();
     let table = object.at_s.map_or(span, |_| spanned_object.span());

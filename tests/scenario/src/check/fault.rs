@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::Checker;
 use crate::error::ScenarioError;
-use crate::scenario::{FaultPlan, Place};
+use crate::scenario::{FaultPlan, Place, Player};
 use crate::spec::FaultSpec;
 
 /// A fault as it is written, and the tables that say so: what is wrong is told with the line of the first that has the key.
@@ -19,6 +19,7 @@ pub(crate) struct Written<'a> {
     pub(crate) place: Place,
     pub(crate) fault: &'a Fault,
     pub(crate) on: &'a FaultSelector,
+    pub(crate) players: &'a [Player],
 }
 
 /// A key that is wrong, what is wrong with it and what would be right.
@@ -87,7 +88,7 @@ impl Checker<'_> {
         self,
         id: String,
         spec: &Spanned<FaultSpec>,
-        edges: &[&str],
+        (edges, players): (&[&str], &[Player]),
         limit: Duration,
     ) -> Result<FaultPlan, ScenarioError> {
         let (table, spec) = (spec.span(), spec.get_ref());
@@ -97,6 +98,7 @@ impl Checker<'_> {
             place,
             fault: &spec.fault,
             on: &spec.on,
+            players,
         })?;
         let at = Duration::from(spec.at_s);
         self.check_time(self.source.key(&table, "at_s"), at, limit)?;
@@ -131,10 +133,12 @@ impl Checker<'_> {
             place,
             fault,
             on,
+            players,
         } = written;
         let wrong = not_there(place, fault)
             .or_else(|| not_answered(place, on))
             .or_else(|| not_selected(fault, on))
+            .or_else(|| nobody(on, players))
             .or_else(|| out_of_range(fault, on));
         let Some(Wrong { key, what, hint }) = wrong else {
             return Ok(());
@@ -228,6 +232,31 @@ fn not_selected(fault: &Fault, on: &FaultSelector) -> Option<Wrong> {
         key,
         what,
         hint: format!("leave `{key}` out: {hint}"),
+    })
+}
+
+/// Who does not play.
+fn nobody(on: &FaultSelector, players: &[Player]) -> Option<Wrong> {
+    let client = on.client.as_deref()?;
+    let is_client = |player: &Player| {
+        if player.count == 1 {
+            return player.name == client;
+        }
+        let number = client.strip_prefix(&*player.name);
+        let number = number.and_then(|rest| rest.strip_prefix('-')?.parse().ok());
+        number.is_some_and(|number: u32| number < player.count)
+    };
+    if players.iter().any(is_client) {
+        return None;
+    }
+    let names = players.iter().map(|player| match player.count {
+        1 => player.name.clone(),
+        count => format!("{0}-0 to {0}-{1}", player.name, count - 1),
+    });
+    Some(Wrong {
+        key: "client",
+        what: format!("there is no player `{client}`"),
+        hint: format!("there are: {}", names.collect::<Vec<_>>().join(", ")),
     })
 }
 

@@ -68,7 +68,7 @@ impl Checker<'_> {
                 .map(|action| self.action(action, &players, (duration, limit)))
                 .collect::<Result<_, _>>()?,
             faults: faults
-                .map(|(name, fault)| self.fault(name, fault, &names, limit))
+                .map(|(name, fault)| self.fault(name, fault, (&names, &players), limit))
                 .collect::<Result<_, _>>()?,
             expectations: Vec::new(),
             players,

@@ -173,6 +173,8 @@ fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
         on("near", "hang\"", "object = \"init\", segment_to = 4"),
         on("near", "hang\"", "probability = 0"),
         on("near", "hang\"", "count = 0"),
+        on("near", "hang\"", "client = \"nobody\""),
+        format!("players = [{{ name = \"one\" }}, {{ name = \"many\", count = 3 }}]\n{}", on("near", "hang\"", "client = \"many-3\"")),
         // The backend does not do that.
         on("backend", "rate\", rate_bps = 1000", ""),
         on("backend", "delay\", delay_ms = 1000", ""),
@@ -313,6 +315,8 @@ fn what_is_only_unusual_is_taken() {
         "backend = { token_ttl_s = 25, refresh_after_s = 3000 }",
         "expect = [\"played_s >= 60\", \"ended.mean > 0.5\"]",
         "players = [{ start_at_s = 59, starts_s = 179 }]",
+        "players = [{ count = 3 }]\nfaults = [{ edge = \"near\", fault = { kind = \"refuse\" }, on = { client = \"player-2\" } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"hang\" }, on = { client = \"player\" } }]",
     ] {
         let read = Scenario::parse("s.toml".as_ref(), &format!("{TWO}{text}\n"));
         assert!(read.is_ok(), "{read:?}");
