@@ -26,6 +26,13 @@ pub(crate) fn expand(
     let mut cells: Vec<Scenario> = Vec::new();
     for spanned in &matrix.shapes {
         let shape = spanned.get_ref();
+        if shape.objects.as_ref().is_some_and(Vec::is_empty) {
+            return checker.wrong(
+                source.key(&spanned.span(), "objects"),
+                "the shape is tried with no object",
+                "name some, or leave `objects` out for all",
+            );
+        }
         for name in shape.objects.iter().flatten() {
             if !known.contains(&name.get_ref().as_str()) {
                 let near = nearest(name.get_ref(), &known);
@@ -152,7 +159,7 @@ fn cell(
         id: ID.to_owned(),
         at,
         within: Duration::ZERO,
-        lasts: shape.lasts_s.map(Duration::from),
+        lasts: checker.lasts(&spanned_shape.span(), shape.lasts_s)?,
         every: None,
         place,
         fault: shape.fault.clone(),

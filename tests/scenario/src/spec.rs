@@ -22,9 +22,11 @@ pub struct ScenarioSpec {
     #[serde(default)]
     pub about: String,
     /// No more seeds than this make sense, however many are asked for: each world is large.
+    #[schemars(range(min = 1))]
     pub seeds_max: Option<u32>,
     /// Where it can be run; left out, everywhere.
     #[serde(default = "everywhere")]
+    #[schemars(length(min = 1))]
     pub modes: Vec<Mode>,
     /// The run ends here for players that have not; left out, after twice the title and a minute.
     pub limit_s: Option<Seconds>,

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::Checker;
 use crate::error::ScenarioError;
+use crate::quantity::Seconds;
 use crate::scenario::{FaultPlan, Place, Player};
 use crate::spec::FaultSpec;
 
@@ -29,8 +30,7 @@ struct Wrong {
     hint: String,
 }
 
-/// What a backend does. Its link is nobody's, it names nobody who could be looked for elsewhere, and its answers are too short to
-/// trickle.
+/// What a backend does, as `nearcast-backend --admin` takes it. All else is of links, handshakes and long bodies, which edges have.
 const OF_BACKEND: [&str; 15] = [
     "stop",
     "kill",
@@ -102,10 +102,8 @@ impl Checker<'_> {
         })?;
         let at = Duration::from(spec.at_s);
         self.check_time(self.source.key(&table, "at_s"), at, limit)?;
-        let (lasts, every) = (
-            spec.lasts_s.map(Duration::from),
-            spec.every_s.map(Duration::from),
-        );
+        let lasts = self.lasts(&table, spec.lasts_s)?;
+        let every = spec.every_s.map(Duration::from);
         if every.is_some_and(|every| lasts.is_none_or(|lasts| lasts >= every)) {
             return self.wrong(
                 self.source.key(&table, "every_s"),
@@ -124,6 +122,23 @@ impl Checker<'_> {
             on: spec.on.clone(),
             may_miss: spec.may_miss,
         })
+    }
+
+    /// Returns how long it lasts; `None` is to the end.
+    pub(crate) fn lasts(
+        self,
+        table: &Range<usize>,
+        lasts_s: Option<Seconds>,
+    ) -> Result<Option<Duration>, ScenarioError> {
+        let lasts = lasts_s.map(Duration::from);
+        if lasts.is_some_and(|lasts| lasts.is_zero()) {
+            return self.wrong(
+                self.source.key(table, "lasts_s"),
+                "it is over before anybody meets it",
+                "`lasts_s` above 0, or none, would be right",
+            );
+        }
+        Ok(lasts)
     }
 
     /// Refuses what can never take effect, and selectors that nobody looks at.

@@ -71,6 +71,8 @@ fn the_schema_takes_what_the_reader_takes_and_no_unknown_key() {
         ("loss_ratio = 0.01", "loss_ratio = 7"),
         ("kind = \"kill\"", "kind = \"kil\""),
         ("version = 1", ""),
+        ("seeds_max = 7", "seeds_max = 0"),
+        ("modes = [\"sim\", \"app\"]", "modes = []"),
     ] {
         let text = ALL.replacen(from, to, 1);
         assert_ne!(text, ALL);
@@ -183,7 +185,8 @@ fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
         on("backend", "redirect_loop\"", "object = \"play\""),
         on("backend", "control_lost\"", ""),
         on("near", "misrank\"", ""),
-        // The run has ended.
+        // It has ended before, or the run has.
+        "[[faults]]\nedge = \"near\"\nlasts_s = 0\nfault = { kind = \"hang\" }".to_owned(),
         "faults = [{ at_s = 180, edge = \"near\", fault = { kind = \"hang\" } }]".to_owned(),
         "limit_s = 50\n[[actions]]\ndo = \"pause\"\nat_s = 60".to_owned(),
         "players = [{ starts_s = 100 }, { name = \"late\", starts_s = 130 }]\n[[actions]]\ndo = \"pause\"\nplayer = \"late\"\nat_s = 60".to_owned(),
@@ -208,6 +211,8 @@ fn what_no_run_can_do_is_refused() {
         matrix("[[matrix.objects]]\nname = \"picture\"\non = {}", hang),
         matrix("", &format!("{hang}count = 1\n{hang}")),
         matrix("", &format!("{hang}objects = [\"sound\"]")),
+        matrix("", &format!("{hang}objects = []")),
+        matrix("", &format!("{hang}lasts_s = 0")),
     ];
     let cases = [
         "actions = [{ at_s = 1, do = \"seek\", to_s = 61 }]",
