@@ -232,6 +232,26 @@ fn a_fault_that_never_happened_fails_the_scenario() {
     );
 }
 
+#[test]
+fn chance_that_never_struck_fails_several_seeds_and_not_one() {
+    // Nobody asks for keys.
+    let by_chance = "on = { object = \"key\", probability = 0.5 } },\n]";
+    let room = room(&passing().replace("on = { object = \"media\", count = 1 } },\n]", by_chance));
+    let one = run(room.path(), &["s.toml", "--seed", "3"]);
+    assert_eq!(one.status.code(), Some(0), "{}", told(&one));
+    let several = run(room.path(), &["s.toml", "--seeds", "4"]);
+    assert_eq!(several.status.code(), Some(1));
+    let told = told(&several);
+    assert!(
+        told.contains("the fault `breaks` took effect with none of 4 seeds"),
+        "{told}"
+    );
+    assert!(
+        told.contains("again: nearcast-lab run s.toml --mode sim --seeds 4"),
+        "{told}"
+    );
+}
+
 /// A folder of scenarios with a seed each takes long enough to be interrupted.
 #[test]
 fn an_interrupted_run_writes_what_it_has_done() {

@@ -78,6 +78,26 @@ fn a_fault_that_never_happens_is_a_problem_unless_it_may() {
 }
 
 #[test]
+fn a_session_that_never_begins_is_a_problem_whatever_holds_of_it() {
+    let refused = |expect: &str| {
+        let fault =
+            "faults = [{ edge = \"backend\", fault = { kind = \"status\", status = 500 } }]";
+        let scenario = read(&format!("expect = [{expect}]\n{fault}"));
+        let run = simulate(&scenario, 1, Watch::ALL).ran;
+        assert_eq!(holds(&scenario, &run), Vec::<String>::new());
+        run.problems()
+    };
+    let problems = refused("\"stalled_s == 0\", \"handover_s.p99 < 2\"");
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].starts_with("`player` never began to play, and ended with `backend.problem`"),
+        "{problems:?}"
+    );
+    let meant = refused("\"stalled_s == 0\", \"errors.backend.problem == 1\"");
+    assert_eq!(meant, Vec::<String>::new());
+}
+
+#[test]
 fn what_is_selected_is_hit_and_nothing_else_with_a_receipt_for_each() {
     let run = run(
         "faults = [{ edge = \"all\", fault = { kind = \"status\", status = 500 }, on = { object = \"media\", track = \"audio\", segment_from = 3, segment_to = 4, count = 1 } }]",
