@@ -1,11 +1,13 @@
-//! What scenario files may hold, for editors and for people.
+//! What files of the lab hold, for editors, programs and people.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use nearcast_scenario::{CANCELS, CODES, FIGURES, link_schema, scenario_schema};
+use nearcast_scenario::{
+    CANCELS, CODES, FIGURES, link_schema, report_schema, result_schema, scenario_schema,
+};
 
 /// What a schema is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -14,6 +16,10 @@ pub(crate) enum Of {
     Scenario,
     /// A link's file, for `packet --link`
     Link,
+    /// What came of one run: each line of `run --jsonl`
+    Result,
+    /// What came of all: the document of `run --json`
+    Report,
 }
 
 /// Prints a schema (JSON Schema, 2020-12).
@@ -21,6 +27,8 @@ pub(crate) fn print(out: &mut dyn Write, of: Of) -> Result<ExitCode> {
     let schema = match of {
         Of::Scenario => scenario_schema(),
         Of::Link => link_schema(),
+        Of::Result => result_schema(),
+        Of::Report => report_schema(),
     };
     serde_json::to_writer_pretty(&mut *out, &schema).map_err(std::io::Error::from)?;
     writeln!(out)?;

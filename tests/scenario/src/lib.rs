@@ -71,7 +71,7 @@ pub use result::{
 };
 pub use scenario::{Action, Cell, Doing, Edge, FaultPlan, Place, Player, Scenario};
 pub use schedule::{Happening, Scheduled, Viewer};
-pub use schema::{link_schema, scenario_schema};
+pub use schema::{link_schema, report_schema, result_schema, scenario_schema};
 pub use spec::{
     AbrName, ActionSpec, BackendSpec, EdgeSpec, FaultSpec, MatrixSpec, Mode, ObjectSpec,
     PlayerSpec, ScenarioSpec, ShapeSpec, TitleSpec, What,

@@ -11,7 +11,7 @@ use crate::spec::Mode;
 pub const SCHEMA: &str = "nearcast.lab/1";
 
 /// One run of one scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunResult {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -44,7 +44,7 @@ pub struct RunResult {
 }
 
 /// One session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlayerResult {
     /// Its name in the scenario; with a number where there are many of it.
     pub player: String,
@@ -94,7 +94,7 @@ pub struct EdgeLoad {
 }
 
 /// What came of scenarios, each with as many seeds as were asked for: the document of `--json`, and what pages are made of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LabReport {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -111,7 +111,7 @@ pub struct LabReport {
 }
 
 /// What came of one scenario.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScenarioResult {
     /// Its name.
     pub scenario: String,
@@ -144,7 +144,7 @@ pub struct ScenarioResult {
 }
 
 /// A cell of a matrix: what is broken, of what, and where.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct CellResult {
     /// The shape of failure.
     pub shape: String,
@@ -155,7 +155,7 @@ pub struct CellResult {
 }
 
 /// Something that was wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// With which seed.
     pub seed: u64,
@@ -166,7 +166,7 @@ pub struct Problem {
 }
 
 /// A failure with as little around it as it needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Minimised {
     /// With which seed.
     pub seed: u64,

@@ -51,6 +51,27 @@ fn room() -> TempDir {
 }
 
 #[test]
+fn reports_and_lines_are_as_their_schemas_say() {
+    let room = room();
+    let validator = |of: &str| {
+        let schema = stdout(&lab(room.path(), &format!("schema {of}")));
+        jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap()
+    };
+    let first = |errors: jsonschema::ValidationError<'_>| errors.to_string();
+    let report = json(room.path(), "all.json");
+    assert_eq!(validator("report").validate(&report).map_err(first), Ok(()));
+    let lines = fs::read_to_string(room.path().join("all.jsonl")).unwrap();
+    let result = validator("result");
+    assert_eq!(lines.lines().count(), 3);
+    for line in lines.lines() {
+        let mut run: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(result.validate(&run).map_err(first), Ok(()));
+        run["players"][0]["report"]["stalls"] = Value::from("none");
+        assert!(!result.is_valid(&run), "a session is described, too");
+    }
+}
+
+#[test]
 fn a_report_is_opened_and_written_again() {
     let room = room();
     let told = stdout(&lab(

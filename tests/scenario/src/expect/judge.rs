@@ -1,11 +1,12 @@
 //! Judges expectations over many sessions: each is looked at once and forgotten but for its numbers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Expectation, Over, Session};
 
 /// What came of one expectation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// As it was written.
     pub expectation: String,
