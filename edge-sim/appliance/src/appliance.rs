@@ -157,9 +157,11 @@ impl Appliance {
         Ok(())
     }
 
-    /// Changes what its link is like when nothing is wrong, from now on. A rate or delay that a fault gave it is over.
+    /// Changes what its link is like when nothing is wrong, from now on. A rate or delay that a fault gives it stays
+    /// until that is removed.
     pub fn set_link(&mut self, rate: Option<BitRate>, delay: Duration) {
         (self.config.rate, self.config.delay) = (rate, delay);
+        let (rate, delay) = self.faults.on_top_of(rate, delay);
         for change in [LinkChange::Rate(rate), LinkChange::Delay(delay)] {
             self.actions.push_back(Action::Link(change));
         }
@@ -475,6 +477,40 @@ mod tests {
             LinkChange::Restore { rate, delay },
         ];
         assert_eq!(actions, expected.map(Action::Link));
+    }
+
+    #[test]
+    fn what_a_fault_makes_of_a_link_stays_while_the_link_changes_beneath_it() {
+        let mut appliance = with_backend();
+        let named = |id: &str, fault| FaultRule {
+            id: Some(id.into()),
+            ..FaultRule::everywhere(fault)
+        };
+        let slow = Fault::Rate {
+            rate_bps: Some(9_000),
+        };
+        let late = Fault::Delay { delay_ms: 300 };
+        let order = FaultOrder::add([named("slow", slow), named("late", late)]);
+        appliance.handle_order(moment(1), order).unwrap();
+        while appliance.poll_action().is_some() {}
+        let (rate, delay) = (Some(BitRate::from_kbps(70)), Duration::from_millis(7));
+        let (slow, late) = (Some(BitRate::from_bps(9_000)), Duration::from_millis(300));
+        let drained = |appliance: &mut Appliance| -> Vec<Action> {
+            core::iter::from_fn(|| appliance.poll_action()).collect()
+        };
+        appliance.set_link(rate, delay);
+        let expected = [LinkChange::Rate(slow), LinkChange::Delay(late)];
+        assert_eq!(drained(&mut appliance), expected.map(Action::Link));
+        let over = FaultOrder {
+            remove: vec!["slow".into()],
+            ..FaultOrder::default()
+        };
+        appliance.handle_order(moment(2), over).unwrap();
+        let expected = [LinkChange::Restore { rate, delay }, LinkChange::Delay(late)];
+        assert_eq!(drained(&mut appliance), expected.map(Action::Link));
+        appliance.set_link(None, delay);
+        let expected = [LinkChange::Rate(None), LinkChange::Delay(late)];
+        assert_eq!(drained(&mut appliance), expected.map(Action::Link));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use nearcast_units::{Rng, Seed};
+use nearcast_units::{BitRate, Rng, Seed};
 
 use crate::disposition::{
     Answer, BodyEnd, Disposition, Effect, Hit, LinkChange, Spoil, Target, is_end,
@@ -143,6 +144,22 @@ impl FaultBoard {
     #[must_use]
     pub const fn asked(&self) -> Asked {
         self.known
+    }
+
+    /// Returns the rate and the delay of a link that has these when nothing is wrong: the last fault that says otherwise
+    /// holds.
+    pub(crate) fn on_top_of(
+        &self,
+        rate: Option<BitRate>,
+        delay: Duration,
+    ) -> (Option<BitRate>, Duration) {
+        let changes = self.on_link.iter();
+        let changes = changes.filter_map(|rule| LinkChange::of(&rule.fault));
+        changes.fold((rate, delay), |(rate, delay), change| match change {
+            LinkChange::Rate(rate) => (rate, delay),
+            LinkChange::Delay(delay) => (rate, delay),
+            LinkChange::Restore { .. } | LinkChange::Stop | LinkChange::Kill => (rate, delay),
+        })
     }
 
     /// Whether a fault of what appliance and backend tell each other is in force.

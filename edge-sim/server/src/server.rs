@@ -212,7 +212,8 @@ impl EdgeHandle {
         self.edge.apply(order).await
     }
 
-    /// Changes what its link is like when nothing is wrong, from now on. A rate or delay that a fault gave it is over.
+    /// Changes what its link is like when nothing is wrong, from now on. A rate or delay that a fault gives it stays until
+    /// that is removed.
     pub fn set_link(&self, rate: Option<BitRate>, delay: Duration) {
         self.edge
             .with(|appliance, _| appliance.set_link(rate, delay));

@@ -404,7 +404,7 @@ impl World {
         all
     }
 
-    /// Changes a link for good, or until it is changed again.
+    /// Changes a link for good, or until it is changed again. What a fault makes of an appliance's stays on top.
     pub(crate) fn set_link(&mut self, now: Instant, link: LinkName, config: LinkConfig) {
         match link {
             LinkName::Edge(edge) => {

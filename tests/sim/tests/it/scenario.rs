@@ -225,6 +225,25 @@ fn loss_holds_a_connection_to_what_mathis_says_and_jitter_delays_answers() {
 }
 
 #[test]
+fn a_rate_that_a_fault_gives_a_link_outlasts_the_links_own_steps() {
+    // 62 kB a second while the fault lasts, and more than a megabyte by the steps.
+    let steps = "{ lasts_s = 3, rate_kbps = 12000 }, { lasts_s = 3, rate_kbps = 11000 }";
+    let text = format!(
+        "version = 1
+        edges = [{{ name = \"one\", link = {{ delay_ms = 5, repeats = true, steps = [{steps}] }} }}]
+        title = {{ duration_s = 60 }}
+        faults = [{{ at_s = 10, lasts_s = 20, edge = \"one\", fault = {{ kind = \"rate\", rate_bps = 500000 }} }}]"
+    );
+    let scenario = Scenario::parse("x.toml".as_ref(), &text).unwrap().remove(0);
+    let run = simulate(&scenario, 1, Watch::ALL).ran;
+    let load = &run.load[0].bytes;
+    let most_slow = load[11..29].iter().max();
+    assert!(most_slow.is_some_and(|bytes| *bytes <= 70_000), "{load:?}");
+    let most_after = load[30..].iter().max();
+    assert!(most_after.is_some_and(|bytes| *bytes > 500_000), "{load:?}");
+}
+
+#[test]
 fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
     let run = run("actions = [{ at_s = 20, do = \"rebind\" }]");
     let report = &run.players[0].report;
