@@ -225,9 +225,16 @@ impl Appliance {
         self.actions.extend(change.map(Action::Link));
     }
 
-    /// Returns the receipts of faults that took effect, oldest first, at most the last 4096.
-    pub fn receipts(&self) -> impl ExactSizeIterator<Item = &FaultReceipt> {
+    /// Returns the receipts of faults that took effect, oldest first: the last 4096, the first of each name of a rule
+    /// among them however old it is.
+    pub fn receipts(&self) -> impl DoubleEndedIterator<Item = &FaultReceipt> + ExactSizeIterator {
         self.faults.receipts()
+    }
+
+    /// Returns how many more there were that are kept no longer.
+    #[must_use]
+    pub const fn receipts_dropped(&self) -> u64 {
+        self.faults.receipts_dropped()
     }
 
     /// Bytes of bodies were sent.

@@ -1,6 +1,6 @@
 //! Which fault hits which request, and what came of it.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -46,7 +46,18 @@ pub struct FaultBoard {
     /// Rules with lower numbers than this are gone, and of each name those below its own.
     gone: u64,
     gone_by_id: BTreeMap<String, u64>,
-    receipts: VecDeque<FaultReceipt>,
+    receipts: VecDeque<Kept>,
+    /// Names of rules that have a receipt, at most [`FIRST_MAX`](Self::FIRST_MAX).
+    told_of: BTreeSet<Option<String>>,
+    /// How many receipts were dropped.
+    dropped: u64,
+}
+
+/// A receipt, and whether it is the first of its rule's name, which stays.
+#[derive(Clone, Debug)]
+struct Kept {
+    receipt: FaultReceipt,
+    is_first: bool,
 }
 
 /// A rule with its number, counted over all rules there ever were.
@@ -61,8 +72,10 @@ struct Rule {
 impl FaultBoard {
     /// More rules than any scenario has at one edge, so that a runaway script is told.
     pub const RULES_MAX: usize = 256;
-    /// Older receipts are dropped: enough for an hour of one hit per second.
+    /// Older receipts are dropped, but for the first of each name: enough for an hour of one hit per second.
     pub const RECEIPTS_MAX: usize = 4096;
+    /// Names of which the first receipt stays: far more than rules at once, and so few that the latest receipts have room.
+    const FIRST_MAX: usize = 4 * Self::RULES_MAX;
 
     /// Makes an empty board; where rules hit with some probability, chance comes from this seed.
     #[must_use]
@@ -302,9 +315,16 @@ impl FaultBoard {
         Some(change)
     }
 
-    /// Returns the receipts of faults that took effect, oldest first, at most the last [`RECEIPTS_MAX`](Self::RECEIPTS_MAX).
-    pub fn receipts(&self) -> impl ExactSizeIterator<Item = &FaultReceipt> {
-        self.receipts.iter()
+    /// Returns the receipts of faults that took effect, oldest first: the last [`RECEIPTS_MAX`](Self::RECEIPTS_MAX), the
+    /// first of each name of a rule among them however old it is.
+    pub fn receipts(&self) -> impl DoubleEndedIterator<Item = &FaultReceipt> + ExactSizeIterator {
+        self.receipts.iter().map(|kept| &kept.receipt)
+    }
+
+    /// Returns how many more there were that are kept no longer.
+    #[must_use]
+    pub const fn receipts_dropped(&self) -> u64 {
+        self.dropped
     }
 
     fn is_gone(&self, hit: &Hit) -> bool {
@@ -338,9 +358,13 @@ impl FaultBoard {
         offset: Option<u64>,
     ) {
         if self.receipts.len() == Self::RECEIPTS_MAX {
-            self.receipts.pop_front();
+            // The first ones are fewer than all, and gather at the front.
+            let oldest = self.receipts.iter().position(|kept| !kept.is_first);
+            self.receipts.remove(oldest.unwrap_or_default());
+            self.dropped += 1;
         }
-        self.receipts.push_back(FaultReceipt {
+        let is_first = self.told_of.len() < Self::FIRST_MAX && self.told_of.insert(id.clone());
+        let receipt = FaultReceipt {
             id: id.clone(),
             fault: fault.clone(),
             at_unix_ms,
@@ -353,7 +377,8 @@ impl FaultBoard {
                 .filter(|path| !path.is_empty())
                 .map(String::from),
             offset,
-        });
+        };
+        self.receipts.push_back(Kept { receipt, is_first });
     }
 }
 

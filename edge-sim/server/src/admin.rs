@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Json, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
@@ -85,9 +85,15 @@ async fn faults(
     }
 }
 
-async fn receipts(State(edge): State<Arc<Edge>>) -> Json<Vec<FaultReceipt>> {
-    Json(edge.receipts())
+async fn receipts(
+    State(edge): State<Arc<Edge>>,
+) -> ([(HeaderName, HeaderValue); 1], Json<Vec<FaultReceipt>>) {
+    let dropped = HeaderValue::from(edge.receipts_dropped());
+    ([(RECEIPTS_DROPPED, dropped)], Json(edge.receipts()))
 }
+
+/// How many receipts there were beside those in the body, which are the first of each name and the latest.
+const RECEIPTS_DROPPED: HeaderName = HeaderName::from_static("nearcast-receipts-dropped");
 
 async fn log(State(edge): State<Arc<Edge>>) -> impl IntoResponse {
     let lines = edge.log.texts().map(Ok::<_, std::convert::Infallible>);
@@ -145,6 +151,11 @@ fn metrics_of(edge: &Edge) -> String {
         );
     }
     line(
+        "nearcast_edge_receipts_dropped_total",
+        "",
+        edge.receipts_dropped().to_string(),
+    );
+    line(
         "nearcast_edge_log_lines_dropped_total",
         "",
         edge.log.dropped().to_string(),
@@ -183,7 +194,7 @@ fn problem(status: StatusCode, code: &str, detail: String) -> Response {
     let mut response = (status, Json(headers::problem(status, code, &detail))).into_response();
     response.headers_mut().insert(
         header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/problem+json"),
+        HeaderValue::from_static("application/problem+json"),
     );
     response
 }

@@ -109,7 +109,8 @@ impl Edge {
                 }
             }
         }
-        let receipts = appliance.receipts().len();
+        let dropped = usize::try_from(appliance.receipts_dropped()).unwrap_or(usize::MAX);
+        let receipts = appliance.receipts().len().saturating_add(dropped);
         self.receipt_count.send_if_modified(|count| {
             let is_news = *count != receipts;
             *count = receipts;
@@ -158,6 +159,10 @@ impl Edge {
 
     pub(crate) fn receipts(&self) -> Vec<FaultReceipt> {
         self.appliance().receipts().cloned().collect()
+    }
+
+    pub(crate) fn receipts_dropped(&self) -> u64 {
+        self.appliance().receipts_dropped()
     }
 
     /// A request has ended, for load, metrics and errors.

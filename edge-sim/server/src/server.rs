@@ -219,16 +219,24 @@ impl EdgeHandle {
             .with(|appliance, _| appliance.set_link(rate, delay));
     }
 
-    /// Returns the number of receipts that are kept: it changes when a fault takes effect, until there are as many as are kept.
+    /// Returns the number of receipts there were, those that are kept no longer among them: it changes when a fault takes
+    /// effect.
     #[must_use]
     pub fn receipt_count(&self) -> watch::Receiver<usize> {
         self.edge.receipt_count.subscribe()
     }
 
-    /// Returns the receipts of faults that took effect, oldest first.
+    /// Returns the receipts of faults that took effect, oldest first: the last 4096, the first of each name of a rule
+    /// among them however old it is.
     #[must_use]
     pub fn receipts(&self) -> Vec<FaultReceipt> {
         self.edge.receipts()
+    }
+
+    /// Returns how many more receipts there were that are kept no longer.
+    #[must_use]
+    pub fn receipts_dropped(&self) -> u64 {
+        self.edge.receipts_dropped()
     }
 
     /// Returns the last requests that ended, in the order they ended: 50,000, or 16 MiB of lines.

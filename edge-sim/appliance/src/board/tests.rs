@@ -404,3 +404,44 @@ fn clearing_restores_the_link_first_and_bad_orders_change_nothing() {
     let many = vec![Fault::Corrupt; FaultBoard::RULES_MAX + 1];
     assert_eq!(board.apply(6, order(many)), Err(OrderError::TooMany));
 }
+
+#[test]
+fn the_first_receipt_of_each_name_stays_and_what_is_dropped_is_counted() {
+    let mut board = FaultBoard::default();
+    let named = |id: &str, fault| FaultRule {
+        id: Some(id.into()),
+        ..FaultRule::everywhere(fault)
+    };
+    let first = order_of(named("first", Fault::Portal));
+    assert!(board.apply(1, first).is_ok());
+    board.decide(7, body());
+    let mut often = order_of(named("often", Fault::RedirectLoop));
+    often.clear = true;
+    assert!(board.apply(8, often).is_ok());
+    let all = u64::try_from(FaultBoard::RECEIPTS_MAX).unwrap() + 10;
+    (1..all).for_each(|n| drop(board.decide(8 + n, body())));
+    assert_eq!(board.receipts().len(), FaultBoard::RECEIPTS_MAX);
+    assert_eq!(board.receipts_dropped(), 10);
+    let kept: Vec<(u64, Option<&str>)> = board
+        .receipts()
+        .map(|one| (one.at_unix_ms, one.id.as_deref()))
+        .collect();
+    assert_eq!(kept[..2], [(7, Some("first")), (9, Some("often"))]);
+    // Then come the latest, each of them.
+    assert_eq!(kept[2], (20, Some("often")));
+    assert_eq!(kept.last(), Some(&(7 + all, Some("often"))));
+    // However many names there are, the latest receipts have room.
+    for name in 0..FaultBoard::RECEIPTS_MAX {
+        let mut next = order_of(named(&alloc::format!("n{name}"), Fault::Portal));
+        next.clear = true;
+        assert!(board.apply(9_000, next).is_ok());
+        board.decide(9_001, body());
+    }
+    let last = board.receipts().next_back().unwrap();
+    assert_eq!(last.id.as_deref(), Some("n4095"));
+    assert_eq!(board.receipts().next().unwrap().at_unix_ms, 7);
+}
+
+fn order_of(rule: FaultRule) -> FaultOrder {
+    FaultOrder::add([rule])
+}

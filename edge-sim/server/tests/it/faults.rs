@@ -340,6 +340,7 @@ async fn faults_are_ordered_over_the_admin_port() {
         assert_eq!(problem["code"], "bad_order", "{bad}");
     }
     let receipts = soon(control.get("/control/receipts")).await.unwrap();
+    assert_eq!(receipts.headers["nearcast-receipts-dropped"], "0");
     let receipts: serde_json::Value = serde_json::from_slice(&receipts.body).unwrap();
     assert_eq!(receipts[0]["fault"]["kind"], "delay");
     assert_eq!(receipts[1]["path"], "demo/segment.m4s");
