@@ -26,6 +26,14 @@ pub(crate) fn text(report: &LabReport) -> Result<String> {
             }
         }
     }
+    if report.interrupted {
+        // What is left out must not pass for all there was.
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message("interrupted: this is what was done by then");
+        let mut suite = TestSuite::new("nearcast-lab");
+        suite.add_test_case(TestCase::new("the whole run", status));
+        suites.push(suite);
+    }
     junit.add_test_suites(suites);
     junit.to_string().context("writing JUnit XML")
 }
@@ -50,4 +58,31 @@ fn case(result: &ScenarioResult) -> TestCase {
     let told = result.verdicts.iter().map(|verdict| format!("{verdict}\n"));
     case.set_system_out(told.collect::<String>());
     case
+}
+
+#[cfg(test)]
+mod tests {
+    use nearcast_scenario::{Mode, SCHEMA};
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_interrupted_is_an_error() {
+        let mut report = LabReport {
+            schema: SCHEMA.to_owned(),
+            mode: Mode::Sim,
+            passed: true,
+            interrupted: false,
+            busy: false,
+            scenarios: Vec::new(),
+        };
+        let whole = text(&report).unwrap();
+        assert!(!whole.contains("<error"), "{whole}");
+        report.interrupted = true;
+        let part = text(&report).unwrap();
+        assert!(
+            part.contains("errors=\"1\"") && part.contains("interrupted: "),
+            "{part}"
+        );
+    }
 }

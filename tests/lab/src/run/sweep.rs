@@ -38,9 +38,21 @@ const BATCH: u64 = 64;
 pub(super) fn all(
     scenarios: &[Scenario],
     seeds: Seeds,
-    mut lines: Option<BufWriter<File>>,
+    lines: Option<BufWriter<File>>,
 ) -> Result<Swept> {
     let interrupt = Interrupt::watch()?;
+    until(scenarios, seeds, lines, &|| interrupt.is_wanted())
+}
+
+/// Whether somebody wants the run to end.
+type Stops<'a> = &'a (dyn Fn() -> bool + Sync);
+
+fn until(
+    scenarios: &[Scenario],
+    seeds: Seeds,
+    mut lines: Option<BufWriter<File>>,
+    stops: Stops<'_>,
+) -> Result<Swept> {
     let began = Moment::now();
     let runs = scenarios
         .iter()
@@ -53,8 +65,10 @@ pub(super) fn all(
     let mut results = Vec::new();
     for scenario in scenarios {
         bar.set_message(scenario.name.clone());
-        results.push(sweep(scenario, seeds, lines.as_mut(), &bar, &interrupt)?);
-        if interrupt.is_wanted() {
+        let result = sweep(scenario, seeds, lines.as_mut(), &bar, stops)?;
+        // Of what nothing was run to its end there is nothing to say.
+        results.extend((result.seeds > 0).then_some(result));
+        if stops() {
             break;
         }
     }
@@ -63,7 +77,7 @@ pub(super) fn all(
         lines.flush().context("writing lines of JSON")?;
     }
     Ok(Swept {
-        interrupted: interrupt.is_wanted(),
+        interrupted: stops(),
         results,
         took_s: began.elapsed_s(),
     })
@@ -81,19 +95,19 @@ fn sweep(
     seeds: Seeds,
     mut lines: Option<&mut BufWriter<File>>,
     bar: &ProgressBar,
-    interrupt: &Interrupt,
+    stops: Stops<'_>,
 ) -> Result<ScenarioResult> {
     let last = seeds.first.saturating_add(count(scenario, seeds));
     let mut gathered = Gathered::new(scenario, &Way::SIM, seeds.first);
     let mut from = seeds.first;
-    while from < last && !interrupt.is_wanted() {
+    while from < last && !stops() {
         let to = last.min(from.saturating_add(BATCH));
         let all = lines.is_some();
         let ones: Vec<One> = (from..to)
             .into_par_iter()
             .filter_map(|seed| {
                 let in_full = all || seed == seeds.first;
-                let ran = run(scenario, seed, interrupt)?;
+                let ran = run(scenario, seed, stops)?;
                 let one = One::new(scenario, (&Way::SIM, seed), ran, in_full);
                 bar.inc(1);
                 Some(one)
@@ -105,22 +119,19 @@ fn sweep(
         from = to;
     }
     let is_small = scenario.sessions() <= WATCHED_MAX;
-    let minimise = |scenario: &Scenario, seed| {
-        is_small
-            .then(|| minimised(scenario, seed, interrupt))
-            .flatten()
-    };
+    let minimise =
+        |scenario: &Scenario, seed| is_small.then(|| minimised(scenario, seed, stops)).flatten();
     Ok(gathered.result(minimise))
 }
 
 /// Runs one; `None` where somebody interrupts it.
-fn run(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Ran> {
+fn run(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> Option<Ran> {
     // Large worlds are counted, not watched: checking each session at each step would take most of the time.
     let watch = Watch {
         log: false,
         invariants: scenario.sessions() <= WATCHED_MAX,
     };
-    let simulated = simulate_unless(scenario, seed, watch, || interrupt.is_wanted())?;
+    let simulated = simulate_unless(scenario, seed, watch, stops)?;
     Some(simulated.ran)
 }
 
@@ -128,13 +139,13 @@ const WATCHED_MAX: u64 = 10;
 
 /// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the
 /// expectation is one over many.
-fn minimised(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Minimised> {
-    let found = failures(scenario, seed, interrupt);
+fn minimised(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> Option<Minimised> {
+    let found = failures(scenario, seed, stops);
     if found.is_empty() {
         return None;
     }
     let smallest =
-        scenario.minimised(|smaller| !failures(smaller, seed, interrupt).is_disjoint(&found));
+        scenario.minimised(|smaller| !failures(smaller, seed, stops).is_disjoint(&found));
     Some(Minimised {
         seed,
         left: smallest.told(),
@@ -144,8 +155,8 @@ fn minimised(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> Option<Mi
 
 /// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind. Nothing
 /// does where somebody interrupts it.
-fn failures(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> BTreeSet<String> {
-    let Some(ran) = run(scenario, seed, interrupt) else {
+fn failures(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> BTreeSet<String> {
+    let Some(ran) = run(scenario, seed, stops) else {
         return BTreeSet::new();
     };
     let mut judge = Judge::new(scenario.expectations.clone());
@@ -161,4 +172,51 @@ fn failures(scenario: &Scenario, seed: u64, interrupt: &Interrupt) -> BTreeSet<S
         words.collect::<Vec<_>>().join(" ")
     });
     missed.chain(broken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn scenarios() -> Vec<Scenario> {
+        let text = "version = 1\nedges = [{ name = \"a\" }]\ntitle = { duration_s = 20 }";
+        let one = Scenario::parse("x.toml".as_ref(), text).unwrap().remove(0);
+        let other = Scenario {
+            name: "other".to_owned(),
+            ..one.clone()
+        };
+        vec![one, other]
+    }
+
+    const ONE: Seeds = Seeds { first: 0, count: 1 };
+
+    #[test]
+    fn what_was_not_run_before_an_interruption_is_left_out() {
+        let swept = until(&scenarios(), ONE, None, &|| true).unwrap();
+        assert!(swept.interrupted);
+        assert_eq!(swept.results, []);
+        // It is wanted once the first has been run: that is told, and no other.
+        let asked = AtomicU64::new(0);
+        let once_run = until(&scenarios()[..1], ONE, None, &|| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            false
+        });
+        assert!(!once_run.unwrap().interrupted);
+        let left = AtomicU64::new(asked.load(Ordering::Relaxed) - 2);
+        let stops = || {
+            let less = |left: u64| left.checked_sub(1);
+            let order = Ordering::Relaxed;
+            left.fetch_update(order, order, less).is_err()
+        };
+        let swept = until(&scenarios(), ONE, None, &stops).unwrap();
+        assert!(swept.interrupted);
+        let names: Vec<&str> = swept
+            .results
+            .iter()
+            .map(|one| one.scenario.as_str())
+            .collect();
+        assert_eq!((names.len(), swept.results[0].seeds), (1, 1), "{names:?}");
+    }
 }
