@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use nearcast_scenario::{Judge, Minimised, Ran, Scenario, ScenarioResult};
+use nearcast_scenario::{Judge, Minimised, Mode, Ran, Scenario, ScenarioResult};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate_unless;
 use rayon::prelude::*;
@@ -15,6 +15,7 @@ use super::Way;
 use super::gather::{Gathered, One};
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
+use crate::stage::unfit;
 
 /// Which seeds.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,11 @@ pub(super) fn all(
     seeds: Seeds,
     lines: Option<BufWriter<File>>,
 ) -> Result<Swept> {
+    for scenario in scenarios {
+        if let Some(reason) = unfit(scenario, Mode::Sim) {
+            bail!("{}: {reason}", scenario.name);
+        }
+    }
     let interrupt = Interrupt::watch()?;
     until(scenarios, seeds, lines, &|| interrupt.is_wanted())
 }
@@ -218,5 +224,16 @@ mod tests {
             .map(|one| one.scenario.as_str())
             .collect();
         assert_eq!((names.len(), swept.results[0].seeds), (1, 1), "{names:?}");
+    }
+
+    #[test]
+    fn what_virtual_time_cannot_do_is_told_before_anything_is_run() {
+        let text = "version = 1\nedges = [{ name = \"a\" }]\nlast_mile = { mtu_bytes = 1280 }";
+        let unfit = Scenario::parse("x.toml".as_ref(), text).unwrap();
+        let told = all(&unfit, ONE, None).unwrap_err().to_string();
+        assert!(
+            told.contains("`last mile` does things to packets"),
+            "{told}"
+        );
     }
 }
