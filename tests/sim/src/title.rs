@@ -36,11 +36,14 @@ const INIT: ByteCount = ByteCount::new(1_000);
 
 /// Declared rates of the made title, kbit/s.
 const LADDER_KBPS: [u64; 6] = [235, 560, 1050, 1750, 3000, 5800];
+/// The folder that the lab puts the made title into: what a scenario says of paths is right however it is run.
+pub(crate) const FILES: &str = "title/";
 const SEGMENT: Duration = Duration::from_secs(4);
 
 impl SimTitle {
     /// Makes a title like the one `make demo` makes: six rungs, two audio languages and subtitles, segments of 4 s
-    /// whose sizes vary by a third either way.
+    /// whose sizes vary by a third either way. All is named as there, but for subtitles in pieces: there they are one
+    /// file, and here each piece has its name.
     #[must_use]
     pub fn made(duration: Duration, seed: Seed) -> Self {
         let mut rng = seed.split("title").rng();
@@ -60,20 +63,19 @@ impl SimTitle {
             });
             representation(id, bitrate, segments.collect())
         };
-        let video = LADDER_KBPS
-            .iter()
-            .enumerate()
-            .map(|(rung, kbps)| representation(format!("v{rung}"), BitRate::from_kbps(*kbps), true))
+        let video = (1..)
+            .zip(LADDER_KBPS)
+            .map(|(rung, kbps)| representation(format!("v{rung}"), BitRate::from_kbps(kbps), true))
             .collect();
         let audio = |language| {
             vec![representation(
-                format!("a-{language}"),
+                format!("audio_{language}"),
                 BitRate::from_kbps(96),
                 false,
             )]
         };
         let cues = vec![representation(
-            "t-en".to_owned(),
+            "subs_en".to_owned(),
             BitRate::from_kbps(1),
             false,
         )];
@@ -279,10 +281,11 @@ impl SimTitle {
         };
         let folder = representation.as_deref().unwrap_or_default();
         let path = match (kind, segment) {
-            (ObjectKind::Manifest, _) => "demo/stream.mpd".to_owned(),
-            (ObjectKind::Index, _) => format!("demo/{folder}/media.m3u8"),
-            (ObjectKind::Init, _) => format!("demo/{folder}/init.mp4"),
-            (_, Some(place)) => format!("demo/{folder}/{:05}.m4s", u64::from(place) + 1),
+            (ObjectKind::Manifest, _) => format!("{FILES}stream.mpd"),
+            (ObjectKind::Index, _) => format!("{FILES}{folder}/media.m3u8"),
+            (ObjectKind::Init, _) => format!("{FILES}{folder}/init.mp4"),
+            (ObjectKind::Subtitle, _) => format!("{FILES}{folder}/all.vtt"),
+            (_, Some(place)) => format!("{FILES}{folder}/{:05}.m4s", u64::from(place) + 1),
             (_, None) => "probe".to_owned(),
         };
         Label {

@@ -23,6 +23,7 @@ use nearcast_units::{Instant, Seed};
 
 use super::moment;
 use crate::setup::BackendSetup;
+use crate::title::FILES;
 
 /// The backend of a world.
 #[derive(Debug)]
@@ -158,11 +159,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES: u64 = 4_000;
 /// Everything in one title.
 const TITLE: &str = "demo";
-pub(super) const FILES: &str = "demo/";
 
 impl BackendModel {
     pub(super) fn new(setup: &BackendSetup, names: &[String], seed: Seed) -> Self {
         let mut catalogue = Catalogue::demo(setup.duration_ms);
+        for title in &mut catalogue.titles {
+            title.files = FILES.to_owned();
+            title.dash = Some(format!("{FILES}stream.mpd"));
+            title.hls = None;
+        }
         catalogue.plans = vec![Plan {
             id: "all".to_owned(),
             streams_max: 4,

@@ -23,6 +23,7 @@ use nearcast_units::{BitRate, ByteCount, Instant, Ratio, Rng, Seed};
 
 use crate::agenda::Agenda;
 use crate::setup::{Change, ClientSetup, EdgeSetup, Impairment, LinkName, Trap, WorldSetup};
+use crate::title::FILES;
 pub(crate) use attempt::Asked;
 use attempt::{AttemptModel, Step};
 pub(crate) use backend::Answered;
@@ -197,7 +198,7 @@ impl World {
     fn introduce(&mut self, setup: &WorldSetup) {
         let now = Instant::ZERO;
         for (edge, setup) in setup.edges.iter().enumerate() {
-            let files = setup.stores_title.then(|| backend::FILES.to_owned());
+            let files = setup.stores_title.then(|| FILES.to_owned());
             let model = &mut self.edges[edge];
             let moment = model.moment(now);
             let appliance = &mut model.appliance;

@@ -412,7 +412,7 @@ fn the_viewer_may_choose_another_language_and_lock_a_rung() {
             .report
             .segments
             .iter()
-            .any(|one| one.representation == "a-sv")
+            .any(|one| one.representation == "audio_sv")
     );
     assert_eq!(
         outcome
@@ -423,7 +423,7 @@ fn the_viewer_may_choose_another_language_and_lock_a_rung() {
             .find(|one| one.track == "video")
             .unwrap()
             .representation,
-        "v1"
+        "v2"
     );
 }
 

@@ -71,7 +71,7 @@ fn a_better_picture_that_an_edge_refuses_is_done_without() {
     let mut setup = line_that_gets_better();
     // What is buffered when the line gets better, and no more.
     for edge in 0..2 {
-        for rung in ["v3", "v4", "v5"] {
+        for rung in ["v4", "v5", "v6"] {
             let refuses = Fault::Status {
                 status: 500,
                 retry_after_s: None,

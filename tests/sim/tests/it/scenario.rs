@@ -1,6 +1,7 @@
 //! Scenario files in virtual time.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nearcast_scenario::{Judge, Ran, Scenario};
@@ -110,7 +111,7 @@ fn what_is_selected_is_hit_and_nothing_else_with_a_receipt_for_each() {
     assert!(!paths.is_empty());
     for path in paths {
         assert!(
-            ["demo/a-en/00004.m4s", "demo/a-en/00005.m4s"].contains(&path),
+            ["title/audio_en/00004.m4s", "title/audio_en/00005.m4s"].contains(&path),
             "{path}"
         );
     }
@@ -123,6 +124,28 @@ fn what_is_selected_is_hit_and_nothing_else_with_a_receipt_for_each() {
             .iter()
             .all(|one| one.player.as_deref() == Some("player"))
     );
+}
+
+#[test]
+fn rungs_tracks_and_paths_are_named_as_those_of_the_made_title() {
+    let of = |what: &str| {
+        let on = format!("on = {{ {what} }}");
+        let fault =
+            "id = \"f\", edge = \"all\", fault = { kind = \"late_first_byte\", delay_ms = 1 }";
+        let reads = "actions = [{ at_s = 5, do = \"subtitles\", track = 0 }]";
+        let run = run(&format!("{reads}\nfaults = [{{ {fault}, {on} }}]"));
+        let paths = run.receipts.into_iter().filter_map(|one| one.path);
+        paths.collect::<BTreeSet<_>>()
+    };
+    let highest = of("representation = \"v6\", segment_to = 9");
+    assert!(highest.contains("title/v6/00010.m4s"), "{highest:?}");
+    let sound = of("object = \"init\", path_contains = \"title/audio_en/\"");
+    assert_eq!(Vec::from_iter(sound), ["title/audio_en/init.mp4"]);
+
+    let text = of("object = \"subtitle\", representation = \"subs_en\"");
+    assert_eq!(Vec::from_iter(text), ["title/subs_en/all.vtt"]);
+    let manifest = of("path_contains = \".mpd\"");
+    assert_eq!(Vec::from_iter(manifest), ["title/stream.mpd"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn an_edge_that_gives_wrong_bytes_is_left_and_what_lies_behind_them_is_kept() {
 fn what_every_edge_refuses_is_taken_from_another_rung() {
     let mut setup = two_minutes();
     for edge in 0..10 {
-        setup = setup.fault_on(20.0, edge, media(status(500), "v5"));
+        setup = setup.fault_on(20.0, edge, media(status(500), "v6"));
     }
     let outcome = smooth(setup);
     let mut segments = outcome.report.segments.iter().rev();
@@ -73,7 +73,7 @@ fn what_every_edge_refuses_is_taken_from_another_rung() {
 #[test]
 fn a_file_that_the_edge_in_use_lacks_changes_nothing_for_others() {
     let sound = on(status(404), |on| {
-        on.representation = Some("a-en".to_owned())
+        on.representation = Some("audio_en".to_owned())
     });
     let setup = two_minutes().fault_on(20.0, 0, sound);
     let outcome = smooth(setup);
@@ -86,7 +86,7 @@ fn a_cap_gives_way_where_nothing_below_it_can_be_had() {
     let mut setup = two_minutes();
     setup.config.rung_cap = Some(BitRate::from_kbps(300));
     for edge in 0..10 {
-        setup = setup.fault_on(0.0, edge, segment(status(404), "v0", 7));
+        setup = setup.fault_on(0.0, edge, segment(status(404), "v1", 7));
     }
     let outcome = smooth(setup);
     let segments = outcome.report.segments.iter();
@@ -207,8 +207,8 @@ fn what_the_living_lack_is_taken_from_another_rung_and_the_dead_are_not_waited_f
     let mut setup = two_minutes();
     setup.edges.truncate(3);
     let setup = setup
-        .fault_on(5.0, 0, segment(status(404), "v5", 10))
-        .fault_on(5.0, 1, segment(status(404), "v5", 10))
+        .fault_on(5.0, 0, segment(status(404), "v6", 10))
+        .fault_on(5.0, 1, segment(status(404), "v6", 10))
         .fault(5.0, 2, Some(Fault::Kill));
     let outcome = smooth(setup);
     let segments = outcome.report.segments.iter();
@@ -234,7 +234,7 @@ fn what_is_wrong_while_it_arrives_is_asked_of_another_edge() {
 fn a_piece_of_the_subtitles_that_nobody_has_is_left_out() {
     let mut setup = two_minutes().command(1.0, Command::SelectText { track: Some(0) });
     for edge in 0..10 {
-        setup = setup.fault_on(0.0, edge, segment(status(404), "t-en", 5));
+        setup = setup.fault_on(0.0, edge, segment(status(404), "subs_en", 5));
     }
     // Back before the missing piece: what nobody has is not asked for again.
     let seek = Command::Seek {
@@ -280,7 +280,7 @@ fn a_slow_transfer_is_not_given_up_for_a_rung_that_nobody_has() {
     setup.last_mile.rate = Some(BitRate::from_kbps(450));
     setup.limit = Duration::from_secs(900);
     for edge in 0..10 {
-        let mut lacks = media(status(404), "v0");
+        let mut lacks = media(status(404), "v1");
         lacks.on.segment_from = Some(3);
         setup = setup.fault_on(0.0, edge, lacks);
     }
@@ -333,7 +333,7 @@ fn what_nobody_had_is_looked_for_again_when_an_edge_is_back_by_a_probe() {
     setup.edges.truncate(2);
     let no_init = on(status(404), |on| {
         on.object = Some(ObjectKind::Init);
-        on.representation = Some("v5".to_owned());
+        on.representation = Some("v6".to_owned());
     });
     let setup = setup
         .fault_on(0.0, 0, no_init)

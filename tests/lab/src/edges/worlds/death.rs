@@ -190,7 +190,7 @@ fn twice(fetch: &FetchReport, title: &SimTitle) -> Option<f64> {
 fn object(fetch: &FetchReport) -> Option<ObjectKey> {
     let name = fetch.representation.as_deref()?;
     let (track, representation) = match name.strip_prefix('v') {
-        Some(rung) => (0, rung.parse().ok()?),
+        Some(rung) => (0, rung.parse::<u16>().ok()?.checked_sub(1)?),
         None => (1, 0),
     };
     let key = RepresentationKey {
