@@ -212,6 +212,7 @@ const fn can_happen(fault: &Fault) -> bool {
             | Fault::Status { .. }
             | Fault::TokenExpired
             | Fault::Portal
+            | Fault::GzipBomb
             | Fault::Hang
             | Fault::Reset
             | Fault::Truncate

@@ -4,8 +4,9 @@
 //! leaves, so that it is the sealed answer that is cut off.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +14,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use nearcast_appliance::fault::ObjectKind;
@@ -37,6 +40,16 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// What a captive portal shows in place of everything.
 const PORTAL: &str = "<!doctype html><html lang=\"en\"><title>Welcome</title><h1>Welcome to our network</h1></html>\n";
+
+/// Some 16 kB that become 16 MB: enough to see who unpacks it, and harmless to who does.
+const BOMB_BYTES: usize = 16 << 20;
+static BOMB: LazyLock<Bytes> = LazyLock::new(|| {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    let packed = packer
+        .write_all(&vec![0; BOMB_BYTES])
+        .and_then(|()| packer.finish());
+    packed.unwrap_or_default().into()
+});
 
 /// Resets a connection; the listener puts it into every request.
 #[derive(Clone, Debug, Default)]
@@ -100,13 +113,11 @@ pub(crate) async fn decide(State(app): State<Arc<App>>, request: Request, next: 
             "This backend was told to say so.".to_owned(),
         )
         .into_response(),
-        Answer::Portal => with(Response::default(), course),
+        Answer::Portal | Answer::GzipBomb => with(Response::default(), course),
         // The others are not taken as orders.
-        Answer::Good
-        | Answer::RedirectLoop
-        | Answer::WrongRange
-        | Answer::GzipBomb
-        | Answer::Longer => with(next.run(request).await, course),
+        Answer::Good | Answer::RedirectLoop | Answer::WrongRange | Answer::Longer => {
+            with(next.run(request).await, course)
+        }
     }
 }
 
@@ -136,6 +147,13 @@ pub(crate) async fn happen(State(app): State<Arc<App>>, request: Request, next: 
     if course.decided.answer == Answer::Portal {
         let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
         return (html, PORTAL).into_response();
+    }
+    if course.decided.answer == Answer::GzipBomb {
+        let packed = [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CONTENT_ENCODING, "gzip"),
+        ];
+        return (packed, BOMB.clone()).into_response();
     }
     if course.decided.end == BodyEnd::Complete && course.decided.spoilt.is_none() {
         return response;

@@ -217,6 +217,35 @@ async fn a_portal_shows_its_page_and_asks_nobody() {
 }
 
 #[tokio::test]
+async fn an_answer_is_a_few_kilobytes_that_would_become_megabytes() {
+    let setup = start_with_appliance(demo()).await;
+    let session = setup.session("demo", "tv").await;
+    let key = session.sealing.unwrap();
+    let grant = setup.play(&session.access_token).await;
+    let refresh = format!("/v1/play/{}/refresh", grant.playback_id);
+    let request = serde_json::to_vec(&play_request()).unwrap();
+    setup
+        .fault(Fault::GzipBomb, FaultSelector::EVERYTHING)
+        .await;
+    // What it would be sealed in is what is said to be compressed.
+    let sealed = seal(&key, "/v1/play", &session.access_token, &request).0;
+    for answer in [
+        setup.ask_to_play(&session.access_token).await,
+        setup.post(&refresh, &session.access_token, &()).await,
+        send(&setup.client, &key.url, sealed).await,
+    ] {
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-encoding"], "gzip");
+        let body = soon(answer.bytes()).await.unwrap();
+        assert!(body.starts_with(&[0x1F, 0x8B]) && body.len() < 32_000);
+    }
+    assert_eq!(setup.backend.receipts().len(), 3);
+    // Nothing was done: the account has its other streams.
+    setup.remove().await;
+    setup.play(&session.access_token).await;
+}
+
+#[tokio::test]
 async fn an_answer_is_late_until_its_fault_is_removed() {
     let setup = start_with_appliance(demo()).await;
     let token = setup.token().await;

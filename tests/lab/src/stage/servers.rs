@@ -501,3 +501,40 @@ fn load(edges: &[EdgeHandle], began_unix_ms: u64) -> Vec<Vec<u64>> {
     };
     logs.iter().map(of_edge).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use nearcast_appliance::fault::{Fault, FaultRule};
+    use nearcast_player::{BackendOptions, NetworkOptions};
+    use nearcast_protocol::play::{Capabilities, Intent, PlayRequest};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_player_does_not_unpack_what_its_backend_answers() {
+        let catalogue = title::catalogue(Duration::from_secs(60));
+        let backend = Backend::start(BackendConfig::loopback(catalogue)).await;
+        let backend = backend.unwrap();
+        let bomb = FaultRule::everywhere(Fault::GzipBomb);
+        backend.apply(FaultOrder::add([bomb])).await.unwrap();
+        let network = nearcast_player::Network::new(NetworkOptions {
+            extra_ca_pem: vec![backend.ca_pem().as_bytes().to_vec()],
+            ..NetworkOptions::default()
+        });
+        let mut options = BackendOptions::new(backend.url());
+        options.account = "demo".to_owned();
+        let client = nearcast_player::Backend::new(options, &network.unwrap()).unwrap();
+        let request = PlayRequest {
+            title: title::NAME.to_owned(),
+            capabilities: Capabilities::default(),
+            intent: Intent::Play,
+            request_id: None,
+        };
+        let refused = client.play(&request).await.unwrap_err();
+        assert_eq!(refused.code(), "backend.bad_answer", "{refused}");
+        let refused = client.refresh("p1").await.unwrap_err();
+        assert_eq!(refused.code(), "backend.bad_answer", "{refused}");
+        // Each was asked for over TLS at last, since a seal brought nothing.
+        assert!(backend.receipts().len() >= 3);
+    }
+}
