@@ -14,6 +14,8 @@ use crate::control::{Admission, ControlPlane};
 use crate::disposition::{Disposition, Effect, LinkChange, Target};
 use crate::fault::{Fault, FaultOrder, FaultReceipt};
 use crate::load::{LoadMeter, Outcome};
+use crate::refusal::Refusal;
+use crate::token::{Claims, TokenError};
 
 /// A point in time on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -248,12 +250,36 @@ impl Appliance {
         self.handle_timeout(now);
     }
 
-    /// Whether a playback whose token is good may be served. Without a backend every one may.
-    pub fn admit(&mut self, now: Moment, playback_id: &str) -> Admission {
-        if self.config.has_backend {
-            self.control.admit(now.at, playback_id)
-        } else {
-            Admission::Admitted
+    /// Returns why a request is turned away, by its token: what a good one says, or why it is none. Without a backend
+    /// nobody is. What goes wrong with an answer is decided after this, for an answer without a body where it is refused.
+    pub fn refuses(
+        &mut self,
+        now: Moment,
+        path: &str,
+        token: Result<&Claims, TokenError>,
+    ) -> Option<Refusal> {
+        if !self.config.has_backend {
+            return None;
+        }
+        let checked = token.and_then(|claims| {
+            // A probe is no file: any good token opens it.
+            let path = if path == "probe" {
+                &claims.path_prefix
+            } else {
+                path
+            };
+            claims.check(path, now.unix_ms).map(|()| claims)
+        });
+        match checked {
+            Ok(claims) => match self.control.admit(now.at, &claims.playback_id) {
+                Admission::Admitted => None,
+                Admission::ControlPlaneLost => Some(Refusal::ControlPlaneLost),
+            },
+            // Who cannot know which keys hold must not call a token bad: the client would ask for another one in vain.
+            Err(TokenError::UnknownKey) if !self.knows_the_keys(now) => {
+                Some(Refusal::ControlPlaneLost)
+            }
+            Err(error) => Some(Refusal::Token(error)),
         }
     }
 
@@ -265,8 +291,7 @@ impl Appliance {
 
     /// Whether a key that [`verifying_key`](Self::verifying_key) does not find is one that does not hold. While the
     /// control plane is lost, or has given no key that holds now, nobody can say.
-    #[must_use]
-    pub fn knows_the_keys(&self, now: Moment) -> bool {
+    fn knows_the_keys(&self, now: Moment) -> bool {
         !self.has_lost_control_plane(now) && self.control.has_key(now.unix_ms)
     }
 
@@ -375,6 +400,15 @@ mod tests {
         Appliance::new(moment(0), config)
     }
 
+    fn claims(playback_id: &str) -> Claims {
+        Claims {
+            playback_id: playback_id.into(),
+            path_prefix: "demo/".into(),
+            expires_at_unix_ms: 1_009_000,
+            key_id: "k1".into(),
+        }
+    }
+
     #[test]
     fn a_new_appliance_reports_at_once_then_at_intervals_and_on_change() {
         let mut appliance = with_backend();
@@ -400,7 +434,8 @@ mod tests {
         appliance.handle_timeout(moment(60_000));
         assert_eq!(appliance.poll_action(), None);
         assert_eq!(appliance.next_deadline(), None);
-        assert_eq!(appliance.admit(moment(0), "p"), Admission::Admitted);
+        let missing = Err(TokenError::Missing);
+        assert_eq!(appliance.refuses(moment(0), "demo/a", missing), None);
         assert!(!appliance.has_lost_control_plane(moment(0)));
     }
 
@@ -414,12 +449,12 @@ mod tests {
             next_report_ms: 1000,
         };
         appliance.handle_receipt(moment(0), receipt);
-        assert_eq!(appliance.admit(moment(1), "p"), Admission::Admitted);
-        assert_eq!(
-            appliance.admit(moment(3000), "q"),
-            Admission::ControlPlaneLost
-        );
-        assert_eq!(appliance.admit(moment(3000), "p"), Admission::Admitted);
+        let lost = Some(Refusal::ControlPlaneLost);
+        for (ms, playback, expected) in [(1, "p", None), (3000, "q", lost), (3000, "p", None)] {
+            let claims = claims(playback);
+            let refused = appliance.refuses(moment(ms), "demo/a", Ok(&claims));
+            assert_eq!(refused, expected, "{ms} {playback}");
+        }
     }
 
     #[test]
@@ -430,7 +465,9 @@ mod tests {
             next_report_ms: 1000,
         };
         appliance.handle_receipt(moment(0), receipt(vec![]));
-        assert!(!appliance.knows_the_keys(moment(1)));
+        let unknown = Err(TokenError::UnknownKey);
+        let lost = Some(Refusal::ControlPlaneLost);
+        assert_eq!(appliance.refuses(moment(1), "demo/a", unknown), lost);
         let key = VerifyingKey {
             id: "k1".into(),
             public_key_base64: String::new(),
@@ -438,9 +475,34 @@ mod tests {
             not_after_unix_ms: u64::MAX,
         };
         appliance.handle_receipt(moment(2), receipt(vec![key]));
-        assert!(appliance.knows_the_keys(moment(3)));
+        let bad = Some(Refusal::Token(TokenError::UnknownKey));
+        assert_eq!(appliance.refuses(moment(3), "demo/a", unknown), bad);
         // It may have been changed since.
-        assert!(!appliance.knows_the_keys(moment(3002)));
+        assert_eq!(appliance.refuses(moment(3002), "demo/a", unknown), lost);
+    }
+
+    #[test]
+    fn who_is_refused_is_told_as_tokens_have_it_and_a_probe_is_open_to_all_good_ones() {
+        let mut appliance = with_backend();
+        let receipt = ReportReceipt {
+            verifying_keys: vec![],
+            next_report_ms: 60_000,
+        };
+        appliance.handle_receipt(moment(0), receipt);
+        let claims = claims("p");
+        let mut told = |ms, path, token| {
+            let refused = appliance.refuses(moment(ms), path, token);
+            refused.map(|one| (one.status(), one.retry_after_s()))
+        };
+        let gone = Some((403, None));
+        assert_eq!(told(1, "demo/a", Ok(&claims)), None);
+        assert_eq!(told(1, "probe", Ok(&claims)), None);
+        assert_eq!(told(1, "other/a", Ok(&claims)), gone);
+        assert_eq!(told(9_000, "demo/a", Ok(&claims)), gone);
+        let missing = Err(TokenError::Missing);
+        assert_eq!(told(1, "demo/a", missing), Some((401, None)));
+        let unknown = Err(TokenError::UnknownKey);
+        assert_eq!(told(1, "demo/a", unknown), Some((503, Some(5))));
     }
 
     #[test]

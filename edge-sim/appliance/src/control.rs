@@ -10,7 +10,7 @@ use nearcast_units::Instant;
 
 /// Whether a playback may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It may.
     Admitted,
     /// The control plane is lost, and this playback was not served before that.

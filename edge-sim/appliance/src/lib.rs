@@ -38,14 +38,15 @@ mod disposition;
 pub mod fault;
 mod load;
 mod object;
+mod refusal;
 pub mod token;
 
 pub use appliance::{Action, Appliance, ApplianceConfig, Moment};
 pub use board::{Asked, FaultBoard, OrderError};
-pub use control::Admission;
 pub use disposition::{
     Answer, BodyEnd, Disposition, Effect, LinkChange, Slowed, Spoil, Spoilt, StatusFault, Target,
     corrupts,
 };
 pub use load::Outcome;
 pub use object::ObjectName;
+pub use refusal::Refusal;

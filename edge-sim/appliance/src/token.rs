@@ -36,6 +36,20 @@ impl Claims {
         path.strip_prefix(prefix)
             .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
     }
+
+    /// Checks what it says against a request; the signature must be checked before by the caller.
+    ///
+    /// # Errors
+    /// When it has ended or opens other paths.
+    pub fn check(&self, path: &str, unix_ms: u64) -> Result<(), TokenError> {
+        if unix_ms >= self.expires_at_unix_ms {
+            return Err(TokenError::Expired);
+        }
+        if !self.opens(path) {
+            return Err(TokenError::WrongPath);
+        }
+        Ok(())
+    }
 }
 
 /// A token and its signature, not checked yet.
@@ -139,20 +153,6 @@ impl Token {
             _ => Err(TokenError::Malformed),
         }
     }
-
-    /// Checks what it says against a request; the signature must be checked before by the caller.
-    ///
-    /// # Errors
-    /// When it has ended or opens other paths.
-    pub fn check(&self, path: &str, unix_ms: u64) -> Result<(), TokenError> {
-        if unix_ms >= self.claims.expires_at_unix_ms {
-            return Err(TokenError::Expired);
-        }
-        if !self.claims.opens(path) {
-            return Err(TokenError::WrongPath);
-        }
-        Ok(())
-    }
 }
 
 /// Returns one parameter of a query, decoded.
@@ -253,9 +253,9 @@ mod tests {
 
     #[test]
     fn a_token_ends_at_its_millisecond() {
-        let token = Token::parse(QUERY).unwrap();
-        assert_eq!(token.check("demo/a", 999), Ok(()));
-        assert_eq!(token.check("demo/a", 1000), Err(TokenError::Expired));
-        assert_eq!(token.check("b", 999), Err(TokenError::WrongPath));
+        let claims = Token::parse(QUERY).unwrap().claims;
+        assert_eq!(claims.check("demo/a", 999), Ok(()));
+        assert_eq!(claims.check("demo/a", 1000), Err(TokenError::Expired));
+        assert_eq!(claims.check("b", 999), Err(TokenError::WrongPath));
     }
 }

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use nearcast_appliance::token::{Token, TokenError, parameter};
-use nearcast_appliance::{Admission, Answer, Effect, ObjectName, Target};
+use nearcast_appliance::token::{Token, parameter};
+use nearcast_appliance::{Answer, Effect, ObjectName, Refusal, Target};
 use nearcast_protocol::play::HttpProtocol;
 use tokio::io::AsyncSeekExt;
 
@@ -46,8 +46,6 @@ struct Draft {
 /// The size of a probe's answer unless it asks for another, and the most it may ask for.
 const PROBE_BYTES: u64 = 64 * 1024;
 const PROBE_BYTES_MAX: u64 = 1024 * 1024;
-/// What a client is told to wait when the appliance turns it away.
-const RETRY_AFTER_S: u32 = 5;
 
 /// Answers a request. The body's length is in its headers.
 pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Response<AnswerBody> {
@@ -228,41 +226,22 @@ fn check_token(edge: &Edge, path: &str, query: &str, log: &mut LogLine) -> Optio
             edge.with(|appliance, now| appliance.verifying_key(now, &token.claims.key_id).cloned());
         tokens::verify(&token, key.as_ref())?;
         log.entry.playback_id = Some(token.claims.playback_id.clone());
-        // A probe is no file: any good token opens it.
-        let path = if path == "probe" {
-            &token.claims.path_prefix
-        } else {
-            path
-        };
-        token.check(path, edge.now().unix_ms)?;
-        Ok(token.claims.playback_id)
+        Ok(token.claims)
     });
-    let playback_id = match checked {
-        Ok(playback_id) => playback_id,
-        // Who cannot know which keys hold must not call a token bad: the client would ask for another one in vain.
-        Err(TokenError::UnknownKey)
-            if edge.with(|appliance, now| !appliance.knows_the_keys(now)) =>
-        {
-            return Some(control_plane_lost());
-        }
-        Err(error) => {
-            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
-            return Some(refusal(status, error.code(), &error.to_string()));
-        }
-    };
-    match edge.with(|appliance, now| appliance.admit(now, &playback_id)) {
-        Admission::Admitted => None,
-        Admission::ControlPlaneLost => Some(control_plane_lost()),
-    }
-}
-
-fn control_plane_lost() -> Draft {
-    refusal_until(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "control_plane_lost",
-        "this appliance has lost the control plane and takes no new sessions",
-        Some(RETRY_AFTER_S),
-    )
+    let refused = edge.with(|appliance, now| {
+        let token = checked.as_ref().map_err(|error| *error);
+        appliance.refuses(now, path, token)
+    })?;
+    let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::FORBIDDEN);
+    Some(match refused {
+        Refusal::Token(error) => refusal(status, error.code(), &error.to_string()),
+        Refusal::ControlPlaneLost => refusal_until(
+            status,
+            "control_plane_lost",
+            "this appliance has lost the control plane and takes no new sessions",
+            refused.retry_after_s(),
+        ),
+    })
 }
 
 async fn of_object(object: Object, asked: &HeaderMap) -> Draft {

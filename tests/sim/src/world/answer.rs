@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nearcast_appliance::{Admission, Answer, BodyEnd, Effect, Outcome, Spoil, StatusFault};
+use nearcast_appliance::token::TokenError;
+use nearcast_appliance::{Answer, BodyEnd, Effect, Outcome, Spoil, StatusFault, Target};
 use nearcast_core::{Failure, TransportEvent, Validators};
 use nearcast_link::{Arrival, LinkState, TransferId};
 use nearcast_units::{ByteCount, Instant};
@@ -12,31 +13,43 @@ use super::{Attempt, Due, Got, Heard, World};
 
 /// Redirects that the player follows.
 const REDIRECTS_MAX: u32 = 5;
-/// What an appliance without its control plane tells new sessions.
-const CONTROL_LOST_RETRY_AFTER_S: u32 = 5;
 /// What came so lately is not read yet when a session is told of a body, by chance: sockets, threads and clocks are no
 /// steadier. Over sockets and over packets, parts of 0.2 s of a steady body differ by 2 % in the mean.
 const READ_LATE: Duration = Duration::from_millis(7);
 /// A captive portal's page.
 const PORTAL_BYTES: u64 = 300;
 
+/// What an appliance answers in place of what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TurnedAway {
+    status: u16,
+    retry_after_s: Option<u32>,
+}
+
+/// Whether an answer is what was asked for, however wrong it says what that is.
+const fn is_of_object(answer: Answer) -> bool {
+    matches!(answer, Answer::Good | Answer::Longer | Answer::WrongRange)
+}
+
 impl World {
     /// Returns with which status an appliance turns a request away that nothing is wrong with otherwise.
-    fn turns_away(&mut self, now: Instant, id: Attempt) -> Option<(u16, Option<u32>)> {
+    pub(super) fn turns_away(&mut self, now: Instant, id: Attempt) -> Option<TurnedAway> {
         self.backend.as_ref()?;
         let attempt = self.attempts.get(&id)?;
         let model = &mut self.edges[attempt.edge];
         let moment = model.moment(now);
-        let Some((playback_id, expires_unix_ms)) = &attempt.token else {
-            return Some((401, None));
-        };
-        if moment.unix_ms >= *expires_unix_ms {
-            return Some((403, None));
+        let token = attempt.token.as_ref().ok_or(TokenError::Missing);
+        let path = attempt.label.path();
+        if let Some(refused) = model.appliance.refuses(moment, path, token) {
+            return Some(TurnedAway {
+                status: refused.status(),
+                retry_after_s: refused.retry_after_s(),
+            });
         }
-        if model.appliance.admit(moment, playback_id) == Admission::ControlPlaneLost {
-            return Some((503, Some(CONTROL_LOST_RETRY_AFTER_S)));
-        }
-        (!model.appliance.stores(attempt.label.path())).then_some((404, None))
+        (!model.appliance.stores(path)).then_some(TurnedAway {
+            status: 404,
+            retry_after_s: None,
+        })
     }
 
     /// The answer begins, if there is to be one.
@@ -56,15 +69,15 @@ impl World {
         }
         attempt.phase = Phase::Answering;
         let answer = attempt.decided.answer;
-        let is_good = matches!(answer, Answer::Good | Answer::Longer | Answer::WrongRange);
-        let turned_away = if is_good {
-            self.turns_away(now, id)
-        } else {
-            None
-        };
+        let is_good = is_of_object(answer);
+        let turned_away = attempt.turned_away.filter(|_| is_good);
         let rtt = self.network.round_trip(&self.route(id.0, edge));
         let arrives = now + rtt / 2;
-        if let Some((status, retry_after_s)) = turned_away {
+        if let Some(turned_away) = turned_away {
+            let TurnedAway {
+                status,
+                retry_after_s,
+            } = turned_away;
             let answered = Step::Answered(status, retry_after_s);
             return self.due.add(arrives, Due::Attempt(id, answered));
         }
@@ -215,7 +228,14 @@ impl World {
             }
             let before = std::mem::take(&mut attempt.decided);
             let sent = attempt.next - attempt.first;
-            let target = attempt.target(&self.clients[id.0].name);
+            let mut target = attempt.target(&self.clients[id.0].name);
+            // What is in place of an answer has none of its body.
+            if !is_of_object(before.answer) {
+                target = Target {
+                    length: 0,
+                    ..target
+                };
+            }
             let decided = appliance.revise(target, sent, before, attempt.known);
             attempt.known = appliance.asked();
             let used: Vec<String> = decided.rules().map(str::to_owned).collect();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nearcast_appliance::fault::{DnsProblem, Fault, TlsProblem};
+use nearcast_appliance::token::Claims;
 use nearcast_appliance::{self as appliance, Disposition, Effect, Outcome, Target};
 use nearcast_core::{
     AttemptSpec, CertificateProblem, Failure, Protocol, TransportEvent, Validators,
@@ -10,8 +11,9 @@ use nearcast_core::{
 use nearcast_link::{FlowId, LinkState, TransferId, Transport};
 use nearcast_units::{BitRate, ByteCount, Instant};
 
+use super::answer::TurnedAway;
 use super::{Attempt, Due, Heard, World, moment};
-use crate::title::Label;
+use crate::title::{FILES, Label};
 
 /// What is asked of an appliance.
 #[derive(Debug)]
@@ -43,8 +45,9 @@ pub(super) struct AttemptModel {
     pub(super) known: appliance::Asked,
     /// What its body is held back to.
     pub(super) held: Option<BitRate>,
-    /// The playback that its token is for, and when that ends.
-    pub(super) token: Option<(String, u64)>,
+    pub(super) token: Option<Claims>,
+    /// The appliance does not want to serve it: that is known before anything goes wrong with the answer.
+    pub(super) turned_away: Option<TurnedAway>,
 }
 
 /// How far an attempt has come.
@@ -92,9 +95,12 @@ impl World {
         let id = (client, spec.attempt);
         let warm = self.clients[client].idle[edge].pop();
         let held = self.clients[client].held.as_ref();
-        let token = held.map(|held| {
-            let expires_unix_ms = moment(held.token_expires).unix_ms;
-            (held.playback_id.clone(), expires_unix_ms)
+        let token = held.map(|held| Claims {
+            playback_id: held.playback_id.clone(),
+            path_prefix: FILES.to_owned(),
+            expires_at_unix_ms: moment(held.token_expires).unix_ms,
+            // Nobody signs anything here.
+            key_id: String::new(),
         });
         if let Some(flow) = warm {
             self.flows.insert(flow, id);
@@ -117,6 +123,7 @@ impl World {
                 known: appliance::Asked::default(),
                 held: None,
                 token,
+                turned_away: None,
             },
         );
         if warm.is_some() {
@@ -298,13 +305,18 @@ impl World {
 
     /// The request reached the appliance.
     fn requested(&mut self, now: Instant, id: Attempt) {
-        let Some(attempt) = self.attempts.get_mut(&id) else {
+        let Some(attempt) = self.attempts.get(&id) else {
             return;
         };
         let edge = attempt.edge;
         if self.network.state(self.edges[edge].link) != LinkState::Up {
             return; // A stopped appliance is silent; a killed one has reset the flow, which arrives by itself.
         }
+        let turned_away = self.turns_away(now, id);
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        attempt.turned_away = turned_away;
         let model = &mut self.edges[edge];
         let moment = model.moment(now);
         let target = attempt.target(&self.clients[id.0].name);
@@ -331,7 +343,9 @@ impl World {
 
 impl AttemptModel {
     pub(super) fn target<'a>(&'a self, client: &'a str) -> Target<'a> {
-        let length = self.end.saturating_sub(self.first);
+        // Who is turned away gets no body, and nothing goes wrong with it.
+        let is_served = self.turned_away.is_none();
+        let length = self.end.saturating_sub(self.first) * u64::from(is_served);
         self.label.target(client, self.first, length)
     }
 }

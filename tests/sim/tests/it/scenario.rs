@@ -149,6 +149,26 @@ fn rungs_tracks_and_paths_are_named_as_those_of_the_made_title() {
 }
 
 #[test]
+fn who_is_turned_away_does_not_use_up_a_fault_of_bodies() {
+    // The token has just ended: requests are turned away until there is another one, and the first served has the fault.
+    let run = run("
+        backend = { token_ttl_s = 12, refresh_after_s = 600 }
+        faults = [{ id = \"once\", at_s = 12.1, edge = \"all\", fault = { kind = \"corrupt\" }, on = { object = \"media\", count = 1 } }]
+    ");
+    let all = run.players[0].report.fetches.iter();
+    let attempts: Vec<_> = all.flat_map(|one| &one.attempts).collect();
+    let of = |code: &str| {
+        let of = attempts
+            .iter()
+            .filter(|one| one.code.as_deref() == Some(code));
+        of.count()
+    };
+    assert!(of("edge.token_rejected") > 0, "nobody was turned away");
+    let edges: Vec<&str> = run.receipts.iter().map(|one| one.edge.as_str()).collect();
+    assert_eq!(edges, ["near", "far"], "each had the rule");
+}
+
+#[test]
 fn a_fault_of_the_edge_in_use_stays_with_that_edge() {
     let run = run(
         "faults = [{ at_s = 15, edge = \"in_use\", fault = { kind = \"hang\" }, on = { object = \"media\", track = \"video\", after = 0.5 } }]",
