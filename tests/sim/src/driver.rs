@@ -244,6 +244,9 @@ impl Simulation {
             self.clients[client].tell(now, &mut self.world, Input::Timeout);
             self.settle(client);
         }
+        for error in self.world.take_problems() {
+            self.violated(&format!("a fault cannot be: {error}"));
+        }
     }
 
     /// Notes what a client waits for after it was told something.

@@ -188,6 +188,38 @@ fn a_fault_of_the_edge_in_use_stays_with_that_edge() {
 }
 
 #[test]
+fn a_fault_that_cannot_go_along_to_the_next_edge_is_a_problem_of_the_run() {
+    let rule = |id: &str, edge: &str| {
+        format!(
+            "{{ id = \"{id}\", edge = \"{edge}\", may_miss = true, fault = {{ kind = \"hang\" }}, on = {{ object = \"key\" }} }}"
+        )
+    };
+    // As many as an edge keeps; then the one in use dies, whose rule has no room there.
+    let mut rules: Vec<String> = (0..256).map(|n| rule(&format!("f{n}"), "far")).collect();
+    rules.push(rule("along", "near"));
+    let dies = "{ at_s = 15, edge = \"near\", fault = { kind = \"kill\" } }".to_owned();
+    rules.push(dies);
+    let whole = |rules: &[String]| {
+        simulate(
+            &read(&format!("faults = [{}]", rules.join(", "))),
+            1,
+            Watch::ALL,
+        )
+        .ran
+        .problems()
+    };
+    assert_eq!(whole(&rules), Vec::<String>::new());
+    rules[256] = rules[256].replace("edge = \"near\"", "at_s = 10, edge = \"in_use\"");
+    let problems = whole(&rules);
+    assert!(
+        problems
+            .iter()
+            .any(|one| one.contains("a fault cannot be: at most 256")),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn tokens_end_and_are_refreshed_and_an_edge_whose_clock_is_ahead_is_left() {
     let scenario = kept("control/clock-skew.toml");
     let run = simulate(&scenario, 1, Watch::ALL).ran;
