@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_core::{AbrRule, Command, Config};
-use nearcast_link::LinkConfig;
+use nearcast_link::{LinkConfig, LossBursts};
 use nearcast_scenario::{AbrName, Doing, Link, PlayerResult, Ran, Receipt, Scenario, Viewer};
 use nearcast_units::Seed;
 
 use crate::driver::{Simulation, WorldOutcome};
 use crate::setup::{
-    BackendSetup, ClientSetup, EdgeSetup, Impairment, LinkName, LinkSchedule, LinkStep,
+    BackendSetup, Bursts, ClientSetup, EdgeSetup, Impairment, LinkName, LinkSchedule, LinkStep,
     TimedCommand, TimedOrder, Watch, WorldSetup,
 };
 use crate::title::SimTitle;
@@ -180,6 +180,14 @@ fn world(scenario: &Scenario, seed: u64, clients: Vec<ClientSetup>, watch: Watch
         let impairment = Impairment {
             jitter: link.jitter(),
             loss: link.mean_loss(),
+            bursts: link.spec.burst_loss.map(|spec| Bursts {
+                within: LossBursts {
+                    enter: spec.enter_ratio.into(),
+                    leave: spec.leave_ratio.into(),
+                    loss: spec.loss_ratio.into(),
+                },
+                outside: link.spec.loss_ratio.into(),
+            }),
         };
         if impairment != Impairment::default() {
             impairments.push((name, impairment));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nearcast_appliance::fault::{Fault, FaultOrder, FaultRule};
 use nearcast_core::{Command, Config, Memory};
-use nearcast_link::LinkConfig;
+use nearcast_link::{LinkConfig, LossBursts};
 use nearcast_scenario::Place;
 use nearcast_units::{BitRate, Ratio, Seed};
 
@@ -207,8 +207,19 @@ pub enum LinkName {
 pub struct Impairment {
     /// How much longer than its delay a request may take.
     pub jitter: Duration,
-    /// The share of packets that are lost.
+    /// The share of packets that are lost, over a long time.
     pub loss: Ratio,
+    /// Which of them are lost in bursts; `None` is that each is lost for itself.
+    pub bursts: Option<Bursts>,
+}
+
+/// Loss in bursts (the model of Gilbert and Elliott).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bursts {
+    /// When they begin and end, and what is lost within them.
+    pub within: LossBursts,
+    /// The share of packets that are lost outside of them.
+    pub outside: Ratio,
 }
 
 /// How a link changes.

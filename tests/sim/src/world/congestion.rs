@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nearcast_units::{BitRate, ByteCount, Instant, Rng};
+use nearcast_units::{BitRate, ByteCount, Instant};
 
 /// What a QUIC packet brings beside its headers: some 1,160 bytes until the path's MTU is found, then 1,420. The middle was chosen so that bit
 /// rates are those of `packet` where packets are lost (`nearcast-lab agree`).
@@ -50,11 +50,11 @@ impl Congestion {
         })
     }
 
-    /// Takes that the round is over which ends now, in which so much was sent.
-    pub(super) fn end(&mut self, sent: ByteCount, loss: f64, chance: &mut Rng) {
+    /// Takes that the round is over which ends now, in which so much was sent; each packet is asked for whether it is lost.
+    pub(super) fn end(&mut self, sent: ByteCount, mut is_lost: impl FnMut() -> bool) {
         let nearest = (sent.get() + PACKET.get() / 2) / PACKET.get();
         let sent = u32::try_from(nearest).unwrap_or(u32::MAX);
-        let lost = (0..sent).filter(|_| chance.next_f64() < loss).count();
+        let lost = (0..sent).filter(|_| is_lost()).count();
         if lost > 0 {
             self.has_lost = true;
             self.packets = (self.packets * KEPT).max(LEAST);
@@ -79,7 +79,7 @@ mod tests {
             let mut sum = 0.0;
             for _ in 0..100_000 {
                 let sent = window.limit(rtt).unwrap().bytes_in(rtt);
-                window.end(sent, loss, &mut chance);
+                window.end(sent, || chance.next_f64() < loss);
                 sum += window.packets;
             }
             let mean: f64 = sum / 100_000.0;
@@ -90,12 +90,11 @@ mod tests {
     #[test]
     fn a_window_that_is_not_used_does_not_grow() {
         let rtt = Duration::from_millis(100);
-        let mut chance = Seed::new(1).rng();
         let mut window = Congestion::new(Instant::ZERO);
         let all = window.limit(rtt).unwrap();
-        window.end(all.scaled(0.5).bytes_in(rtt), 0.0, &mut chance);
+        window.end(all.scaled(0.5).bytes_in(rtt), || false);
         assert_eq!(window.limit(rtt).unwrap(), all);
-        window.end(all.bytes_in(rtt), 0.0, &mut chance);
+        window.end(all.bytes_in(rtt), || false);
         assert_eq!(window.limit(rtt).unwrap(), all.scaled(2.0), "slow start");
     }
 

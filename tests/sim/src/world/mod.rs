@@ -53,6 +53,8 @@ pub(crate) struct World {
     backend: Option<BackendModel>,
     /// Links that lose packets or take longer now and then.
     impaired: BTreeMap<LinkId, Impairment>,
+    /// Of those that lose them in bursts: whether one goes on.
+    in_burst: BTreeMap<LinkId, bool>,
     /// Where packets are lost.
     congested: BTreeMap<FlowId, Congestion>,
     chance: Rng,
@@ -173,6 +175,7 @@ impl World {
         let mut world = Self {
             backend: backend.map(|backend| BackendModel::new(backend, &names, setup.seed)),
             impaired: impaired.collect(),
+            in_burst: BTreeMap::new(),
             congested: BTreeMap::new(),
             chance: setup.seed.split("links").rng(),
             in_use: InUse::default(),

@@ -288,6 +288,13 @@ fn loss_holds_a_connection_to_what_mathis_says_and_jitter_delays_answers() {
     let lossy = rate(&lossy);
     assert!((800_000.0..970_000.0).contains(&lossy), "{lossy}");
     assert!(rate(&clean) > 10_000_000.0);
+    // As many, but eight in a row: a window is made smaller once for them.
+    let bursty = report(
+        "{ delay_ms = 25, burst_loss = { enter_ratio = 0.00255, leave_ratio = 0.125, loss_ratio = 1 } }",
+    );
+    let bursty = rate(&bursty);
+    assert!(bursty > lossy * 2.0, "{bursty}");
+    assert!(bursty < rate(&clean), "{bursty}");
     let jittery = report("{ delay_ms = 25, jitter_ms = 200 }");
     let ttfb =
         |report: &nearcast_protocol::report::SessionReport| report.edges[0].ttfb_ms.p95.unwrap();
