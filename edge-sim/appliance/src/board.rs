@@ -136,7 +136,7 @@ impl FaultBoard {
             if change.is_some() && rule.on == FaultSelector::EVERYTHING {
                 self.record(unix_ms, &rule.id, &rule.fault, None, None);
                 changes.push(change);
-                self.on_link.push(rule);
+                self.takes_link(rule);
                 continue;
             }
             if rule.fault.scope() == Scope::Control {
@@ -308,11 +308,19 @@ impl FaultBoard {
         let (Effect::Cut, BodyEnd::Link { change, .. }) = (effect, decided.end) else {
             return None;
         };
-        self.on_link.push(FaultRule {
+        self.takes_link(FaultRule {
             id: hit.id.clone(),
             ..FaultRule::everywhere(hit.fault.clone())
         });
         Some(change)
+    }
+
+    /// A fault of the link is in force. Those of its name and kind before it are gone when it is, and no longer hold: a rule
+    /// that hits every body leaves one, not one for each.
+    fn takes_link(&mut self, rule: FaultRule) {
+        self.on_link
+            .retain(|other| other.id != rule.id || other.fault.name() != rule.fault.name());
+        self.on_link.push(rule);
     }
 
     /// Returns the receipts of faults that took effect, oldest first: the last [`RECEIPTS_MAX`](Self::RECEIPTS_MAX), the

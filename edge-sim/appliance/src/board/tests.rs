@@ -278,6 +278,28 @@ fn a_fault_of_the_link_waits_for_the_body_that_it_selects() {
 }
 
 #[test]
+fn a_rule_of_the_link_that_hits_every_body_is_put_on_again_once() {
+    let mut board = FaultBoard::default();
+    let mut rule = after(Fault::Delay { delay_ms: 9 }, 0.5);
+    rule.id = Some("late".into());
+    let other = FaultRule {
+        id: Some("other".into()),
+        ..FaultRule::everywhere(Fault::Stop)
+    };
+    assert!(board.apply(1, FaultOrder::add([rule, other])).is_ok());
+    for _ in 0..3 {
+        let decided = board.decide(2, body());
+        board.handle_effect(3, body(), &decided, Effect::Cut);
+    }
+    let remove = FaultOrder {
+        remove: vec!["other".into()],
+        ..FaultOrder::default()
+    };
+    let late = LinkChange::Delay(Duration::from_millis(9));
+    assert_eq!(board.apply(4, remove), Ok(vec![None, Some(late)]));
+}
+
+#[test]
 fn a_link_is_left_as_the_faults_that_stay_have_it() {
     let mut board = FaultBoard::default();
     let named = |id: &str, fault| FaultRule {
