@@ -27,7 +27,7 @@ pub(crate) fn unfit(scenario: &Scenario, mode: Mode) -> Option<String> {
 
 fn reason(scenario: &Scenario, mode: Mode) -> Option<String> {
     match mode {
-        Mode::Sim => of_packets(scenario, alters_packets, "a model of flows has none"),
+        Mode::Sim => of_packets(scenario, alters_packets, "a model of flows does not have"),
         Mode::App => everywhere(scenario).or_else(|| app(scenario)),
         Mode::Packet => everywhere(scenario).or_else(|| packet(scenario)),
     }
@@ -78,7 +78,7 @@ fn app(scenario: &Scenario) -> Option<String> {
     let packets = of_packets(
         scenario,
         |link| shown(link) || alters_packets(link),
-        "sockets do not show them",
+        "sockets do not show",
     );
     packets.or_else(|| {
         if scenario.backend_delay != Duration::from(BackendSpec::default().delay_ms) {
@@ -93,12 +93,12 @@ fn app(scenario: &Scenario) -> Option<String> {
 }
 
 /// Tells of the first link that does things to packets.
-fn of_packets(scenario: &Scenario, does: impl Fn(&Link) -> bool, because: &str) -> Option<String> {
+fn of_packets(scenario: &Scenario, does: impl Fn(&Link) -> bool, who: &str) -> Option<String> {
     let links = scenario.edges.iter().map(|edge| (&*edge.name, &edge.link));
     let mut links = links.chain([("last mile", &scenario.last_mile)]);
     let (name, _) = links.find(|(_, link)| does(link))?;
     Some(format!(
-        "the link `{name}` does things to packets, and {because}"
+        "the link `{name}` does things to packets, which {who}"
     ))
 }
 
@@ -239,6 +239,20 @@ mod tests {
                 };
                 assert!(holds, "{text} {mode:?}: {told:?}");
             }
+        }
+        let wide = scenario(&format!("{ONE}last_mile = {{ mtu_bytes = 1280 }}"));
+        for (mode, says) in [
+            (
+                Mode::App,
+                "packets, which sockets do not show: not for --mode app",
+            ),
+            (
+                Mode::Sim,
+                "packets, which a model of flows does not have: not for",
+            ),
+        ] {
+            let told = unfit(&wide, mode).unwrap();
+            assert!(told.contains(says), "{told}");
         }
         let jittery = format!("{ONE}last_mile = {{ jitter_ms = 5 }}");
         let told = unfit(&scenario(&jittery), Mode::App).unwrap();
