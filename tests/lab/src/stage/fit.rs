@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nearcast_appliance::fault::Fault;
 use nearcast_link::PacketConfig;
-use nearcast_scenario::{BackendSpec, Doing, Link, Mode, Scenario};
+use nearcast_scenario::{BackendSpec, Doing, FaultPlan, Link, Mode, Place, Scenario};
 use nearcast_units::ByteCount;
 
 /// Each viewer is a process.
@@ -54,23 +54,19 @@ fn everywhere(scenario: &Scenario) -> Option<String> {
             edge.name
         ));
     }
-    let chosen = scenario.faults.iter().find(|one| one.on.client.is_some());
-    if let Some(fault) = chosen {
-        return Some(format!(
-            "`{}` selects a client by its name, which tokens do not hold",
-            fault.id
-        ));
-    }
-    let names = scenario
-        .faults
-        .iter()
-        .find(|one| matches!(one.fault, Fault::Dns { .. }));
-    names.map(|fault| {
+    let mut faults = scenario.faults.iter();
+    faults.find(|one| one.on.client.is_some()).map(|fault| {
         format!(
-            "`{}` is about names, and edges have addresses here",
+            "`{}` selects a client by its name, which tokens do not hold",
             fault.id
         )
     })
+}
+
+/// Faults of names.
+fn of_names(scenario: &Scenario) -> impl Iterator<Item = &FaultPlan> {
+    let faults = scenario.faults.iter();
+    faults.filter(|one| matches!(one.fault, Fault::Dns { .. }))
 }
 
 fn app(scenario: &Scenario) -> Option<String> {
@@ -83,6 +79,15 @@ fn app(scenario: &Scenario) -> Option<String> {
     packets.or_else(|| {
         if scenario.backend_delay != Duration::from(BackendSpec::default().delay_ms) {
             return Some("the backend has no link, and is as near as it is".to_owned());
+        }
+        let some = |one: &&FaultPlan| {
+            one.on.count.is_some() || one.on.probability.is_some() || one.place == Place::InUse
+        };
+        if let Some(fault) = of_names(scenario).find(some) {
+            return Some(format!(
+                "`{}` is about some questions for names, and a name server of its own answers all about an edge alike",
+                fault.id
+            ));
         }
         let many = scenario.sessions() > 1;
         (many && rebinds(scenario)).then(|| {
@@ -129,6 +134,12 @@ fn queues_long(link: &Link) -> bool {
 fn packet(scenario: &Scenario) -> Option<String> {
     if scenario.sessions() > 1 {
         return Some("there is one last mile, and more than one viewer".to_owned());
+    }
+    if let Some(fault) = of_names(scenario).next() {
+        return Some(format!(
+            "`{}` is about names, and edges have addresses there",
+            fault.id
+        ));
     }
     rebinds(scenario).then(|| "there is no address translator".to_owned())
 }
@@ -225,7 +236,19 @@ mod tests {
             (
                 "faults = [{ id = \"x\", edge = \"a\", fault = { kind = \"dns\", problem = \"slow\" } }]",
                 None,
+                None,
                 Some("about names"),
+            ),
+            (
+                "faults = [{ edge = \"a\", fault = { kind = \"dns\", problem = \"slow\" }, on = { count = 1 } }]",
+                None,
+                Some("some questions"),
+                Some("about names"),
+            ),
+            (
+                "faults = [{ edge = \"in_use\", fault = { kind = \"dns\", problem = \"slow\" } }]",
+                None,
+                Some("some questions"),
                 Some("about names"),
             ),
         ] {

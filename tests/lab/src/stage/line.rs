@@ -1,5 +1,7 @@
 //! What the processes of a run tell each other: a line of JSON each, over standard input and output.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 use nearcast_appliance::fault::FaultReceipt;
 use nearcast_protocol::report::SessionReport;
@@ -36,6 +38,8 @@ pub(super) struct Backend {
     pub(super) url: String,
     /// The certificate to trust.
     pub(super) ca_pem: String,
+    /// Whom to ask for names; `None` is whom the system asks.
+    pub(super) nameserver: Option<SocketAddr>,
 }
 
 /// What servers did.

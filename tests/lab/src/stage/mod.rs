@@ -13,6 +13,7 @@
 mod conduct;
 mod fit;
 mod line;
+mod names;
 mod servers;
 mod title;
 mod viewer;

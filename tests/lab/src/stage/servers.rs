@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::{self, FromServers, Served, ToServers};
+use super::names::Names;
 use super::title::{self, FOLDER};
 use super::{Run, account, conduct};
 
@@ -55,6 +56,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     let ready = line::Backend {
         url: servers.backend.url().to_owned(),
         ca_pem: servers.backend.ca_pem().to_owned(),
+        nameserver: servers.names.as_ref().map(Names::address),
     };
     line::write(&mut out, &FromServers::Ready(ready)).await?;
     let mut told = lines();
@@ -121,6 +123,8 @@ struct Servers {
     links: Vec<LinkConfig>,
     last_mile_delay: Duration,
     in_use: InUse,
+    /// Where something goes wrong with them.
+    names: Option<Names>,
     problems: Vec<String>,
     _keys: TempDir,
 }
@@ -153,10 +157,12 @@ impl Servers {
             .iter()
             .any(|action| action.doing == Doing::Rebind);
         let last_mile_delay = scenario.last_mile.first().delay;
+        let names = Names::start(scenario)?;
         let (mut edges, mut relays) = (Vec::new(), Vec::new());
         for (place, edge) in scenario.edges.iter().enumerate() {
             let mut config = EdgeConfig::new(&edge.name, &arguments.root);
             config.listen = at(place);
+            config.host = names.as_ref().map(|names| names.host(place).to_owned());
             config.stores = Some(match edge.stores_title {
                 true => vec![format!("{FOLDER}/")],
                 false => Vec::new(),
@@ -206,6 +212,7 @@ impl Servers {
                 .collect(),
             last_mile_delay,
             in_use: InUse::default(),
+            names,
             problems: Vec::new(),
             backend,
             edges,
@@ -262,8 +269,17 @@ impl Servers {
 
     async fn order(&mut self, place: Place, order: FaultOrder) -> Result<()> {
         match place {
-            Place::Edge(edge) => self.tell(edge, order).await,
-            Place::All => self.tell_all(&order, None).await,
+            Place::Edge(edge) => {
+                let order = self.order_names(edge, order)?;
+                self.tell(edge, order).await
+            }
+            Place::All => {
+                let mut rest = order.clone();
+                for edge in 0..self.edges.len() {
+                    rest = self.order_names(edge, order.clone())?;
+                }
+                self.tell_all(&rest, None).await
+            }
             Place::Backend => {
                 let told = self.backend.apply(order).await;
                 told.context("the backend cannot do what it was ordered to")
@@ -273,6 +289,17 @@ impl Servers {
                 self.tell_in_turn(told).await
             }
         }
+    }
+
+    /// Does what an order says of an edge's name; returns the rest of it.
+    fn order_names(&mut self, edge: usize, order: FaultOrder) -> Result<FaultOrder> {
+        let Some(names) = &mut self.names else {
+            return Ok(order);
+        };
+        let url = self.edges[edge].base_url().trim_end_matches('/');
+        let port = url.rsplit(':').next().map(str::parse);
+        let port = port.context("an edge's URL has no port")??;
+        names.order(edge, port, order)
     }
 
     async fn tell_in_turn(&mut self, told: Vec<Told>) -> Result<()> {
@@ -344,8 +371,10 @@ impl Servers {
             receipts.map(move |receipt| (Some(place), receipt))
         });
         let of_backend = self.backend.receipts().into_iter();
+        let of_names = self.names.iter().flat_map(Names::receipts);
         let mut receipts: Vec<_> = of_edges
             .chain(of_backend.map(|receipt| (None, receipt)))
+            .chain(of_names)
             .collect();
         receipts.sort_by_key(|(_, receipt)| receipt.at_unix_ms);
         Served {

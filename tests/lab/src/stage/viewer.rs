@@ -111,6 +111,7 @@ fn builder(
     let player = &scenario.players[viewer.player];
     let network = NetworkOptions {
         extra_ca_pem: vec![backend.ca_pem.into_bytes()],
+        nameservers: backend.nameserver.into_iter().collect(),
         ..NetworkOptions::default()
     };
     let mut backend = BackendOptions::new(backend.url);

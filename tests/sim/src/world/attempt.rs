@@ -66,8 +66,6 @@ pub(super) enum Phase {
 /// A step of an attempt that happens at its own time.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// The name is resolved, and the handshake begins.
-    Connects,
     Connected,
     Requested,
     /// What was to be late has been.
@@ -82,8 +80,8 @@ const fn handshake_round_trips(http3: bool) -> u32 {
     if http3 { 1 } else { 2 }
 }
 
-/// What a resolver takes that is slow.
-const SLOW_DNS: Duration = Duration::from_secs(3);
+/// When the player's resolver gives up, which asks twice for a second each: slow answers come later.
+const NAMES_GIVEN_UP: Duration = Duration::from_secs(2);
 /// How long the player waits for QUIC before it asks over TCP.
 const QUIC_ALONE: Duration = Duration::from_millis(300);
 
@@ -160,7 +158,7 @@ impl World {
             Some(Fault::UdpBlocked) => (stands + QUIC_ALONE, Step::Connected),
             Some(Fault::Dns { problem }) => match problem {
                 DnsProblem::Fails => (now + rtt, Step::Fails(Failure::Dns)),
-                DnsProblem::Slow => (now + SLOW_DNS, Step::Connects),
+                DnsProblem::Slow => (now + NAMES_GIVEN_UP, Step::Fails(Failure::Dns)),
                 // Nobody answers there.
                 DnsProblem::WrongAddress => return,
             },
@@ -219,15 +217,6 @@ impl World {
 
     pub(super) fn step(&mut self, now: Instant, id: Attempt, step: Step, heard: &mut Vec<Heard>) {
         match step {
-            Step::Connects => {
-                let Some(attempt) = self.attempts.get(&id) else {
-                    return;
-                };
-                let route = self.route(id.0, attempt.edge);
-                let round_trips = handshake_round_trips(self.edges[attempt.edge].http3);
-                let stands = now + self.network.round_trip(&route) * round_trips;
-                self.due.add(stands, Due::Attempt(id, Step::Connected));
-            }
             Step::Connected => self.connected(now, id, heard),
             Step::Requested => self.requested(now, id),
             Step::Begins => self.begins(now, id),
