@@ -188,7 +188,7 @@ pub enum Fault {
         #[serde(default)]
         rate_bps: Option<u64>,
     },
-    /// The link delays every answer by this much.
+    /// The link delays every answer by this much, both ways together, and no longer by what it did.
     Delay {
         /// Milliseconds.
         delay_ms: u64,

@@ -179,7 +179,8 @@ pub enum Place {
     Edge(usize),
     /// Every edge.
     All,
-    /// The edge that the first player plays from when a request comes that is selected; while nothing plays, the one that answers first.
+    /// The edge that the first player plays from when a request comes that is selected; while nothing plays, the one that answers first,
+    /// or for faults of all that an edge does, the first that is listed.
     InUse,
     /// The backend.
     Backend,

@@ -163,7 +163,7 @@ pub struct BackendSpec {
     pub token_ttl_s: Seconds,
     /// When players are told to ask for another one; left out, after two minutes.
     pub refresh_after_s: Option<Seconds>,
-    /// How long a call takes, each way; left out of `app`, where the backend is as near as it is.
+    /// How long a call takes, each way; `app`, where the backend is as near as it is, takes the default only.
     pub delay_ms: Millis,
 }
 

@@ -45,8 +45,8 @@ impl Edges {
         true
     }
 
-    /// Returns `other` or, where it is on trial, fell lately and was only asked beside, or would be one return too many, the best of those of which
-    /// none is true; `other` after all where there is none and it is only on trial.
+    /// Returns `other` or, where it is on trial, or would be one return too many, the best of those of which
+    /// neither is true; `other` after all where there is none and it is only on trial.
     fn trusted_instead(&self, now: Instant, than: EdgeId, other: EdgeId) -> Option<EdgeId> {
         let returns = |id: EdgeId| {
             self.get(id).is_some_and(|edge| edge.used) && self.returned_within(now, SLOW_FLAP_EVERY)

@@ -1,5 +1,5 @@
 //! One object's life across edges: attempts, deadlines, continuation, help. Decides nothing about what
-//! is fetched next or at which rung: that is `schedule`.
+//! is fetched next or at which rung: that is `session/plan.rs` and `session/rung.rs`.
 
 mod attempt;
 mod compare;

@@ -139,7 +139,7 @@ enum GrantState {
         since: Instant,
         refresh: bool,
     },
-    /// Asking failed; held says whether the old one still serves.
+    /// Asking failed; `refresh` says that an old one still serves.
     Waiting {
         until: Instant,
         refresh: bool,

@@ -133,7 +133,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         mode,
         passed: swept.results.iter().all(|one| one.passed),
         interrupted: swept.interrupted,
-        busy: busy(&swept.results),
+        busy: swept.busy,
         scenarios: swept.results,
     };
     arguments.documents.write(&report)?;
@@ -144,12 +144,6 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Whether any run's timings are not to be trusted.
-fn busy(results: &[ScenarioResult]) -> bool {
-    let mut runs = results.iter().flat_map(|result| &result.runs);
-    runs.any(|run| run.busy)
 }
 
 /// Reads the scenarios of files and folders that can be run in a mode.

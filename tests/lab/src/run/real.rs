@@ -161,7 +161,9 @@ pub(super) fn all(
         .iter()
         .map(|scenario| Gathered::new(scenario, way, seeds.first))
         .collect();
+    let mut busy = false;
     make(jobs, arguments.jobs, &interrupt, |job, ran| {
+        busy |= ran.as_ref().is_ok_and(|ran| ran.busy);
         let one = match ran {
             Ok(ran) => One::new(job.scenario, (way, job.seed), ran, true),
             Err(error) => One::failed(job.scenario, job.seed, format!("{error:#}")),
@@ -176,6 +178,7 @@ pub(super) fn all(
     let results = gathered.into_iter().map(|one| one.result(|_, _| None));
     Ok(Swept {
         interrupted,
+        busy,
         results: results
             .filter(|result| !interrupted || result.seeds > 0)
             .collect(),

@@ -29,6 +29,8 @@ pub(super) struct Seeds {
 pub(super) struct Swept {
     pub(super) results: Vec<ScenarioResult>,
     pub(super) interrupted: bool,
+    /// Whether any run's timings are not to be trusted.
+    pub(super) busy: bool,
     pub(super) took_s: f64,
 }
 
@@ -84,6 +86,7 @@ fn until(
     }
     Ok(Swept {
         interrupted: stops(),
+        busy: false,
         results,
         took_s: began.elapsed_s(),
     })

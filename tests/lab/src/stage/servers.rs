@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nearcast_appliance::fault::FaultOrder;
+use nearcast_appliance::fault::{Fault, FaultOrder};
 use nearcast_backend_server::{
     Account, Backend, BackendConfig, BackendHandle, LOOPBACK_SECRET, ModelConfig, Network, Plan,
 };
@@ -320,7 +320,13 @@ impl Servers {
             .extend(problem.map(|error| format!("{error:#}")));
     }
 
-    async fn tell(&self, edge: usize, order: FaultOrder) -> Result<()> {
+    async fn tell(&self, edge: usize, mut order: FaultOrder) -> Result<()> {
+        let last_mile = self.has_links().then_some(self.last_mile_delay);
+        for rule in &mut order.faults {
+            if let Fault::Delay { delay_ms } = &mut rule.fault {
+                *delay_ms = waits(*delay_ms, self.links[edge].delay, last_mile);
+            }
+        }
         let edge = &self.edges[edge];
         let told = edge.apply(order).await;
         told.with_context(|| format!("the edge {} cannot do what it was ordered to", edge.id()))
@@ -403,6 +409,16 @@ fn here(prefix: &str, is_one_machine: bool) -> String {
 /// What an edge waits before it answers is all that its answers are late by: both ways of both links.
 fn round_trip(link: Duration, last_mile: Duration) -> Duration {
     (link + last_mile) * 2
+}
+
+/// What an edge waits where its link is to delay answers by so much, in milliseconds: all of the way where links are its own, and what is
+/// missing of that where packets are late by themselves.
+fn waits(delay_ms: u64, link: Duration, last_mile: Option<Duration>) -> u64 {
+    let millis = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    match last_mile {
+        Some(last_mile) => delay_ms.saturating_add(millis(last_mile * 2)),
+        None => delay_ms.saturating_sub(millis(link * 2)),
+    }
 }
 
 /// Returns a port that an edge can have: something in front of it has to know.
@@ -533,7 +549,7 @@ fn load(edges: &[EdgeHandle], began_unix_ms: u64) -> Vec<Vec<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use nearcast_appliance::fault::{Fault, FaultRule};
+    use nearcast_appliance::fault::FaultRule;
     use nearcast_player::{BackendOptions, NetworkOptions};
     use nearcast_protocol::play::{Capabilities, Intent, PlayRequest};
 
@@ -565,5 +581,17 @@ mod tests {
         assert_eq!(refused.code(), "backend.bad_answer", "{refused}");
         // Each was asked for over TLS at last, since a seal brought nothing.
         assert!(backend.receipts().len() >= 3);
+    }
+
+    #[test]
+    fn an_answer_is_late_by_the_fault_and_by_the_last_mile() {
+        let ms = Duration::from_millis;
+        assert_eq!(waits(200, ms(5), Some(ms(10))), 220, "links of its own");
+        assert_eq!(
+            waits(200, ms(5), None),
+            190,
+            "packets take 10 by themselves"
+        );
+        assert_eq!(waits(5, ms(5), None), 0);
     }
 }

@@ -469,8 +469,9 @@ impl World {
                 appliance::Action::Link(LinkChange::Rate(rate)) => {
                     self.network.set_rate(now, link, rate);
                 }
+                // An answer is late by both ways of the link.
                 appliance::Action::Link(LinkChange::Delay(delay)) => {
-                    self.network.set_delay(now, link, delay);
+                    self.network.set_delay(now, link, delay / 2);
                 }
                 appliance::Action::Link(LinkChange::Stop) => self.network.stop(now, link),
                 appliance::Action::Link(LinkChange::Kill) => {

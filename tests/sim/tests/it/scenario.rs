@@ -326,6 +326,27 @@ fn a_rate_that_a_fault_gives_a_link_outlasts_the_links_own_steps() {
 }
 
 #[test]
+fn a_link_that_is_told_to_delay_answers_delays_them_by_so_much() {
+    let text = "version = 1
+        edges = [{ name = \"one\", link = { delay_ms = 5 } }]
+        last_mile = { delay_ms = 10 }
+        title = { duration_s = 60 }
+        faults = [{ at_s = 10, edge = \"one\", fault = { kind = \"delay\", delay_ms = 200 } }]";
+    let scenario = Scenario::parse("x.toml".as_ref(), text).unwrap().remove(0);
+    let run = simulate(&scenario, 1, Watch::ALL).ran;
+    let media = run.players[0].report.fetches.iter();
+    let media = media.filter(|fetch| fetch.kind == "media");
+    let waits = media.map(|fetch| &fetch.attempts[0]).filter_map(|one| {
+        let first = one.first_byte_s? - one.start_s;
+        (one.start_s > 10.0 && !one.cold).then_some(first)
+    });
+    let waits: Vec<f64> = waits.collect();
+    // 20 ms of them are the last mile's.
+    let late = |wait: &f64| (0.22..0.23).contains(wait);
+    assert!(waits.len() > 5 && waits.iter().all(late), "{waits:?}");
+}
+
+#[test]
 fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
     let run = run("actions = [{ at_s = 20, do = \"rebind\" }]");
     let report = &run.players[0].report;
