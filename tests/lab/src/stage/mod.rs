@@ -13,7 +13,9 @@
 mod conduct;
 mod fit;
 mod line;
+mod load;
 mod names;
+mod schedule;
 mod servers;
 mod title;
 mod viewer;

@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::line::{self, FromServers, Served, ToServers};
+use super::load::load;
 use super::names::Names;
+use super::schedule::{Schedule, Step};
 use super::title::{self, FOLDER};
 use super::{Run, account, conduct};
 
@@ -48,9 +50,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut out = stdout();
     let mut servers = Servers::start(&scenario, arguments).await?;
-    let mut course = Course::new(&scenario, arguments.run.seed, servers.has_links());
+    let mut schedule = Schedule::new(&scenario, arguments.run.seed, servers.has_links());
     // What is wrong from the beginning is so before anybody plays.
-    while let Some(step) = course.next_by(Duration::ZERO) {
+    while let Some(step) = schedule.next_by(Duration::ZERO) {
         servers.take(step).await;
     }
     let ready = line::Backend {
@@ -63,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     let mut began: Option<(Instant, u64)> = None;
     loop {
         let due = async {
-            match (&began, course.due()) {
+            match (&began, schedule.due()) {
                 (Some((at, _)), Some(due)) => sleep_until(*at + due).await,
                 _ => pending().await,
             }
@@ -83,7 +85,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
                 Some(ToServers::Rebind) => servers.rebind().await,
             },
             () = due => {
-                if let Some(step) = course.next() {
+                if let Some(step) = schedule.next() {
                     servers.take(step).await;
                 }
             }
@@ -468,83 +470,6 @@ fn catalogue(scenario: &Scenario, seed: u64) -> nearcast_backend_server::Catalog
         })
         .to_vec();
     catalogue
-}
-
-/// Something that servers do at a time.
-#[derive(Debug)]
-enum Step {
-    Order(Place, FaultOrder),
-    Edge(usize, LinkConfig),
-    LastMile(LinkConfig),
-}
-
-/// What servers do, and when since the run began.
-#[derive(Debug)]
-struct Course(std::collections::VecDeque<(Duration, Step)>);
-
-impl Course {
-    fn new(scenario: &Scenario, seed: u64, has_links: bool) -> Self {
-        let orders = scenario.orders(seed);
-        let mut all: Vec<(Duration, Step)> = orders
-            .map(|(at, place, order)| (at, Step::Order(place, order)))
-            .collect();
-        if has_links {
-            for (edge, of_edge) in scenario.edges.iter().enumerate() {
-                let turns = of_edge.link.turns(scenario.limit).skip(1);
-                all.extend(turns.map(|(at, link)| (at, Step::Edge(edge, link))));
-            }
-            let turns = scenario.last_mile.turns(scenario.limit).skip(1);
-            all.extend(turns.map(|(at, link)| (at, Step::LastMile(link))));
-        }
-        all.sort_by_key(|(at, _)| *at);
-        Self(all.into())
-    }
-
-    fn due(&self) -> Option<Duration> {
-        self.0.front().map(|(at, _)| *at)
-    }
-
-    fn next(&mut self) -> Option<Step> {
-        self.0.pop_front().map(|(_, step)| step)
-    }
-
-    fn next_by(&mut self, now: Duration) -> Option<Step> {
-        self.due().filter(|at| *at <= now)?;
-        self.next()
-    }
-}
-
-/// Counts what each edge sent in each second. What one answer had is spread over the time it took.
-fn load(edges: &[EdgeHandle], began_unix_ms: u64) -> Vec<Vec<u64>> {
-    let logs: Vec<_> = edges.iter().map(EdgeHandle::access_log).collect();
-    let span = |entry: &nearcast_edge_server::AccessEntry| {
-        let from = entry.unix_ms.saturating_sub(began_unix_ms);
-        let lasts = Duration::from_secs_f64(entry.duration_ms.max(0.0) / 1e3).as_millis();
-        (from, from + u64::try_from(lasts).unwrap_or(0))
-    };
-    let ends = logs.iter().flatten().map(|entry| span(entry).1);
-    let seconds = usize::try_from(ends.max().unwrap_or(0) / 1_000 + 1).unwrap_or(1);
-    let of_edge = |log: &Vec<nearcast_edge_server::AccessEntry>| {
-        let mut bytes = vec![0; seconds];
-        for entry in log {
-            let (from, to) = span(entry);
-            let lasts = (to - from).max(1);
-            let mut sent = 0;
-            for second in from / 1_000..=to / 1_000 {
-                let until = ((second + 1) * 1_000).min(to.max(from + 1));
-                let by_then = entry.bytes * (until - from) / lasts;
-                if let Some(bytes) = usize::try_from(second)
-                    .ok()
-                    .and_then(|at| bytes.get_mut(at))
-                {
-                    *bytes += by_then - sent;
-                }
-                sent = by_then;
-            }
-        }
-        bytes
-    };
-    logs.iter().map(of_edge).collect()
 }
 
 #[cfg(test)]
