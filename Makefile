@@ -124,6 +124,7 @@ lab-real: setup-test ## Run scenarios over sockets and packets: one cell of each
 	@$(CARGO) run --release --quiet --bin nearcast-title -- --dir $(LAB_TITLE) --duration 184
 	$(NEARCAST_LAB) run tests/scenarios/matrix --mode app --each-shape --jobs 4 --title $(LAB_TITLE) \
 	    --json target/lab/shapes.json --junit target/lab/shapes.xml --html target/lab/shapes.html
+	$(NEARCAST_LAB) run tests/scenarios/failures/rough-packets.toml --mode packet --title $(LAB_TITLE)
 	$(NEARCAST_LAB) agree $(KEPT) --jobs 16 --title $(LAB_TITLE)
 
 MUTANTS ?=

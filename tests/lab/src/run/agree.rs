@@ -69,38 +69,69 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
         named.is_none_or(|text| scenario.name.contains(text))
     };
     scenarios.retain(asked);
-    let ways = |scenario: &Scenario| -> Result<Vec<Mode>> {
-        let mut fit = Vec::new();
+    // From here on folders and processes are there that an end in disorder would leave.
+    let interrupt = Interrupt::watch()?;
+    let compared = compared(&scenarios, &modes, &arguments.real)?;
+    if compared.is_empty() {
+        bail!("none of these scenarios can be run in another way than sim");
+    }
+    let (runs, problems) = run(compared, arguments, &interrupt)?;
+    let differences = differences(&scenarios, &runs);
+    write::print(&table(&differences))?;
+    write::print(&problems.concat())?;
+    if interrupt.is_wanted() {
+        write::tell("interrupted: this is what was done by then\n")?;
+    }
+    if runs.values().flatten().any(|ran| ran.busy) {
+        write::tell("this machine was too busy for the timings to be trusted: run it once more\n")?;
+    }
+    let agree = differences.iter().all(|one| one.holds);
+    let all_right = agree && problems.is_empty() && !interrupt.is_wanted();
+    Ok(if all_right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Returns the scenarios that can be run in one of these ways beside `sim`; tells of each way that does not fit.
+fn compared<'a>(
+    scenarios: &'a [Scenario],
+    modes: &[Mode],
+    real: &RealArguments,
+) -> Result<Vec<Compared<'a>>> {
+    let mut titles = Titles::open(&real.title)?;
+    let mut compared = Vec::new();
+    let all = scenarios.iter().enumerate();
+    for (place, scenario) in all.filter(|(_, one)| one.modes.contains(&Mode::Sim)) {
+        let mut ways = Vec::new();
         let wanted = modes.iter().filter(|mode| scenario.modes.contains(mode));
         for mode in wanted.filter(|mode| **mode != Mode::Sim) {
             match unfit(scenario, *mode) {
                 Some(reason) => write::tell(&format!("{}: {reason}\n", scenario.name))?,
-                None => fit.push(*mode),
+                None => ways.push(*mode),
             }
         }
-        Ok(fit)
-    };
-    // From here on folders and processes are there that an end in disorder would leave.
-    let interrupt = Interrupt::watch()?;
-    let mut titles = Titles::open(&arguments.real.title)?;
-    let mut compared = Vec::new();
-    for (place, scenario) in scenarios.iter().enumerate() {
-        let ways = ways(scenario)?;
         if !ways.is_empty() {
             compared.push(Compared {
                 place,
                 scenario,
                 ways,
                 title: titles.simulated(scenario.duration)?,
-                folders: arguments.real.folders(&mut titles, scenario)?,
+                folders: real.folders(&mut titles, scenario)?,
             });
         }
     }
-    if compared.is_empty() {
-        bail!("none of these scenarios can be run in another way than sim");
-    }
-    let mut runs = Runs::default();
-    let mut problems = Vec::new();
+    Ok(compared)
+}
+
+/// Runs all with so many seeds, and those of which the means are not known yet with more. Returns what went wrong, too.
+fn run(
+    mut compared: Vec<Compared<'_>>,
+    arguments: &AgreeArguments,
+    interrupt: &Interrupt,
+) -> Result<(Runs, Vec<String>)> {
+    let (mut runs, mut problems) = (Runs::default(), Vec::new());
     let mut seeds = 0..arguments.seeds;
     while !compared.is_empty() && !interrupt.is_wanted() {
         let mut jobs = Vec::new();
@@ -108,7 +139,7 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
             one.simulate(seeds.clone(), &arguments.real, &mut runs)?;
             jobs.extend(seeds.clone().flat_map(|seed| one.jobs(seed)));
         }
-        real::make(jobs, arguments.real.jobs, &interrupt, |job, ran| {
+        real::make(jobs, arguments.real.jobs, interrupt, |job, ran| {
             let again = again(job.scenario, &arguments.real.way(job.mode), job.seed);
             match ran {
                 Ok(ran) => {
@@ -123,37 +154,25 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
         seeds = seeds.end..arguments.seeds_max.min(seeds.end * 2);
         compared.retain(|one| !seeds.is_empty() && !one.is_known(&runs));
     }
-    let busy = runs.values().flatten().any(|ran| ran.busy);
-    let mut differences = Vec::new();
-    for (place, scenario) in scenarios.iter().enumerate() {
-        let seen: Vec<(Mode, Figures)> = [Mode::Sim, Mode::App, Mode::Packet]
-            .into_iter()
-            .filter_map(|mode| {
-                let mut figures = Figures::of(runs.get(&(place, mode))?);
-                figures.failover_s = figures.failover_s.filter(|_| !loses_all_edges(scenario));
-                Some((mode, figures))
-            })
-            .collect();
-        // Alone it agrees with nobody.
-        if seen.len() > 1 {
-            differences.extend(compare(&scenario.name, &seen));
-        }
-    }
-    write::print(&table(&differences))?;
-    write::print(&problems.concat())?;
-    if interrupt.is_wanted() {
-        write::tell("interrupted: this is what was done by then\n")?;
-    }
-    if busy {
-        write::tell("this machine was too busy for the timings to be trusted: run it once more\n")?;
-    }
-    let agree = differences.iter().all(|one| one.holds);
-    let all_right = agree && problems.is_empty() && !interrupt.is_wanted();
-    Ok(if all_right {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok((runs, problems))
+}
+
+/// Compares what was run in more ways than one.
+fn differences(scenarios: &[Scenario], runs: &Runs) -> Vec<Difference> {
+    let of_scenario = scenarios.iter().enumerate().map(|(place, scenario)| {
+        let modes = [Mode::Sim, Mode::App, Mode::Packet].into_iter();
+        let seen = modes.filter_map(|mode| {
+            let mut figures = Figures::of(runs.get(&(place, mode))?);
+            figures.failover_s = figures.failover_s.filter(|_| !loses_all_edges(scenario));
+            Some((mode, figures))
+        });
+        (scenario, seen.collect::<Vec<_>>())
+    });
+    // Alone it agrees with nobody.
+    let together = of_scenario.filter(|(_, seen)| seen.len() > 1);
+    together
+        .flat_map(|(scenario, seen)| compare(&scenario.name, &seen))
+        .collect()
 }
 
 /// What came of each scenario, by its place, in each way.
