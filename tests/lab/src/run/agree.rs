@@ -71,7 +71,9 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     scenarios.retain(asked);
     // From here on folders and processes are there that an end in disorder would leave.
     let interrupt = Interrupt::watch()?;
-    let compared = compared(&scenarios, &modes, &arguments.real)?;
+    // It keeps what it cuts of the title as long as it is there itself.
+    let mut titles = Titles::open(&arguments.real.title)?;
+    let compared = compared(&scenarios, &modes, &arguments.real, &mut titles)?;
     if compared.is_empty() {
         bail!("none of these scenarios can be run in another way than sim");
     }
@@ -99,8 +101,8 @@ fn compared<'a>(
     scenarios: &'a [Scenario],
     modes: &[Mode],
     real: &RealArguments,
+    titles: &mut Titles,
 ) -> Result<Vec<Compared<'a>>> {
-    let mut titles = Titles::open(&real.title)?;
     let mut compared = Vec::new();
     let all = scenarios.iter().enumerate();
     for (place, scenario) in all.filter(|(_, one)| one.modes.contains(&Mode::Sim)) {
@@ -118,7 +120,7 @@ fn compared<'a>(
                 scenario,
                 ways,
                 title: titles.simulated(scenario.duration)?,
-                folders: real.folders(&mut titles, scenario)?,
+                folders: real.folders(titles, scenario)?,
             });
         }
     }
