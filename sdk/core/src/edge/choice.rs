@@ -30,7 +30,7 @@ pub(super) const LONG_RUN: ByteCount = ByteCount::new(1_000_000);
 /// What an edge is expected to take, whether it has to show first that it is well, its rank, and which it is.
 type Candidate = (Duration, bool, u32, EdgeId);
 
-/// Of those that rested, who is on a line that is never idle is tried after this time all the same.
+/// A trial waits no longer than this for an idle moment.
 const TRIAL_OWED: Duration = Duration::from_secs(10);
 
 /// Why an edge is worth measuring, the most urgent reason first.

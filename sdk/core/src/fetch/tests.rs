@@ -214,6 +214,32 @@ fn a_body_that_trickles_is_as_good_as_silent_and_one_in_slow_start_is_not() {
 }
 
 #[test]
+fn what_trickles_and_comes_soon_is_helped_only_where_it_is_needed_soon() {
+    let mut edges = edges();
+    let edge = edges.get_mut(EdgeId(0)).unwrap();
+    edge.answered(ms(0), Duration::from_millis(200));
+    let help = Some(Verdict::Help {
+        attempt: AttemptId(1),
+        late: Late::Trickle,
+    });
+    let second = Duration::from_secs(1);
+    // What is left takes 0.9 s, or 9.
+    for (rest, spare, verdict) in [
+        (9_000, AMPLE, None),
+        (9_000, second, help),
+        (90_000, AMPLE, help),
+    ] {
+        let mut fetch = fetch();
+        fetch.total = Some(11_000 + rest);
+        fetch.attempts[0].expected = Some(BitRate::from_kbps(20_000));
+        fetch.attempts[0].answered_in = Duration::from_millis(200);
+        body(&mut fetch, 1, (100..=1_100).step_by(100), 1_000);
+        let found = fetch.review(ms(1_100), &edges, spare);
+        assert_eq!(found, verdict, "{rest} {spare:?}");
+    }
+}
+
+#[test]
 fn a_body_is_slow_only_when_it_had_the_time_to_open() {
     let edges = edges();
     // Round trip, then bytes in each tenth of the second after the first byte.

@@ -286,8 +286,8 @@ impl Session {
         why: &'static str,
         promised: &[(EdgeId, Duration)],
     ) {
-        let failed = |edge: &Edge| edge.state(self.now) != BreakerState::Closed;
-        if !self.edges.get(edge).is_some_and(failed) {
+        let is_well = |edge: &Edge| edge.state(self.now) == BreakerState::Closed;
+        if self.edges.get(edge).is_some_and(is_well) {
             self.edges.use_from_now(self.now, edge);
         }
         let name = self.edges.name(edge).to_string();
