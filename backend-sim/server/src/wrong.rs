@@ -115,9 +115,11 @@ pub(crate) async fn decide(State(app): State<Arc<App>>, request: Request, next: 
         .into_response(),
         Answer::Portal | Answer::GzipBomb => with(Response::default(), course),
         // The others are not taken as orders.
-        Answer::Good | Answer::RedirectLoop | Answer::WrongRange | Answer::Longer => {
-            with(next.run(request).await, course)
-        }
+        Answer::Good
+        | Answer::RedirectLoop
+        | Answer::WrongRange
+        | Answer::Longer
+        | Answer::StaleManifest => with(next.run(request).await, course),
     }
 }
 

@@ -10,7 +10,7 @@ use nearcast_units::{BitRate, Rng, Seed};
 use crate::disposition::{
     Answer, BodyEnd, Disposition, Effect, Hit, LinkChange, Spoil, Target, is_end,
 };
-use crate::fault::{Fault, FaultOrder, FaultReceipt, FaultRule, FaultSelector, Scope};
+use crate::fault::{Fault, FaultOrder, FaultReceipt, FaultRule, FaultSelector, ObjectKind, Scope};
 
 /// Which orders were known when a body was decided on: see [`Appliance::revise`](crate::Appliance::revise).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,11 @@ pub enum OrderError {
         /// What was asked for.
         status: u16,
     },
+    /// An older edition of something that has none.
+    #[error(
+        "only manifests have older editions: a stale_manifest needs `\"on\": {{\"object\": \"manifest\"}}`"
+    )]
+    NoManifest,
     /// More rules at once than an appliance keeps.
     #[error("at most {max} fault rules at once; send `clear: true` first", max = FaultBoard::RULES_MAX)]
     TooMany,
@@ -100,6 +105,9 @@ impl FaultBoard {
                 && !(400..=599).contains(&status)
             {
                 return Err(OrderError::Status { status });
+            }
+            if rule.fault == Fault::StaleManifest && rule.on.object != Some(ObjectKind::Manifest) {
+                return Err(OrderError::NoManifest);
             }
         }
         let goes = |id: &Option<String>| {

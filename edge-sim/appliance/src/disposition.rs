@@ -81,6 +81,8 @@ pub enum Answer {
     GzipBomb,
     /// Said to be half as long as it is.
     Longer,
+    /// The manifest of an older edition, in which the title ends halfway.
+    StaleManifest,
 }
 
 /// An error answer in place of a good one.
@@ -291,6 +293,7 @@ impl Answer {
             Fault::WrongRange => Self::WrongRange,
             Fault::GzipBomb => Self::GzipBomb,
             Fault::Longer => Self::Longer,
+            Fault::StaleManifest => Self::StaleManifest,
             _ => Self::Good,
         }
     }

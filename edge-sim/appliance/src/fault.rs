@@ -246,6 +246,10 @@ pub enum Fault {
     /// The answer says that it is half as long as it is.
     #[serde(deserialize_with = "nothing_more")]
     Longer,
+    /// The manifest is of an older edition, in which the title ends halfway: as of an edge that was not brought up to date, or went
+    /// back. Only where manifests are selected, and only DASH tells a title's length there.
+    #[serde(deserialize_with = "nothing_more")]
+    StaleManifest,
     /// Bodies arrive at this rate only, however little that is.
     Trickle {
         /// Bits per second.
@@ -345,7 +349,8 @@ impl Fault {
             | Self::RedirectLoop
             | Self::WrongRange
             | Self::GzipBomb
-            | Self::Longer => Scope::Answer,
+            | Self::Longer
+            | Self::StaleManifest => Scope::Answer,
             Self::Trickle { .. }
             | Self::Hang
             | Self::Reset
@@ -377,6 +382,7 @@ impl Fault {
             Self::WrongRange => "wrong_range",
             Self::GzipBomb => "gzip_bomb",
             Self::Longer => "longer",
+            Self::StaleManifest => "stale_manifest",
             Self::Trickle { .. } => "trickle",
             Self::Hang => "hang",
             Self::Reset => "reset",

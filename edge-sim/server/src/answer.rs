@@ -92,7 +92,7 @@ pub(crate) async fn answer(door: &Door, request: http::request::Parts) -> Respon
     } else {
         Course::decide(edge, target)
     };
-    let draft = wrong::answer(course.fault.answer, draft, &request);
+    let draft = wrong::answer(course.fault.answer, draft, &request).await;
     if !course.fault.late.is_zero() {
         course.takes_effect(edge, target, Effect::Late);
         // An error in its place has none of the body.

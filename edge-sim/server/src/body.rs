@@ -159,7 +159,9 @@ impl AnswerBody {
     /// It takes effect at once: who hears of its receipt must not be late. What was sent of the body arrives all the same.
     async fn cut(&mut self, end: End) {
         self.takes_effect(Effect::Cut);
-        if self.taken > 0 {
+        // A stream of QUIC ends in good order by itself; hyper closes a connection whose body ends early.
+        let is_in_order = end == End::Truncated && self.log.control.is_quic();
+        if self.taken > 0 && !is_in_order {
             self.log.control.settle().await;
         }
         self.log.end = Some(end);

@@ -168,6 +168,10 @@ impl Control {
         self.due.fetch_max(due, Ordering::SeqCst);
     }
 
+    pub(crate) const fn is_quic(&self) -> bool {
+        self.quic.is_some()
+    }
+
     /// Waits until what was handed to HTTP has reached the socket: nothing more was written for some
     /// milliseconds. Neither hyper nor h2 says so itself. Then it has to leave the socket, because a reset throws
     /// away what is still in there. Bounded, for clients that do not read.

@@ -188,6 +188,9 @@ pub struct Grant {
     pub edges: Vec<EdgeOffer>,
     /// When to ask for a refresh, from now; `None` when the grant does not end.
     pub refresh_after: Option<Duration>,
+    /// How long the title is, as far as whoever grants it knows.
+    #[serde(default)]
+    pub length: Option<Duration>,
 }
 
 /// One edge of a grant.
@@ -318,6 +321,8 @@ pub enum Failure {
     Corrupt,
     /// Another size than before.
     SizeChanged,
+    /// A manifest of another edition: the title has another length than the grant says.
+    Stale,
     /// The player cannot fetch this (no location, store full).
     Internal,
 }
@@ -370,6 +375,7 @@ impl Failure {
             Self::Mismatch => "edge.bytes_differ",
             Self::Corrupt => "edge.corrupt",
             Self::SizeChanged => "edge.size_changed",
+            Self::Stale => "edge.stale_manifest",
             Self::Internal => "player.internal",
         }
     }

@@ -259,6 +259,11 @@ pub const CODES: &[CodeEntry] = &[
         "The edges hold different versions.",
     ),
     code(
+        "edge.stale_manifest",
+        "By an edge's manifest the title has another length than the backend says.",
+        "The player asks another edge, and believes what two of them say; bring the edge, or the catalogue, up to date.",
+    ),
+    code(
         "manifest.not_a_manifest",
         "What came is neither an MPD nor an HLS playlist.",
         "Check the address; a web page may have come instead.",
@@ -632,6 +637,7 @@ mod tests {
                 Failure::Mismatch,
                 Failure::Corrupt,
                 Failure::SizeChanged,
+                Failure::Stale,
                 Failure::Internal,
             ]);
         for failure in failures {

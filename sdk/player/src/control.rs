@@ -110,10 +110,14 @@ pub(crate) fn take_grant(
     // A backend that names no span would have its grant refreshed without end.
     let refresh_after =
         (grant.refresh_after_ms > 0).then(|| Duration::from_millis(grant.refresh_after_ms));
+    // Nor is a title without length one.
+    let length =
+        (grant.title.duration_ms > 0).then(|| Duration::from_millis(grant.title.duration_ms));
     (
         Input::Granted(Grant {
             edges,
             refresh_after,
+            length,
         }),
         event,
     )
@@ -131,6 +135,7 @@ pub(crate) fn take_fixed(edges: Vec<EdgeOffer>) -> (Input, EventKind) {
         Input::Granted(Grant {
             edges,
             refresh_after: None,
+            length: None,
         }),
         event,
     )

@@ -1,6 +1,6 @@
 //! One session, what it is told and what it has done: everything of a player but the network.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nearcast_core::{
@@ -11,7 +11,7 @@ use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use crate::driver::Outcome;
 use crate::setup::{ClientSetup, Watch};
-use crate::world::{Answered, Asked, World};
+use crate::world::{Answered, Asked, World, Wrong};
 
 /// One session and what its driver knows.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct Client {
     /// How much of each fetch is here without a gap.
     received: BTreeMap<FetchId, u64>,
     /// Fetches with wrong bytes in them.
-    corrupt: BTreeSet<FetchId>,
+    wrong: BTreeMap<FetchId, Wrong>,
     /// What the session is to hear later, and after how long.
     later: Vec<(Duration, Input)>,
     end: End,
@@ -76,7 +76,7 @@ impl Client {
             arriving: BTreeMap::new(),
             fetch_of: BTreeMap::new(),
             received: BTreeMap::new(),
-            corrupt: BTreeSet::new(),
+            wrong: BTreeMap::new(),
             later: Vec::new(),
             end: End::Open,
         }
@@ -143,15 +143,13 @@ impl Client {
             arrived = Some((*fetch, *from, *to));
         }
         // Asked for now: the session may give the attempt up when it hears of it.
-        let corrupt = world.is_corrupt((self.index, attempt));
+        let wrong = world.wrong((self.index, attempt));
         self.tell(now, world, Input::Transport { attempt, event });
         if let Some((fetch, from, to)) = arrived {
             let received = self.received.entry(fetch).or_default();
             if from <= *received && to > *received {
                 *received = to;
-                if corrupt {
-                    self.corrupt.insert(fetch);
-                }
+                self.wrong.extend(wrong.map(|wrong| (fetch, wrong)));
             }
             self.tell_playable(fetch);
         }
@@ -236,7 +234,7 @@ impl Client {
                 Duration::ZERO,
                 Input::Verified {
                     fetch,
-                    intact: !self.corrupt.contains(&fetch),
+                    intact: !self.is_corrupt(fetch),
                 },
             ),
             Action::Parse { fetch, object } => {
@@ -318,12 +316,13 @@ impl Client {
         Grant {
             edges: offers,
             refresh_after: self.setup.refresh_after,
+            length: None,
         }
     }
 
     /// Returns what a parser says; wrong bytes are nonsense to it.
     fn parse(&self, fetch: FetchId, object: ObjectKey) -> Input {
-        if self.corrupt.contains(&fetch) {
+        if self.is_corrupt(fetch) {
             return Input::ParseFailed {
                 object,
                 code: "manifest.malformed".into(),
@@ -338,14 +337,23 @@ impl Client {
                 init: true,
             },
             ObjectKey::Manifest | ObjectKey::Init(_) | ObjectKey::Media(..) | ObjectKey::Probe => {
-                Input::ManifestParsed(title.outline())
+                let is_older = self.wrong.get(&fetch) == Some(&Wrong::Edition);
+                Input::ManifestParsed(if is_older {
+                    title.older_outline()
+                } else {
+                    title.outline()
+                })
             }
         }
     }
 
+    fn is_corrupt(&self, fetch: FetchId) -> bool {
+        self.wrong.get(&fetch) == Some(&Wrong::Bytes)
+    }
+
     /// Returns whether what is there of a fetch is wrong, which the decoder says then.
     fn decode(&mut self, fetch: FetchId, epoch: Epoch, object: ObjectKey) -> bool {
-        let wrong = self.corrupt.contains(&fetch);
+        let wrong = self.is_corrupt(fetch);
         if wrong {
             let said = Input::Undecodable {
                 epoch,

@@ -235,6 +235,28 @@ impl SimTitle {
         outline
     }
 
+    /// Returns what the manifest of an older edition tells, in which the title ends halfway.
+    #[must_use]
+    pub fn older_outline(&self) -> Outline {
+        let mut outline = self.outline();
+        let length = self.duration() / 2;
+        let end = MediaTime::from_duration(length);
+        outline.duration = Some(length);
+        outline.periods.retain(|period| period.start < end);
+        for period in &mut outline.periods {
+            period.duration = period.duration.map(|one| one.min(end.since(period.start)));
+        }
+        for (_, one) in representations(&mut outline) {
+            if let SegmentIndex::Known(segments) = &mut one.index {
+                segments.retain(|segment| segment.start < end);
+                for segment in segments {
+                    segment.duration = segment.duration.min(end.since(segment.start));
+                }
+            }
+        }
+        outline
+    }
+
     /// Returns what the index of a representation tells.
     #[must_use]
     pub fn index(&self, key: RepresentationKey) -> Vec<Segment> {

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use nearcast_appliance::token::TokenError;
 use nearcast_appliance::{Answer, StatusFault};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{Draft, refusal, refusal_until};
 use crate::body::Source;
@@ -29,7 +30,7 @@ static BOMB: LazyLock<Bytes> = LazyLock::new(|| {
 });
 
 /// Returns what is answered in place of a good answer.
-pub(super) fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft {
+pub(super) async fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft {
     match wrong {
         // Its length is said where it is sent.
         Answer::Good | Answer::Longer => good,
@@ -65,7 +66,60 @@ pub(super) fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft {
             draft
         }
         Answer::WrongRange => another_range(good),
+        // What is refused has no editions.
+        Answer::StaleManifest if !good.of_file => good,
+        Answer::StaleManifest => match older_edition(good.source).await {
+            Some(text) => whole(text.into(), "application/dash+xml"),
+            None => refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "fault",
+                "this appliance was told to answer with an older manifest, and this one does not say how long the title is",
+            ),
+        },
     }
+}
+
+/// Longer than any manifest that is read for this.
+const MANIFEST_MAX: u64 = 4 << 20;
+/// What says in an MPD how long the title is (ISO/IEC 23009-1 section 5.3.1.2).
+const LENGTH: &str = "mediaPresentationDuration=\"";
+
+/// Returns an MPD in which the title ends halfway; `None` where it does not say how long that is.
+async fn older_edition(source: Source) -> Option<String> {
+    let Source::File(mut file) = source else {
+        return None;
+    };
+    file.rewind().await.ok()?;
+    let mut text = String::new();
+    file.take(MANIFEST_MAX)
+        .read_to_string(&mut text)
+        .await
+        .ok()?;
+    halved(&text)
+}
+
+fn halved(mpd: &str) -> Option<String> {
+    let (before, rest) = mpd.split_once(LENGTH)?;
+    let (length, after) = rest.split_once('"')?;
+    let half = seconds(length)? / 2.0;
+    Some(format!("{before}{LENGTH}PT{half}S\"{after}"))
+}
+
+/// Reads a duration below a day: `PT1H2M3.5S`.
+fn seconds(duration: &str) -> Option<f64> {
+    let mut rest = duration.strip_prefix("PT")?;
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(['H', 'M', 'S'])?;
+        let number: f64 = rest[..end].parse().ok()?;
+        sum += match &rest[end..=end] {
+            "H" => number * 3600.0,
+            "M" => number * 60.0,
+            _ => number,
+        };
+        rest = &rest[end + 1..];
+    }
+    (sum > 0.0).then_some(sum)
 }
 
 /// In the query of what follows a redirect: a rule that hits one request makes one loop, not one hop.
@@ -110,4 +164,25 @@ fn another_range(mut good: Draft) -> Draft {
         good.headers.insert(header::CONTENT_RANGE, range);
     }
     good
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_edition_ends_halfway() {
+        let mpd = |length: &str| format!("<MPD type=\"static\" {LENGTH}{length}\"/>");
+        for (length, half) in [
+            ("PT126S", "PT63S"),
+            ("PT1H1M0.5S", "PT1830.25S"),
+            ("PT1M", "PT30S"),
+        ] {
+            assert_eq!(halved(&mpd(length)), Some(mpd(half)), "{length}");
+        }
+        for length in ["", "126", "PT0S", "PT1Y", "P1DT5S", "PTxS"] {
+            assert_eq!(halved(&mpd(length)), None, "{length}");
+        }
+        assert_eq!(halved("#EXTM3U"), None);
+    }
 }

@@ -156,7 +156,7 @@ async fn an_edge_serves_only_what_it_stores_and_plain_http_if_asked() {
     let answer = soon(client.get("/demo/stream.mpd")).await.unwrap();
     assert_eq!(
         (answer.status.as_u16(), &answer.body[..]),
-        (200, &b"<MPD/>"[..])
+        (200, crate::fixture::MPD.as_bytes())
     );
     assert_eq!(answer.header("content-type"), "application/dash+xml");
     assert_eq!(answer.header("alt-svc"), "", "not from a port without TLS");

@@ -11,6 +11,9 @@ use nearcast_units::Ratio;
 
 use crate::client::{Client, Fail, Protocol};
 
+/// A manifest that says how long its title is.
+pub(crate) const MPD: &str = "<MPD mediaPresentationDuration=\"PT60S\"/>";
+
 /// Longer than anything here takes, so that a hang is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long silence must last to count as silence.
@@ -44,7 +47,7 @@ pub(crate) async fn edge_with(change: impl FnOnce(&mut EdgeConfig)) -> Fixture {
     let root = folder.path().join("media");
     std::fs::create_dir_all(root.join("demo")).unwrap();
     std::fs::write(root.join("demo/segment.m4s"), segment()).unwrap();
-    std::fs::write(root.join("demo/stream.mpd"), "<MPD/>").unwrap();
+    std::fs::write(root.join("demo/stream.mpd"), MPD).unwrap();
     std::fs::write(root.join("demo/empty.vtt"), "").unwrap();
     std::fs::write(folder.path().join("secret"), "secret").unwrap();
     #[cfg(unix)]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nearcast_appliance::fault::{Fault, FaultOrder, FaultReceipt, FaultRule};
+use nearcast_appliance::fault::{Fault, FaultOrder, FaultReceipt, FaultRule, ObjectKind};
 use nearcast_units::Ratio;
 use tokio::net::UdpSocket;
 
 use crate::client::{ALL, Client, Protocol, Whole};
-use crate::fixture::{Fixture, SILENCE, after, edge, half, segment, soon};
+use crate::fixture::{self, Fixture, SILENCE, after, edge, half, segment, soon};
 
 const SEGMENT: &str = "/demo/segment.m4s";
 
@@ -170,6 +170,27 @@ async fn an_answer_is_longer_than_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_is_of_an_older_edition() {
+    let edge = edge().await;
+    let mut rule = named("f", FaultRule::everywhere(Fault::StaleManifest));
+    let refused = edge.edge.apply(FaultOrder::add([rule.clone()])).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains(r#""object": "manifest""#), "{refused}");
+    rule.on.object = Some(ObjectKind::Manifest);
+    edge.rule(rule).await;
+    for protocol in ALL {
+        let mut client = edge.connect(protocol).await;
+        let answer = soon(client.get("/demo/stream.mpd")).await.unwrap();
+        assert_eq!(answer.status, 200, "{protocol:?}");
+        let older = fixture::MPD.replace("PT60S", "PT30S");
+        assert_eq!(String::from_utf8_lossy(&answer.body), older);
+        let other = soon(client.get(SEGMENT)).await.unwrap();
+        assert!(other.body == segment());
+    }
+    assert_eq!(edge.edge.receipts().len(), ALL.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_hangs_until_its_fault_is_removed_by_name() {
     for protocol in ALL {
         let edge = edge().await;
@@ -255,7 +276,7 @@ async fn a_text_that_is_spoilt_is_no_utf_8() {
             answer.fail.is_none() && answer.status == 200,
             "{protocol:?}"
         );
-        assert_eq!(answer.body.len(), "<MPD/>".len());
+        assert_eq!(answer.body.len(), fixture::MPD.len());
         assert!(String::from_utf8(answer.body).is_err(), "{protocol:?}");
     }
 }

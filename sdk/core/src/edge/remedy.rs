@@ -59,7 +59,9 @@ pub const fn remedy(failure: &Failure) -> Remedy {
                 rest_min: Duration::ZERO,
             },
         },
-        Failure::Mismatch | Failure::Corrupt | Failure::SizeChanged => Remedy::FetchAgain,
+        Failure::Mismatch | Failure::Corrupt | Failure::SizeChanged | Failure::Stale => {
+            Remedy::FetchAgain
+        }
         Failure::Internal => Remedy::Tell,
     }
 }

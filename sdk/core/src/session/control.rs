@@ -74,6 +74,7 @@ impl Session {
         self.grant_failures = 0;
         self.grant_number = self.grant_number.saturating_add(1);
         self.granted_at = self.now;
+        self.granted_length = grant.length.or(self.granted_length);
         self.refused = None;
         self.wrongs.other_edges();
         self.grant = GrantState::Held {
@@ -247,7 +248,7 @@ impl Session {
     pub(super) fn manifest_parsed(&mut self, outline: Outline) {
         self.parsing.retain(|one| one.object != ObjectKey::Manifest);
         // Before the session is loaded nobody asked for it.
-        if self.timeline.is_some() || self.loaded_at.is_none() {
+        if self.timeline.is_some() || self.loaded_at.is_none() || self.doubts_edition(&outline) {
             return;
         }
         let timeline = match Timeline::new(outline) {

@@ -65,6 +65,8 @@ pub struct Session {
     /// Counts grants: an attempt carries the token of one.
     grant_number: u32,
     granted_at: Instant,
+    /// How long the title is, by the latest grant that says so.
+    granted_length: Option<Duration>,
     /// When an edge that did not accept a token had a new one asked for.
     token_asked_at: Option<Instant>,
     /// Requests that failed since the last grant.
@@ -211,6 +213,7 @@ impl Session {
             grant: GrantState::Absent,
             grant_number: 0,
             granted_at: Instant::ZERO,
+            granted_length: None,
             token_asked_at: None,
             grant_failures: 0,
             refused: None,

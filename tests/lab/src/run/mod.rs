@@ -4,6 +4,7 @@ mod agree;
 mod find;
 mod gather;
 pub(crate) mod junit;
+mod progress;
 mod real;
 mod replay;
 mod sweep;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{Mode, Ran, Scenario};
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
 use super::Way;
 use super::gather::{Gathered, One};
+use super::progress::Progress;
 use super::sweep::{Seeds, Swept, count};
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
@@ -83,11 +83,10 @@ pub(super) fn make<'a>(
     interrupt: &Interrupt,
     mut take: impl FnMut(Job<'a>, Result<Ran>) -> Result<()>,
 ) -> Result<()> {
-    let bar = ProgressBar::new(u64::try_from(jobs.len())?).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed}: {wide_msg}")
-            .context("the progress bar")?,
-    );
-    bar.enable_steady_tick(Duration::from_secs(1));
+    let progress = Progress::new(
+        u64::try_from(jobs.len())?,
+        "{bar:30} {pos}/{len} runs, {elapsed}: {wide_msg}",
+    )?;
     // Of one thread: a guard tells this process from those behind links by where its first thread is.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -100,7 +99,7 @@ pub(super) fn make<'a>(
         let runs = jobs.into_iter().map(|job| async {
             let begins = async {
                 turns.lock().await.tick().await;
-                bar.set_message(job.scenario.name.clone());
+                progress.runs(&job.scenario.name);
                 run(&job).await
             };
             let ran = tokio::select! {
@@ -108,7 +107,7 @@ pub(super) fn make<'a>(
                 () = wanted(interrupt) => None,
                 ran = begins => Some(ran),
             };
-            bar.inc(1);
+            progress.inc();
             (job, ran)
         });
         let mut runs = futures_util::stream::iter(runs).buffer_unordered(at_once.into());
@@ -119,7 +118,7 @@ pub(super) fn make<'a>(
         }
         Ok::<_, anyhow::Error>(())
     })?;
-    bar.finish_and_clear();
+    progress.end();
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{Judge, Minimised, Mode, Ran, Scenario, ScenarioResult};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate_unless;
@@ -13,6 +12,7 @@ use rayon::prelude::*;
 
 use super::Way;
 use super::gather::{Gathered, One};
+use super::progress::Progress;
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
 use crate::stage::unfit;
@@ -66,21 +66,18 @@ fn until(
         .iter()
         .map(|scenario| count(scenario, seeds))
         .sum();
-    let bar = ProgressBar::new(runs).with_style(
-        ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {eta} left: {wide_msg}")
-            .context("the progress bar")?,
-    );
+    let progress = Progress::new(runs, "{bar:30} {pos}/{len} runs, {eta} left: {wide_msg}")?;
     let mut results = Vec::new();
     for scenario in scenarios {
-        bar.set_message(scenario.name.clone());
-        let result = sweep(scenario, seeds, lines.as_mut(), &bar, stops)?;
+        progress.runs(&scenario.name);
+        let result = sweep(scenario, seeds, lines.as_mut(), &progress, stops)?;
         // Of what nothing was run to its end there is nothing to say.
         results.extend((result.seeds > 0).then_some(result));
         if stops() {
             break;
         }
     }
-    bar.finish_and_clear();
+    progress.end();
     if let Some(mut lines) = lines {
         lines.flush().context("writing lines of JSON")?;
     }
@@ -103,7 +100,7 @@ fn sweep(
     scenario: &Scenario,
     seeds: Seeds,
     mut lines: Option<&mut BufWriter<File>>,
-    bar: &ProgressBar,
+    progress: &Progress,
     stops: Stops<'_>,
 ) -> Result<ScenarioResult> {
     let last = seeds.first.saturating_add(count(scenario, seeds));
@@ -118,7 +115,7 @@ fn sweep(
                 let in_full = all || seed == seeds.first;
                 let ran = run(scenario, seed, stops)?;
                 let one = One::new(scenario, (&Way::SIM, seed), ran, in_full);
-                bar.inc(1);
+                progress.inc();
                 Some(one)
             })
             .collect();

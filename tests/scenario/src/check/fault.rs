@@ -152,6 +152,7 @@ impl Checker<'_> {
         } = written;
         let wrong = not_there(place, fault)
             .or_else(|| not_answered(place, on))
+            .or_else(|| without_editions(fault, on))
             .or_else(|| not_selected(fault, on))
             .or_else(|| nobody(on, players))
             .or_else(|| out_of_range(fault, on));
@@ -182,6 +183,16 @@ fn not_there(place: Place, fault: &Fault) -> Option<Wrong> {
         key: "edge",
         what: "edges rank nothing".to_owned(),
         hint: "write `edge = \"backend\"`".to_owned(),
+    })
+}
+
+/// What only manifests have.
+fn without_editions(fault: &Fault, on: &FaultSelector) -> Option<Wrong> {
+    let is_wrong = *fault == Fault::StaleManifest && on.object != Some(ObjectKind::Manifest);
+    is_wrong.then(|| Wrong {
+        key: "object",
+        what: "only manifests have older editions".to_owned(),
+        hint: "write `on = { object = \"manifest\" }`".to_owned(),
     })
 }
 

@@ -80,7 +80,9 @@ const NOT_NEEDED: [&str; 6] = [
 /// Wrong bytes are noticed when all of them are there (or cannot be decoded); all else when it happens.
 fn begins_to_matter(receipt: &Receipt, attempt: &AttemptReport) -> f64 {
     match receipt.fault.as_str() {
-        "corrupt" | "zeros" | "bad_text" | "portal" | "longer" => attempt.end_s.max(receipt.at_s),
+        "corrupt" | "zeros" | "bad_text" | "portal" | "longer" | "stale_manifest" => {
+            attempt.end_s.max(receipt.at_s)
+        }
         // The edge's clock may be a little behind the player's: what has ended was hit before.
         _ => receipt.at_s.max(attempt.start_s).min(attempt.end_s),
     }

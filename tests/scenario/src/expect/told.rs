@@ -52,6 +52,7 @@ pub const CODES: &[&str] = &[
     "edge.bytes_differ",
     "edge.corrupt",
     "edge.size_changed",
+    "edge.stale_manifest",
     "manifest.not_a_manifest",
     "manifest.malformed",
     "manifest.missing_attribute",

@@ -185,6 +185,8 @@ fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
         on("backend", "redirect_loop\"", "object = \"play\""),
         on("backend", "control_lost\"", ""),
         on("near", "misrank\"", ""),
+        on("near", "stale_manifest\"", ""),
+        on("near", "stale_manifest\"", "object = \"media\""),
         // It has ended before, or the run has.
         "[[faults]]\nedge = \"near\"\nlasts_s = 0\nfault = { kind = \"hang\" }".to_owned(),
         "faults = [{ at_s = 180, edge = \"near\", fault = { kind = \"hang\" } }]".to_owned(),

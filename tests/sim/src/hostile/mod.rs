@@ -615,6 +615,7 @@ fn failure(bytes: &mut Bytes<'_>) -> Failure {
         Failure::Mismatch,
         Failure::Corrupt,
         Failure::SizeChanged,
+        Failure::Stale,
         Failure::Internal,
     ];
     bytes.pick(&all).cloned().unwrap_or(Failure::Reset)

@@ -67,6 +67,7 @@ pub(super) fn grant(bytes: &mut Bytes<'_>) -> Grant {
     Grant {
         edges: edges.collect(),
         refresh_after: bytes.chance(160).then(|| bytes.span(36)),
+        length: bytes.chance(64).then(|| bytes.span(36)),
     }
 }
 
@@ -79,6 +80,7 @@ pub(super) fn usual_grant() -> Grant {
     Grant {
         edges: edges.collect(),
         refresh_after: None,
+        length: None,
     }
 }
 

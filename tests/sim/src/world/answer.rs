@@ -9,7 +9,7 @@ use nearcast_link::{Arrival, LinkState, TransferId};
 use nearcast_units::{ByteCount, Instant};
 
 use super::attempt::{Phase, Step};
-use super::{Attempt, Due, Got, Heard, World};
+use super::{Attempt, Due, Got, Heard, World, Wrong};
 
 /// Redirects that the player follows.
 const REDIRECTS_MAX: u32 = 5;
@@ -28,7 +28,10 @@ pub(super) struct TurnedAway {
 
 /// Whether an answer is what was asked for, however wrong it says what that is.
 const fn is_of_object(answer: Answer) -> bool {
-    matches!(answer, Answer::Good | Answer::Longer | Answer::WrongRange)
+    matches!(
+        answer,
+        Answer::Good | Answer::Longer | Answer::WrongRange | Answer::StaleManifest
+    )
 }
 
 impl World {
@@ -83,6 +86,9 @@ impl World {
         }
         match answer {
             Answer::Good => {}
+            Answer::StaleManifest => {
+                self.wrong.insert(id, Wrong::Edition);
+            }
             Answer::Status(StatusFault {
                 status,
                 retry_after_s,
@@ -102,7 +108,7 @@ impl World {
             // The player takes nothing that is compressed.
             Answer::GzipBomb => return self.fails(arrives, id, Failure::Protocol),
             Answer::Portal => {
-                self.corrupt.insert(id);
+                self.wrong.insert(id, Wrong::Bytes);
                 if let Some(attempt) = self.attempts.get_mut(&id) {
                     (attempt.first, attempt.next, attempt.told) = (0, 0, 0);
                     (attempt.end, attempt.total) = (PORTAL_BYTES, PORTAL_BYTES);
@@ -322,7 +328,7 @@ impl World {
         self.count(now, id.0, edge, bytes);
         if let Some(at) = wrong_from
             && to > first + at
-            && self.corrupt.insert(id)
+            && self.wrong.insert(id, Wrong::Bytes) != Some(Wrong::Bytes)
         {
             self.takes_effect(now, id, Effect::Spoilt { at });
         }

@@ -465,6 +465,8 @@ impl BackendModel {
             edges,
             refresh_after: (grant.refresh_after_ms > 0)
                 .then(|| Duration::from_millis(grant.refresh_after_ms)),
+            length: (grant.title.duration_ms > 0)
+                .then(|| Duration::from_millis(grant.title.duration_ms)),
         });
         let held = Held {
             playback_id: self.clients[client].playback_id.clone().unwrap_or_default(),

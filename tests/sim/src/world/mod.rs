@@ -7,7 +7,7 @@ mod backend;
 mod congestion;
 mod impair;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_appliance::{
@@ -37,6 +37,15 @@ pub(crate) type Attempt = (usize, AttemptId);
 pub(crate) type Heard = (Attempt, TransportEvent);
 
 /// All links, appliances and attempts of one simulation.
+/// What is wrong with what an attempt brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// Its bytes: nobody can read them.
+    Bytes,
+    /// A manifest of an older edition.
+    Edition,
+}
+
 #[derive(Debug)]
 pub(crate) struct World {
     network: Network,
@@ -47,8 +56,8 @@ pub(crate) struct World {
     transfers: BTreeMap<TransferId, Attempt>,
     flows: BTreeMap<FlowId, Attempt>,
     due: Agenda<Due>,
-    /// Attempts that bring wrong bytes.
-    corrupt: BTreeSet<Attempt>,
+    /// Attempts that bring something else than they should.
+    wrong: BTreeMap<Attempt, Wrong>,
     digests: bool,
     backend: Option<BackendModel>,
     /// Links that lose packets or take longer now and then.
@@ -188,7 +197,7 @@ impl World {
             transfers: BTreeMap::new(),
             flows: BTreeMap::new(),
             due: Agenda::default(),
-            corrupt: BTreeSet::new(),
+            wrong: BTreeMap::new(),
             digests: setup.digests,
             traps: setup.traps.clone(),
             sprung: Vec::new(),
@@ -549,9 +558,9 @@ impl World {
         self.network.state(self.edges[edge].link)
     }
 
-    /// Whether what an attempt brings is wrong.
-    pub(crate) fn is_corrupt(&self, attempt: Attempt) -> bool {
-        self.corrupt.contains(&attempt)
+    /// Returns what is wrong with what an attempt brings.
+    pub(crate) fn wrong(&self, attempt: Attempt) -> Option<Wrong> {
+        self.wrong.get(&attempt).copied()
     }
 }
 

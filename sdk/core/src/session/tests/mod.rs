@@ -67,6 +67,7 @@ fn grant(edges: u32) -> Grant {
     Grant {
         edges,
         refresh_after: Some(Duration::from_secs(20)),
+        length: None,
     }
 }
 

@@ -5,13 +5,13 @@ use core::cell::Cell;
 
 use nearcast_protocol::manifest::SegmentIndex::Deferred;
 
-use super::answered;
 use super::script::{
     Answer, Script, known, lacks, of_track, pictures, reads, success, v, with_track,
 };
+use super::{answered, grant};
 use crate::action::AttemptSpec;
 use crate::edge::BreakerState;
-use crate::input::{EdgeId, Failure, TransportEvent};
+use crate::input::{EdgeId, Failure, Grant, TransportEvent};
 use crate::session::*;
 
 const fn at(seconds: i64) -> MediaTime {
@@ -370,5 +370,67 @@ fn an_edge_that_failed_otherwise_since_rests_on_when_the_title_is_at_fault() {
             .map(|edge| edge.state == BreakerState::Open)
             .collect();
         assert_eq!(rest, [failed_since, false, false]);
+    }
+}
+
+/// What each edge's manifest says the title's length is, in seconds; `None` is nonsense.
+type Lengths = [Option<u64>; 3];
+/// How many edges there are, what they say, who is asked, what is believed, and who rests.
+type Edition<'a> = (u32, Lengths, &'a [u16], u64, &'a [u16]);
+
+/// A session that is granted a title of 160 s by edges with these manifests.
+fn granted_160_s(edges: u32, lengths: Lengths) -> Script {
+    let manifest = ObjectKey::Manifest;
+    let mut outline = pictures(&[known(40)]);
+    let mut given = lengths.into_iter();
+    let parse = move |object| {
+        let Some(length) = given.next().filter(|_| object == manifest)? else {
+            return Some(unreadable(object));
+        };
+        outline.duration = Some(Duration::from_secs(length));
+        Some(Input::ManifestParsed(outline.clone()))
+    };
+    let config = Config {
+        race_width: 1,
+        ..Config::default()
+    };
+    let mut script = Script::new(edges, config, |_| Answer::Nothing, parse);
+    script.tell(Input::Granted(Grant {
+        length: Some(Duration::from_secs(160)),
+        refresh_after: None,
+        ..grant(edges)
+    }));
+    script.serve(|_| Answer::Whole);
+    script.run(Duration::from_secs(2));
+    script
+}
+
+#[test]
+fn a_manifest_of_another_edition_is_asked_of_another_edge() {
+    let cases: [Edition<'_>; 8] = [
+        (3, [Some(160), None, None], &[0], 160, &[]),
+        // Catalogues round.
+        (3, [Some(155), None, None], &[0], 155, &[]),
+        (3, [Some(80), Some(160), None], &[0, 1], 160, &[0]),
+        (3, [Some(240), Some(160), None], &[0, 1], 160, &[0]),
+        // Where two say the same, it is the catalogue that is wrong.
+        (3, [Some(80), Some(80), None], &[0, 1], 80, &[]),
+        (3, [Some(80), Some(40), Some(160)], &[0, 1, 2], 160, &[0, 1]),
+        // One is better than none.
+        (1, [Some(80), None, None], &[0], 80, &[]),
+        (3, [Some(80), None, None], &[0, 1], 80, &[]),
+    ];
+    for (edges, lengths, asked, believed, resting) in cases {
+        let script = granted_160_s(edges, lengths);
+        let ids = |ids: &[u16]| ids.iter().map(|id| EdgeId(*id)).collect::<Vec<_>>();
+        assert_eq!(script.asked(ObjectKey::Manifest), ids(asked), "{lengths:?}");
+        let timeline = script.session.timeline.as_ref();
+        let length = timeline.and_then(crate::timeline::Timeline::duration);
+        assert_eq!(length, Some(Duration::from_secs(believed)), "{lengths:?}");
+        let rest = script.session.edges.iter();
+        let rest = rest.filter(|(_, edge)| edge.rested_at().is_some());
+        let rest: Vec<EdgeId> = rest.map(|(id, _)| id).collect();
+        assert_eq!(rest, ids(resting), "{lengths:?}");
+        assert_eq!(script.error(), None);
     }
 }

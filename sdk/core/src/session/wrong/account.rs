@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
+use nearcast_protocol::manifest::{ObjectKey, Outline, RepresentationKey};
 use nearcast_units::{ByteCount, Instant};
 
 use crate::edge::{BreakerState, Edges};
@@ -16,6 +16,8 @@ use crate::session::Session;
 /// What turned out to be wrong, or cannot be had.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Wrongs {
+    /// A manifest that may be of another edition: better than none.
+    pub(super) doubted: Option<Outline>,
     /// Who gave wrong bytes of an object, for when it is fetched again.
     pub(super) suspects: BTreeMap<ObjectKey, Suspects>,
     /// Objects that no edge has, or nobody can read, and those of which what one edge said is enough.
@@ -41,7 +43,7 @@ pub(super) struct Suspects {
     /// Alone or with others.
     all: Vec<EdgeId>,
     /// Alone, so that nobody else was at fault.
-    pub(super) alone: Vec<EdgeId>,
+    alone: Vec<EdgeId>,
     /// How often the object was wrong, in halves: what several edges gave together proves little.
     halves: u32,
     /// Edges that rest for it, and how often each had failed by then: one that has failed since rests for that too.
@@ -245,10 +247,15 @@ impl Wrongs {
         self.missing.push(object);
     }
 
+    /// Returns who gave the object wrong, with nobody else at fault.
+    pub(super) fn convicted(&self, object: ObjectKey) -> &[EdgeId] {
+        let suspects = self.suspects.get(&object);
+        suspects.map_or(&[][..], |suspects| &suspects.alone)
+    }
+
     /// Whether an edge gave the object wrong, and nobody else was at fault.
     pub(in crate::session) fn is_convicted(&self, object: ObjectKey, edge: EdgeId) -> bool {
-        let suspects = self.suspects.get(&object);
-        suspects.is_some_and(|suspects| suspects.alone.contains(&edge))
+        self.convicted(object).contains(&edge)
     }
 }
 
@@ -340,10 +347,26 @@ impl Session {
         giver: Option<Given>,
         code: &str,
     ) -> bool {
-        match giver.filter(|_| code != Failure::Internal.code()) {
-            Some(given) => self.blame(&given, Failure::Corrupt.code()),
+        let giver = giver.filter(|_| code != Failure::Internal.code());
+        self.blame_giver(object, giver, &Failure::Corrupt)
+    }
+
+    /// Blames whoever gave an object, if that is known. Returns whether the object is wrong at its source.
+    pub(super) fn blame_giver(
+        &mut self,
+        object: ObjectKey,
+        giver: Option<Given>,
+        failure: &Failure,
+    ) -> bool {
+        match giver {
+            Some(given) => self.blame(&given, failure.code()),
             None => self.wrongs.count(object, 2, self.now),
         }
+    }
+
+    /// Whether some edge may still give an object that not every one asked so far gave alone.
+    pub(super) fn somebody_left(&self, object: ObjectKey) -> bool {
+        self.edges.others(object, self.wrongs.convicted(object))
     }
 }
 
