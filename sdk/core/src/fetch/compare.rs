@@ -109,8 +109,10 @@ const FASTER: f64 = 1.5;
 /// where the other edge's body may still get faster.
 const ROOM: f64 = 1.2;
 pub(super) const MUCH_ROOM: f64 = 1.35;
-/// A body that has lasted for less than so many round trips may still be in slow start.
+/// A body that has lasted for less than so many round trips may still be in slow start; where it brings less than this share
+/// of the slow one, it has shown nothing: a queue makes round trips long, too.
 const SLOW_START: u32 = 6;
+const STARTS: f64 = 0.7;
 /// The newest slices.
 const LATE: Duration = Duration::from_millis(180);
 /// It need not go on to its end where the other body is this much faster than the slow one, or after these.
@@ -201,7 +203,8 @@ impl Comparison {
         let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
         let round_trip = overlap.since.since(overlap.asked_at);
         let starting = overlap.other.lasts() < round_trip * SLOW_START;
-        let may_get_faster = starting && together > overlap.before * MUCH_ROOM;
+        let may_get_faster =
+            starting && late > slow * STARTS && together > overlap.before * MUCH_ROOM;
         let blame = if slow > self.held_to.rate().as_f64() * CAME_BACK {
             Blame::Nobody
         } else if together <= overlap.before * ROOM {
@@ -295,19 +298,33 @@ mod tests {
 
     /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
     fn shown(before: u64, slow: u64, other: u64) -> Blame {
+        shown_after(40, (before, slow, other))
+    }
+
+    /// The same where the other one has begun so many milliseconds after it was asked.
+    fn shown_after(round_trip: u64, (before, slow, other): (u64, u64, u64)) -> Blame {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
         let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, before * 100);
         }
-        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+        comparison.body_begins(ms(1_010), OTHER.0, ms(1_010 - round_trip));
         for n in 0..=5 {
             comparison.progress(ms(1_010 + n * 100), OTHER, other * 100);
             comparison.progress(ms(1_060 + n * 100), SLOW, slow * 100);
         }
         comparison.ended(OTHER.0);
         comparison.finding(ms(1_600)).unwrap().blame
+    }
+
+    #[test]
+    fn who_may_still_get_faster_has_shown_something() {
+        // In slow start, as it is after so long a round trip.
+        assert_eq!(shown_after(300, (200, 300, 250)), Blame::Edge);
+        assert_eq!(shown_after(40, (200, 300, 250)), Blame::Both);
+        // A queue makes round trips long, too, and then next to nothing comes.
+        assert_eq!(shown_after(300, (200, 300, 150)), Blame::Both);
     }
 
     #[test]

@@ -273,12 +273,13 @@ struct Figures {
     stalls: f64,
     bitrate_kbps: f64,
     switches: f64,
-    /// `None` without any.
+    /// `None` where most sessions have none.
     failover_s: Option<f64>,
 }
 
 impl Figures {
-    /// Takes means of sessions, and the median of all hand-overs.
+    /// Takes means of sessions, and the median of all hand-overs where these belong to the scenario: of a session in thirty, it
+    /// would be that session's.
     fn of(runs: &[Ran]) -> Self {
         let players = || runs.iter().flat_map(|ran| &ran.players);
         let sessions = players().count().max(1);
@@ -286,17 +287,27 @@ impl Figures {
             let sum: f64 = players().map(|one| of(&one.report)).sum();
             sum / number_of(sessions)
         };
-        let failovers = players().flat_map(|one| &one.report.failovers);
-        let mut spans: Vec<f64> = failovers.filter_map(|one| one.first_byte_s).collect();
-        spans.sort_by(f64::total_cmp);
+        let of_each = players().map(|one| {
+            let failovers = one.report.failovers.iter();
+            failovers.filter_map(|one| one.first_byte_s).collect()
+        });
         Self {
             runs: runs.len(),
             stalls: mean(stalls),
             bitrate_kbps: mean(bitrate_kbps),
             switches: mean(switches),
-            failover_s: spans.get(spans.len() / 2).copied(),
+            failover_s: usual_failover_s(of_each.collect()),
         }
     }
+}
+
+/// The median of hand-overs, of which half of the sessions have some at least.
+fn usual_failover_s(of_each: Vec<Vec<f64>>) -> Option<f64> {
+    let with_any = of_each.iter().filter(|spans| !spans.is_empty()).count();
+    let is_usual = with_any * 2 >= of_each.len();
+    let mut spans = of_each.concat();
+    spans.sort_by(f64::total_cmp);
+    spans.get(spans.len() / 2).copied().filter(|_| is_usual)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of sessions")]
@@ -404,6 +415,17 @@ mod tests {
             switches: 3.0,
             failover_s,
         }
+    }
+
+    #[test]
+    fn hand_overs_are_of_the_scenario_where_half_of_the_sessions_have_some() {
+        let (none, some) = (Vec::new(), vec![0.1, 0.9, 0.3]);
+        let of =
+            |sessions: &[&Vec<f64>]| usual_failover_s(sessions.iter().copied().cloned().collect());
+        assert_eq!(of(&[&some, &none]), Some(0.3));
+        assert_eq!(of(&[&some, &none, &none]), None);
+        assert_eq!(of(&[&none, &none]), None);
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod missing;
 mod odd;
 mod part;
 mod probe;
+mod queue;
 mod race;
 mod script;
 mod wrong;

@@ -10,6 +10,9 @@ use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
 use crate::input::{AttemptId, FetchId};
 use crate::session::Session;
 
+/// Who brought something so lately is not silent.
+const BRINGS_WITHIN: Duration = Duration::from_secs(1);
+
 impl Session {
     /// Takes an attempt out of its fetch and writes it down.
     pub(super) fn close_attempt(
@@ -52,7 +55,13 @@ impl Session {
         id: AttemptId,
         reason: CancelReason,
     ) {
-        let suspect = matches!(reason, CancelReason::Silent);
+        let held_up = reason == CancelReason::Silent && self.is_held_up(fetch, id);
+        let reason = if held_up {
+            CancelReason::NotNeeded
+        } else {
+            reason
+        };
+        let suspect = reason == CancelReason::Silent;
         self.cancel_connection(id, suspect);
         let Some(attempt) = self.close_attempt(fetch, id, "cancelled", Some(reason.code())) else {
             return;
@@ -62,6 +71,9 @@ impl Session {
                 self.edge_failed(attempt.edge, Duration::ZERO, reason.code());
             }
             return;
+        }
+        if held_up && let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
+            next.role = Role::Primary;
         }
         if matches!(reason, CancelReason::Silent | CancelReason::Slow) {
             // A slow edge is left, and need not rest: it serves.
@@ -75,6 +87,20 @@ impl Session {
                 self.take_over(fetch, to, began);
             }
         }
+    }
+
+    /// Whether what does not come stands in a queue: the line is known to be slow, and its edge brings something else meanwhile.
+    fn is_held_up(&self, fetch: &Fetch, id: AttemptId) -> bool {
+        let line_is_slow = self.now < self.line_slow_until && self.line_slow_rate.is_some();
+        let edge = fetch.attempts.iter().find(|one| one.id == id);
+        let helped = fetch.attempts.len() > 1;
+        let edge = edge.map(|one| one.edge).filter(|_| line_is_slow && helped);
+        let mut others = self.fetches.iter().flat_map(|one| &one.attempts);
+        others.any(|one| {
+            let brings = matches!(one.phase, Phase::Body { .. })
+                && self.now.since(one.last_byte_at()) < BRINGS_WITHIN;
+            brings && Some(one.edge) == edge && one.id != id
+        })
     }
 
     /// Ends every attempt of a fetch.
