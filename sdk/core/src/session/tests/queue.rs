@@ -3,21 +3,25 @@
 use super::answered;
 use super::script::{Answer, Script, known, of_track, pictures, reads, success, v, with_track};
 use crate::action::AttemptSpec;
-use crate::input::{EdgeId, TransportEvent};
+use crate::fetch::{Comparison, HeldTo};
+use crate::input::{AttemptId, EdgeId, TransportEvent};
 use crate::session::*;
+use crate::throughput::RecentRate;
 
 const PICTURE: ObjectKey = ObjectKey::Media(v(0), 0);
 const SOUND: ObjectKey = ObjectKey::Media(of_track(1, 0), 0);
 
 #[test]
 fn what_stands_in_the_queue_of_a_slow_line_is_no_silence_of_its_edge() {
-    // Whether the line is known to be slow, whether the edge brings something else, and whether it is left.
-    for (line_is_slow, brings, left) in [
-        (true, true, false),
-        (true, false, true),
-        (false, true, true),
-    ] {
-        let what = (line_is_slow, brings);
+    // What is known of the line, whether the edge brings something else, and whether it is left.
+    let cases = [
+        ("slow", true, false),
+        ("compared", true, false),
+        ("slow", false, true),
+        ("well", true, true),
+    ];
+    for (line, brings, left) in cases {
+        let what = (line, brings);
         let answer = |spec: &AttemptSpec| match spec.object {
             ObjectKey::Media(..) => Answer::Nothing,
             _ => Answer::Whole,
@@ -30,9 +34,16 @@ fn what_stands_in_the_queue_of_a_slow_line_is_no_silence_of_its_edge() {
         let mut script = Script::new(2, config, answer, reads(outline));
         let (picture, sound) = (script.take(PICTURE), script.take(SOUND));
         assert_eq!((picture.edge, sound.edge), (EdgeId(0), EdgeId(0)));
-        if line_is_slow {
+        let rate = BitRate::from_kbps(250);
+        if line == "slow" {
             script.session.line_slow_until = script.now + Duration::from_secs(20);
-            script.session.line_slow_rate = Some(BitRate::from_kbps(250));
+            script.session.line_slow_rate = Some(rate);
+        } else if line == "compared" {
+            let other = (AttemptId(u32::MAX), EdgeId(1));
+            let held_to = (None, HeldTo::Usual(rate));
+            let slow = (picture.attempt, EdgeId(0));
+            let comparison = Comparison::new(slow, other, held_to, RecentRate::default());
+            script.session.comparison = Some(comparison);
         }
         script.say(&picture, success(0, Some(150_000)));
         for from in (0..15).map(|nth| nth * 3_000) {

@@ -89,18 +89,23 @@ impl Session {
         }
     }
 
-    /// Whether what does not come stands in a queue: the line is known to be slow, and its edge brings something else meanwhile.
+    /// Whether what does not come stands in a queue: the line is known to be slow, or that is just being found out, and its edge
+    /// brings something else meanwhile.
     fn is_held_up(&self, fetch: &Fetch, id: AttemptId) -> bool {
+        let Some(late) = fetch.attempts.iter().find(|one| one.id == id) else {
+            return false;
+        };
         let line_is_slow = self.now < self.line_slow_until && self.line_slow_rate.is_some();
-        let edge = fetch.attempts.iter().find(|one| one.id == id);
-        let helped = fetch.attempts.len() > 1;
-        let edge = edge.map(|one| one.edge).filter(|_| line_is_slow && helped);
+        let compared = self.comparison.as_ref();
+        let is_compared = compared.is_some_and(|one| one.slow.1 == late.edge);
+        let brings = |one: &Attempt| {
+            matches!(one.phase, Phase::Body { .. })
+                && self.now.since(one.last_byte_at()) < BRINGS_WITHIN
+        };
         let mut others = self.fetches.iter().flat_map(|one| &one.attempts);
-        others.any(|one| {
-            let brings = matches!(one.phase, Phase::Body { .. })
-                && self.now.since(one.last_byte_at()) < BRINGS_WITHIN;
-            brings && Some(one.edge) == edge && one.id != id
-        })
+        fetch.attempts.len() > 1
+            && (line_is_slow || is_compared)
+            && others.any(|one| one.edge == late.edge && one.id != id && brings(one))
     }
 
     /// Ends every attempt of a fetch.
