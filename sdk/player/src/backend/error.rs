@@ -174,12 +174,14 @@ impl BackendError {
     /// The same of what came after an answer began: one that has another length than it says is wrong, and whoever
     /// sends it can be reached.
     pub(super) fn from_body(call: &'static str, error: &reqwest::Error) -> Self {
-        match Self::from_transport(call, error) {
-            Self::Unreachable { call, reason } if has_wrong_length(error) => {
-                Self::BadAnswer { call, reason }
-            }
-            error => error,
+        let told = Self::from_transport(call, error);
+        if let Self::Unreachable { reason, .. } = &told
+            && has_wrong_length(error)
+        {
+            let reason = reason.clone();
+            return Self::BadAnswer { call, reason };
         }
+        told
     }
 }
 
