@@ -546,7 +546,6 @@ mod tests {
             // Who sends something else can be reached; whose connection is lost cannot.
             (Fault::Longer, &play, "backend.bad_answer", false),
             (Fault::Truncate, &half, "backend.bad_answer", false),
-            (Fault::Corrupt, &half, "backend.bad_answer", false),
             (Fault::RedirectLoop, &play, "backend.bad_answer", false),
             (Fault::Reset, &half, "backend.unreachable", false),
             (Fault::Refuse, &once, "backend.unreachable", false),
