@@ -410,10 +410,20 @@ fn handshakes_with_the_backend_fail_and_sealed_requests_make_none() {
     assert_eq!(codes, ["backend.timeout"]);
     let startup_s = run.players[0].report.startup_s.unwrap();
     assert!((3.5..5.0).contains(&startup_s), "{startup_s}");
-    // Once a session is open, no more handshakes are made.
-    let later = "faults = [{ at_s = 5, edge = \"backend\", may_miss = true, fault = { kind = \"tls\", problem = \"expired\" } }]";
-    let run = self::run(&format!("backend = {{ refresh_after_s = 10 }}\n{later}"));
-    assert_eq!((run.receipts.len(), run.players[0].over), (0, true));
+    // Once a session is open, no more handshakes are made: not for a sealed request either that connects anew.
+    let run = self::run("
+        backend = { refresh_after_s = 10 }
+        faults = [
+            { edge = \"backend\", fault = { kind = \"reset\" }, on = { object = \"refresh\", count = 1 } },
+            { at_s = 5, edge = \"backend\", may_miss = true, fault = { kind = \"tls\", problem = \"expired\" } },
+        ]
+    ");
+    let hit: Vec<&str> = run
+        .receipts
+        .iter()
+        .filter_map(|one| one.id.as_deref())
+        .collect();
+    assert_eq!((hit, run.players[0].over), (vec!["reset"], true));
 }
 
 #[test]
