@@ -10,7 +10,6 @@ use nearcast_appliance::fault::{FaultOrder, FaultReceipt};
 use nearcast_backend_model::{Backend as Model, Catalogue, CatalogueError, ModelConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admin;
@@ -23,6 +22,7 @@ use crate::sealing::{SealingConfig, SealingKeys};
 use crate::signing::{NoRandomness, SigningConfig, SigningKeys};
 use crate::socket::Port;
 use crate::store::{self, StoreError, StoreThread};
+use crate::tls::Tls;
 
 /// The bootstrap secret of a backend that only this machine reaches.
 pub const LOOPBACK_SECRET: &str = "nearcast-loopback";
@@ -218,17 +218,17 @@ impl Backend {
             None => None,
         };
         let authority = Authority::open(config.ca_dir.as_deref(), clock.now())?;
+        let ca_pem = authority.pem().to_owned();
         let tls = if config.plain {
             None
         } else {
             let names = names(config.listen.ip(), config.public_host.as_deref());
-            let tls = authority.server_config(names, clock.now())?;
-            Some(TlsAcceptor::from(Arc::new(tls)))
+            Some(Tls::new(authority, names, clock.now())?)
         };
         let sealed_at = sealed_port.as_ref().map(|port| port.address);
         let urls = urls(&config, port.address, sealed_at);
         let listeners = 1 + usize::from(sealed_port.is_some());
-        let faults = Arc::new(Faults::new(Arc::clone(&clock), listeners));
+        let faults = Arc::new(Faults::new(Arc::clone(&clock), listeners, tls.is_some()));
 
         let (store, store_thread, mut kept) = store::open(config.state.as_deref())?;
         let now = clock.now();
@@ -281,7 +281,7 @@ impl Backend {
             faults,
             urls,
             admin_url,
-            ca_pem: authority.pem().to_owned(),
+            ca_pem,
             tasks,
             store_thread,
             stop: stop.drop_guard(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nearcast_appliance::fault::TlsProblem;
 use nearcast_units::Instant;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -125,19 +126,29 @@ impl Authority {
         &self.pem
     }
 
-    /// Makes a TLS configuration for HTTP/1.1 and HTTP/2 with a certificate for these names.
+    /// Makes a TLS configuration for HTTP/1.1 and HTTP/2 with a certificate for these names, or one with a problem. A
+    /// stalled handshake shows none.
     pub(crate) fn server_config(
         &self,
-        names: Vec<String>,
+        names: &[String],
         now: Instant,
+        problem: Option<TlsProblem>,
     ) -> Result<rustls::ServerConfig, CaError> {
         let key = KeyPair::generate().map_err(failed)?;
+        let names = match problem {
+            Some(TlsProblem::WrongName) => vec![NOBODYS_NAME.to_owned()],
+            None | Some(TlsProblem::Expired | TlsProblem::Stall) => names.to_vec(),
+        };
         let mut params = CertificateParams::new(names).map_err(failed)?;
         params.distinguished_name = named("nearcast-backend");
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        set_validity(&mut params, now, LEAF_VALIDITY)?;
+        let (from, validity) = match problem {
+            Some(TlsProblem::Expired) => (now - 3 * DAY, DAY),
+            None | Some(TlsProblem::WrongName | TlsProblem::Stall) => (now, LEAF_VALIDITY),
+        };
+        set_validity(&mut params, from, validity)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         let authority = CertificateDer::from_pem_slice(self.pem.as_bytes())
             .map_err(|error| CaError::Certificate(error.to_string()))?;
@@ -163,6 +174,11 @@ const LEAF_VALIDITY: Duration = Duration::from_secs(397 * DAY_S);
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3650 * DAY_S);
 
 const DAY_S: u64 = 24 * 3600;
+
+const DAY: Duration = Duration::from_secs(DAY_S);
+
+/// A name that nobody has (RFC 6761).
+const NOBODYS_NAME: &str = "elsewhere.invalid";
 
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -200,7 +216,7 @@ fn set_validity(
             .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
             .ok_or_else(|| CaError::Certificate("the clock is far off".to_owned()))
     };
-    params.not_before = at(now - Duration::from_secs(DAY_S))?;
+    params.not_before = at(now - DAY)?;
     params.not_after = at(now + validity)?;
     Ok(())
 }
@@ -280,7 +296,7 @@ mod tests {
         assert_eq!(first.pem(), again.pem());
         assert!(
             again
-                .server_config(vec!["localhost".to_owned()], NOW)
+                .server_config(&["localhost".to_owned()], NOW, None)
                 .is_ok()
         );
         let files = fs::read_dir(folder.path()).unwrap().count();

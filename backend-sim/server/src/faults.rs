@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nearcast_appliance::fault::{Fault, FaultOrder, FaultReceipt, FaultRule, FaultSelector, Scope};
 use nearcast_appliance::{FaultBoard, LinkChange, OrderError};
+use nearcast_units::Instant;
 use tokio::sync::watch;
 
 use crate::clock::{WallClock, unix_ms};
@@ -36,6 +37,8 @@ pub(crate) struct Faults {
     orders: watch::Sender<u64>,
     /// Per listener, the epoch of the view that it has followed.
     followed: Vec<watch::Sender<u64>>,
+    /// Whether any of them shakes hands.
+    speaks_tls: bool,
 }
 
 /// What everybody can see of the whole server.
@@ -66,20 +69,21 @@ const FOLLOW_MAX: Duration = Duration::from_secs(5);
 const NOBODY_KNOWN: &str = "";
 
 impl Faults {
-    /// Nothing is wrong yet with a server of so many listeners.
-    pub(crate) fn new(clock: Arc<WallClock>, listeners: usize) -> Self {
+    /// Nothing is wrong yet with a server of so many listeners, of which the first may speak TLS.
+    pub(crate) fn new(clock: Arc<WallClock>, listeners: usize, speaks_tls: bool) -> Self {
         Self {
             board: Mutex::default(),
             clock,
             view: watch::Sender::default(),
             orders: watch::Sender::default(),
             followed: (0..listeners).map(|_| watch::Sender::default()).collect(),
+            speaks_tls,
         }
     }
 
     /// Carries out an order, and waits until the listeners have followed.
     pub(crate) async fn apply(&self, order: FaultOrder) -> Result<(), FaultError> {
-        check(&order)?;
+        check(&order, self.speaks_tls)?;
         self.with(|board, unix_ms| {
             for change in board.apply(unix_ms, order)? {
                 self.change(change);
@@ -115,9 +119,16 @@ impl Faults {
         self.board().has(&Fault::Misrank)
     }
 
-    /// Whether a new connection is to be refused.
-    pub(crate) fn refuses_one(&self) -> bool {
-        self.with(|board, unix_ms| board.connect(unix_ms, NOBODY_KNOWN)) == Some(Fault::Refuse)
+    /// Decides what goes wrong with a new connection, with TLS or without.
+    pub(crate) fn connect(&self, over_tls: bool) -> Option<Fault> {
+        let can_happen = |fault: &Fault| {
+            *fault == Fault::Refuse || over_tls && matches!(fault, Fault::Tls { .. })
+        };
+        self.with(|board, unix_ms| board.connect_where(unix_ms, NOBODY_KNOWN, can_happen))
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// Does something with the board at this time.
@@ -179,7 +190,7 @@ impl Faults {
 }
 
 /// Refuses what a backend cannot do: silence about it would look like a fault that hits nobody.
-fn check(order: &FaultOrder) -> Result<(), FaultError> {
+fn check(order: &FaultOrder, speaks_tls: bool) -> Result<(), FaultError> {
     for FaultRule { fault, on, .. } in &order.faults {
         let name = fault.name();
         let chosen = FaultSelector {
@@ -187,8 +198,10 @@ fn check(order: &FaultOrder) -> Result<(), FaultError> {
             probability: on.probability,
             ..FaultSelector::EVERYTHING
         };
-        let reason = if !can_happen(fault) {
-            format!("a backend does no `{name}`; send it to an edge, or to the lab")
+        let reason = if let Some(why) = fault.not_of_backend() {
+            format!("a backend does no `{name}`: {why}; send it to an edge, or to the lab")
+        } else if matches!(fault, Fault::Tls { .. }) && !speaks_tls {
+            format!("this backend speaks no TLS: nobody could meet `{name}`")
         } else if fault.scope() == Scope::Connection && *on != chosen {
             format!(
                 "connections are made before anybody says who asks for what; of selectors `{name}` takes only `count` \
@@ -202,41 +215,45 @@ fn check(order: &FaultOrder) -> Result<(), FaultError> {
     Ok(())
 }
 
-const fn can_happen(fault: &Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Stop
-            | Fault::Kill
-            | Fault::Refuse
-            | Fault::LateFirstByte { .. }
-            | Fault::Status { .. }
-            | Fault::TokenExpired
-            | Fault::Portal
-            | Fault::GzipBomb
-            | Fault::Hang
-            | Fault::Reset
-            | Fault::Truncate
-            | Fault::Corrupt
-            | Fault::Zeros
-            | Fault::BadText
-            | Fault::Misrank
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn orders_for_somebody_else_say_so() {
-        let refused = |rule: &str| {
+        let refused_where = |speaks_tls: bool, rule: &str| {
             let rule: FaultRule = serde_json::from_str(rule).unwrap();
-            check(&FaultOrder::add([rule])).map_err(|error| error.to_string())
+            check(&FaultOrder::add([rule]), speaks_tls).map_err(|error| error.to_string())
         };
-        let dns = r#"{"fault":{"kind":"dns","problem":"fails"}}"#;
-        assert!(refused(dns).unwrap_err().contains("does no `dns`"));
+        let refused = |rule: &str| refused_where(true, rule);
+        for (not, why) in [
+            (
+                r#"{"fault":{"kind":"dns","problem":"fails"}}"#,
+                "does no `dns`: it is asked by",
+            ),
+            (r#"{"fault":{"kind":"udp_blocked"}}"#, "over TCP alone"),
+            (r#"{"fault":{"kind":"wrong_range"}}"#, "for ranges"),
+            (r#"{"fault":{"kind":"rate","rate_bps":1000}}"#, "`trickle`"),
+            (
+                r#"{"fault":{"kind":"delay","delay_ms":1000}}"#,
+                "`late_first_byte`",
+            ),
+            (r#"{"fault":{"kind":"says_well"}}"#, "makes none"),
+        ] {
+            let told = refused(not).unwrap_err();
+            assert!(told.contains(why) && told.contains("to an edge"), "{told}");
+        }
         let some = r#"{"fault":{"kind":"refuse"},"on":{"object":"play"}}"#;
         assert!(refused(some).unwrap_err().contains("`refuse` takes only"));
+        let tls = r#"{"fault":{"kind":"tls","problem":"expired"},"on":{"client":"p1"}}"#;
+        assert!(refused(tls).unwrap_err().contains("`tls` takes only"));
+        let tls = r#"{"fault":{"kind":"tls","problem":"expired"},"on":{"count":1}}"#;
+        assert_eq!(refused(tls), Ok(()));
+        assert!(
+            refused_where(false, tls)
+                .unwrap_err()
+                .contains("speaks no TLS")
+        );
         let few = r#"{"fault":{"kind":"refuse"},"on":{"count":2}}"#;
         assert_eq!(refused(few), Ok(()));
         let play = r#"{"fault":{"kind":"hang"},"on":{"object":"play","after":0.5}}"#;

@@ -16,13 +16,15 @@
 //! | `GET /control/receipts` | the faults that took effect, oldest first |
 //!
 //! - Of the answers to `play`, `refresh`, `steering` and `event`, sealed or not: `status`, `token_expired` (the session is
-//!   said to be over), `portal`, `late_first_byte`, and of their bodies `hang`, `truncate`, `reset`, `corrupt`, `zeros` and
-//!   `bad_text`. Batches of events are answered without a body. `client` is the playback that a path names.
-//! - Of the whole server: `stop`, `kill` and `refuse`, of both ports, and of edges that report, too. What a killed
-//!   backend knows it still knows when the fault is removed. One receipt stands for all whom a closed port refuses.
+//!   said to be over), `portal`, `gzip_bomb`, `redirect_loop` (307, so that a POST stays one), `longer`, `late_first_byte`,
+//!   and of their bodies `trickle`, `hang`, `truncate`, `reset`, `corrupt`, `zeros` and `bad_text`. Batches of events are
+//!   answered without a body. `client` is the playback that a path names.
+//! - Of new connections: `tls`, where TLS is spoken, which sealed requests are not made with; `refuse`, of both ports.
+//! - Of the whole server: `stop`, `kill` and `refuse` without a `count`, of both ports, and of edges that report, too. What
+//!   a killed backend knows it still knows when the fault is removed. One receipt stands for all whom a closed port refuses.
 //! - `misrank`: grants and steering documents name the appliances in the opposite order; the explanation tells the truth.
 //!
-//! All others are refused by name.
+//! All others are refused by name, with the reason.
 //!
 //! ```no_run
 //! # async fn demo() -> Result<(), nearcast_backend_server::BackendError> {
@@ -47,6 +49,7 @@ mod sealing;
 mod signing;
 mod socket;
 mod store;
+mod tls;
 mod wrong;
 
 pub use backend::{Backend, BackendConfig, BackendError, BackendHandle, LOOPBACK_SECRET, Listener};

@@ -13,25 +13,24 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nearcast_appliance::fault::{Fault, TlsProblem};
+use nearcast_units::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::api::Peer;
 use crate::faults::{Faults, Link};
 use crate::socket::{Port, Wire};
+use crate::tls::{HANDSHAKE_DEADLINE, Tls};
 use crate::wrong::Cut;
 
 /// Connections that are open at once, of each listener; further ones wait to be accepted. Below the usual
 /// limit of 1024 files for a process.
 const CONNECTIONS_MAX: usize = 400;
-
-/// A TLS handshake takes two round trips.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a connection may wait for its next request, or take to say it.
 const HEADER_DEADLINE: Duration = Duration::from_secs(60);
@@ -50,7 +49,7 @@ pub(crate) struct Serving {
     /// Which of the listeners that faults wait for it is.
     pub(crate) index: usize,
     /// `None` is plain HTTP/1.1.
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) router: Router,
     pub(crate) faults: Arc<Faults>,
     pub(crate) stop: CancellationToken,
@@ -122,14 +121,25 @@ pub(crate) async fn serve(mut port: Port, serving: Serving) {
             }
         };
         let wire = Wire::new(stream, Arc::clone(&faults), kills);
-        if faults.refuses_one() {
+        let fault = faults.connect(tls.is_some());
+        if fault == Some(Fault::Refuse) {
             // The system has taken it already: a reset before the first byte is as near as it gets.
             wire.reset();
             continue;
         }
-        let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
+        let problem = if let Some(Fault::Tls { problem }) = fault {
+            Some(problem)
+        } else {
+            None
+        };
+        let handshake = tls.clone().map(|tls| Handshake {
+            tls,
+            at: faults.now(),
+            problem,
+        });
+        let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(wire, peer, tls, router, stop).await {
+            if let Err(error) = connection(wire, peer, handshake, router, stop).await {
                 tracing::debug!(%peer, error, "a connection ended badly");
             }
             drop(permit);
@@ -157,11 +167,19 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
+/// How a connection is to begin.
+struct Handshake {
+    tls: Tls,
+    at: Instant,
+    /// What goes wrong with it.
+    problem: Option<TlsProblem>,
+}
+
 /// Serves one connection until it ends or is cut. In a black hole nothing of it moves.
 async fn connection(
     wire: Wire,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    handshake: Option<Handshake>,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), String> {
@@ -171,7 +189,7 @@ async fn connection(
         peer,
         cut: cut.clone(),
     };
-    let speak = speak(wire, caller, tls, router, stop.clone());
+    let speak = speak(wire, caller, handshake, router, stop.clone());
     tokio::pin!(speak);
     loop {
         let is_stopped = view.borrow_and_update().link == Link::Stopped;
@@ -194,19 +212,16 @@ struct Caller {
 async fn speak(
     wire: Wire,
     caller: Caller,
-    tls: Option<TlsAcceptor>,
+    handshake: Option<Handshake>,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let Some(tls) = tls else {
+    let Some(Handshake { tls, at, problem }) = handshake else {
         return http1(wire, caller, router, stop).await;
     };
-    let handshake = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(wire));
     let stream = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        stream = handshake => stream
-            .map_err(|_| "the TLS handshake took too long".to_owned())?
-            .map_err(|error| error.to_string())?,
+        stream = tls.accept(wire, at, problem) => stream?,
     };
     // The handshake said which HTTP it is: whoever looks at the first bytes instead waits for them without a
     // deadline.

@@ -4,9 +4,8 @@
 //! leaves, so that it is the sealed answer that is cut off.
 
 use std::convert::Infallible;
-use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,15 +13,15 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
+use nearcast_appliance::bodies::{PORTAL, gzip_bomb};
 use nearcast_appliance::fault::ObjectKind;
 use nearcast_appliance::{
-    Answer, Asked, BodyEnd, Disposition, Effect, ObjectName, Spoilt, StatusFault, Target,
+    Answer, Asked, BodyEnd, Disposition, Effect, ObjectName, Slowed, Spoilt, StatusFault, Target,
 };
 use nearcast_protocol::play::Refusal;
+use nearcast_units::{BitRate, ByteCount};
 use tokio::sync::{Notify, watch};
 
 use crate::api::{App, Fail};
@@ -38,18 +37,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Longer than any answer.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// What a captive portal shows in place of everything.
-const PORTAL: &str = "<!doctype html><html lang=\"en\"><title>Welcome</title><h1>Welcome to our network</h1></html>\n";
-
-/// Some 16 kB that become 16 MB: enough to see who unpacks it, and harmless to who does.
-const BOMB_BYTES: usize = 16 << 20;
-static BOMB: LazyLock<Bytes> = LazyLock::new(|| {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-    let packed = packer
-        .write_all(&vec![0; BOMB_BYTES])
-        .and_then(|()| packer.finish());
-    packed.unwrap_or_default().into()
-});
+/// How often a body that trickles goes on.
+const DRIP: Duration = Duration::from_millis(50);
 
 /// Resets a connection; the listener puts it into every request.
 #[derive(Clone, Debug, Default)]
@@ -113,13 +102,14 @@ pub(crate) async fn decide(State(app): State<Arc<App>>, request: Request, next: 
             "This backend was told to say so.".to_owned(),
         )
         .into_response(),
-        Answer::Portal | Answer::GzipBomb => with(Response::default(), course),
-        // The others are not taken as orders.
-        Answer::Good
-        | Answer::RedirectLoop
-        | Answer::WrongRange
-        | Answer::Longer
-        | Answer::StaleManifest => with(next.run(request).await, course),
+        // Put in place of the answer where that leaves.
+        Answer::Portal | Answer::GzipBomb | Answer::RedirectLoop => {
+            with(Response::default(), course)
+        }
+        // Nobody asks for a range, or a manifest.
+        Answer::Good | Answer::Longer | Answer::WrongRange | Answer::StaleManifest => {
+            with(next.run(request).await, course)
+        }
     }
 }
 
@@ -139,25 +129,49 @@ fn refused(status: u16, retry_after_s: Option<u32>) -> Response {
     fail.into_response()
 }
 
+/// In the query of what follows a redirect: a rule that hits one request makes one loop, not one hop.
+const LOOP: &str = "nearcast-loop";
+
+/// Redirects a request to itself. What is asked stays the same: after 302 a POST would be a GET, and no loop.
+fn redirect_to_itself(uri: &Uri) -> Response {
+    let itself = format!("{}?{LOOP}", uri.path());
+    let to = [(header::LOCATION, itself)];
+    (StatusCode::TEMPORARY_REDIRECT, to).into_response()
+}
+
 /// Lets happen to a body what was decided.
 pub(crate) async fn happen(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    if uri.query() == Some(LOOP) {
+        return redirect_to_itself(&uri);
+    }
     let cut = request.extensions().get::<Cut>().cloned();
     let mut response = next.run(request).await;
     let Some(course) = response.extensions_mut().remove::<Course>() else {
         return response;
     };
-    if course.decided.answer == Answer::Portal {
-        let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-        return (html, PORTAL).into_response();
+    match course.decided.answer {
+        Answer::Portal => {
+            let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+            return (html, PORTAL).into_response();
+        }
+        Answer::GzipBomb => {
+            let packed = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::CONTENT_ENCODING, "gzip"),
+            ];
+            return (packed, gzip_bomb()).into_response();
+        }
+        Answer::RedirectLoop => return redirect_to_itself(&uri),
+        Answer::Good
+        | Answer::Longer
+        | Answer::Status(_)
+        | Answer::TokenExpired
+        | Answer::WrongRange
+        | Answer::StaleManifest => {}
     }
-    if course.decided.answer == Answer::GzipBomb {
-        let packed = [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CONTENT_ENCODING, "gzip"),
-        ];
-        return (packed, BOMB.clone()).into_response();
-    }
-    if course.decided.end == BodyEnd::Complete && course.decided.spoilt.is_none() {
+    let is_longer = course.decided.answer == Answer::Longer;
+    if !is_longer && !course.concerns_body() {
         return response;
     }
     let (mut head, body) = response.into_parts();
@@ -165,14 +179,21 @@ pub(crate) async fn happen(State(app): State<Arc<App>>, request: Request, next: 
     let Ok(whole) = collected.map(http_body_util::Collected::to_bytes) else {
         return Fail::internal("The answer could not be read.").into_response();
     };
+    let said = if is_longer {
+        whole.len() / 2
+    } else {
+        whole.len()
+    };
     head.headers
-        .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+        .insert(header::CONTENT_LENGTH, HeaderValue::from(said));
     let body = Leaving {
         faults: Arc::clone(&app.faults),
         cut: cut.unwrap_or_default(),
         course,
         whole,
         taken: 0,
+        trickle: None,
+        spoilt: false,
         hangs: false,
     };
     let pieces = futures_util::stream::unfold(body, |mut body| async move {
@@ -272,6 +293,17 @@ impl Course {
         });
     }
 
+    /// Whether anything is to become of its body.
+    fn concerns_body(&self) -> bool {
+        let Disposition {
+            end,
+            spoilt,
+            slowed,
+            ..
+        } = &self.decided;
+        *end != BodyEnd::Complete || spoilt.is_some() || slowed.is_some()
+    }
+
     /// Returns what was decided, of a body of this length.
     fn measured(&self, length: u64) -> Disposition {
         let of = |after: &mut u64| {
@@ -289,6 +321,9 @@ impl Course {
         if let Some(Spoilt { after, .. }) = &mut measured.spoilt {
             of(after);
         }
+        if let Some(Slowed { after, .. }) = &mut measured.slowed {
+            of(after);
+        }
         measured
     }
 }
@@ -300,6 +335,10 @@ struct Leaving {
     course: Course,
     whole: Bytes,
     taken: usize,
+    /// At which rate it is held back now.
+    trickle: Option<BitRate>,
+    /// Whether a wrong byte has left.
+    spoilt: bool,
     hangs: bool,
 }
 
@@ -309,9 +348,11 @@ impl Leaving {
         let length = bytes(self.whole.len());
         loop {
             let fault = self.course.measured(length);
-            let end = fault.end.after().unwrap_or(length);
-            let end = usize::try_from(end).unwrap_or(usize::MAX);
-            if self.taken < end.min(self.whole.len()) {
+            let end = fault.end.after().unwrap_or(length).min(length);
+            if bytes(self.taken) < end {
+                let Some(end) = self.held_back(end, &fault).await else {
+                    continue;
+                };
                 return Some(self.take(end, &fault));
             }
             match fault.end {
@@ -332,8 +373,7 @@ impl Leaving {
                         self.takes_effect(&fault, Effect::Cut);
                     }
                     self.course.outdated().await;
-                    let sent = bytes(self.taken) * WHOLE / length.max(1);
-                    self.course.revise(&self.faults, sent);
+                    self.revise();
                     self.hangs &= self.course.measured(length).end == fault.end;
                 }
                 // A connection that outlives it goes on when the link is up again.
@@ -349,6 +389,45 @@ impl Leaving {
                 }
             }
         }
+    }
+
+    /// Waits until more may leave of what comes before `end`, and returns how far that goes; `None` where orders came
+    /// meanwhile.
+    async fn held_back(&mut self, end: u64, fault: &Disposition) -> Option<usize> {
+        let taken = bytes(self.taken);
+        let until = match fault.slowed {
+            Some(slowed) if taken < slowed.after => slowed.after.min(end),
+            Some(Slowed { rate, .. }) => {
+                if self.trickle.replace(rate) != Some(rate) {
+                    self.takes_effect(fault, Effect::Slowed { at: taken });
+                }
+                let drop = rate.bytes_in(DRIP).max(ByteCount::new(1));
+                let drop = drop.min(ByteCount::new(end - taken));
+                // At no rate at all, nothing comes.
+                let due = rate.time_for(drop).unwrap_or(Duration::MAX);
+                tokio::select! {
+                    () = tokio::time::sleep(due) => {}
+                    () = self.course.outdated() => {
+                        self.revise();
+                        return None;
+                    }
+                }
+                taken + drop.get()
+            }
+            None => {
+                self.trickle = None;
+                end
+            }
+        };
+        Some(usize::try_from(until).unwrap_or(usize::MAX))
+    }
+
+    /// Takes the orders that came meanwhile.
+    fn revise(&mut self) {
+        let sent = bytes(self.taken) * WHOLE / bytes(self.whole.len()).max(1);
+        self.course.revise(&self.faults, sent);
+        // A body that is wrong for another time says so once more.
+        self.spoilt &= self.course.decided.spoilt.is_some();
     }
 
     fn take(&mut self, end: usize, fault: &Disposition) -> Bytes {
@@ -368,7 +447,7 @@ impl Leaving {
                 first.get_or_insert(index);
             }
         }
-        if let Some(at) = first.filter(|_| from == 0 || after >= bytes(from)) {
+        if let Some(at) = first.filter(|_| !std::mem::replace(&mut self.spoilt, true)) {
             self.takes_effect(fault, Effect::Spoilt { at });
         }
         spoilt.freeze()

@@ -395,6 +395,43 @@ impl Fault {
             Self::Misrank => "misrank",
         }
     }
+
+    /// Returns why it never happens to a backend; `None` where it can.
+    #[must_use]
+    pub const fn not_of_backend(&self) -> Option<&'static str> {
+        match self {
+            Self::Stop
+            | Self::Kill
+            | Self::Refuse
+            | Self::Tls { .. }
+            | Self::LateFirstByte { .. }
+            | Self::Status { .. }
+            | Self::TokenExpired
+            | Self::Portal
+            | Self::RedirectLoop
+            | Self::GzipBomb
+            | Self::Longer
+            | Self::Trickle { .. }
+            | Self::Hang
+            | Self::Reset
+            | Self::Truncate
+            | Self::Corrupt
+            | Self::Zeros
+            | Self::BadText
+            | Self::Misrank => None,
+            Self::Rate { .. } => {
+                Some("its answers are small; `trickle` has them arrive at some rate")
+            }
+            Self::Delay { .. } => {
+                Some("its answers are late one by one; `late_first_byte` has them so")
+            }
+            Self::UdpBlocked => Some("it is asked over TCP alone"),
+            Self::Dns { .. } => Some("it is asked by its address"),
+            Self::WrongRange => Some("nobody asks it for ranges"),
+            Self::StaleManifest => Some("it gives no manifests"),
+            Self::ControlLost | Self::SaysWell => Some("it hears reports and makes none"),
+        }
+    }
 }
 
 /// What a fault did, kept by the appliance: a fault that never happened can be told from one that did.

@@ -30,9 +30,13 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "bodies")]
+extern crate std;
 
 mod appliance;
 mod board;
+#[cfg(feature = "bodies")]
+pub mod bodies;
 mod control;
 mod disposition;
 pub mod fault;

@@ -11,7 +11,7 @@ use nearcast_units::{ByteCount, Instant, MediaTime};
 
 use crate::driver::Outcome;
 use crate::setup::{ClientSetup, Watch};
-use crate::world::{Answered, Asked, World, Wrong};
+use crate::world::{Asked, World, Wrong};
 
 /// One session and what its driver knows.
 #[derive(Debug)]
@@ -204,16 +204,12 @@ impl Client {
 
     fn act(&mut self, now: Instant, world: &mut World, action: Action) {
         match action {
-            Action::RequestGrant { refresh } => match world.ask(now, self.index, refresh) {
-                Some(Answered { after, said }) => {
-                    self.know(world, &said);
-                    self.later(after, said);
-                }
-                None => {
+            Action::RequestGrant { refresh } => {
+                if !world.ask(now, self.index, refresh) {
                     let grant = self.grant(world);
                     self.later(BACKEND, Input::Granted(grant));
                 }
-            },
+            }
             Action::StartAttempt(spec) => {
                 self.fetch_of.insert(spec.attempt, spec.fetch);
                 if let Some(&edge) = self.known.get(usize::from(spec.edge.0)) {
@@ -284,7 +280,7 @@ impl Client {
     }
 
     /// Notes the appliances that a grant names: the session names them by their place.
-    fn know(&mut self, world: &World, said: &Input) {
+    pub(crate) fn know(&mut self, world: &World, said: &Input) {
         if let Input::Granted(grant) = said {
             for offer in &grant.edges {
                 if let Some(edge) = world.edge(&offer.name)

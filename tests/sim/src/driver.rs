@@ -12,7 +12,7 @@ use nearcast_units::{ByteCount, Instant};
 use crate::agenda::Agenda;
 use crate::client::Client;
 use crate::setup::{LinkSchedule, Setup, TimedOrder, Watch, WorldSetup};
-use crate::world::{Sprung, World};
+use crate::world::{Answered, Sprung, World};
 
 /// One world and all sessions in it.
 #[derive(Debug)]
@@ -211,6 +211,7 @@ impl Simulation {
             self.clients[client].heard(now, &mut self.world, attempt, event);
             self.settle(client);
         }
+        self.deliver();
         while let Some(later) = self.agenda.pop(now) {
             match later {
                 Later::Input(client, input) => {
@@ -234,6 +235,7 @@ impl Simulation {
                     if let Err(error) = self.world.tell(now, place, order) {
                         self.violated(&format!("a fault cannot be: {error}"));
                     }
+                    self.deliver();
                 }
                 Later::Link { schedule, step } => self.reach(schedule, step),
             }
@@ -249,8 +251,18 @@ impl Simulation {
         }
     }
 
+    /// Clients hear what the backend says, each when it reaches them.
+    fn deliver(&mut self) {
+        for (index, Answered { after, said }) in self.world.take_answered() {
+            self.clients[index].know(&self.world, &said);
+            let at = self.now + after;
+            self.agenda.add(at, Later::Input(index, said));
+        }
+    }
+
     /// Notes what a client waits for after it was told something.
     fn settle(&mut self, index: usize) {
+        self.deliver();
         let client = &mut self.clients[index];
         for (after, input) in client.take_later() {
             self.agenda

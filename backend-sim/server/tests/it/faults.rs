@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use nearcast_backend_server::FaultError;
-use nearcast_backend_server::fault::{Fault, FaultOrder, FaultRule, FaultSelector, ObjectKind};
+use nearcast_backend_server::fault::{
+    Fault, FaultOrder, FaultRule, FaultSelector, ObjectKind, TlsProblem,
+};
 use nearcast_protocol::appliance::ApplianceReport;
 use nearcast_protocol::play::PlayGrant;
 use nearcast_protocol::steering::{SteeringExplanation, SteeringManifest};
@@ -243,6 +245,198 @@ async fn an_answer_is_a_few_kilobytes_that_would_become_megabytes() {
     // Nothing was done: the account has its other streams.
     setup.remove().await;
     setup.play(&session.access_token).await;
+}
+
+#[tokio::test]
+async fn an_answer_says_half_its_length() {
+    for only_http1 in [true, false] {
+        let mut setup = start_with_appliance(demo()).await;
+        if only_http1 {
+            let client = client_builder(setup.backend.ca_pem()).http1_only();
+            setup.client = client.build().unwrap();
+        }
+        let session = setup.session("demo", "tv").await;
+        let (key, token) = (session.sealing.unwrap(), session.access_token);
+        let usual = setup.ask_to_play(&token).await.content_length().unwrap();
+        setup.fault(Fault::Longer, of(ObjectKind::Play)).await;
+        let answer = setup.ask_to_play(&token).await;
+        let said = answer.content_length().unwrap();
+        assert!(said.abs_diff(usual / 2) < 8, "{said} of {usual}");
+        let body = soon(answer.bytes()).await;
+        // HTTP/1.1 has no word for what comes after the end; HTTP/2 has, and it is a breach.
+        if only_http1 {
+            let body = body.unwrap();
+            assert_eq!(u64::try_from(body.len()).unwrap(), said);
+            assert!(serde_json::from_slice::<PlayGrant>(&body).is_err());
+        } else {
+            assert!(body.is_err());
+        }
+        assert_eq!(setup.one_receipt(), ("v1/play".to_owned(), None));
+        let request = serde_json::to_vec(&play_request()).unwrap();
+        let sealed = seal(&key, "/v1/play", &token, &request).0;
+        let answer = send(&setup.client, &key.url, sealed).await;
+        let said = answer.content_length().unwrap();
+        let body = soon(answer.bytes()).await.unwrap();
+        assert_eq!(u64::try_from(body.len()).unwrap(), said);
+        setup.remove().await;
+        setup.play(&token).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_sends_back_to_where_it_comes_from_without_end() {
+    let mut setup = start_with_appliance(demo()).await;
+    let session = setup.session("demo", "tv").await;
+    let (key, token) = (session.sealing.unwrap(), session.access_token);
+    let body = serde_json::to_vec(&play_request()).unwrap();
+    let sealed = || seal(&key, "/v1/play", &token, &body).0;
+    let patient = setup.client.clone();
+    let client = client_builder(setup.backend.ca_pem());
+    let client = client.redirect(reqwest::redirect::Policy::none());
+    setup.client = client.build().unwrap();
+    // One request is hit, and so is whatever follows from it.
+    let once = FaultSelector {
+        count: Some(1),
+        ..of(ObjectKind::Play)
+    };
+    setup.fault(Fault::RedirectLoop, once.clone()).await;
+    let answer = setup.ask_to_play(&token).await;
+    let to = "/v1/play?nearcast-loop";
+    for answer in [answer, setup.post(to, &token, &play_request()).await] {
+        // A POST stays one.
+        assert_eq!(answer.status(), 307);
+        assert_eq!(answer.headers()["location"], to);
+    }
+    assert_eq!(setup.one_receipt(), ("v1/play".to_owned(), None));
+    setup.play(&token).await;
+
+    setup.fault(Fault::RedirectLoop, once).await;
+    let answer = send(&setup.client, &key.url, sealed()).await;
+    assert_eq!(answer.status(), 307);
+    assert_eq!(answer.headers()["location"], "/v1/sealed?nearcast-loop");
+    assert_eq!(setup.backend.receipts().len(), 2);
+    setup.play(&token).await;
+
+    setup.fault(Fault::RedirectLoop, of(ObjectKind::Play)).await;
+    let url = setup.url("/v1/play");
+    let lost = patient.post(url).bearer_auth(&token).json(&play_request());
+    assert!(soon(lost.send()).await.unwrap_err().is_redirect());
+    assert_eq!(setup.backend.receipts().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_trickles_from_some_byte_on_until_its_fault_is_removed() {
+    let setup = start_with_appliance(demo()).await;
+    let token = setup.token().await;
+    let trickle = |rate_bps| Fault::Trickle { rate_bps };
+    setup.fault(trickle(800), half(ObjectKind::Play)).await;
+    let mut answer = setup.ask_to_play(&token).await;
+    let length = answer.content_length().unwrap();
+    let mut body = soon(answer.chunk()).await.unwrap().unwrap().to_vec();
+    assert_eq!(u64::try_from(body.len()).unwrap(), length / 2);
+    let began = tokio::time::Instant::now();
+    while u64::try_from(body.len()).unwrap() < length / 2 + 40 {
+        body.extend(soon(answer.chunk()).await.unwrap().unwrap());
+    }
+    // A hundred bytes a second.
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert!(u64::try_from(body.len()).unwrap() < length);
+    let receipt = ("v1/play".to_owned(), Some(length / 2));
+    assert_eq!(setup.one_receipt(), receipt);
+    setup.remove().await;
+    while let Some(chunk) = soon(answer.chunk()).await.unwrap() {
+        body.extend_from_slice(&chunk);
+    }
+    assert!(serde_json::from_slice::<PlayGrant>(&body).is_ok());
+    assert_eq!(setup.backend.receipts().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_answer_that_trickles_is_told_once() {
+    let setup = start_with_appliance(demo()).await;
+    let token = setup.token().await;
+    // The first wrong byte is none of the first that leave.
+    let both = [Fault::Trickle { rate_bps: 32_000 }, Fault::Corrupt];
+    let both = both.map(|fault| FaultRule {
+        id: Some(fault.name().to_owned()),
+        fault,
+        on: of(ObjectKind::Play),
+    });
+    setup.backend.apply(FaultOrder::add(both)).await.unwrap();
+    let answer = setup.ask_to_play(&token).await;
+    let length = answer.content_length().unwrap();
+    assert!(length > 600, "{length}");
+    let at = (length / 2).min(500);
+    let body = soon(answer.bytes()).await.unwrap();
+    assert_eq!(u64::try_from(body.len()).unwrap(), length);
+    let wrong = body.iter().position(|byte| *byte > 0x7F);
+    assert_eq!(wrong.and_then(|wrong| wrong.try_into().ok()), Some(at));
+    let receipts = setup.backend.receipts();
+    let told: Vec<(&str, Option<u64>)> = receipts
+        .iter()
+        .map(|one| (one.fault.name(), one.offset))
+        .collect();
+    assert_eq!(told, [("trickle", Some(0)), ("corrupt", Some(at))]);
+}
+
+#[tokio::test]
+async fn handshakes_fail_and_what_is_sealed_needs_none() {
+    let setup = start_with_appliance(demo()).await;
+    let session = setup.session("demo", "tv").await;
+    let (key, token) = (session.sealing.unwrap(), session.access_token);
+    let health = |client: &reqwest::Client| {
+        let request = client.get(setup.url("/healthz")).send();
+        async { soon(request).await }
+    };
+    for (problem, says) in [
+        (TlsProblem::Expired, "Expired"),
+        (TlsProblem::WrongName, "NotValidForName"),
+    ] {
+        let before = setup.backend.receipts().len();
+        let once = FaultSelector {
+            count: Some(1),
+            ..FaultSelector::EVERYTHING
+        };
+        setup.fault(Fault::Tls { problem }, once).await;
+        // Who is there stays; who comes without TLS does not use it up.
+        setup.play(&token).await;
+        let request = serde_json::to_vec(&play_request()).unwrap();
+        let (sealed, reply) = seal(&key, "/v1/play", &token, &request);
+        let fresh = client_of(&setup.backend);
+        let answer = send(&fresh, &key.url, sealed).await;
+        assert_eq!(unseal(answer, reply).await.0, 200);
+        assert_eq!(setup.backend.receipts().len(), before);
+        let refused = health(&fresh).await.unwrap_err();
+        let told = format!("{refused:?}");
+        assert!(
+            told.contains("InvalidCertificate") && told.contains(says),
+            "{told}"
+        );
+        assert_eq!(setup.backend.receipts().len(), before + 1);
+        assert_eq!(health(&fresh).await.unwrap().status(), 200);
+    }
+
+    let problem = TlsProblem::Stall;
+    let stall = Fault::Tls { problem };
+    setup.fault(stall, FaultSelector::EVERYTHING).await;
+    let fresh = client_builder(setup.backend.ca_pem()).connect_timeout(SILENCE);
+    let fresh = fresh.build().unwrap();
+    assert!(health(&fresh).await.unwrap_err().is_timeout());
+    assert_eq!(setup.backend.receipts().len(), 3);
+    setup.remove().await;
+    assert_eq!(health(&fresh).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_backend_without_tls_has_no_handshakes_that_fail() {
+    let mut config = demo();
+    config.plain = true;
+    let setup = start(config).await;
+    let problem = TlsProblem::Expired;
+    let tls = FaultRule::everywhere(Fault::Tls { problem });
+    let refused = setup.backend.apply(FaultOrder::add([tls])).await;
+    let told = refused.unwrap_err().to_string();
+    assert!(told.contains("speaks no TLS"), "{told}");
 }
 
 #[tokio::test]
@@ -542,8 +736,8 @@ async fn orders_come_over_the_admin_port_and_only_what_a_backend_does_is_taken()
     for (bad, says) in [
         ("{", "JSON"),
         (
-            r#"{"faults":[{"fault":{"kind":"trickle","rate_bps":1}}]}"#,
-            "`trickle`",
+            r#"{"faults":[{"fault":{"kind":"wrong_range"}}]}"#,
+            "`wrong_range`: nobody asks it for ranges",
         ),
         (
             r#"{"faults":[{"fault":{"kind":"says_well"}}]}"#,

@@ -1,33 +1,16 @@
 //! Answers that are wrong as a whole, because a fault wants them so.
 
-use std::io::Write as _;
-use std::sync::LazyLock;
-
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use nearcast_appliance::bodies::{PORTAL, gzip_bomb};
 use nearcast_appliance::token::TokenError;
 use nearcast_appliance::{Answer, StatusFault};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{Draft, refusal, refusal_until};
 use crate::body::Source;
-
-/// What a captive portal shows in place of everything.
-const PORTAL: &str = "<!doctype html><html lang=\"en\"><title>Welcome</title><h1>Welcome to our network</h1>\
-<p>Please accept the terms of use to go on.</p><form method=\"post\" action=\"/login\"><button>Accept</button></form></html>\n";
-/// Some 16 kB that become 16 MB: enough to see who unpacks it, and harmless to who does.
-const BOMB_BYTES: usize = 16 << 20;
-static BOMB: LazyLock<Bytes> = LazyLock::new(|| {
-    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
-    let packed = packer
-        .write_all(&vec![0; BOMB_BYTES])
-        .and_then(|()| packer.finish());
-    packed.unwrap_or_default().into()
-});
 
 /// Returns what is answered in place of a good answer.
 pub(super) async fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft {
@@ -53,7 +36,7 @@ pub(super) async fn answer(wrong: Answer, good: Draft, request: &Parts) -> Draft
             "text/html; charset=utf-8",
         ),
         Answer::GzipBomb => {
-            let mut draft = whole(BOMB.clone(), "application/octet-stream");
+            let mut draft = whole(Bytes::from_static(gzip_bomb()), "application/octet-stream");
             let gzip = HeaderValue::from_static("gzip");
             draft.headers.insert(header::CONTENT_ENCODING, gzip);
             draft

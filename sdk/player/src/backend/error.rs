@@ -160,15 +160,28 @@ impl BackendError {
                 reason: tls.to_string(),
             };
         }
+        let reason = innermost(error);
         if error.is_builder() {
-            return Self::Setup {
-                reason: innermost(error),
-            };
+            return Self::Setup { reason };
         }
-        Self::Unreachable {
-            call,
-            reason: innermost(error),
+        // Somebody answers, and nobody who could be a backend.
+        if error.is_redirect() {
+            return Self::BadAnswer { call, reason };
         }
+        Self::Unreachable { call, reason }
+    }
+
+    /// The same of what came after an answer began: one that has another length than it says is wrong, and whoever
+    /// sends it can be reached.
+    pub(super) fn from_body(call: &'static str, error: &reqwest::Error) -> Self {
+        let told = Self::from_transport(call, error);
+        if let Self::Unreachable { reason, .. } = &told
+            && has_wrong_length(error)
+        {
+            let reason = reason.clone();
+            return Self::BadAnswer { call, reason };
+        }
+        told
     }
 }
 
@@ -199,6 +212,24 @@ fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         cause = cause_of(error);
     }
     None
+}
+
+/// Whether a body ended too early, or went on too long, while its connection stood.
+fn has_wrong_length(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = cause_of(error);
+    while let Some(error) = cause {
+        // This side finds that HTTP/2 was breached, and ends the stream alone.
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.is_reset() && h2.is_library();
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::UnexpectedEof
+        {
+            return true;
+        }
+        cause = cause_of(error);
+    }
+    false
 }
 
 /// An I/O error names as its source the source of what it wraps, and so hides what it wraps.

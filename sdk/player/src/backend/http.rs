@@ -213,8 +213,8 @@ pub(super) async fn send(
     call: &'static str,
     request: RequestBuilder,
 ) -> Result<Answer, BackendError> {
-    let failed = |error: &reqwest::Error| BackendError::from_transport(call, error);
-    let response = request.send().await.map_err(|error| failed(&error))?;
+    let response = request.send().await;
+    let response = response.map_err(|error| BackendError::from_transport(call, &error))?;
     let status = response.status().as_u16();
     let header = response
         .headers()
@@ -226,7 +226,7 @@ pub(super) async fn send(
             call,
             reason: too_large(),
         },
-        ReadError::Transport(error) => failed(&error),
+        ReadError::Transport(error) => BackendError::from_body(call, &error),
     })?;
     Ok(Answer {
         status,

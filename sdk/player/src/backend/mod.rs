@@ -212,14 +212,16 @@ impl Backend {
     }
 
     /// Asks with a session, making one where there is none, and once more with a fresh one when the backend
-    /// says that it is old.
+    /// says that it is old: also of one that was just made, which not every server behind one name may know yet.
     async fn ask(&self, ask: &Ask) -> Result<(Vec<u8>, GrantPath), BackendError> {
         let held = self.lock().clone();
-        if let Some(session) = held {
-            let result = self.ask_once(ask, session).await;
-            if !result.as_ref().is_err_and(is_session_expired) {
-                return result;
-            }
+        let session = match held {
+            Some(session) => session,
+            None => self.open_session().await?,
+        };
+        let result = self.ask_once(ask, session).await;
+        if !result.as_ref().is_err_and(is_session_expired) {
+            return result;
         }
         let session = self.open_session().await?;
         self.ask_once(ask, session).await

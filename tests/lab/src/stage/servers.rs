@@ -474,19 +474,24 @@ fn catalogue(scenario: &Scenario, seed: u64) -> nearcast_backend_server::Catalog
 
 #[cfg(test)]
 mod tests {
-    use nearcast_appliance::fault::FaultRule;
+    use nearcast_appliance::fault::{FaultRule, FaultSelector, ObjectKind, TlsProblem};
     use nearcast_player::{BackendOptions, NetworkOptions};
     use nearcast_protocol::play::{Capabilities, Intent, PlayRequest};
+    use nearcast_units::Ratio;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_player_does_not_unpack_what_its_backend_answers() {
+    /// A backend with a fault, and a player's client of it.
+    async fn wrong(fault: Fault, on: FaultSelector) -> (BackendHandle, nearcast_player::Backend) {
         let catalogue = title::catalogue(Duration::from_secs(60));
         let backend = Backend::start(BackendConfig::loopback(catalogue)).await;
         let backend = backend.unwrap();
-        let bomb = FaultRule::everywhere(Fault::GzipBomb);
-        backend.apply(FaultOrder::add([bomb])).await.unwrap();
+        let rule = FaultRule {
+            id: None,
+            fault,
+            on,
+        };
+        backend.apply(FaultOrder::add([rule])).await.unwrap();
         let network = nearcast_player::Network::new(NetworkOptions {
             extra_ca_pem: vec![backend.ca_pem().as_bytes().to_vec()],
             ..NetworkOptions::default()
@@ -494,18 +499,70 @@ mod tests {
         let mut options = BackendOptions::new(backend.url());
         options.account = "demo".to_owned();
         let client = nearcast_player::Backend::new(options, &network.unwrap()).unwrap();
-        let request = PlayRequest {
+        (backend, client)
+    }
+
+    fn request() -> PlayRequest {
+        PlayRequest {
             title: title::NAME.to_owned(),
             capabilities: Capabilities::default(),
             intent: Intent::Play,
             request_id: None,
-        };
-        let refused = client.play(&request).await.unwrap_err();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_player_does_not_unpack_what_its_backend_answers() {
+        let (backend, client) = wrong(Fault::GzipBomb, FaultSelector::EVERYTHING).await;
+        let refused = client.play(&request()).await.unwrap_err();
         assert_eq!(refused.code(), "backend.bad_answer", "{refused}");
         let refused = client.refresh("p1").await.unwrap_err();
         assert_eq!(refused.code(), "backend.bad_answer", "{refused}");
         // Each was asked for over TLS at last, since a seal brought nothing.
         assert!(backend.receipts().len() >= 3);
+    }
+
+    #[tokio::test]
+    async fn what_a_player_makes_of_its_backend_is_told_by_codes() {
+        let half = FaultSelector {
+            object: Some(ObjectKind::Play),
+            after: Ratio::new(0.5).ok(),
+            ..FaultSelector::EVERYTHING
+        };
+        let play = FaultSelector {
+            after: None,
+            ..half.clone()
+        };
+        let once = FaultSelector {
+            count: Some(1),
+            ..FaultSelector::EVERYTHING
+        };
+        let status = |status| Fault::Status {
+            status,
+            retry_after_s: None,
+        };
+        let tls = |problem| Fault::Tls { problem };
+        for (fault, on, code, is_final) in [
+            // Who sends something else can be reached; whose connection is lost cannot.
+            (Fault::Longer, &play, "backend.bad_answer", false),
+            (Fault::Truncate, &half, "backend.bad_answer", false),
+            (Fault::RedirectLoop, &play, "backend.bad_answer", false),
+            (Fault::Reset, &half, "backend.unreachable", false),
+            (Fault::Refuse, &once, "backend.unreachable", false),
+            (tls(TlsProblem::Expired), &once, "backend.tls", false),
+            (tls(TlsProblem::WrongName), &once, "backend.tls", false),
+            (tls(TlsProblem::Stall), &once, "backend.timeout", false),
+            (Fault::TokenExpired, &play, "play.session_expired", true),
+            (status(401), &play, "backend.problem", true),
+            (status(404), &play, "backend.problem", true),
+            (status(429), &play, "backend.problem", false),
+        ] {
+            let (backend, client) = wrong(fault.clone(), on.clone()).await;
+            let error = client.play(&request()).await.unwrap_err();
+            assert_eq!(error.code(), code, "{fault:?}: {error}");
+            assert_eq!(error.is_final(), is_final, "{fault:?}");
+            assert!(!backend.receipts().is_empty(), "{fault:?}");
+        }
     }
 
     #[test]

@@ -30,25 +30,6 @@ struct Wrong {
     hint: String,
 }
 
-/// What a backend does, as `nearcast-backend --admin` takes it. All else is of links, handshakes and long bodies, which edges have.
-const OF_BACKEND: [&str; 15] = [
-    "stop",
-    "kill",
-    "refuse",
-    "late_first_byte",
-    "status",
-    "token_expired",
-    "portal",
-    "gzip_bomb",
-    "hang",
-    "reset",
-    "truncate",
-    "corrupt",
-    "zeros",
-    "bad_text",
-    "misrank",
-];
-
 impl Checker<'_> {
     /// Returns what each fault is called. Its end is ordered by that name, and receipts are counted by it: no two have the same.
     pub(super) fn fault_names(
@@ -153,7 +134,7 @@ impl Checker<'_> {
         let wrong = not_there(place, fault)
             .or_else(|| not_answered(place, on))
             .or_else(|| without_editions(fault, on))
-            .or_else(|| not_selected(fault, on))
+            .or_else(|| not_selected(place, fault, on))
             .or_else(|| nobody(on, players))
             .or_else(|| out_of_range(fault, on));
         let Some(Wrong { key, what, hint }) = wrong else {
@@ -172,11 +153,11 @@ impl Checker<'_> {
 /// What neither the backend nor an edge does, whichever it is to happen to.
 fn not_there(place: Place, fault: &Fault) -> Option<Wrong> {
     let kind = fault.name();
-    if place == Place::Backend && !OF_BACKEND.contains(&kind) {
+    if let (Place::Backend, Some(why)) = (place, fault.not_of_backend()) {
         return Some(Wrong {
             key: "kind",
-            what: format!("the backend does no `{kind}`"),
-            hint: format!("name an edge, or one of these: {}", OF_BACKEND.join(", ")),
+            what: format!("the backend does no `{kind}`: {why}"),
+            hint: "name an edge, or another kind".to_owned(),
         });
     }
     (place != Place::Backend && *fault == Fault::Misrank).then(|| Wrong {
@@ -224,7 +205,7 @@ fn not_answered(place: Place, on: &FaultSelector) -> Option<Wrong> {
 }
 
 /// What a fault does not look at: a connection is made before anybody says what for, and what is told beside all requests is of none.
-fn not_selected(fault: &Fault, on: &FaultSelector) -> Option<Wrong> {
+fn not_selected(place: Place, fault: &Fault, on: &FaultSelector) -> Option<Wrong> {
     let of_request = [
         ("object", on.object.is_some()),
         ("track", on.track.is_some()),
@@ -241,6 +222,14 @@ fn not_selected(fault: &Fault, on: &FaultSelector) -> Option<Wrong> {
     ];
     let kind = fault.name();
     let (selected, what, hint) = match fault.scope() {
+        // Who makes one is known of none of them.
+        Scope::Connection if place == Place::Backend => (
+            &[&of_request[..], &of_client[..1]].concat()[..],
+            format!(
+                "`{kind}` happens to connections with the backend, which are made before anybody says who asks for what"
+            ),
+            "`count` and `probability` select some",
+        ),
         Scope::Connection => (
             &of_request[..],
             format!("`{kind}` happens to connections, which are made before anybody says what for"),

@@ -167,6 +167,7 @@ fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
         on("near", "dns\", problem = \"fails\"", "segment_from = 4"),
         on("near", "dns\", problem = \"fails\"", "path_contains = \"v3\""),
         on("backend", "refuse\"", "object = \"play\""),
+        on("backend", "tls\", problem = \"expired\"", "client = \"player\""),
         on("near", "says_well\"", "representation = \"v3\""),
         on("near", "control_lost\"", "count = 1"),
         on("backend", "misrank\"", "object = \"steering\""),
@@ -180,9 +181,9 @@ fn faults_that_could_not_be_told_apart_or_never_happen_are_refused() {
         // The backend does not do that.
         on("backend", "rate\", rate_bps = 1000", ""),
         on("backend", "delay\", delay_ms = 1000", ""),
-        on("backend", "tls\", problem = \"expired\"", ""),
-        on("backend", "trickle\", rate_bps = 1000", "object = \"play\""),
-        on("backend", "redirect_loop\"", "object = \"play\""),
+        on("backend", "wrong_range\"", "object = \"play\""),
+        on("backend", "udp_blocked\"", "count = 1"),
+        on("backend", "dns\", problem = \"fails\"", ""),
         on("backend", "control_lost\"", ""),
         on("near", "misrank\"", ""),
         on("near", "stale_manifest\"", ""),
@@ -324,6 +325,11 @@ fn what_is_only_unusual_is_taken() {
         "players = [{ start_at_s = 59, starts_s = 179 }]",
         "players = [{ count = 3 }]\nfaults = [{ edge = \"near\", fault = { kind = \"refuse\" }, on = { client = \"player-2\" } }]",
         "faults = [{ edge = \"near\", fault = { kind = \"hang\" }, on = { client = \"player\" } }]",
+        "faults = [{ edge = \"backend\", fault = { kind = \"trickle\", rate_bps = 1000 }, on = { object = \"play\", after = 0.5 } }]",
+        "faults = [{ edge = \"backend\", fault = { kind = \"longer\" } }]",
+        "faults = [{ edge = \"backend\", fault = { kind = \"redirect_loop\" }, on = { object = \"refresh\" } }]",
+        "faults = [{ edge = \"backend\", fault = { kind = \"refuse\" }, on = { count = 2 } }]",
+        "faults = [{ edge = \"backend\", fault = { kind = \"tls\", problem = \"stall\" }, on = { count = 1, probability = 0.5 } }]",
     ] {
         let read = Scenario::parse("s.toml".as_ref(), &format!("{TWO}{text}\n"));
         assert!(read.is_ok(), "{read:?}");

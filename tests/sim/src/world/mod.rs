@@ -27,7 +27,7 @@ use crate::title::FILES;
 pub(crate) use attempt::Asked;
 use attempt::{AttemptModel, Step};
 pub(crate) use backend::Answered;
-use backend::{BackendModel, Held};
+use backend::{Asking, BackendModel, Held};
 use congestion::Congestion;
 
 /// An attempt of one of the clients.
@@ -60,6 +60,8 @@ pub(crate) struct World {
     wrong: BTreeMap<Attempt, Wrong>,
     digests: bool,
     backend: Option<BackendModel>,
+    /// What it said, and whom, that nobody has heard yet.
+    answered: Vec<(usize, Answered)>,
     /// Links that lose packets or take longer now and then.
     impaired: BTreeMap<LinkId, Impairment>,
     /// Of those that lose them in bursts: whether one goes on.
@@ -109,6 +111,8 @@ enum Due {
     Report(usize, Box<ApplianceReport>),
     /// The backend's answer to it reaches the appliance.
     Receipt(usize, ReportReceipt),
+    /// Somebody has waited for the backend for long enough.
+    Unanswered,
 }
 
 /// What leads from the appliances to one client.
@@ -183,6 +187,7 @@ impl World {
         let backend = setup.backend.as_ref();
         let mut world = Self {
             backend: backend.map(|backend| BackendModel::new(backend, &names, setup.seed)),
+            answered: Vec::new(),
             impaired: impaired.collect(),
             in_burst: BTreeMap::new(),
             congested: BTreeMap::new(),
@@ -300,6 +305,7 @@ impl World {
                     model.appliance.handle_receipt(moment, receipt);
                     self.wake_later(edge);
                 }
+                Due::Unanswered => self.backend_answers(now),
             }
         }
         heard
@@ -310,13 +316,40 @@ impl World {
         std::mem::take(&mut self.problems)
     }
 
-    /// Asks the backend for a client: what it is to hear, and after how long. `None` without a backend.
-    pub(crate) fn ask(&mut self, now: Instant, client: usize, refresh: bool) -> Option<Answered> {
-        let (answered, held) = self.backend.as_mut()?.ask(now, client, refresh);
+    /// Asks the backend for a client; what it is to hear, and after how long, is among [`answered`](Self::take_answered)
+    /// now or later. Returns whether there is a backend.
+    pub(crate) fn ask(&mut self, now: Instant, client: usize, refresh: bool) -> bool {
+        let Some(backend) = &mut self.backend else {
+            return false;
+        };
+        match backend.ask(now, client, refresh) {
+            Asking::Answered(answered, held) => self.is_answered(client, answered, held),
+            Asking::Waits(until) => self.due.add(until, Due::Unanswered),
+        }
+        true
+    }
+
+    /// Who waited for the backend hears of it.
+    fn backend_answers(&mut self, now: Instant) {
+        let answers = self
+            .backend
+            .as_mut()
+            .map(|backend| backend.take_answers(now));
+        for (client, answered, held) in answers.into_iter().flatten() {
+            self.is_answered(client, answered, held);
+        }
+    }
+
+    fn is_answered(&mut self, client: usize, answered: Answered, held: Option<Held>) {
         if held.is_some() {
             self.clients[client].held = held;
         }
-        Some(answered)
+        self.answered.push((client, answered));
+    }
+
+    /// Returns what the backend answered since this was asked, and whom.
+    pub(crate) fn take_answered(&mut self) -> Vec<(usize, Answered)> {
+        std::mem::take(&mut self.answered)
     }
 
     /// Tells somebody what goes wrong.
@@ -329,10 +362,13 @@ impl World {
         match place {
             Place::Edge(edge) => self.order(now, edge, order),
             Place::All => self.tell_all(now, &order, None),
-            Place::Backend => match &mut self.backend {
-                Some(backend) => backend.order(now, order),
-                None => Ok(()),
-            },
+            Place::Backend => {
+                if let Some(backend) = &mut self.backend {
+                    backend.order(now, order)?;
+                }
+                self.backend_answers(now);
+                Ok(())
+            }
             Place::InUse => {
                 let told = self.in_use.orders(self.edges.len(), order);
                 self.tell_in_turn(now, told)

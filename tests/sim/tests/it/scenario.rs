@@ -373,6 +373,72 @@ fn a_backend_that_is_gone_for_a_while_is_asked_again_while_the_viewer_waits() {
     }
 }
 
+/// What a session's attempts to be granted came to, with a fault of the backend.
+fn asked(kind: &str, on: &str) -> (Ran, Vec<String>) {
+    let fault = format!("fault = {{ kind = \"{kind} }}, on = {{ {on} }}");
+    let scenario = read(&format!("faults = [{{ edge = \"backend\", {fault} }}]"));
+    let run = simulate(&scenario, 1, Watch::ALL).ran;
+    let fetches = run.players[0].report.fetches.iter();
+    let attempts = fetches.flat_map(|fetch| &fetch.attempts);
+    let codes = attempts.filter_map(|attempt| attempt.code.clone());
+    let codes = codes.filter(|code| code.starts_with("backend.") || code.starts_with("play."));
+    let codes = codes.collect();
+    (run, codes)
+}
+
+#[test]
+fn a_session_that_the_backend_says_is_over_is_replaced_once() {
+    let play = |count| format!("object = \"play\", count = {count}");
+    let (run, codes) = asked("token_expired\"", &play(1));
+    assert_eq!(codes, Vec::<String>::new());
+    assert!(run.players[0].over && run.players[0].report.error.is_none());
+    let (run, _) = asked("token_expired\"", &play(2));
+    let error = run.players[0].report.error.as_ref().unwrap();
+    assert_eq!(error.code, "play.session_expired");
+    assert_eq!(run.receipts.len(), 2);
+}
+
+#[test]
+fn handshakes_with_the_backend_fail_and_sealed_requests_make_none() {
+    let (run, _) = asked("tls\", problem = \"expired\"", "count = 2");
+    let error = run.players[0].report.error.as_ref().unwrap();
+    assert_eq!(error.code, "backend.tls");
+    // The first thing that is asked for is a session; nobody asks again.
+    assert_eq!(run.receipts.len(), 1);
+    assert_eq!(run.receipts[0].path, None);
+    let (run, codes) = asked("tls\", problem = \"stall\"", "count = 1");
+    assert_eq!(codes, ["backend.timeout"]);
+    let startup_s = run.players[0].report.startup_s.unwrap();
+    assert!((3.5..5.0).contains(&startup_s), "{startup_s}");
+    // Once a session is open, no more handshakes are made: not for a sealed request either that connects anew.
+    let run = self::run("
+        backend = { refresh_after_s = 10 }
+        faults = [
+            { edge = \"backend\", fault = { kind = \"reset\" }, on = { object = \"refresh\", count = 1 } },
+            { at_s = 5, edge = \"backend\", may_miss = true, fault = { kind = \"tls\", problem = \"expired\" } },
+        ]
+    ");
+    let hit: Vec<&str> = run
+        .receipts
+        .iter()
+        .filter_map(|one| one.id.as_deref())
+        .collect();
+    assert_eq!((hit, run.players[0].over), (vec!["reset"], true));
+}
+
+#[test]
+fn an_answer_of_the_backend_takes_as_long_as_its_bytes_at_its_rate() {
+    let play = "object = \"play\", after = 0.5, count = 2";
+    let (run, codes) = asked("trickle\", rate_bps = 16000", play);
+    assert_eq!(codes, Vec::<String>::new());
+    assert_eq!(run.receipts[0].offset, Some(2_000));
+    // A second for the rest of it.
+    let startup_s = run.players[0].report.startup_s.unwrap();
+    assert!((1.0..2.0).contains(&startup_s), "{startup_s}");
+    let (_, codes) = asked("trickle\", rate_bps = 200", play);
+    assert_eq!(codes, ["backend.timeout"]);
+}
+
 #[test]
 fn a_run_that_is_to_stop_ends_soon_and_has_no_outcome() {
     let scenario = kept("failures/edge-death.toml");

@@ -24,7 +24,9 @@ fn what_stands_in_the_queue_of_a_slow_line_is_no_silence_of_its_edge() {
         let what = (line, brings);
         let answer = |spec: &AttemptSpec| match spec.object {
             ObjectKey::Media(..) => Answer::Nothing,
-            _ => Answer::Whole,
+            ObjectKey::Manifest | ObjectKey::Index(_) | ObjectKey::Init(_) | ObjectKey::Probe => {
+                Answer::Whole
+            }
         };
         let config = Config {
             race_width: 1,
