@@ -52,17 +52,18 @@ impl Granter {
                 reason: "there is no backend to ask".to_owned(),
             });
         };
+        let request = PlayRequest {
+            title,
+            capabilities: capabilities(),
+            intent: Intent::Play,
+            request_id: Some(request_id),
+        };
         let granted = match playback_id.filter(|_| refresh) {
-            Some(playback) => backend.refresh(&playback).await,
-            None => {
-                let request = PlayRequest {
-                    title,
-                    capabilities: capabilities(),
-                    intent: Intent::Play,
-                    request_id: Some(request_id),
-                };
-                backend.play(&request).await
-            }
+            Some(playback) => match backend.refresh(&playback).await {
+                Err(error) if error.is_about_nothing() => backend.play(&request).await,
+                granted => granted,
+            },
+            None => backend.play(&request).await,
         };
         let (grant, path) = granted?;
         if !refresh && grant.manifests.dash.is_none() && grant.manifests.hls.is_none() {

@@ -105,6 +105,17 @@ impl BackendError {
         }
     }
 
+    /// Whether the backend does not know what it was asked about: a playback that it had granted, say, before it began anew.
+    pub(crate) const fn is_about_nothing(&self) -> bool {
+        matches!(
+            self,
+            Self::Problem {
+                status: 404 | 410,
+                ..
+            }
+        )
+    }
+
     /// Returns when to ask again, where the backend said so.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

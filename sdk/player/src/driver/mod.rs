@@ -469,7 +469,8 @@ impl Driver {
         }
     }
 
-    /// What the first grant of a playback brings beside edges.
+    /// What the first grant of a playback brings beside edges. Where the backend has forgotten a playback, another one goes on
+    /// with what is played.
     fn begin_playback(&mut self, grant: &nearcast_protocol::play::PlayGrant) {
         let Granter::Backend {
             backend,
@@ -482,12 +483,11 @@ impl Driver {
         if playback_id.as_ref() == Some(&grant.playback_id) {
             return;
         }
-        *playback_id = Some(grant.playback_id.clone());
-        self.manifest_name = grant
-            .manifests
-            .dash
-            .clone()
-            .or_else(|| grant.manifests.hls.clone());
+        let begins = playback_id.replace(grant.playback_id.clone()).is_none();
+        if begins {
+            let manifests = &grant.manifests;
+            self.manifest_name = manifests.dash.clone().or_else(|| manifests.hls.clone());
+        }
         self.title = Some((grant.playback_id.clone(), grant.title.name.clone()));
         match backend.telemetry(grant.events_url.as_deref()) {
             Ok(to) => {
@@ -499,7 +499,7 @@ impl Driver {
             }
             Err(error) => tracing::debug!(code = error.code(), "telemetry has nowhere to go"),
         }
-        if self.resume && grant.resume_position_ms > 0 {
+        if begins && self.resume && grant.resume_position_ms > 0 {
             let to = MediaTime::from_duration(Duration::from_millis(grant.resume_position_ms));
             self.pending.push_back(Input::Command(Command::Seek { to }));
         }

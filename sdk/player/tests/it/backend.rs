@@ -58,6 +58,8 @@ struct Plan {
     resume_position_ms: u64,
     /// Grants name no manifest.
     no_manifests: bool,
+    /// Nothing is known any more of the first playback when it is to be refreshed.
+    forgets: bool,
 }
 
 /// What it has seen.
@@ -170,10 +172,19 @@ impl Shared {
         } else {
             json!({"dash": "title/stream.mpd"})
         };
-        json!({"playback_id": "p1", "title": {"id": "t1", "name": "The title", "duration_ms": 5000},
+        let (playback, left_off_ms) = if self.has_forgotten() {
+            ("p2", 4_500)
+        } else {
+            ("p1", self.plan.resume_position_ms)
+        };
+        json!({"playback_id": playback, "title": {"id": "t1", "name": "The title", "duration_ms": 5000},
             "manifests": manifests, "appliances": appliances, "issued_at_unix_ms": 0,
-            "refresh_after_ms": self.plan.refresh_after_ms, "resume_position_ms": self.plan.resume_position_ms,
+            "refresh_after_ms": self.plan.refresh_after_ms, "resume_position_ms": left_off_ms,
             "events_url": "/v1/events"})
+    }
+
+    fn has_forgotten(&self) -> bool {
+        self.plan.forgets && self.log.lock().unwrap().refreshes > 0
     }
 
     fn answer_to_play(&self) -> (StatusCode, Value) {
@@ -182,6 +193,7 @@ impl Shared {
                 StatusCode::from_u16(problem.status).unwrap(),
                 json!(problem),
             ),
+            None if self.has_forgotten() => (StatusCode::OK, self.grant("second")),
             None => (StatusCode::OK, self.grant("first")),
         }
     }
@@ -246,8 +258,12 @@ async fn play(State(shared): Shares, headers: HeaderMap, body: Bytes) -> Respons
 }
 
 async fn refresh(State(shared): Shares, Path(id): Path<String>) -> Response {
-    assert_eq!(id, "p1");
     shared.log.lock().unwrap().refreshes += 1;
+    if shared.plan.forgets && id == "p1" {
+        let title = "There is no such playback.";
+        return problem(&Problem::new(404, "playback_unknown", title, String::new()));
+    }
+    assert_eq!(id, if shared.plan.forgets { "p2" } else { "p1" });
     axum::Json(shared.grant("second")).into_response()
 }
 
@@ -581,9 +597,9 @@ async fn no_edges_is_an_error_of_its_own() {
     assert_eq!(error.code(), "play.no_edges");
 }
 
-#[tokio::test]
-async fn a_token_that_an_edge_rejects_is_refreshed_and_playback_goes_on() {
-    let edge = Edge::with(|seen, _| {
+/// An edge that does not accept the first token for the third segment.
+async fn rejecting_the_first_token() -> Edge {
+    Edge::with(|seen, _| {
         let old = seen.query.as_deref() == Some("token=first");
         if old && seen.path.ends_with("-3.m4s") {
             Serve::Status(403)
@@ -591,7 +607,12 @@ async fn a_token_that_an_edge_rejects_is_refreshed_and_playback_goes_on() {
             Serve::Well
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_token_that_an_edge_rejects_is_refreshed_and_playback_goes_on() {
+    let edge = rejecting_the_first_token().await;
     let plan = Plan {
         refresh_after_ms: 60_000,
         ..Plan::default()
@@ -608,6 +629,47 @@ async fn a_token_that_an_edge_rejects_is_refreshed_and_playback_goes_on() {
     assert_eq!(seen.last().unwrap().query.as_deref(), Some("token=second"));
     let report = player.close().await.unwrap();
     assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
+}
+
+#[tokio::test]
+async fn a_playback_that_the_backend_forgot_goes_on_as_another_one() {
+    let edge = rejecting_the_first_token().await;
+    let plan = Plan {
+        refresh_after_ms: 60_000,
+        resume_position_ms: 1_000,
+        forgets: true,
+        ..Plan::default()
+    };
+    let backend = TestBackend::start(plan, &[&edge]).await;
+    let player = backend.play().start().unwrap();
+    let mut events = player.events();
+    tokio::time::timeout(LIMIT, player.ended())
+        .await
+        .unwrap()
+        .unwrap();
+    let mut playbacks = Vec::new();
+    while playbacks.len() < 2 {
+        let event = tokio::time::timeout(LIMIT, events.next()).await.unwrap();
+        let kind = event.expect("there are two grants").kind;
+        assert!(!matches!(kind, EventKind::GrantFailed { .. }), "{kind:?}");
+        if let EventKind::Granted { playback_id, .. } = kind {
+            playbacks.push(playback_id);
+        }
+    }
+    assert_eq!(playbacks, ["p1", "p2"]);
+    assert_eq!(
+        edge.seen().last().unwrap().query.as_deref(),
+        Some("token=second")
+    );
+    let requests = backend.log(|log| log.direct.clone());
+    let [first, second] = requests.as_slice() else {
+        panic!("{requests:?}");
+    };
+    assert_eq!(first.request_id, second.request_id);
+    let report = player.close().await.unwrap();
+    assert_eq!(report.stall_count, 0, "{:?}", report.stalls);
+    // Where a viewer left off is where playback begins, and not where it jumps to: 4 s are left from there.
+    assert!(report.played_s > 3.5, "{} s", report.played_s);
 }
 
 #[tokio::test]

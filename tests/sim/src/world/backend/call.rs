@@ -46,7 +46,7 @@ impl Called {
     /// waits for another.
     fn is_answered(&self) -> bool {
         match self.outcome.as_ref().err().map(|failed| failed.how) {
-            None | Some(How::Answered | How::Expired) => true,
+            None | Some(How::Answered | How::AboutNothing | How::Expired) => true,
             Some(How::Unreadable) => self.way == Way::Direct,
             Some(How::Unheard) => false,
         }
@@ -73,6 +73,8 @@ pub(super) enum How {
     Unreadable,
     /// One that says no.
     Answered,
+    /// One that says that there is nothing of what it is about.
+    AboutNothing,
     /// One that says that the session is over.
     Expired,
 }
@@ -125,10 +127,10 @@ impl Failed {
             // A request that is wrong stays wrong.
             refused: (400..500).contains(&status) && status != 408 && status != 429,
             retry_after: retry_after_s.map(|s| Duration::from_secs(u64::from(s))),
-            how: if status == 401 {
-                How::Expired
-            } else {
-                How::Answered
+            how: match status {
+                401 => How::Expired,
+                404 | 410 => How::AboutNothing,
+                _ => How::Answered,
             },
             ..Self::new("backend.problem", message)
         }
@@ -355,7 +357,14 @@ impl BackendModel {
                 (Way::Direct, How::Unheard) if failed.code == "backend.unreachable" => {
                     viewer.direct_line = false;
                 }
-                (_, How::Unheard | How::Unreadable | How::Answered | How::Expired) => {}
+                (
+                    _,
+                    How::Unheard
+                    | How::Unreadable
+                    | How::Answered
+                    | How::AboutNothing
+                    | How::Expired,
+                ) => {}
             }
         }
         Called {

@@ -238,15 +238,13 @@ impl BackendModel {
         })
     }
 
-    /// Answers a client that wants to play, or to play on. A session that is said to be over is replaced once.
-    pub(super) fn ask(&mut self, now: Instant, client: usize, refresh: bool) -> Asking {
-        let (mut after, mut outcome) = self.ask_once(now, client, refresh);
-        if outcome
-            .as_ref()
-            .is_err_and(|failed| failed.how == How::Expired)
-        {
-            self.clients[client].session = Session::None;
-            let (more, again) = self.ask_once(now + after, client, refresh);
+    /// Answers a client that wants to play, or to play on. A session that is said to be over is replaced once, and so is a
+    /// playback of which the backend knows nothing.
+    pub(super) fn ask(&mut self, now: Instant, client: usize, mut refresh: bool) -> Asking {
+        let (mut after, mut outcome) = self.ask_in_session(now, client, refresh);
+        if refresh && is(&outcome, How::AboutNothing) {
+            refresh = false;
+            let (more, again) = self.ask_in_session(now + after, client, refresh);
             (after, outcome) = (after + more, again);
         }
         let (answered, held) = match outcome {
@@ -264,6 +262,21 @@ impl BackendModel {
             Err(failed) => (failed.said(after), None),
         };
         Asking::Answered(answered, held)
+    }
+
+    fn ask_in_session(
+        &mut self,
+        now: Instant,
+        client: usize,
+        refresh: bool,
+    ) -> (Duration, Result<(), Failed>) {
+        let (after, outcome) = self.ask_once(now, client, refresh);
+        if !is(&outcome, How::Expired) {
+            return (after, outcome);
+        }
+        self.clients[client].session = Session::None;
+        let (more, again) = self.ask_once(now + after, client, refresh);
+        (after + more, again)
     }
 
     fn answer(
@@ -373,4 +386,8 @@ impl BackendModel {
         };
         (Answered { after, said }, Some(held))
     }
+}
+
+fn is(outcome: &Result<(), Failed>, how: How) -> bool {
+    outcome.as_ref().is_err_and(|failed| failed.how == how)
 }
