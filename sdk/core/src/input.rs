@@ -321,8 +321,6 @@ pub enum Failure {
     Corrupt,
     /// Another size than before.
     SizeChanged,
-    /// A manifest of another edition: the title has another length than the grant says.
-    Stale,
     /// The player cannot fetch this (no location, store full).
     Internal,
 }
@@ -375,7 +373,6 @@ impl Failure {
             Self::Mismatch => "edge.bytes_differ",
             Self::Corrupt => "edge.corrupt",
             Self::SizeChanged => "edge.size_changed",
-            Self::Stale => "edge.stale_manifest",
             Self::Internal => "player.internal",
         }
     }

@@ -637,7 +637,6 @@ mod tests {
                 Failure::Mismatch,
                 Failure::Corrupt,
                 Failure::SizeChanged,
-                Failure::Stale,
                 Failure::Internal,
             ]);
         for failure in failures {

@@ -59,9 +59,7 @@ pub const fn remedy(failure: &Failure) -> Remedy {
                 rest_min: Duration::ZERO,
             },
         },
-        Failure::Mismatch | Failure::Corrupt | Failure::SizeChanged | Failure::Stale => {
-            Remedy::FetchAgain
-        }
+        Failure::Mismatch | Failure::Corrupt | Failure::SizeChanged => Remedy::FetchAgain,
         Failure::Internal => Remedy::Tell,
     }
 }

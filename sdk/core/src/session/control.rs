@@ -246,11 +246,21 @@ impl Session {
     }
 
     pub(super) fn manifest_parsed(&mut self, outline: Outline) {
+        let was_asked = self.is_parsing(ObjectKey::Manifest);
         self.parsing.retain(|one| one.object != ObjectKey::Manifest);
         // Before the session is loaded nobody asked for it.
-        if self.timeline.is_some() || self.loaded_at.is_none() || self.doubts_edition(&outline) {
+        if self.timeline.is_some() || self.loaded_at.is_none() {
             return;
         }
+        // Of one that was taken for lost nobody knows any more who gave it.
+        if was_asked && self.doubts_edition(&outline) {
+            return;
+        }
+        self.take_manifest(outline);
+    }
+
+    /// From here on it is known what is played.
+    pub(super) fn take_manifest(&mut self, outline: Outline) {
         let timeline = match Timeline::new(outline) {
             Ok(timeline) => timeline,
             Err(what) => {

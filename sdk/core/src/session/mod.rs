@@ -322,6 +322,12 @@ impl Session {
         }
     }
 
+    /// Whether it is known what is played: a manifest that comes later is of no use.
+    #[must_use]
+    pub const fn has_title(&self) -> bool {
+        self.timeline.is_some()
+    }
+
     /// Returns the next thing to do; call until `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -395,6 +401,7 @@ impl Session {
         }
         // Before it is asked for again for want of an answer.
         self.drop_lost_parses();
+        self.end_doubt();
         if self.is_over() {
             return;
         }

@@ -123,6 +123,7 @@ impl Session {
             .into_iter()
             .flatten()
             .chain(parsing)
+            .chain(self.doubt_ends_at())
             .min()
     }
 

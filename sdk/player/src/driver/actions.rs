@@ -249,6 +249,10 @@ impl Driver {
     }
 
     pub(super) fn manifest_parsed(&mut self, parsed: Result<Manifest, ManifestError>) {
+        // Where things lie is told by the one that the session took.
+        if self.session.has_title() {
+            return;
+        }
         let manifest = match parsed {
             Ok(manifest) => manifest,
             Err(error) => {

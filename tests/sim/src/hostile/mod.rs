@@ -615,7 +615,6 @@ fn failure(bytes: &mut Bytes<'_>) -> Failure {
         Failure::Mismatch,
         Failure::Corrupt,
         Failure::SizeChanged,
-        Failure::Stale,
         Failure::Internal,
     ];
     bytes.pick(&all).cloned().unwrap_or(Failure::Reset)

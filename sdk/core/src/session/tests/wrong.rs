@@ -380,6 +380,17 @@ type Edition<'a> = (u32, Lengths, &'a [u16], u64, &'a [u16]);
 
 /// A session that is granted a title of 160 s by edges with these manifests.
 fn granted_160_s(edges: u32, lengths: Lengths) -> Script {
+    let mut script = granted_160_s_by(edges, lengths, |_| Answer::Whole);
+    script.run(Duration::from_secs(2));
+    script
+}
+
+/// The same, by edges that answer so.
+fn granted_160_s_by(
+    edges: u32,
+    lengths: Lengths,
+    answer: impl FnMut(&AttemptSpec) -> Answer + 'static,
+) -> Script {
     let manifest = ObjectKey::Manifest;
     let mut outline = pictures(&[known(40)]);
     let mut given = lengths.into_iter();
@@ -400,14 +411,13 @@ fn granted_160_s(edges: u32, lengths: Lengths) -> Script {
         refresh_after: None,
         ..grant(edges)
     }));
-    script.serve(|_| Answer::Whole);
-    script.run(Duration::from_secs(2));
+    script.serve(answer);
     script
 }
 
 #[test]
 fn a_manifest_of_another_edition_is_asked_of_another_edge() {
-    let cases: [Edition<'_>; 8] = [
+    let cases: [Edition<'_>; 12] = [
         (3, [Some(160), None, None], &[0], 160, &[]),
         // Catalogues round.
         (3, [Some(155), None, None], &[0], 155, &[]),
@@ -415,10 +425,15 @@ fn a_manifest_of_another_edition_is_asked_of_another_edge() {
         (3, [Some(240), Some(160), None], &[0, 1], 160, &[0]),
         // Where two say the same, it is the catalogue that is wrong.
         (3, [Some(80), Some(80), None], &[0, 1], 80, &[]),
+        (3, [Some(80), Some(81), None], &[0, 1], 81, &[]),
         (3, [Some(80), Some(40), Some(160)], &[0, 1, 2], 160, &[0, 1]),
+        (3, [Some(80), Some(40), Some(80)], &[0, 1, 2], 80, &[]),
+        // Nonsense says nothing of it.
+        (3, [Some(80), None, Some(160)], &[0, 1, 2], 160, &[0, 1]),
+        (3, [None, Some(80), Some(160)], &[0, 1, 2], 160, &[0, 1]),
         // One is better than none.
         (1, [Some(80), None, None], &[0], 80, &[]),
-        (3, [Some(80), None, None], &[0, 1], 80, &[]),
+        (3, [Some(80), None, None], &[0, 1, 2], 80, &[]),
     ];
     for (edges, lengths, asked, believed, resting) in cases {
         let script = granted_160_s(edges, lengths);
@@ -431,6 +446,36 @@ fn a_manifest_of_another_edition_is_asked_of_another_edge() {
         let rest = rest.filter(|(_, edge)| edge.rested_at().is_some());
         let rest: Vec<EdgeId> = rest.map(|(id, _)| id).collect();
         assert_eq!(rest, ids(resting), "{lengths:?}");
+        let in_use = script.session.edges.current();
+        let first = (0..3).map(EdgeId).find(|id| !rest.contains(id));
+        assert_eq!(in_use, first, "{lengths:?}");
         assert_eq!(script.error(), None);
+    }
+}
+
+#[test]
+fn a_manifest_that_nobody_contradicts_in_time_is_believed() {
+    // What the other edges answer, and how long that is waited for.
+    for (answer, takes) in [
+        (Answer::Nothing, Duration::from_millis(1_000)),
+        (Answer::Status(404), Duration::from_millis(1_000)),
+        (Answer::Status(500), Duration::from_millis(1_000)),
+    ] {
+        let others = move |spec: &AttemptSpec| match spec.edge {
+            EdgeId(0) => Answer::Whole,
+            _ => answer,
+        };
+        let mut script = granted_160_s_by(3, [Some(80), None, None], others);
+        script.run(takes);
+        let timeline = script.session.timeline.as_ref();
+        let length = timeline.and_then(crate::timeline::Timeline::duration);
+        assert_eq!(length, Some(Duration::from_secs(80)), "{answer:?}");
+        assert_eq!(script.session.edges.current(), Some(EdgeId(0)));
+        assert_eq!(script.error(), None);
+        let open = script
+            .open
+            .iter()
+            .filter(|spec| spec.object == ObjectKey::Manifest);
+        assert_eq!(open.count(), 0, "{answer:?}");
     }
 }

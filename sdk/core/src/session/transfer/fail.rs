@@ -333,7 +333,6 @@ fn describe(failure: &Failure) -> String {
         Failure::Mismatch => "its bytes differ from another edge's",
         Failure::Corrupt => "its bytes are damaged",
         Failure::SizeChanged => "the object has another size there",
-        Failure::Stale => "its manifest is of another edition",
         Failure::Internal => "the player cannot fetch this object",
     };
     text.to_string()

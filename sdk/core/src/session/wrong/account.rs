@@ -5,9 +5,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use nearcast_protocol::manifest::{ObjectKey, Outline, RepresentationKey};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey};
 use nearcast_units::{ByteCount, Instant};
 
+use super::edition::Doubted;
 use crate::edge::{BreakerState, Edges};
 use crate::fetch::{Fetch, Handover};
 use crate::input::{EdgeId, Failure};
@@ -17,7 +18,7 @@ use crate::session::Session;
 #[derive(Debug, Default)]
 pub(in crate::session) struct Wrongs {
     /// A manifest that may be of another edition: better than none.
-    pub(super) doubted: Option<Outline>,
+    pub(super) doubted: Option<Doubted>,
     /// Who gave wrong bytes of an object, for when it is fetched again.
     pub(super) suspects: BTreeMap<ObjectKey, Suspects>,
     /// Objects that no edge has, or nobody can read, and those of which what one edge said is enough.
@@ -247,6 +248,40 @@ impl Wrongs {
         self.missing.push(object);
     }
 
+    /// Suspects who gave an object, of which nothing else is known yet: nobody of them is asked for it.
+    pub(super) fn suspect(&mut self, object: ObjectKey, given: Option<&Given>, now: Instant) {
+        let suspects = self.suspects_mut(object, now);
+        suspects
+            .all
+            .extend(given.into_iter().flat_map(|given| &given.edges));
+        suspects.all.sort_unstable();
+        suspects.all.dedup();
+    }
+
+    /// Returns whom an object is not asked of.
+    pub(super) fn suspected(&self, object: ObjectKey) -> &[EdgeId] {
+        let suspects = self.suspects.get(&object);
+        suspects.map_or(&[][..], |suspects| &suspects.all)
+    }
+
+    /// Who fetches an object again takes over from whoever gave it.
+    pub(super) fn hands_over(&mut self, given: &Given, reason: &'static str, now: Instant) {
+        let Some(from) = given.edges.first() else {
+            return;
+        };
+        let handover = Handover {
+            from: *from,
+            at: given.at,
+            detected_at: now,
+            reason,
+            wasted: given.bytes,
+            offset: 0,
+        };
+        self.handovers
+            .retain(|_, one| now.since(one.detected_at) < HANDOVER_AGE);
+        self.handovers.insert(given.object, handover);
+    }
+
     /// Returns who gave the object wrong, with nobody else at fault.
     pub(super) fn convicted(&self, object: ObjectKey) -> &[EdgeId] {
         let suspects = self.suspects.get(&object);
@@ -301,20 +336,7 @@ impl Session {
             suspects.rest.retain(|(one, _)| one != edge);
             suspects.rest.push((*edge, failures));
         }
-        if let Some(from) = given.edges.first() {
-            let handover = Handover {
-                from: *from,
-                at: given.at,
-                detected_at: self.now,
-                reason,
-                wasted: given.bytes,
-                offset: 0,
-            };
-            let recent =
-                |_: &ObjectKey, one: &mut Handover| self.now.since(one.detected_at) < HANDOVER_AGE;
-            self.wrongs.handovers.retain(recent);
-            self.wrongs.handovers.insert(given.object, handover);
-        }
+        self.wrongs.hands_over(given, reason, self.now);
         // That an edge gives the same again says nothing about others that rest.
         let halves = match given.edges.len() {
             1 if known && self.edges.others(given.object, &suspects.alone) => 0,
@@ -347,26 +369,10 @@ impl Session {
         giver: Option<Given>,
         code: &str,
     ) -> bool {
-        let giver = giver.filter(|_| code != Failure::Internal.code());
-        self.blame_giver(object, giver, &Failure::Corrupt)
-    }
-
-    /// Blames whoever gave an object, if that is known. Returns whether the object is wrong at its source.
-    pub(super) fn blame_giver(
-        &mut self,
-        object: ObjectKey,
-        giver: Option<Given>,
-        failure: &Failure,
-    ) -> bool {
-        match giver {
-            Some(given) => self.blame(&given, failure.code()),
+        match giver.filter(|_| code != Failure::Internal.code()) {
+            Some(given) => self.blame(&given, Failure::Corrupt.code()),
             None => self.wrongs.count(object, 2, self.now),
         }
-    }
-
-    /// Whether some edge may still give an object that not every one asked so far gave alone.
-    pub(super) fn somebody_left(&self, object: ObjectKey) -> bool {
-        self.edges.others(object, self.wrongs.convicted(object))
     }
 }
 

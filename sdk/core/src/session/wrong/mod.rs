@@ -3,14 +3,14 @@
 
 mod account;
 mod cues;
+mod edition;
 
 pub(super) use account::Wrongs;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use nearcast_protocol::manifest::{ObjectKey, Outline, RepresentationKey, TrackKind};
+use nearcast_protocol::manifest::{ObjectKey, RepresentationKey, TrackKind};
 use nearcast_units::MediaTime;
 
 use account::Given;
@@ -25,9 +25,6 @@ use crate::timeline::Place;
 
 /// So many edges giving the same nonsense means that the title is broken, not the edges.
 const PARSE_TRIES: usize = 2;
-/// Catalogues round, to minutes even: lengths that differ by no more than this and a fiftieth are the same.
-const EDITION_SLACK: Duration = Duration::from_secs(2);
-const EDITION_SLACK_PART: u32 = 50;
 
 impl Session {
     /// What came is wrong: forgets it, and begins again elsewhere.
@@ -84,8 +81,10 @@ impl Session {
         let everywhere = self.blame_unless_ours(object, giver, &error.code);
         // What several edges gave together says nothing about each of them. Those that rest are waited for, as long
         // as that is worth it.
-        let tried = self.wrongs.convicted(object).len() >= PARSE_TRIES;
-        if everywhere || !self.somebody_left(object) || tried {
+        let convicted = self.wrongs.convicted(object);
+        let nobody_left = !self.edges.others(object, convicted);
+        let tried = convicted.len() >= PARSE_TRIES;
+        if everywhere || nobody_left || tried {
             self.acquit(object);
             return self.do_without(object, error);
         }
@@ -96,40 +95,6 @@ impl Session {
             &[],
         );
         self.last_failure = Some(error);
-    }
-
-    /// A manifest by which the title has another length than the grant says may be of an older edition: another edge is
-    /// asked. What is said twice, or by all there are, is believed, for it may be the grant that is wrong. Returns whether
-    /// it is doubted.
-    pub(in crate::session) fn doubts_edition(&mut self, outline: &Outline) -> bool {
-        let object = ObjectKey::Manifest;
-        let lengths = self.granted_length.zip(outline.duration);
-        let Some((granted, length)) = lengths.filter(|(granted, length)| {
-            granted.abs_diff(*length) > EDITION_SLACK + *granted / EDITION_SLACK_PART
-        }) else {
-            return false;
-        };
-        let doubted = self.wrongs.doubted.as_ref();
-        let is_said_again = doubted.is_some_and(|doubted| doubted.duration == Some(length));
-        let giver = self.giver(object);
-        if is_said_again
-            || self.blame_giver(object, giver, &Failure::Stale)
-            || !self.somebody_left(object)
-        {
-            self.acquit(object);
-            return false;
-        }
-        self.wrongs.doubted = Some(outline.clone());
-        self.decide(
-            DecisionKind::Failover,
-            object_name(object).to_string(),
-            "the title has another length there than the backend says: another edge is asked",
-            &[
-                ("length_s", length.as_secs_f64()),
-                ("granted_s", granted.as_secs_f64()),
-            ],
-        );
-        true
     }
 
     /// What was handed on cannot be used: the same object from another edge, unless it is broken everywhere.
@@ -281,10 +246,10 @@ impl Session {
     /// can take its place.
     pub(in crate::session) fn do_without(&mut self, object: ObjectKey, error: SessionError) {
         let Some(key) = object.representation() else {
-            return match self.wrongs.doubted.clone() {
-                Some(doubted) => self.manifest_parsed(doubted),
-                None => self.fail(error),
-            };
+            if object != ObjectKey::Manifest || !self.believe_doubted() {
+                self.fail(error);
+            }
+            return;
         };
         let Some(kind) = self.kind_of(key) else {
             return self.fail(error);
