@@ -66,8 +66,9 @@ $(DENY):
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
 	    $(CARGO) install --locked --root $(dir $(patsubst %/,%,$(dir $@))) cargo-deny --version $(DENY_VERSION)
 
-features: setup ## Compile the SDK and the player without video too
+features: setup ## Compile the SDK and the player without video too, and the model of edges alone
 	$(CARGO) clippy --quiet --no-default-features -p nearcast-player -p nearcast-cli -- -D warnings
+	$(CARGO) clippy --quiet -p nearcast-appliance -- -D warnings
 
 # Decisions are the same to the bit in both profiles: 70 s of one core from nothing, less than a second afterwards.
 test: check features title ## Everything that must hold: check, feature matrix, title, all tests

@@ -91,7 +91,7 @@ impl Faults {
             let refuses = board.has_for_all(&Fault::Refuse);
             if self.refuse(refuses) && refuses {
                 // The system refuses whoever comes, and tells nobody: this receipt stands for them all.
-                board.connect(unix_ms, NOBODY_KNOWN);
+                board.connect_where(unix_ms, NOBODY_KNOWN, |fault| *fault == Fault::Refuse);
             }
             Ok(())
         })

@@ -1,5 +1,7 @@
 //! Bodies that are sent in place of others, for servers: the model itself holds none.
 
+extern crate std;
+
 use std::io::Write as _;
 use std::sync::LazyLock;
 use std::vec::Vec;

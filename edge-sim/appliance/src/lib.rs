@@ -30,8 +30,6 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(feature = "bodies")]
-extern crate std;
 
 mod appliance;
 mod board;

@@ -20,7 +20,7 @@ mod schema;
 mod sets;
 mod stage;
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -96,8 +96,8 @@ fn main() -> ExitCode {
         Command::Packet(arguments) => packet::execute(arguments),
         Command::Agree(arguments) => run::agree(arguments),
         Command::Report(arguments) => report::execute(arguments),
-        Command::Figures => schema::figures(&mut io::stdout().lock()),
-        Command::Schema { of } => schema::print(&mut io::stdout().lock(), *of),
+        Command::Figures => schema::figures(&mut abr::write::printed()),
+        Command::Schema { of } => schema::print(&mut abr::write::printed(), *of),
         Command::Bench { bench } => match bench {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),
@@ -112,19 +112,10 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
-        // Who reads the output has read enough: what came of it all nobody knows.
-        Err(error) if is_cut_off(&error) => ExitCode::FAILURE,
         Err(error) => {
             // Without standard error there is nobody to tell.
-            let told = writeln!(io::stderr(), "nearcast-lab: {error:#}");
+            let told = writeln!(std::io::stderr(), "nearcast-lab: {error:#}");
             told.map_or(ExitCode::from(2), |()| ExitCode::FAILURE)
         }
     }
-}
-
-fn is_cut_off(error: &anyhow::Error) -> bool {
-    let mut errors = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>());
-    errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

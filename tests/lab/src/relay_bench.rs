@@ -1,6 +1,5 @@
 //! `nearcast-lab bench relay`: what passes a relay that does nothing, so that what it does is not mistaken for it.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +10,8 @@ use nearcast_units::ByteCount;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Instant;
+
+use crate::abr::write;
 
 /// How much to measure.
 #[derive(Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let table = runtime.block_on(measure(arguments))?;
-    std::io::stdout().write_all(table.as_bytes())?;
+    write::print(&table)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,12 +72,12 @@ async fn older_edition(source: Source) -> Option<String> {
     let Source::File(mut file) = source else {
         return None;
     };
+    if file.metadata().await.ok()?.len() > MANIFEST_MAX {
+        return None;
+    }
     file.rewind().await.ok()?;
     let mut text = String::new();
-    file.take(MANIFEST_MAX)
-        .read_to_string(&mut text)
-        .await
-        .ok()?;
+    file.read_to_string(&mut text).await.ok()?;
     halved(&text)
 }
 

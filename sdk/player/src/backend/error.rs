@@ -225,7 +225,7 @@ fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     None
 }
 
-/// Whether a body ended too early, or went on too long, while its connection stood.
+/// Whether a body ended too early, or went on too long, in good order: over HTTP/1.1 that is an end of its connection without a reset.
 fn has_wrong_length(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = cause_of(error);
     while let Some(error) = cause {

@@ -16,7 +16,6 @@ use super::inbox::{Job, Live};
 use super::{Arriving, Driver};
 use crate::control::{Granter, take_fixed};
 use crate::edges::locate;
-use crate::event::EventKind;
 use crate::pump::{Facts, Handed, Place};
 use crate::transport::{self, Window};
 
@@ -261,13 +260,6 @@ impl Driver {
                 return;
             }
         };
-        for refused in &manifest.refused {
-            self.tell(EventKind::TrackRefused {
-                track: refused.kind,
-                code: refused.error.code().to_owned(),
-                message: refused.error.to_string(),
-            });
-        }
         // Further places become further edges before anything of the title is asked for.
         if let Some(offers) = self
             .book

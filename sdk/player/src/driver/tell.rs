@@ -17,6 +17,7 @@ impl Driver {
                 let position = self.session.snapshot(self.clock.now()).position;
                 self.playhead.place(position);
                 self.pump.begin(position);
+                self.tell_refused();
                 self.miss_pictures();
                 EventKind::TracksKnown
             }
@@ -60,6 +61,19 @@ impl Driver {
         };
         self.stale = true;
         self.tell(kind);
+    }
+
+    /// Tells of tracks that cannot be played, of the manifest that is.
+    fn tell_refused(&mut self) {
+        let refused = self.manifest.iter().flat_map(|one| &one.refused);
+        let told = refused.map(|one| EventKind::TrackRefused {
+            track: one.kind,
+            code: one.error.code().to_owned(),
+            message: one.error.to_string(),
+        });
+        for kind in told.collect::<Vec<_>>() {
+            self.tell(kind);
+        }
     }
 
     /// Says once that this build shows no pictures, to whoever hears sound. Headless nobody would see any, and a

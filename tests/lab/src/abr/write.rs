@@ -1,7 +1,7 @@
 //! Where results go.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, StdoutLock, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -10,12 +10,36 @@ use nearcast_sim::trace::{Optimum, Played};
 
 use super::measure::Bench;
 
-/// Prints; a reader that has seen enough is no error.
-pub(crate) fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("standard output"),
+/// Standard output; a reader that has seen enough is no error, and what is found out counts all the same.
+#[derive(Debug)]
+pub(crate) struct Printed(StdoutLock<'static>);
+
+/// Returns where results are printed.
+pub(crate) fn printed() -> Printed {
+    Printed(io::stdout().lock())
+}
+
+impl Write for Printed {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        unless_cut_off(self.0.write(text), text.len())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_cut_off(self.0.flush(), ())
+    }
+}
+
+fn unless_cut_off<T>(result: io::Result<T>, all: T) -> io::Result<T> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(all),
+        other => other,
+    }
+}
+
+/// Prints.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let done = printed().write_all(text.as_bytes());
+    done.context("standard output")
 }
 
 /// Prints beside the results.

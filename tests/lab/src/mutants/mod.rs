@@ -19,6 +19,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{LabReport, Mode, Scenario, ScenarioResult};
 
+use crate::abr::write;
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
 use crate::run;
@@ -62,7 +63,7 @@ const LARGE: u64 = 1_000;
 
 /// Runs all and tells. Exit status 1 where a mutation survives, where nothing fails a scenario, or where it was interrupted.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
-    let out = &mut io::stdout();
+    let out = &mut write::printed();
     let root = workspace()?;
     let folder = arguments.dir.clone().unwrap_or(root.join(MUTATIONS));
     let mutations = Mutation::read_all(&folder, arguments.only.as_deref())?;

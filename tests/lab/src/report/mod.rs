@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::abr::write;
 use crate::documents::{self, Documents};
 use crate::page::{self, Side};
 use crate::{compare, run};
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
 /// Reads and tells; writes what is asked for.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let report = read::all(&arguments.files)?;
-    let mut out = io::stdout().lock();
+    let mut out = write::printed();
     let Some(path) = &arguments.compare else {
         arguments.documents.write(&report)?;
         run::tell(&mut out, &report)?;

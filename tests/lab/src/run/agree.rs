@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use nearcast_appliance::fault::Scope;
 use nearcast_protocol::report::SessionReport;
-use nearcast_scenario::{Mode, Place, Ran, Scenario};
+use nearcast_scenario::{Mode, Place, PlayerResult, Ran, Scenario};
 use nearcast_sim::scenario::simulate_nth;
 use nearcast_sim::{SimTitle, Watch};
 
@@ -163,12 +163,14 @@ fn run(
 fn differences(scenarios: &[Scenario], runs: &Runs) -> Vec<Difference> {
     let of_scenario = scenarios.iter().enumerate().map(|(place, scenario)| {
         let modes = [Mode::Sim, Mode::App, Mode::Packet].into_iter();
-        let seen = modes.filter_map(|mode| {
-            let mut figures = Figures::of(runs.get(&(place, mode))?);
-            figures.failover_s = figures.failover_s.filter(|_| !loses_all_edges(scenario));
-            Some((mode, figures))
-        });
-        (scenario, seen.collect::<Vec<_>>())
+        let seen = modes.filter_map(|mode| Some((mode, Figures::of(runs.get(&(place, mode))?))));
+        let mut seen: Vec<(Mode, Figures)> = seen.collect();
+        if !hands_over(&seen) || loses_all_edges(scenario) {
+            for (_, figures) in &mut seen {
+                figures.failover_s = None;
+            }
+        }
+        (scenario, seen)
     });
     // Alone it agrees with nobody.
     let together = of_scenario.filter(|(_, seen)| seen.len() > 1);
@@ -273,13 +275,14 @@ struct Figures {
     stalls: f64,
     bitrate_kbps: f64,
     switches: f64,
-    /// `None` where most sessions have none.
+    /// `None` without any.
     failover_s: Option<f64>,
+    /// The share of sessions with some.
+    hands_over: f64,
 }
 
 impl Figures {
-    /// Takes means of sessions, and the median of all hand-overs where these belong to the scenario: of a session in thirty, it
-    /// would be that session's.
+    /// Takes means of sessions, and the median of all hand-overs.
     fn of(runs: &[Ran]) -> Self {
         let players = || runs.iter().flat_map(|ran| &ran.players);
         let sessions = players().count().max(1);
@@ -287,27 +290,28 @@ impl Figures {
             let sum: f64 = players().map(|one| of(&one.report)).sum();
             sum / number_of(sessions)
         };
-        let of_each = players().map(|one| {
+        let spans = |one: &PlayerResult| -> Vec<f64> {
             let failovers = one.report.failovers.iter();
             failovers.filter_map(|one| one.first_byte_s).collect()
-        });
+        };
+        let with_any = players().filter(|one| !spans(one).is_empty()).count();
+        let mut all: Vec<f64> = players().flat_map(spans).collect();
+        all.sort_by(f64::total_cmp);
         Self {
             runs: runs.len(),
             stalls: mean(stalls),
             bitrate_kbps: mean(bitrate_kbps),
             switches: mean(switches),
-            failover_s: usual_failover_s(of_each.collect()),
+            failover_s: all.get(all.len() / 2).copied(),
+            hands_over: number_of(with_any) / number_of(sessions),
         }
     }
 }
 
-/// The median of hand-overs, of which half of the sessions have some at least.
-fn usual_failover_s(of_each: Vec<Vec<f64>>) -> Option<f64> {
-    let with_any = of_each.iter().filter(|spans| !spans.is_empty()).count();
-    let is_usual = with_any * 2 >= of_each.len();
-    let mut spans = of_each.concat();
-    spans.sort_by(f64::total_cmp);
-    spans.get(spans.len() / 2).copied().filter(|_| is_usual)
+/// Hand-overs belong to a scenario where half of the sessions of some way have one: of one session in thirty, their median would be
+/// that session's.
+fn hands_over(seen: &[(Mode, Figures)]) -> bool {
+    seen.iter().any(|(_, one)| one.hands_over >= 0.5)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of sessions")]
@@ -414,18 +418,22 @@ mod tests {
             bitrate_kbps,
             switches: 3.0,
             failover_s,
+            hands_over: 1.0,
         }
     }
 
     #[test]
-    fn hand_overs_are_of_the_scenario_where_half_of_the_sessions_have_some() {
-        let (none, some) = (Vec::new(), vec![0.1, 0.9, 0.3]);
-        let of =
-            |sessions: &[&Vec<f64>]| usual_failover_s(sessions.iter().copied().cloned().collect());
-        assert_eq!(of(&[&some, &none]), Some(0.3));
-        assert_eq!(of(&[&some, &none, &none]), None);
-        assert_eq!(of(&[&none, &none]), None);
-        assert_eq!(of(&[]), None);
+    fn hand_overs_belong_to_a_scenario_where_half_of_the_sessions_have_some() {
+        let seen = |shares: [f64; 2]| {
+            let of = |hands_over| Figures {
+                hands_over,
+                ..figures(0.0, 5_000.0, Some(0.5))
+            };
+            [(Mode::Sim, of(shares[0])), (Mode::App, of(shares[1]))]
+        };
+        assert!(hands_over(&seen([0.6, 0.4])));
+        assert!(hands_over(&seen([0.03, 0.5])));
+        assert!(!hands_over(&seen([0.4, 0.4])));
     }
 
     #[test]

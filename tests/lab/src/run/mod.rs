@@ -18,6 +18,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
 
+use crate::abr::write;
 use crate::documents::{self, Documents};
 pub(crate) use agree::{AgreeArguments, execute as agree};
 use sweep::Seeds;
@@ -81,7 +82,7 @@ impl From<ModeName> for Mode {
 /// Runs and tells. Exit status 1 where a scenario fails, 2 where one cannot be read.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(recording) = &arguments.replay {
-        let out = &mut io::stdout().lock();
+        let out = &mut write::printed();
         let (json, against) = (
             arguments.documents.json.as_deref(),
             arguments.against.as_deref(),
@@ -138,7 +139,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         scenarios: swept.results,
     };
     arguments.documents.write(&report)?;
-    tell::report(&mut io::stdout().lock(), &report, Some(swept.took_s))?;
+    tell::report(&mut write::printed(), &report, Some(swept.took_s))?;
     let all_right = report.passed && !report.interrupted;
     Ok(if all_right {
         ExitCode::SUCCESS

@@ -1,11 +1,11 @@
 //! How far many runs are: a bar on a terminal, elsewhere (in a pipeline, say) a line now and then.
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 /// Pipelines end what is silent for minutes, and nobody reads a line each second.
 const LINE_EVERY: Duration = Duration::from_secs(30);
@@ -14,8 +14,8 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
-    /// How many lines there were time for.
-    lines: AtomicU64,
+    /// Lines are written as long as it is there.
+    _lines: Option<Sender<()>>,
 }
 
 impl Progress {
@@ -24,8 +24,8 @@ impl Progress {
         let style = ProgressStyle::with_template(template).context("the progress bar")?;
         let bar = ProgressBar::new(runs).with_style(style);
         bar.enable_steady_tick(Duration::from_secs(1));
-        let lines = AtomicU64::new(0);
-        Ok(Self { bar, lines })
+        let lines = bar.is_hidden().then(|| write_lines(bar.clone()));
+        Ok(Self { bar, _lines: lines })
     }
 
     /// Something is run now.
@@ -36,23 +36,27 @@ impl Progress {
     /// One run more is over.
     pub(super) fn inc(&self) {
         self.bar.inc(1);
-        if !self.bar.is_hidden() {
-            return;
-        }
-        let due = self.bar.elapsed().as_secs() / LINE_EVERY.as_secs();
-        if self.lines.fetch_max(due, Ordering::Relaxed) < due {
-            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            let elapsed = indicatif::HumanDuration(self.bar.elapsed());
+    }
+
+    /// Nothing is left to be run.
+    pub(super) fn end(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Writes a line now and then, until what is returned is dropped.
+fn write_lines(bar: ProgressBar) -> Sender<()> {
+    let (lines, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        while ended.recv_timeout(LINE_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let (done, all) = (bar.position(), bar.length().unwrap_or_default());
+            let elapsed = HumanDuration(bar.elapsed());
             // Without standard error there is nobody to tell.
             drop(writeln!(
                 std::io::stderr(),
                 "nearcast-lab: {done} of {all} runs after {elapsed}"
             ));
         }
-    }
-
-    /// Nothing is left to be run.
-    pub(super) fn end(&self) {
-        self.bar.finish_and_clear();
-    }
+    });
+    lines
 }

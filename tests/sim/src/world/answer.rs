@@ -236,7 +236,7 @@ impl World {
             let sent = attempt.next - attempt.first;
             let mut target = attempt.target(&self.clients[id.0].name);
             // What is in place of an answer has none of its body.
-            if !is_of_object(before.answer) {
+            if !is_of_object(before.answer) || before.answer == Answer::StaleManifest {
                 target = Target {
                     length: 0,
                     ..target

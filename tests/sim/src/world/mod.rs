@@ -36,7 +36,6 @@ pub(crate) type Attempt = (usize, AttemptId);
 /// What a client is to hear.
 pub(crate) type Heard = (Attempt, TransportEvent);
 
-/// All links, appliances and attempts of one simulation.
 /// What is wrong with what an attempt brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
@@ -46,6 +45,7 @@ pub(crate) enum Wrong {
     Edition,
 }
 
+/// All links, appliances and attempts of one simulation.
 #[derive(Debug)]
 pub(crate) struct World {
     network: Network,

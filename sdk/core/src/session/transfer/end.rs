@@ -1,6 +1,6 @@
 //! Ends attempts and fetches that are not wanted any more.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -9,8 +9,10 @@ use crate::event::DecisionKind;
 use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
 use crate::input::{AttemptId, FetchId};
 use crate::session::Session;
+use crate::session::control::object_name;
 
-/// Who brought something so lately is not silent.
+/// Who brought something so lately is not silent: longer than a queue of a tenth of a megabyte takes on a line of 1 Mbit/s
+/// (`run tests/scenarios/failures/crowded-last-mile.toml --mode packet`).
 const BRINGS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Session {
@@ -57,6 +59,10 @@ impl Session {
     ) {
         let held_up = reason == CancelReason::Silent && self.is_held_up(fetch, id);
         let reason = if held_up {
+            let why =
+                "what it did not bring waits for its turn on a slow line: its edge is not left";
+            let name = object_name(fetch.object).to_string();
+            self.decide(DecisionKind::Hedge, name, why, &[]);
             CancelReason::NotNeeded
         } else {
             reason
@@ -89,21 +95,22 @@ impl Session {
         }
     }
 
-    /// Whether what does not come stands in a queue: the line is known to be slow, or that is just being found out, and its edge
-    /// brings something else meanwhile.
+    /// Whether an attempt of which nothing has come yet waits in a queue: the line is known to be slow, or that is just being found out,
+    /// and its edge brings something else meanwhile.
     fn is_held_up(&self, fetch: &Fetch, id: AttemptId) -> bool {
         let Some(late) = fetch.attempts.iter().find(|one| one.id == id) else {
             return false;
         };
         let line_is_slow = self.now < self.line_slow_until && self.line_slow_rate.is_some();
         let compared = self.comparison.as_ref();
-        let is_compared = compared.is_some_and(|one| one.slow.1 == late.edge);
+        let is_compared = compared.is_some_and(|one| one.slow.1 == late.edge && one.slow.0 != id);
         let brings = |one: &Attempt| {
             matches!(one.phase, Phase::Body { .. })
                 && self.now.since(one.last_byte_at()) < BRINGS_WITHIN
         };
         let mut others = self.fetches.iter().flat_map(|one| &one.attempts);
         fetch.attempts.len() > 1
+            && late.bytes == 0
             && (line_is_slow || is_compared)
             && others.any(|one| one.edge == late.edge && one.id != id && brings(one))
     }

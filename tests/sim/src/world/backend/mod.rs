@@ -196,7 +196,8 @@ impl BackendModel {
         let refuses = self.board.has_for_all(&Fault::Refuse);
         if refuses && !std::mem::replace(&mut self.refuses, refuses) {
             // A port that is closed counts nobody: this receipt stands for them all.
-            self.board.connect(at, NOBODY_KNOWN);
+            let is_refusal = |fault: &Fault| *fault == Fault::Refuse;
+            self.board.connect_where(at, NOBODY_KNOWN, is_refusal);
         }
         self.refuses = refuses;
         Ok(())
