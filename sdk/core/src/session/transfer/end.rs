@@ -4,6 +4,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use nearcast_units::ByteCount;
+
 use crate::action::{Action, CancelReason};
 use crate::event::DecisionKind;
 use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
@@ -110,7 +112,7 @@ impl Session {
         };
         let mut others = self.fetches.iter().flat_map(|one| &one.attempts);
         fetch.attempts.len() > 1
-            && late.bytes == 0
+            && late.bytes == ByteCount::ZERO
             && (line_is_slow || is_compared)
             && others.any(|one| one.edge == late.edge && one.id != id && brings(one))
     }
