@@ -613,20 +613,25 @@ async fn assert_refused(setup: &Setup) {
 async fn a_closed_port_refuses_who_comes_and_serves_who_is_there() {
     let setup = start_with_appliance(demo()).await;
     let token = setup.token().await;
+    let once = FaultSelector {
+        count: Some(1),
+        ..FaultSelector::EVERYTHING
+    };
+    // Nobody shakes hands with a closed port: this one waits for somebody who does.
+    let problem = TlsProblem::Expired;
+    setup.fault(Fault::Tls { problem }, once.clone()).await;
     setup.fault(Fault::Refuse, FaultSelector::EVERYTHING).await;
     assert_refused(&setup).await;
     setup.play(&token).await;
-    assert_eq!(setup.backend.receipts().len(), 1);
+    let receipts = setup.backend.receipts();
+    let faults: Vec<&Fault> = receipts.iter().map(|one| &one.fault).collect();
+    assert_eq!(faults, [&Fault::Refuse]);
     setup.remove().await;
     let fresh = client_of(&setup.backend);
     let health = fresh.get(setup.url("/healthz")).send();
     assert_eq!(soon(health).await.unwrap().status(), 200);
 
     // One alone is let in by the system and reset at once.
-    let once = FaultSelector {
-        count: Some(1),
-        ..FaultSelector::EVERYTHING
-    };
     setup.fault(Fault::Refuse, once).await;
     let fresh = client_of(&setup.backend);
     let refused = soon(fresh.get(setup.url("/healthz")).send()).await;
