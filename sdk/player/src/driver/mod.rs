@@ -299,14 +299,6 @@ impl Driver {
         while let Some(input) = self.pump.poll_input() {
             self.pending.push_back(input);
         }
-        while let Some(refused) = self.pump.poll_not_decoded() {
-            let crate::pump::NotDecoded {
-                track,
-                code,
-                message,
-            } = refused;
-            self.not_decoded(track, code, message);
-        }
     }
 
     fn tell_session(&mut self) {

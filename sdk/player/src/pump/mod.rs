@@ -79,15 +79,6 @@ pub(crate) struct Pump {
     origin: Origin,
     cues: CueBook,
     inputs: VecDeque<Input>,
-    refused: VecDeque<NotDecoded>,
-}
-
-/// A track that nothing here can decode.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NotDecoded {
-    pub(crate) track: TrackKind,
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
 }
 
 impl Pump {
@@ -103,7 +94,6 @@ impl Pump {
             origin: Origin::default(),
             cues: CueBook::default(),
             inputs: VecDeque::new(),
-            refused: VecDeque::new(),
         }
     }
 
@@ -264,11 +254,6 @@ impl Pump {
         self.inputs.pop_front()
     }
 
-    /// Returns a track that cannot be decoded here.
-    pub(crate) fn poll_not_decoded(&mut self) -> Option<NotDecoded> {
-        self.refused.pop_front()
-    }
-
     /// Ends the decoders' threads and waits for them: a sink that does not return for [`JOIN_MAX`] is left behind.
     pub(crate) async fn shut_down(&mut self) {
         let audio = self.outputs.audio.take().and_then(AudioTrack::into_thread);
@@ -317,7 +302,6 @@ impl Pump {
             origin,
             cues,
             inputs,
-            refused,
         } = self;
         let Some(track) = tracks.get_mut(index) else {
             return;
@@ -326,7 +310,7 @@ impl Pump {
         let kept = outputs.take_samples(track.kind);
         loop {
             if let Some(trouble) = track.open_next(origin, cues, kept) {
-                trouble.tell(track.kind, *epoch, inputs, refused);
+                inputs.push_back(trouble.input(*epoch));
             }
             if track.arriving.is_some() {
                 match track.open_arriving(origin, kept) {
@@ -338,7 +322,7 @@ impl Pump {
                     // It is all there: what lies behind it may be opened too.
                     Ok(None) if track.arriving.is_none() => continue,
                     Ok(None) => {}
-                    Err(trouble) => trouble.tell(track.kind, *epoch, inputs, refused),
+                    Err(trouble) => inputs.push_back(trouble.input(*epoch)),
                 }
             }
             if let Some(object) = origin.take_wrong() {

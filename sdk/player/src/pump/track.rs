@@ -10,10 +10,10 @@ use nearcast_media::{
 use nearcast_protocol::manifest::{Container, ObjectKey, TrackKind};
 use nearcast_units::MediaTime;
 
+use super::Handed;
 use super::arriving::{Arriving, Came};
 use super::origin::{Origin, shift, shifted};
 use super::place::{Extent, Place};
-use super::{Handed, NotDecoded};
 use crate::cues::CueBook;
 use crate::sink::TrackFormat;
 
@@ -112,10 +112,8 @@ impl Track {
             })?;
             let object = handed.object;
             if let Err(code) = self.open(handed, origin, cues, kept) {
-                if self.kind != TrackKind::Text {
-                    // The session flushes the track and hands this one and what follows on again.
-                    self.handed.clear();
-                }
+                // The session flushes the track and hands this one and what follows on again.
+                self.handed.clear();
                 return Some(Trouble { object, code });
             }
         }
@@ -313,28 +311,13 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    pub(super) fn tell(
-        self,
-        track: TrackKind,
-        epoch: Epoch,
-        inputs: &mut VecDeque<Input>,
-        refused: &mut VecDeque<NotDecoded>,
-    ) {
+    pub(super) fn input(self, epoch: Epoch) -> Input {
         let Self { object, code } = self;
         tracing::debug!(?object, code, "a segment cannot be taken apart");
-        if track == TrackKind::Text {
-            // Nobody needs subtitles in order to play.
-            refused.push_back(NotDecoded {
-                track,
-                code,
-                message: "a piece of the subtitles cannot be read".to_owned(),
-            });
-        } else {
-            inputs.push_back(Input::Undecodable {
-                epoch,
-                object,
-                code: code.to_owned(),
-            });
+        Input::Undecodable {
+            epoch,
+            object,
+            code: code.to_owned(),
         }
     }
 }
