@@ -13,6 +13,7 @@ use nearcast_protocol::report::SessionReport;
 use nearcast_scenario::{Mode, Place, PlayerResult, Ran, Scenario};
 use nearcast_sim::scenario::simulate_nth;
 use nearcast_sim::{SimTitle, Watch};
+use nearcast_units::BitRate;
 
 use super::real::{self, Job, RealArguments};
 use super::{ModeName, again, find};
@@ -252,10 +253,12 @@ fn each(runs: &[Ran], of: fn(&SessionReport) -> f64) -> Vec<f64> {
     players.map(|one| of(&one.report)).collect()
 }
 
-/// Whether all edges are gone at a time: a hand-over lasts as long as that, and says nothing of who hands over.
+/// Whether nothing comes from any edge for a while: a hand-over lasts as long as that, and says nothing of who hands over.
 fn loses_all_edges(scenario: &Scenario) -> bool {
     let mut faults = scenario.faults.iter();
+    let mut steps = scenario.last_mile.steps.iter();
     faults.any(|plan| plan.place == Place::All && plan.fault.scope() == Scope::Link)
+        || steps.any(|step| step.link.rate == Some(BitRate::ZERO))
 }
 
 /// So many runs of a seed: runs differ by milliseconds here and there, and some players then decide otherwise. What is compared is what may be
@@ -420,6 +423,26 @@ mod tests {
             failover_s,
             hands_over: 1.0,
         }
+    }
+
+    #[test]
+    fn where_nothing_comes_from_any_edge_hand_overs_say_nothing() {
+        let loses = |rest: &str| {
+            let text = format!("version = 1\n[[edges]]\nname = \"a\"\n{rest}");
+            loses_all_edges(&Scenario::parse("x.toml".as_ref(), &text).unwrap()[0])
+        };
+        let line = |kbps: u32| {
+            format!(
+                "[last_mile]\nsteps = [{{ lasts_s = 9, rate_kbps = 9000 }}, {{ lasts_s = 3, rate_kbps = {kbps} }}]"
+            )
+        };
+        assert!(loses(&line(0)));
+        assert!(!loses(&line(10)));
+        let fault = |edge: &str| {
+            format!("[[faults]]\nat_s = 20\nedge = \"{edge}\"\nfault = {{ kind = \"stop\" }}")
+        };
+        assert!(loses(&fault("all")));
+        assert!(!loses(&fault("a")));
     }
 
     #[test]
