@@ -10,8 +10,8 @@ use nearcast_core::abr::{
 use nearcast_core::{AbrRule, RateEstimate};
 use nearcast_units::{BitRate, ByteCount, Instant, Rng, Seed};
 
-use crate::abr::write;
 use crate::moment::Moment;
+use crate::write;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

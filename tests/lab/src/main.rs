@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod sets;
 mod stage;
+mod write;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -96,8 +97,8 @@ fn main() -> ExitCode {
         Command::Packet(arguments) => packet::execute(arguments),
         Command::Agree(arguments) => run::agree(arguments),
         Command::Report(arguments) => report::execute(arguments),
-        Command::Figures => schema::figures(&mut abr::write::printed()),
-        Command::Schema { of } => schema::print(&mut abr::write::printed(), *of),
+        Command::Figures => schema::figures(&mut write::printed()),
+        Command::Schema { of } => schema::print(&mut write::printed(), *of),
         Command::Bench { bench } => match bench {
             Bench::Abr(arguments) => abr::execute(arguments),
             Bench::Edges(arguments) => edges::execute(arguments),

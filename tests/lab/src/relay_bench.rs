@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Instant;
 
-use crate::abr::write;
+use crate::write;
 
 /// How much to measure.
 #[derive(Debug, clap::Args)]

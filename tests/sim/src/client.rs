@@ -36,7 +36,7 @@ pub(crate) struct Client {
     fetch_of: BTreeMap<AttemptId, FetchId>,
     /// How much of each fetch is here without a gap.
     received: BTreeMap<FetchId, u64>,
-    /// Fetches with wrong bytes in them.
+    /// Fetches that brought something else than they should.
     wrong: BTreeMap<FetchId, Wrong>,
     /// What the session is to hear later, and after how long.
     later: Vec<(Duration, Input)>,

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::profile::ProfileName;
 use super::set::{Set, Trace};
-use super::write;
 use crate::moment::{Moment, speed};
+use crate::write;
 
 /// What is measured.
 #[derive(Debug)]

@@ -1,13 +1,13 @@
 //! `bench abr`: rules over one set of recorded networks, as one table.
 
 pub(crate) mod config;
+mod csv;
 pub(crate) mod expect;
 pub(crate) mod html;
 pub(crate) mod measure;
 mod profile;
 pub(crate) mod set;
 pub(crate) mod table;
-pub(crate) mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ use nearcast_sim::player::SOUND;
 use nearcast_sim::trace::Setup;
 use nearcast_units::BitRate;
 
+use crate::write;
 use measure::{Bench, Session};
 pub(crate) use profile::ProfileName;
 use set::Set;
@@ -137,7 +138,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let table = Table::new(&bench, &sessions, limit.as_ref());
     write::table(arguments.json.as_deref(), || table.text(), || table.json())?;
     if let Some(path) = &arguments.csv {
-        write::file(path, &write::csv(&bench, &played, optimum.as_deref()))?;
+        write::file(path, &csv::text(&bench, &played, optimum.as_deref()))?;
     }
     if let Some(path) = &arguments.html {
         write::file(path, &html::page(std::slice::from_ref(&table)))?;

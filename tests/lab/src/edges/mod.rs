@@ -15,8 +15,8 @@ use indicatif::ParallelProgressIterator as _;
 use rayon::prelude::*;
 
 use crate::abr::measure::bar;
-use crate::abr::write;
 use crate::moment::{Moment, speed};
+use crate::write;
 use figure::{Sample, World};
 use tell::{Measured, Table};
 

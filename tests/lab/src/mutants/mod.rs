@@ -19,10 +19,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use nearcast_scenario::{LabReport, Mode, Scenario, ScenarioResult};
 
-use crate::abr::write;
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
 use crate::run;
+use crate::write;
 use child::Ended;
 use copy::Copy;
 use mutation::Mutation;

@@ -18,7 +18,7 @@ use super::links::{Both, Everywhere, Place};
 use super::namespace::missing;
 use super::network::{NetworkConfig, PacketNetwork};
 use super::{Arguments, privileges, server, table, warn};
-use crate::abr::write;
+use crate::write;
 
 /// Makes the network, starts the servers, runs the program and tells what its packets met.
 pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode> {

@@ -118,5 +118,5 @@ const ELSEWHERE: &str = "packets are carried between network namespaces, which o
 #[cfg(target_os = "linux")]
 fn warn(text: &str) {
     // Without standard error there is nobody to tell.
-    drop(crate::abr::write::tell(&format!("nearcast-lab: {text}\n")));
+    drop(crate::write::tell(&format!("nearcast-lab: {text}\n")));
 }

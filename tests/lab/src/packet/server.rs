@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval};
 use super::command::ADDRESS;
 use super::namespace::missing;
 use super::network::PacketNetwork;
-use crate::abr::write;
+use crate::write;
 
 /// Starts a shell command for each server, one after another, waits until each of them listens, and tells where.
 pub(super) async fn start(network: &PacketNetwork, commands: &[String]) -> Result<()> {

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::abr::write;
 use crate::documents::{self, Documents};
 use crate::page::{self, Side};
+use crate::write;
 use crate::{compare, run};
 
 /// What to open, and where to write it.

@@ -18,10 +18,10 @@ use nearcast_units::BitRate;
 use super::real::{self, Job, RealArguments};
 use super::{ModeName, again, find};
 use crate::abr::table::standard_error;
-use crate::abr::write;
 use crate::interrupt::Interrupt;
 use crate::packet;
 use crate::stage::{Folders, Titles, keep_reports, unfit};
+use crate::write;
 
 /// What to compare.
 #[derive(Debug, Args)]

@@ -18,8 +18,8 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
 
-use crate::abr::write;
 use crate::documents::{self, Documents};
+use crate::write;
 pub(crate) use agree::{AgreeArguments, execute as agree};
 use sweep::Seeds;
 

@@ -18,7 +18,7 @@ use crate::abr::html;
 use crate::abr::measure::{Bench, Limit, Session};
 use crate::abr::set::{self, Set, TRACES};
 use crate::abr::table::Table;
-use crate::abr::write;
+use crate::write;
 use judge::{Bars, Exception};
 use known::Known;
 

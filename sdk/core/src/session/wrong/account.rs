@@ -68,14 +68,9 @@ impl Suspects {
     }
 
     fn add(&mut self, edges: &[EdgeId]) {
-        let lists = [
-            Some(&mut self.all),
-            Some(&mut self.alone).filter(|_| edges.len() == 1),
-        ];
-        for list in lists.into_iter().flatten() {
-            list.extend(edges);
-            list.sort_unstable();
-            list.dedup();
+        note(&mut self.all, edges);
+        if edges.len() == 1 {
+            note(&mut self.alone, edges);
         }
     }
 
@@ -87,6 +82,12 @@ impl Suspects {
             &self.alone
         }
     }
+}
+
+fn note(list: &mut Vec<EdgeId>, edges: &[EdgeId]) {
+    list.extend(edges);
+    list.sort_unstable();
+    list.dedup();
 }
 
 /// Who gave an object, and when it was complete.
@@ -250,12 +251,8 @@ impl Wrongs {
 
     /// Suspects who gave an object, of which nothing else is known yet: nobody of them is asked for it.
     pub(super) fn suspect(&mut self, object: ObjectKey, given: Option<&Given>, now: Instant) {
-        let suspects = self.suspects_mut(object, now);
-        suspects
-            .all
-            .extend(given.into_iter().flat_map(|given| &given.edges));
-        suspects.all.sort_unstable();
-        suspects.all.dedup();
+        let edges = given.map_or(&[][..], |given| &given.edges);
+        note(&mut self.suspects_mut(object, now).all, edges);
     }
 
     /// Returns whom an object is not asked of.

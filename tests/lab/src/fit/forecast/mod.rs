@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use nearcast_units::Seed;
 
 use crate::abr::set::{self, TRACES};
-use crate::abr::write;
 use crate::fit::learn::table::{self, Table};
+use crate::write;
 use perceptron::Perceptron;
 use training::Training;
 

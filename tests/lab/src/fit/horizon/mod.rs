@@ -13,7 +13,8 @@ use cmaes::{CMAESOptions, DVector, Mode};
 use nearcast_core::abr::HorizonConfig;
 use nearcast_units::Seed;
 
-use crate::abr::{config, write};
+use crate::abr::config;
+use crate::write;
 use numbers::Numbers;
 use stage::{Stages, Trial};
 

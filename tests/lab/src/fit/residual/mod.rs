@@ -13,12 +13,12 @@ use nearcast_core::abr::Candidate;
 use nearcast_units::{Rng, Seed};
 use rayon::prelude::*;
 
-use crate::abr::write;
 use crate::fit::learn::adam::Adam;
 use crate::fit::learn::network::{Network, Shape};
 use crate::fit::learn::shuffle;
 use crate::fit::learn::table::{self, Table};
 use crate::moment::Moment;
+use crate::write;
 use lesson::{Lesson, teach, teach_critic};
 use stage::Stages;
 

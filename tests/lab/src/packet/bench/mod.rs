@@ -13,8 +13,8 @@ use nearcast_units::{BitRate, ByteCount, Ratio, Seed};
 use super::links::{Both, Everywhere, Place};
 use super::network::{NetworkConfig, PacketNetwork};
 use super::{BenchArguments, privileges};
-use crate::abr::write;
 use crate::edges::figure::{Bar, Figure, lines};
+use crate::write;
 use datagrams::Flood;
 use streams::Protocol;
 
