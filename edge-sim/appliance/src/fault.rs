@@ -150,17 +150,17 @@ pub enum ObjectKind {
     Media,
     /// A piece of subtitles.
     Subtitle,
-    /// A key.
+    /// A key, where a title is encrypted.
     Key,
     /// A few bytes, only to measure.
     Probe,
     /// A play request to the backend.
     Play,
-    /// A refresh of a grant.
+    /// A refresh of a grant: new tokens, and edges as steering ranks them then.
     Refresh,
-    /// The steering document.
+    /// The steering document, which other players ask for; this one's ranking comes with each refresh.
     Steering,
-    /// A batch of QoE events.
+    /// A batch of QoE events; in virtual time nobody sends them.
     Event,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::expect::{Expectation, Judge, Session};
 use crate::link::Link;
 use crate::result::{EdgeLoad, LinkLine, PlayerResult, Receipt, RunResult, SCHEMA};
-use crate::scenario::Scenario;
+use crate::scenario::{FaultPlan, Scenario};
 use crate::spec::Mode;
 
 /// What came of one run.
@@ -18,7 +18,7 @@ pub struct Ran {
     pub broken: Vec<String>,
     /// What went wrong, in order.
     pub receipts: Vec<Receipt>,
-    /// Faults that never took effect and should have.
+    /// Faults that never took effect and should have, in words.
     pub missed: Vec<String>,
     /// Sessions that never began to play and should have, in words.
     pub unbegun: Vec<String>,
@@ -49,7 +49,7 @@ impl Ran {
             .faults
             .iter()
             .filter(|fault| fault.must_hit() && !happened.contains(fault.id.as_str()));
-        let missed = missed.map(|fault| fault.id.clone()).collect();
+        let missed = missed.map(FaultPlan::missed).collect();
         let named = scenario.edges.iter().zip(load);
         let load: Vec<EdgeLoad> = named
             .map(|(edge, bytes)| EdgeLoad {
@@ -100,9 +100,7 @@ impl Ran {
     /// effect.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let missed = self.missed.iter().map(|id| {
-            format!("the fault `{id}` never took effect: nothing asked for what it selects while it was there")
-        });
+        let missed = self.missed.iter().cloned();
         let unbegun = self.unbegun.iter().cloned();
         let broken = self.broken.iter().cloned();
         broken.chain(unbegun).chain(missed).collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nearcast_appliance::fault::{Fault, FaultSelector};
+use nearcast_appliance::fault::{Fault, FaultSelector, ObjectKind};
 use nearcast_units::{BitRate, ByteCount, MediaTime};
 
 use crate::check::Checker;
@@ -169,6 +169,24 @@ impl FaultPlan {
     /// Whether it must take effect in each run: what hits by chance may miss in one.
     pub(crate) fn must_hit(&self) -> bool {
         !self.may_miss && self.on.probability.is_none()
+    }
+
+    /// Says that it never took effect, and why where its object alone tells.
+    pub(crate) fn missed(&self) -> String {
+        let why = match self.on.object {
+            Some(ObjectKind::Steering) => {
+                ": other players ask for steering documents, this one gets steering's ranking with each `refresh`"
+            }
+            Some(ObjectKind::Key) => ": the title is not encrypted, and nobody asks for keys",
+            Some(ObjectKind::Event) => {
+                ", which events of players in virtual time never do: `--mode app` sends them"
+            }
+            _ => "",
+        };
+        format!(
+            "the fault `{}` never took effect: nothing asked for what it selects while it was there{why}",
+            self.id
+        )
     }
 }
 

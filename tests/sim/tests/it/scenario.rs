@@ -69,8 +69,23 @@ fn a_fault_that_never_happens_is_a_problem_unless_it_may() {
     let never =
         "faults = [{ id = \"never\", at_s = 100, edge = \"far\", fault = { kind = \"corrupt\" } }]";
     let run = simulate(&read(never), 1, Watch::ALL).ran;
-    assert_eq!(run.missed, ["never"]);
-    assert_eq!(run.problems().len(), 1);
+    assert_eq!(run.problems(), run.missed);
+    assert_eq!(
+        run.missed,
+        [
+            "the fault `never` never took effect: nothing asked for what it selects while it was there"
+        ]
+    );
+    for (object, why) in [
+        ("steering", "with each `refresh`"),
+        ("event", "`--mode app`"),
+    ] {
+        let unasked = format!(
+            "faults = [{{ edge = \"backend\", fault = {{ kind = \"hang\" }}, on = {{ object = \"{object}\" }} }}]"
+        );
+        let run = simulate(&read(&unasked), 1, Watch::ALL).ran;
+        assert!(run.missed.concat().contains(why), "{:?}", run.missed);
+    }
     let may = never.replace(
         "kind = \"corrupt\" } }",
         "kind = \"corrupt\" }, may_miss = true }",

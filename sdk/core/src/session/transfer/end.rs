@@ -1,21 +1,14 @@
 //! Ends attempts and fetches that are not wanted any more.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-
-use nearcast_units::ByteCount;
 
 use crate::action::{Action, CancelReason};
 use crate::event::DecisionKind;
 use crate::fetch::{Attempt, Fetch, FetchState, Phase, Role};
 use crate::input::{AttemptId, FetchId};
 use crate::session::Session;
-use crate::session::control::object_name;
-
-/// Who brought something so lately is not silent: longer than a queue of a tenth of a megabyte takes on a line of 1 Mbit/s
-/// (`run tests/scenarios/failures/crowded-last-mile.toml --mode packet`).
-const BRINGS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Takes an attempt out of its fetch and writes it down.
@@ -59,16 +52,6 @@ impl Session {
         id: AttemptId,
         reason: CancelReason,
     ) {
-        let held_up = reason == CancelReason::Silent && self.is_held_up(fetch, id);
-        let reason = if held_up {
-            let why =
-                "what it did not bring waits for its turn on a slow line: its edge is not left";
-            let name = object_name(fetch.object).to_string();
-            self.decide(DecisionKind::Hedge, name, why, &[]);
-            CancelReason::NotNeeded
-        } else {
-            reason
-        };
         let suspect = reason == CancelReason::Silent;
         self.cancel_connection(id, suspect);
         let Some(attempt) = self.close_attempt(fetch, id, "cancelled", Some(reason.code())) else {
@@ -79,9 +62,6 @@ impl Session {
                 self.edge_failed(attempt.edge, Duration::ZERO, reason.code());
             }
             return;
-        }
-        if held_up && let Some(next) = fetch.attempts.iter_mut().find(|one| one.to.is_none()) {
-            next.role = Role::Primary;
         }
         if matches!(reason, CancelReason::Silent | CancelReason::Slow) {
             // A slow edge is left, and need not rest: it serves.
@@ -95,26 +75,6 @@ impl Session {
                 self.take_over(fetch, to, began);
             }
         }
-    }
-
-    /// Whether an attempt of which nothing has come yet waits in a queue: the line is known to be slow, or that is just being found out,
-    /// and its edge brings something else meanwhile.
-    fn is_held_up(&self, fetch: &Fetch, id: AttemptId) -> bool {
-        let Some(late) = fetch.attempts.iter().find(|one| one.id == id) else {
-            return false;
-        };
-        let line_is_slow = self.now < self.line_slow_until && self.line_slow_rate.is_some();
-        let compared = self.comparison.as_ref();
-        let is_compared = compared.is_some_and(|one| one.slow.1 == late.edge && one.slow.0 != id);
-        let brings = |one: &Attempt| {
-            matches!(one.phase, Phase::Body { .. })
-                && self.now.since(one.last_byte_at()) < BRINGS_WITHIN
-        };
-        let mut others = self.fetches.iter().flat_map(|one| &one.attempts);
-        fetch.attempts.len() > 1
-            && late.bytes == ByteCount::ZERO
-            && (line_is_slow || is_compared)
-            && others.any(|one| one.edge == late.edge && one.id != id && brings(one))
     }
 
     /// Ends every attempt of a fetch.

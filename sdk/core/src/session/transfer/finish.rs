@@ -22,12 +22,13 @@ impl Session {
             let silent = self.edges.get(attempt.edge).is_some_and(|edge| {
                 attempt.silent(self.now, edge) || attempt.trickles(self.now, edge)
             });
-            let reason = match attempt.role {
-                Role::Racer => CancelReason::LostRace,
-                Role::Primary if silent => CancelReason::Silent,
-                Role::Primary | Role::Helper | Role::Probe => CancelReason::NotNeeded,
-            };
-            self.cancel(fetch, id, reason);
+            match attempt.role {
+                Role::Racer => self.cancel(fetch, id, CancelReason::LostRace),
+                Role::Primary if silent => self.end_silent(fetch, id),
+                Role::Primary | Role::Helper | Role::Probe => {
+                    self.cancel(fetch, id, CancelReason::NotNeeded);
+                }
+            }
         }
         if let Some(digest) = fetch.digest.clone() {
             fetch.state = FetchState::Verifying {

@@ -140,6 +140,9 @@ impl Session {
 
     /// One of several attempts at the same bytes need not go on.
     fn end_one(&mut self, fetch: &mut Fetch, attempt: AttemptId, reason: CancelReason) {
+        if reason == CancelReason::Silent {
+            return self.end_silent(fetch, attempt);
+        }
         if reason == CancelReason::NotNeeded {
             self.help_ends(fetch, attempt);
         } else if reason == CancelReason::Slow {
