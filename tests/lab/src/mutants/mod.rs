@@ -6,6 +6,7 @@ mod copy;
 mod mutation;
 mod tally;
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -58,7 +59,8 @@ const ROOM: &str = "target/mutants";
 /// A mutated core that needs so many times as long as the right one, and at least so long, does not come to an end.
 const TIMES_LONGER: f64 = 50.0;
 const LONGER: Duration = Duration::from_secs(120);
-/// A world of more sessions takes minutes: it is run where nobody else notices, and as long as nothing has failed it.
+/// A world of more sessions takes minutes, and one edge for all of them half an hour: it is run where nobody else notices, and as long as
+/// nothing has failed it.
 const LARGE: u64 = 1_000;
 
 /// Runs all and tells. Exit status 1 where a mutation survives, where nothing fails a scenario, or where it was interrupted.
@@ -98,10 +100,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     }
     let patience = LONGER.max(began.elapsed().mul_f64(TIMES_LONGER));
 
-    let healthy: Vec<Scenario> = scenarios
+    let (large, small): (Vec<&Scenario>, Vec<&Scenario>) = scenarios
         .iter()
-        .filter_map(Scenario::without_healthy_edges)
-        .collect();
+        .partition(|scenario| scenario.sessions() > LARGE);
+    let healthy = small.iter().filter_map(|one| one.without_healthy_edges());
+    let healthy: Vec<Scenario> = healthy.collect();
     let Some(results) = run::simulated(&healthy, arguments.seeds)? else {
         return interrupted(out);
     };
@@ -118,30 +121,34 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         patience,
         interrupt,
     };
-    let (large, small): (Vec<&Scenario>, Vec<&Scenario>) = scenarios
-        .iter()
-        .partition(|scenario| scenario.sessions() > LARGE);
     let width = mutations.iter().map(|one| one.name.len()).max();
     let width = width.unwrap_or(0);
     tally::write_heading(out, width)?;
     for (index, mutation) in mutations.iter().enumerate() {
-        let bar = spinner(format!(
-            "{} ({} of {})",
-            mutation.name,
-            index + 1,
-            mutations.len()
-        ))?;
-        let idle = tally.never_failed();
-        let large_are_idle = all && large.iter().any(|one| idle.contains(&one.name.as_str()));
-        let results = laboratory
-            .results(mutation, [&small, &large], large_are_idle, &bar)
-            .with_context(|| format!("the mutation {}", mutation.name))?;
-        bar.finish_and_clear();
-        let Some((results, asked)) = results else {
+        let place = format!(" ({} of {})", index + 1, mutations.len());
+        let Some(results) = laboratory.results(mutation, &place, &small)? else {
             return interrupted(out);
         };
-        let round = tally.add(&mutation.name, &results, asked)?;
-        round.write(out, &mutation.about, width)?;
+        let noticed = tally.add(&mutation.name, &results, small.len())?;
+        if !small.is_empty() {
+            noticed.write(out, &mutation.about, width)?;
+        }
+    }
+    // Who fails most scenarios is likeliest to fail these.
+    let mut left = mutations.iter().collect::<Vec<_>>();
+    left.sort_by_key(|one| Reverse(tally.failed_under(&one.name)));
+    for mutation in left {
+        let idle = tally.never_failed();
+        let are_idle = all && large.iter().any(|one| idle.contains(&one.name.as_str()));
+        let survives = tally.failed_under(&mutation.name) == 0;
+        if large.is_empty() || !(are_idle || survives) {
+            continue;
+        }
+        let Some(results) = laboratory.results(mutation, ", large worlds", &large)? else {
+            return interrupted(out);
+        };
+        let noticed = tally.add(&mutation.name, &results, large.len())?;
+        noticed.write(out, "in large worlds", width)?;
     }
     // The copy is left as the workspace is, so that nobody takes a broken core for the right one.
     laboratory.copy.bring()?;
@@ -212,42 +219,30 @@ struct Laboratory {
 }
 
 impl Laboratory {
-    /// Makes a mutation, builds it, and lets it run the small scenarios, and the large ones where nothing has failed them yet, or nobody noticed. Returns what
-    /// came of them, and how many they were; `None` where somebody wants the run to end.
+    /// Makes a mutation, builds it, and lets it run scenarios. Returns what came of them; `None` where somebody wants the run to end.
     fn results(
         &self,
         mutation: &Mutation,
-        [small, large]: [&[&Scenario]; 2],
-        large_are_idle: bool,
-        bar: &ProgressBar,
-    ) -> Result<Option<(Vec<ScenarioResult>, usize)>> {
+        place: &str,
+        scenarios: &[&Scenario],
+    ) -> Result<Option<Vec<ScenarioResult>>> {
+        if scenarios.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let name = &mutation.name;
+        let bar = spinner(format!("{name}{place}"))?;
+        let told = || format!("the mutation {name}");
         bar.set_message("copying");
-        self.copy.bring()?;
+        self.copy.bring().with_context(told)?;
         mutation.apply(self.copy.tree())?;
         bar.set_message("building");
-        if !self.build(&self.room.join("build"))? {
+        if !self.build(&self.room.join("build")).with_context(told)? {
             return Ok(None);
         }
-        let mut results: Vec<ScenarioResult> = Vec::new();
-        let mut asked = 0;
-        if !small.is_empty() {
-            bar.set_message("running scenarios");
-            let Some(report) = self.report(&mutation.name, small)? else {
-                return Ok(None);
-            };
-            results.extend(report.scenarios);
-            asked += small.len();
-        }
-        let nobody_noticed = results.iter().all(|one| one.passed);
-        if !large.is_empty() && (large_are_idle || nobody_noticed) {
-            bar.set_message("running large worlds");
-            let Some(report) = self.report(&format!("{}-large", mutation.name), large)? else {
-                return Ok(None);
-            };
-            results.extend(report.scenarios);
-            asked += large.len();
-        }
-        Ok(Some((results, asked)))
+        bar.set_message("running scenarios");
+        let report = self.report(name, scenarios).with_context(told)?;
+        bar.finish_and_clear();
+        Ok(report.map(|report| report.scenarios))
     }
 
     /// Lets the copy run the files of these scenarios. `None` where somebody wants the run to end.

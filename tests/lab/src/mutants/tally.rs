@@ -27,13 +27,22 @@ struct Kept {
     mutations: usize,
 }
 
-/// What came of all scenarios under one mutation.
+/// What came of scenarios under one mutation.
 #[derive(Debug)]
-pub(super) struct Round {
+struct Round {
     /// The mutation's name, or [`HEALTHY`].
     name: String,
     /// Scenarios that failed, by their place.
     failed: Vec<usize>,
+}
+
+/// What is told of some scenarios under one mutation.
+#[derive(Debug)]
+pub(super) struct Noticed {
+    /// The mutation's name.
+    name: String,
+    /// By so many of them.
+    by: usize,
     first: Option<First>,
 }
 
@@ -60,7 +69,7 @@ impl Tally {
         }
     }
 
-    /// Takes what came of so many scenarios under a mutation.
+    /// Takes what came of so many scenarios under a mutation, and returns that; other scenarios may have been run under it before.
     ///
     /// # Errors
     /// Where one of them is another than those that are kept, or was not run.
@@ -69,7 +78,7 @@ impl Tally {
         name: &str,
         results: &[ScenarioResult],
         asked: usize,
-    ) -> Result<&Round> {
+    ) -> Result<Noticed> {
         let mut failed = Vec::new();
         let mut first = None;
         for result in results {
@@ -92,12 +101,25 @@ impl Tally {
             "{name}: {} of {asked} scenarios were run",
             results.len(),
         );
-        self.rounds.push(Round {
+        let by = failed.len();
+        match self.rounds.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.failed.extend(failed),
+            None => self.rounds.push(Round {
+                name: name.to_owned(),
+                failed,
+            }),
+        }
+        Ok(Noticed {
             name: name.to_owned(),
-            failed,
+            by,
             first,
-        });
-        self.rounds.last().context("a round was just added")
+        })
+    }
+
+    /// Returns how many scenarios fail under a mutation.
+    pub(super) fn failed_under(&self, name: &str) -> usize {
+        let known = self.rounds.iter().find(|round| round.name == name);
+        known.map_or(0, |round| round.failed.len())
     }
 
     fn place(&self, result: &ScenarioResult) -> Option<usize> {
@@ -224,15 +246,12 @@ impl Round {
     fn fails(&self, place: usize) -> bool {
         self.failed.contains(&place)
     }
+}
 
+impl Noticed {
     /// Writes how many scenarios failed, and the first of them with the least that it needs.
     pub(super) fn write(&self, out: &mut dyn Write, about: &str, width: usize) -> io::Result<()> {
-        writeln!(
-            out,
-            "{:width$}  {:>4}  {about}",
-            self.name,
-            self.failed.len()
-        )?;
+        writeln!(out, "{:width$}  {:>4}  {about}", self.name, self.by)?;
         let indent = width + 8;
         let Some(first) = &self.first else {
             return writeln!(out, "{:indent$}nobody notices", "");
@@ -352,6 +371,7 @@ mod tests {
 
         assert_eq!(tally.survivors(), ["blind"]);
         assert_eq!(tally.never_failed(), ["two"]);
+        assert_eq!(tally.failed_under("no-rest"), 2);
         assert_eq!(
             told(|out| tally.write_scenarios(out)),
             "\nscenario        fails under\n\
@@ -366,6 +386,39 @@ mod tests {
         ));
         let some = told(|out| tally.write_verdict(out, false));
         assert!(!some.contains("two"), "{some}");
+    }
+
+    /// Large worlds are run after all others.
+    #[test]
+    fn what_is_run_later_is_added_to_what_was_run_before() {
+        let mut tally = Tally::new(&scenarios());
+        let only = |name: &str| {
+            let mut all = results(&[name]);
+            all.retain(|one| one.scenario == name);
+            all
+        };
+        tally.add("blind", &results(&[])[2..], 2).unwrap();
+        tally
+            .add("deaf", &results(&["grid: stop of all"])[2..], 2)
+            .unwrap();
+        assert_eq!(tally.survivors(), ["blind"]);
+        let noticed = tally.add("blind", &only("two"), 1).unwrap();
+        assert!(
+            told(|out| noticed.write(out, "", 5)).contains("first: two: it stalls"),
+            "told of what was just run"
+        );
+        tally.add("deaf", &only("one"), 1).unwrap();
+        assert_eq!(
+            (tally.failed_under("deaf"), tally.failed_under("none")),
+            (2, 0)
+        );
+        assert_eq!(tally.survivors(), [""; 0]);
+        assert_eq!(tally.never_failed(), ["grid: kill of all"]);
+        let said = told(|out| tally.write_scenarios(out));
+        assert!(
+            said.contains("one             deaf (run under 1 of 2)"),
+            "{said}"
+        );
     }
 
     /// Each cell counts: others of its matrix do not speak for it.
