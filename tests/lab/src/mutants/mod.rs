@@ -60,7 +60,7 @@ const ROOM: &str = "target/mutants";
 const TIMES_LONGER: f64 = 50.0;
 const LONGER: Duration = Duration::from_secs(120);
 /// A world of more sessions takes minutes, and one edge for all of them half an hour: it is run where nobody else notices, and as long as
-/// nothing has failed it.
+/// nothing has failed it, with one seed.
 const LARGE: u64 = 1_000;
 
 /// Runs all and tells. Exit status 1 where a mutation survives, where nothing fails a scenario, or where it was interrupted.
@@ -86,25 +86,35 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let all = arguments.only.is_none();
     let mut tally = Tally::new(&scenarios);
 
-    let began = Moment::now();
-    let Some(right) = run::simulated(&scenarios, arguments.seeds)? else {
-        return interrupted(out);
+    let (large, small) = (scenarios.into_iter()).partition(|one| one.sessions() > LARGE);
+    let small = Part {
+        scenarios: small,
+        seeds: arguments.seeds,
     };
-    if let Some(fails) = right.iter().find(|result| !result.passed) {
-        bail!(
-            "{} fails without any mutation: a scenario that fails anyway notices nothing. See `nearcast-lab run {} --seeds {}`",
-            fails.scenario,
-            fails.file,
-            arguments.seeds
-        );
+    let large = Part {
+        scenarios: large,
+        seeds: 1,
+    };
+    let began = Moment::now();
+    for part in [&small, &large] {
+        let Some(right) = run::simulated(&part.scenarios, part.seeds)? else {
+            return interrupted(out);
+        };
+        if let Some(fails) = right.iter().find(|result| !result.passed) {
+            bail!(
+                "{} fails without any mutation: a scenario that fails anyway notices nothing. See `nearcast-lab run {} --seeds {}`",
+                fails.scenario,
+                fails.file,
+                part.seeds
+            );
+        }
     }
     let patience = LONGER.max(began.elapsed().mul_f64(TIMES_LONGER));
 
-    let (large, small): (Vec<&Scenario>, Vec<&Scenario>) = scenarios
-        .iter()
-        .partition(|scenario| scenario.sessions() > LARGE);
-    let healthy = small.iter().filter_map(|one| one.without_healthy_edges());
-    let healthy: Vec<Scenario> = healthy.collect();
+    let healthy = small.scenarios.iter();
+    let healthy: Vec<Scenario> = healthy
+        .filter_map(Scenario::without_healthy_edges)
+        .collect();
     let Some(results) = run::simulated(&healthy, arguments.seeds)? else {
         return interrupted(out);
     };
@@ -117,7 +127,6 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let laboratory = Laboratory {
         copy: Copy::new(root.clone(), room.join("tree")),
         room,
-        seeds: arguments.seeds,
         patience,
         interrupt,
     };
@@ -129,8 +138,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         let Some(results) = laboratory.results(mutation, &place, &small)? else {
             return interrupted(out);
         };
-        let noticed = tally.add(&mutation.name, &results, small.len())?;
-        if !small.is_empty() {
+        let noticed = tally.add(&mutation.name, &results, small.scenarios.len())?;
+        if !small.scenarios.is_empty() {
             noticed.write(out, &mutation.about, width)?;
         }
     }
@@ -139,15 +148,16 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     left.sort_by_key(|one| Reverse(tally.failed_under(&one.name)));
     for mutation in left {
         let idle = tally.never_failed();
-        let are_idle = all && large.iter().any(|one| idle.contains(&one.name.as_str()));
+        let mut are_large = large.scenarios.iter();
+        let are_idle = all && are_large.any(|one| idle.contains(&one.name.as_str()));
         let survives = tally.failed_under(&mutation.name) == 0;
-        if large.is_empty() || !(are_idle || survives) {
+        if large.scenarios.is_empty() || !(are_idle || survives) {
             continue;
         }
         let Some(results) = laboratory.results(mutation, ", large worlds", &large)? else {
             return interrupted(out);
         };
-        let noticed = tally.add(&mutation.name, &results, large.len())?;
+        let noticed = tally.add(&mutation.name, &results, large.scenarios.len())?;
         noticed.write(out, "in large worlds", width)?;
     }
     // The copy is left as the workspace is, so that nobody takes a broken core for the right one.
@@ -208,11 +218,16 @@ fn spinner(what: String) -> Result<ProgressBar> {
     Ok(bar)
 }
 
+/// Scenarios that are run together, each with so many seeds.
+struct Part {
+    scenarios: Vec<Scenario>,
+    seeds: u64,
+}
+
 /// Where mutated cores are built and run.
 struct Laboratory {
     copy: Copy,
     room: PathBuf,
-    seeds: u64,
     /// How long scenarios may take.
     patience: Duration,
     interrupt: Interrupt,
@@ -224,9 +239,9 @@ impl Laboratory {
         &self,
         mutation: &Mutation,
         place: &str,
-        scenarios: &[&Scenario],
+        part: &Part,
     ) -> Result<Option<Vec<ScenarioResult>>> {
-        if scenarios.is_empty() {
+        if part.scenarios.is_empty() {
             return Ok(Some(Vec::new()));
         }
         let name = &mutation.name;
@@ -240,25 +255,25 @@ impl Laboratory {
             return Ok(None);
         }
         bar.set_message("running scenarios");
-        let report = self.report(name, scenarios).with_context(told)?;
+        let report = self.report(name, part).with_context(told)?;
         bar.finish_and_clear();
         Ok(report.map(|report| report.scenarios))
     }
 
     /// Lets the copy run the files of these scenarios. `None` where somebody wants the run to end.
-    fn report(&self, name: &str, scenarios: &[&Scenario]) -> Result<Option<LabReport>> {
+    fn report(&self, name: &str, part: &Part) -> Result<Option<LabReport>> {
         let reports = self.room.join("reports");
         fs::create_dir_all(&reports).with_context(|| format!("making {}", reports.display()))?;
         let json = reports.join(format!("{name}.json"));
         if json.exists() {
             fs::remove_file(&json).with_context(|| format!("removing {}", json.display()))?;
         }
-        let files: BTreeSet<&Path> = scenarios.iter().map(|one| &*one.file).collect();
+        let files: BTreeSet<&Path> = part.scenarios.iter().map(|one| &*one.file).collect();
         let mut command = Command::new(self.room.join("build/release/nearcast-lab"));
         command
             .arg("run")
             .args(files)
-            .args(["--mode", "sim", "--seeds", &self.seeds.to_string()])
+            .args(["--mode", "sim", "--seeds", &part.seeds.to_string()])
             .arg("--json")
             .arg(&json);
         let said = match child::run(&mut command, &self.interrupt, Some(self.patience))? {
