@@ -457,6 +457,11 @@ impl Edge {
         prior.seeing(seen.as_secs_f64(), precision)
     }
 
+    /// The time until the first byte that is expected of it.
+    pub(crate) fn expected_ttfb(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.ttfb_belief(now).typical())
+    }
+
     /// What is believed of its rate, in bit/s, where the line is known to carry `line`. What was measured long ago is held
     /// down by that: the line may have become slower since.
     fn rate_belief(&self, now: Instant, line: Option<BitRate>) -> Belief {

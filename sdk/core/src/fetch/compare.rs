@@ -105,6 +105,8 @@ pub(crate) const BEFORE: Duration = Duration::from_millis(350);
 const LONG_ENOUGH: Duration = Duration::from_millis(1_500);
 /// The other edge must be this much faster to be called better.
 const FASTER: f64 = 1.5;
+/// And this much where its body still gets faster.
+const FASTER_YET: f64 = 1.2;
 /// Both together must carry this much more than the slow body did alone to show that the line had room; and this much
 /// where the other edge's body may still get faster.
 const ROOM: f64 = 1.2;
@@ -140,6 +142,12 @@ impl Comparison {
             overlap: None,
             ended: false,
         }
+    }
+
+    /// So much of another edge's body shows whether it is faster than a slow one: its window has opened far enough by then, for which
+    /// twice as much is sent as is on its way in the end (slow start, RFC 5681, section 3.1), and it was looked at once more.
+    pub(crate) fn shows_after(slow: BitRate, others_round_trip: Duration) -> ByteCount {
+        slow.scaled(FASTER).bytes_in(others_round_trip * 2 + LATE)
     }
 
     /// The other edge's body begins, which was asked for at `asked_at`.
@@ -215,6 +223,7 @@ impl Comparison {
         } else if may_get_faster {
             match self.held_to {
                 HeldTo::Usual(_) => Blame::Edge,
+                HeldTo::Wanted { .. } if late > slow * FASTER_YET => Blame::Edge,
                 // That the line has room does not say that anybody is faster.
                 HeldTo::Wanted { .. } => Blame::Nobody,
             }
@@ -303,10 +312,19 @@ mod tests {
     }
 
     /// The same where the other one has begun so many milliseconds after it was asked.
-    fn shown_after(round_trip: u64, (before, slow, other): (u64, u64, u64)) -> Blame {
+    fn shown_after(round_trip: u64, rates: (u64, u64, u64)) -> Blame {
+        let usual = HeldTo::Usual(BitRate::from_kbps(8_000));
+        shown_beside(usual, round_trip, rates)
+    }
+
+    fn shown_beside(
+        held_to: HeldTo,
+        round_trip: u64,
+        (before, slow, other): (u64, u64, u64),
+    ) -> Blame {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
-        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+        let held_to = (None, held_to);
+        let mut comparison = Comparison::new(SLOW, OTHER, held_to, RecentRate::default());
         for n in 0..=10 {
             comparison.progress(ms(n * 100), SLOW, before * 100);
         }
@@ -326,6 +344,26 @@ mod tests {
         assert_eq!(shown_after(40, (200, 300, 250)), Blame::Both);
         // A queue makes round trips long, too, and then next to nothing comes.
         assert_eq!(shown_after(300, (200, 300, 150)), Blame::Both);
+    }
+
+    #[test]
+    fn who_is_ahead_and_still_gets_faster_is_better_than_an_edge_that_was_always_slow() {
+        let (rate, line) = (BitRate::from_kbps(8_000), BitRate::from_kbps(1_600));
+        let shown = |round_trip, other| {
+            shown_beside(HeldTo::Wanted { rate, line }, round_trip, (200, 200, other))
+        };
+        assert_eq!(shown(300, 250), Blame::Edge);
+        // As fast so far: that tells nothing yet.
+        assert_eq!(shown(300, 220), Blame::Nobody);
+        // All that it has.
+        assert_eq!(shown(40, 250), Blame::Both);
+    }
+
+    #[test]
+    fn a_far_edge_shows_what_it_has_after_more() {
+        let slow = BitRate::from_kbps(3_000);
+        let bytes = |ms| Comparison::shows_after(slow, Duration::from_millis(ms)).get();
+        assert_eq!((bytes(0), bytes(100)), (101_250, 213_750));
     }
 
     #[test]

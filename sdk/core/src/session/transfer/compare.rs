@@ -25,6 +25,8 @@ const LEFT_OVER: Duration = Duration::from_secs(2);
 const PROBE_LASTS: Duration = Duration::from_millis(400);
 const PROBE_MIN: ByteCount = ByteCount::new(64 << 10);
 const PROBE_MAX: ByteCount = ByteCount::new(192 << 10);
+/// For an edge that is far away it may ask for so much, where that one may have been slow from the beginning: there is time.
+const PROBE_FAR_MAX: ByteCount = ByteCount::new(384 << 10);
 /// A comparison that shows that the line is slow holds for this long.
 const LINE_SLOW: Duration = Duration::from_secs(20);
 /// One that shows nothing is repeated after this long.
@@ -163,10 +165,22 @@ impl Session {
         let Some((other, expected)) = among else {
             return;
         };
+        let bytes = match held_to {
+            HeldTo::Usual(_) => bytes,
+            HeldTo::Wanted { .. } => {
+                let round_trip = self
+                    .edges
+                    .get(other)
+                    .map(|edge| edge.expected_ttfb(self.now));
+                let shows = Comparison::shows_after(rate, round_trip.unwrap_or_default());
+                bytes.max(shows.min(PROBE_FAR_MAX))
+            }
+        };
         let name = self.edges.name(other).to_string();
         if !self.extra_allowed(bytes) {
             let why = "slow, but the budget for comparing it is used up";
             self.decide(DecisionKind::Blame, "nobody".to_string(), why, &[]);
+            self.compare_at = self.now + DOUBT_AGAIN;
             return;
         }
         let inputs = [("slow_bps", rate.as_f64()), held_to.input()];
