@@ -106,7 +106,7 @@ bench-full: setup-test ## Measure the rules over all recorded networks (goes on 
 	$(LAB)/full --json target/bench/full.json --html target/bench/full.html
 	$(BENCH) edges --seeds 2000 --json target/bench/edges.json --html target/bench/edges.html
 
-# 84,300 sessions, three worlds of 5,000 viewers among them: seven minutes on two cores.
+# 84,700 sessions, three worlds of 5,000 viewers among them: seven minutes on two cores.
 SEEDS ?= 200
 NEARCAST_LAB := $(CARGO) run --release -p nearcast-lab --
 lab: lab-sim lab-real ## Run all kept scenarios in every way, measure links for packets and the relay, break the core on purpose
