@@ -28,7 +28,12 @@ use clap::{Parser, Subcommand};
 
 /// Breaks networks on purpose and proves what the viewer saw; measures decisions over recorded networks.
 #[derive(Debug, Parser)]
-#[command(name = "nearcast-lab", version)]
+#[command(
+    name = "nearcast-lab",
+    version,
+    after_help = "Exit status: 0 all is as expected; 1 something is not, or it could not be found out (what and why is said); \
+                  2 a mistake in the arguments or in a scenario file. `packet` ends with the status of the program that it runs."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
