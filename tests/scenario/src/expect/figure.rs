@@ -17,7 +17,7 @@ pub struct Session<'a> {
     pub begins_s: f64,
     /// What it did.
     pub report: &'a SessionReport,
-    /// Whether it ended by itself.
+    /// Whether it ended by itself: at the end of the title, or with an error; not because it was told to stop.
     pub over: bool,
     /// What went wrong in its world, in order.
     pub receipts: &'a [Receipt],
@@ -173,7 +173,7 @@ pub const FIGURES: &[FigureKind] = &[
     counted(
         "ended",
         |session, _| is_so(session.over && session.report.error.is_none()),
-        "1 where playback came to its end, 0 where it did not",
+        "1 where playback came to the end of the title, 0 where it was stopped before, failed, or went on",
     )
     .up_to(1.0),
     counted(
