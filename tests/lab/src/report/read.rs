@@ -91,7 +91,7 @@ fn of_player(path: &Path, report: SessionReport) -> RunResult {
         schema: SCHEMA.to_owned(),
         scenario: name.to_string_lossy().into_owned(),
         file: path.display().to_string(),
-        mode: Mode::App,
+        mode: mode_of(&report),
         seed: 0,
         again: String::new(),
         passed: report.error.is_none(),
@@ -113,6 +113,14 @@ fn of_player(path: &Path, report: SessionReport) -> RunResult {
             over: report.error.is_some() || is_played_out(&report),
             report,
         }],
+    }
+}
+
+/// Processes say what they used of the machine; in virtual time, as in a replay, there is nothing to say.
+fn mode_of(report: &SessionReport) -> Mode {
+    match (report.cpu_s, report.peak_rss_bytes) {
+        (None, None) => Mode::Sim,
+        _ => Mode::App,
     }
 }
 
