@@ -22,7 +22,7 @@ use crate::system::System;
 /// What `demo` can be told.
 #[derive(Debug, Args)]
 pub(super) struct DemoArguments {
-    /// Where the title is made and kept; the user's cache folder unless given
+    /// Where the title is: whatever its length, it is played; where none is, it is made; the user's cache folder unless given
     #[arg(long, value_name = "DIR", env = "NEARCAST_TITLE_DIR")]
     title_dir: Option<PathBuf>,
     /// Leave all edges alive; otherwise the one in use dies after about 20 s, in the middle of a segment, unless K has
@@ -151,7 +151,7 @@ async fn make_title(dir: Option<PathBuf>) -> Result<Title, Failure> {
     ))?;
     let made = tokio::task::spawn_blocking(move || {
         let mut making = Making::new(dir.display().to_string());
-        nearcast_title::make(&TitleConfig::new(dir), &mut |progress| {
+        nearcast_title::take_or_make(&TitleConfig::new(dir), &mut |progress| {
             making.tell(progress)
         })
     });
@@ -181,6 +181,10 @@ impl Making {
     fn tell(&mut self, progress: Progress) {
         match progress {
             Progress::Waiting => say("another nearcast makes the title; waiting for it"),
+            Progress::Renewing => say(format_args!(
+                "the title in {} is of an older version, or lacks files: it is made anew",
+                self.place
+            )),
             Progress::Making { percent } => {
                 if self.since.is_none() {
                     self.since = Some(Instant::now());

@@ -39,4 +39,4 @@ pub use config::{
     FRAMES_PER_SECOND, LADDER, LANGUAGES, Language, RATE_TOLERANCE, Rung, SEGMENT_SECONDS,
     TitleConfig,
 };
-pub use make::{MadeRung, Progress, Title, TitleError, make};
+pub use make::{MadeRung, Progress, Title, TitleError, make, take_or_make};

@@ -57,7 +57,7 @@ fn show(progress: Progress, terminal: bool) {
         }
         Progress::Done { cached: false } if terminal => writeln!(out, "\rtitle: made "),
         Progress::Done { cached: false } => writeln!(out, "title: made"),
-        Progress::Making { .. } | Progress::Done { .. } => Ok(()),
+        Progress::Renewing | Progress::Making { .. } | Progress::Done { .. } => Ok(()),
     };
     // Nobody left to read progress is no reason to stop.
     drop(written);

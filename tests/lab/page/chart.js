@@ -72,7 +72,8 @@ function chart(place, view, { title, about, key, height, data, series, axis, sca
         },
         { stroke: ink, font: FONT, size: sideWidth, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false }, ...axis },
       ],
-      padding: [6, 14, 0, 0],
+      // Half of the last moment's label stands beyond it.
+      padding: [6, 24, 0, 0],
       legend: { show: series.some((one) => one.label), mount: (_, legend) => header.append(legend) },
       cursor: {
         y: false,

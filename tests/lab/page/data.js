@@ -65,6 +65,12 @@ function steps(functions, end) {
   return [times, ...columns];
 }
 
+/** The same, of which nothing holds any more after the end. */
+function until(end, functions) {
+  const [times, ...columns] = steps(functions, end);
+  return [[...times, end + 1e-3], ...columns.map((column) => [...column, null])];
+}
+
 const BINS = 1200;
 
 /** The rate at which bytes came, in step rows of at least half a second: each attempt's bytes count evenly from its first to its last. */

@@ -125,7 +125,6 @@ function buffers(place, view, player, spans) {
 function rungs(place, view, player, spans) {
   const { ladder, asked, shown } = rungsOf(player);
   if (!ladder.length) return null;
-  const end = Math.max(endOf(player), view.whole[1]);
   const name = (_, value) =>
     value === null || value === undefined ? "–" : `${ladder[value].representation}, ${rate(ladder[value].bitrate_bps)}`;
   const series = shown
@@ -139,7 +138,7 @@ function rungs(place, view, player, spans) {
     about: "Of each segment: when it was asked for, and when it was shown",
     height: Math.min(60 + 18 * ladder.length, 190),
     spans,
-    data: steps(shown ? [asked, shown] : [asked], end),
+    data: until(endOf(player), shown ? [asked, shown] : [asked]),
     series,
     scale: { range: [-0.5, ladder.length - 0.5], auto: false },
     axis: {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use nearcast_scenario::LabReport;
+use nearcast_scenario::{LabReport, ScenarioError};
 
 use crate::page::{self, Side};
 use crate::run::junit;
@@ -63,6 +63,15 @@ impl Documents {
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         Ok(())
+    }
+
+    /// Writes that nothing was run where JUnit XML was asked for, lest an older one stand for this run.
+    pub(crate) fn write_errors(&self, errors: &[ScenarioError]) -> Result<()> {
+        let Some(path) = &self.junit else {
+            return Ok(());
+        };
+        let text = junit::errors(errors)?;
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
 }
 

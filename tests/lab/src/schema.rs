@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::ValueEnum;
 use nearcast_scenario::{
-    CANCELS, CODES, FIGURES, link_schema, report_schema, result_schema, scenario_schema,
+    CANCELS, CODES, FIGURES, REASONS, link_schema, report_schema, result_schema, scenario_schema,
 };
 
 /// What a schema is of.
@@ -66,13 +66,22 @@ pub(crate) fn figures(out: &mut dyn Write) -> Result<ExitCode> {
         "\nThat of cancelled, and of failovers too: {}",
         CANCELS.join(", ")
     )?;
+    writeln!(out, "\nThat of reasons (codes and cancelled, too):\n")?;
+    for reason in REASONS {
+        writeln!(out, "  {reason}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use nearcast_core::{CancelReason, DecisionKind, StallCause};
-    use nearcast_scenario::{CAUSES, DECISIONS};
+    use nearcast_scenario::{CAUSES, DECISIONS, Scenario};
+    use nearcast_sim::Watch;
+    use nearcast_sim::scenario::simulate;
 
     use super::*;
 
@@ -159,5 +168,72 @@ mod tests {
             | StallCause::Sink => CAUSES.contains(&cause.code()),
         };
         assert!(causes.into_iter().all(is_cause));
+    }
+
+    /// All Rust of a folder but tests.
+    fn code_below(folder: &Path) -> String {
+        let mut text = String::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_stem() == Some("tests".as_ref()) {
+                continue;
+            }
+            if path.is_dir() {
+                text += &code_below(&path);
+            } else {
+                let code = fs::read_to_string(&path).unwrap();
+                text += code.split("mod tests {").next().unwrap();
+            }
+        }
+        text
+    }
+
+    /// Reasons are texts where they are decided: the code of the core is searched for each, and what a decision is given there is
+    /// looked up.
+    #[test]
+    fn expectations_know_why_the_player_decides() {
+        let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/core/src");
+        let code = code_below(&core);
+        for reason in REASONS {
+            let told = [format!("\"{reason}\""), format!("\"{reason}: {{")];
+            assert!(told.iter().any(|text| code.contains(text)), "{reason}");
+        }
+        for before in [
+            "let why = \"",
+            "why: \"",
+            "Grounds::rule(\"",
+            "self.refresh(\"",
+            "wrong = Some(\"",
+        ] {
+            let mut texts = code.split(before).skip(1);
+            let told = texts.all(|text| {
+                let reason = text.split('"').next().unwrap();
+                REASONS.contains(&reason) || panic!("{reason}")
+            });
+            assert!(told && code.contains(before), "{before}");
+        }
+    }
+
+    #[test]
+    fn what_players_decide_in_kept_scenarios_has_a_known_reason() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        for name in [
+            "failures/all-down",
+            "failures/edge-death",
+            "failures/slow-from-the-start",
+            "control/token-storm",
+        ] {
+            let scenarios = Scenario::read(&kept.join(name).with_extension("toml")).unwrap();
+            let ran = simulate(&scenarios[0], 1, Watch::default()).ran;
+            for decision in ran.players.iter().flat_map(|one| &one.report.decisions) {
+                let why = &decision.why;
+                let is_known = |known: &&str| {
+                    let rest = why.strip_prefix(*known);
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+                };
+                let mut all = REASONS.iter().chain(CODES).chain(CANCELS);
+                assert!(all.any(is_known), "{name}: {why}");
+            }
+        }
     }
 }

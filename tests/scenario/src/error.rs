@@ -106,6 +106,18 @@ impl Source<'_> {
         }
     }
 
+    /// Returns the text of a table, of which the reader of TOML may tell the headline only.
+    fn table_from(&self, span: Option<Range<usize>>) -> &str {
+        let Some(span) = span else { return "" };
+        let rest = self.text.get(span.start..).unwrap_or_default();
+        let end = if rest.starts_with('[') {
+            rest.find("\n[").unwrap_or(rest.len())
+        } else {
+            span.len()
+        };
+        rest.get(..end).unwrap_or_default()
+    }
+
     /// Returns what the reader of TOML says, in words of the format.
     pub(crate) fn toml(&self, error: &toml::de::Error) -> ScenarioError {
         let message = error.message();
@@ -123,8 +135,8 @@ impl Source<'_> {
                 )),
             ),
             (_, [missing]) if message.starts_with("missing field") => {
-                let example = EXAMPLES.iter().find(|(key, _)| key == missing);
-                let hint = example.map(|(key, example)| format!("write `{key} = {example}`, say"));
+                let hint = example(missing, self.table_from(error.span()));
+                let hint = hint.map(|example| format!("write `{missing} = {example}`, say"));
                 (format!("`{missing}` is missing"), hint)
             }
             ("duplicate key", _) => (
@@ -154,6 +166,17 @@ pub(crate) fn read(file: &Path) -> Result<String, ScenarioError> {
         let hint = Some("save it as UTF-8".to_owned());
         Source { file, text }.error(at..at, "this is no UTF-8", hint)
     })
+}
+
+/// Returns what a key may hold that is missing in this part of a file.
+fn example(missing: &str, text: &str) -> Option<&'static str> {
+    // Names and certificates have different problems.
+    if missing == "problem" && text.contains("\"dns\"") {
+        return Some("\"fails\"");
+    }
+    let mut examples = EXAMPLES.iter();
+    let (_, example) = examples.find(|(key, _)| *key == missing)?;
+    Some(example)
 }
 
 /// What keys hold that cannot be left out.

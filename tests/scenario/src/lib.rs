@@ -58,7 +58,7 @@ mod spec;
 pub use error::ScenarioError;
 pub use expect::{
     CANCELS, CAUSES, CODES, DECISIONS, Expectation, FIGURES, Figure, FigureKind, Judge, Names,
-    Session, Verdict,
+    REASONS, Session, Verdict,
 };
 pub use in_use::{InUse, Told};
 pub use link::{BurstSpec, Link, LinkSpec, Step, StepSpec, UpSpec};

@@ -55,7 +55,7 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// Virtual time at the end.
     pub ended_at: Instant,
-    /// Whether the session ended by itself.
+    /// Whether the session ended by itself: at the end of the title, or with an error; not because it was told to stop.
     pub over: bool,
     /// Body bytes that arrived from each appliance.
     pub bytes: Vec<ByteCount>,

@@ -54,6 +54,8 @@ pub struct MadeRung {
 pub enum Progress {
     /// Another process is making a title in the same place; this one waits for it.
     Waiting,
+    /// The title that is there is of an older version, or lacks files, and is made anew.
+    Renewing,
     /// Frames are being encoded.
     Making {
         /// How much is done: from 0 to 99, never going back.
@@ -273,6 +275,27 @@ pub fn make(
     Ok(title(&place.dir, &record))
 }
 
+/// Takes the title that is in the directory, however long it is. Where there is none, makes the one that `config` describes; where it
+/// is of an older version or lacks files, makes one as long as it.
+///
+/// # Errors
+/// Returns what is missing or what failed, as [`make`] does.
+pub fn take_or_make(
+    config: &TitleConfig,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Title, TitleError> {
+    let place = Place::new(&config.dir)?;
+    let mut config = config.clone();
+    if let Some(record) = place.record() {
+        config.duration = Duration::from_secs(record.wish.seconds.into());
+    }
+    let is_there = place.dir.join(RECORD).is_file();
+    if is_there && place.finished(&Wish::new(&config)).is_none() {
+        on_progress(Progress::Renewing);
+    }
+    make(&config, on_progress)
+}
+
 fn title(dir: &Path, record: &Record) -> Title {
     let measured = record.measured.iter().copied().map(BitRate::from_bps);
     Title {
@@ -333,10 +356,15 @@ impl Place {
         Ok(file)
     }
 
+    /// Returns the record of the title that is there, if it can be read.
+    fn record(&self) -> Option<Record> {
+        let text = fs::read(self.dir.join(RECORD)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
     /// Returns the record of a title that fulfils the wish and has all its files.
     fn finished(&self, wish: &Wish) -> Option<Record> {
-        let text = fs::read(self.dir.join(RECORD)).ok()?;
-        let record: Record = serde_json::from_slice(&text).ok()?;
+        let record = self.record()?;
         let is_whole = |(path, size): (&String, &u64)| {
             fs::metadata(self.dir.join(path)).is_ok_and(|file| file.len() == *size)
         };

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use nearcast_title::{Progress, Title, TitleConfig, TitleError, make};
+use nearcast_title::{Progress, Title, TitleConfig, TitleError, make, take_or_make};
 use tempfile::TempDir;
 
 /// Long enough for three segments, the last one short, and two scenes.
@@ -28,7 +28,7 @@ fn title() -> &'static Title {
         let (title, progress) = made(&config(temp.path()));
         let mut sorted = progress.clone();
         sorted.sort_by_key(|progress| match progress {
-            Progress::Waiting => 0,
+            Progress::Waiting | Progress::Renewing => 0,
             Progress::Making { percent } => *percent,
             Progress::Done { .. } => 100,
         });
@@ -87,6 +87,41 @@ fn another_wish_or_a_damaged_file_is_not_taken_for_the_title() {
     missed(&config);
     fs::write(&segment, &whole).unwrap();
     assert!(made(&config).0.is_ok());
+}
+
+#[test]
+fn a_title_that_is_there_is_taken_however_long_it_is() {
+    let temp = TempDir::new().unwrap();
+    let mut longer = config(temp.path());
+    longer.duration = Duration::from_secs(126);
+    longer.ffmpeg = "no-such-program".into();
+    let taken = |config: &TitleConfig| {
+        let mut progress = Vec::new();
+        let title = take_or_make(config, &mut |step| progress.push(step));
+        (title, progress)
+    };
+    let (none, progress) = taken(&longer);
+    assert!(matches!(none, Err(TitleError::FfmpegMissing { .. })));
+    assert_eq!(progress, []);
+
+    copy(&title().dir, &longer.dir);
+    let (there, progress) = taken(&longer);
+    assert_eq!(there.unwrap().duration, title().duration);
+    assert_eq!(progress, [Progress::Done { cached: true }]);
+
+    // One of an older version is not played; the new one is as long.
+    let record = longer.dir.join("title.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let older = text.replacen("\"version\": ", "\"version\": 1", 1);
+    assert_ne!(text, older);
+    fs::write(&record, older).unwrap();
+    let (renewed, progress) = taken(&longer);
+    assert!(matches!(renewed, Err(TitleError::FfmpegMissing { .. })));
+    assert_eq!(progress, [Progress::Renewing]);
+    longer.ffmpeg = "ffmpeg".into();
+    let (renewed, progress) = taken(&longer);
+    assert_eq!(renewed.unwrap().duration, title().duration);
+    assert_eq!(progress.last(), Some(&Progress::Done { cached: false }));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use nearcast_scenario::{LabReport, ScenarioResult};
+use nearcast_scenario::{LabReport, ScenarioError, ScenarioResult};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 /// Returns JUnit XML: a suite for each file, a case for each scenario (each cell of a matrix).
@@ -35,6 +35,23 @@ pub(crate) fn text(report: &LabReport) -> Result<String> {
         suites.push(suite);
     }
     junit.add_test_suites(suites);
+    junit.to_string().context("writing JUnit XML")
+}
+
+/// Returns JUnit XML of files that cannot be read, an error each.
+pub(crate) fn errors(errors: &[ScenarioError]) -> Result<String> {
+    let mut junit = Report::new("nearcast-lab");
+    junit.add_test_suites(errors.iter().map(|error| {
+        let file = error.file.display().to_string();
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_message(error.what.clone());
+        status.set_description(error.to_string());
+        let mut case = TestCase::new("reading the file", status);
+        case.set_classname(file.clone());
+        let mut suite = TestSuite::new(file);
+        suite.add_test_case(case);
+        suite
+    }));
     junit.to_string().context("writing JUnit XML")
 }
 

@@ -94,6 +94,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let mut scenarios = match find::scenarios(&arguments.paths)? {
         Ok(scenarios) => scenarios,
         Err(errors) => {
+            arguments.documents.write_errors(&errors)?;
             let mut out = io::stderr().lock();
             for error in errors {
                 writeln!(out, "{error}")?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nearcast_player::{
-    BackendOptions, NetworkOptions, Player, PlayerBuilder, PlayerError, PlayerSnapshot, Source,
-    TrackKind,
+    BackendOptions, NetworkOptions, PlayState, Player, PlayerBuilder, PlayerError, PlayerSnapshot,
+    Source, TrackKind,
 };
 use nearcast_scenario::{Doing, Scenario, Viewer};
 use nearcast_sim::scenario::rule;
@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
     let limit = began + scenario.limit.saturating_sub(viewer.arrives);
     let (mut uses, mut playback_id) = (None, None);
     let mut ended = Box::pin(player.ended());
-    let over = loop {
+    loop {
         let due = async {
             match doings.front() {
                 Some((at, _)) => sleep_until(began + *at).await,
@@ -70,17 +70,17 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
         tokio::select! {
             biased;
             // Whatever it ended with stands in the report.
-            _ = &mut ended => break true,
+            _ = &mut ended => break,
             () = due => {
                 if let Some((_, doing)) = doings.pop_front() {
                     act(&player, doing, &mut out).await?;
                 }
             }
-            () = sleep_until(limit) => break false,
+            () = sleep_until(limit) => break,
             _ = &mut left_alone => bail!("the lab is gone"),
             changed = snapshots.changed() => {
                 if changed.is_err() {
-                    break true;
+                    break;
                 }
                 let snapshot = snapshots.borrow_and_update().clone();
                 playback_id = snapshot.playback_id.clone().or(playback_id);
@@ -90,8 +90,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
                 }
             }
         }
-    };
+    }
     drop(ended);
+    let state = player.snapshot().session.state;
+    let over = matches!(state, PlayState::Ended | PlayState::Failed(_));
     let report = player.close().await?;
     let viewed = Viewed {
         began_unix_ms,

@@ -267,6 +267,47 @@ async fn a_timeline_is_drawn_and_says_why_and_asks_nobody() {
     assert!(heard.requests.contains(&page), "requests are heard of");
 }
 
+/// How far to the right a chart has a colour of the page's style, as a share of its time axis.
+async fn rightmost(opened: &Opened, title: &str, color: &str) -> f64 {
+    let script = format!(
+        "(() => {{ const chart = {}; const canvas = chart.querySelector('canvas'); \
+         const ink = getComputedStyle(document.documentElement).getPropertyValue('--{color}').trim(); \
+         const wanted = [1, 3, 5].map((at) => parseInt(ink.slice(at, at + 2), 16)); \
+         const [box, over] = [canvas, chart.querySelector('.u-over')].map((one) => one.getBoundingClientRect()); \
+         const {{ width, height }} = canvas; const data = canvas.getContext('2d').getImageData(0, 0, width, height).data; \
+         let most = 0; for (let at = 0; at < data.length; at += 4) {{ \
+         if (wanted.every((part, place) => Math.abs(data[at + place] - part) < 3)) most = Math.max(most, (at / 4) % width); }} \
+         return (box.left + (most / width) * box.width - over.left) / over.width; }})()",
+        chart(title)
+    );
+    opened.value(&script).await
+}
+
+#[tokio::test]
+async fn a_line_ends_with_its_session_and_no_chart_lies_under_the_scroll_bar() {
+    let room = TempDir::new().unwrap();
+    let stop = "[[actions]]\nat_s = 12\nplayer = \"one\"\ndo = \"stop\"\n[[faults]]";
+    let text = outage("stops", 20_000).replacen("[[faults]]", stop, 1);
+    fs::write(room.path().join("stops.toml"), text).unwrap();
+    lab(room.path(), &["run", "stops.toml", "--html", "page.html"]);
+    let opened = Opened::file(&room.path().join("page.html")).await;
+    opened
+        .until("document.querySelectorAll('.session canvas').length === 11")
+        .await;
+    let end: f64 = opened
+        .value("Math.max(...JSON.parse(document.querySelector('#run-0').textContent).players.map((one) => one.begins_s + one.report.wall_s))")
+        .await;
+    for (title, color) in [("Rung", "video"), ("Buffer level, s", "audio")] {
+        let reaches_s = rightmost(&opened, title, color).await * end;
+        assert!((11.0..13.0).contains(&reaches_s), "{title}: {reaches_s} s");
+    }
+    let wider: i32 = opened
+        .value("Math.max(...[...document.querySelectorAll('.chart')].map((box) => box.scrollWidth - box.clientWidth))")
+        .await;
+    assert_eq!(wider, 0, "pixels of a chart that nobody sees");
+    opened.close().await;
+}
+
 #[tokio::test]
 async fn many_scenarios_are_filtered_and_a_matrix_is_a_table() {
     let room = TempDir::new().unwrap();

@@ -90,6 +90,29 @@ fn a_report_is_opened_and_written_again() {
     assert!(page.contains("Leon Sorokin") && page.contains("Permission is hereby granted"));
 }
 
+/// A player's own report says nothing of how it ended.
+#[test]
+fn a_play_that_was_cut_short_has_not_ended() {
+    let room = room();
+    let cut = "actions = [{ at_s = 8, do = \"stop\" }]\n[[edges]]";
+    let cut = SCENARIO.replacen("[[edges]]", cut, 1);
+    fs::write(room.path().join("cut.toml"), cut).unwrap();
+    lab(room.path(), "run cut.toml --json cut.json");
+    let player = &json(room.path(), "cut.json")["scenarios"][0]["runs"][0]["players"][0]["report"];
+    fs::write(room.path().join("short.json"), player.to_string()).unwrap();
+    // Nor of where; a process would say what it used of the machine.
+    for (name, over) in [("player", true), ("short", false)] {
+        stdout(&lab(
+            room.path(),
+            &format!("report {name}.json --json read.json"),
+        ));
+        let read = json(room.path(), "read.json");
+        let player = &read["scenarios"][0]["runs"][0]["players"][0];
+        assert_eq!(player["over"], over, "{name}");
+        assert_eq!(read["mode"], "sim");
+    }
+}
+
 #[test]
 fn lines_become_a_report_of_their_scenarios() {
     let room = room();

@@ -207,8 +207,15 @@ fn what_cannot_be_run_is_refused_with_2_and_told_all_at_once() {
         SCENARIO.replace("in_use", "nowhere"),
     )
     .unwrap();
-    let output = run(room.path(), &["s.toml", "t.toml"]);
+    fs::write(room.path().join("r.xml"), "of an earlier run").unwrap();
+    let output = run(room.path(), &["s.toml", "t.toml", "--junit", "r.xml"]);
     assert_eq!(output.status.code(), Some(2));
+    let junit = fs::read_to_string(room.path().join("r.xml")).unwrap();
+    assert!(
+        junit.contains("tests=\"2\"") && junit.contains("errors=\"2\""),
+        "{junit}"
+    );
+    assert!(junit.contains("s.toml:6: `rate` lacks its unit"), "{junit}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("s.toml:6: `rate` lacks its unit"), "{said}");
     assert!(

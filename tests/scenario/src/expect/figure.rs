@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nearcast_protocol::report::{FetchReport, SessionReport};
 
 use super::handover::handovers;
-use super::told::{CANCELS, CAUSES, CODES, DECISIONS};
+use super::told::{CANCELS, CAUSES, CODES, DECISIONS, REASONS};
 use crate::result::Receipt;
 
 /// One session of a run, and what happened around it.
@@ -17,7 +17,7 @@ pub struct Session<'a> {
     pub begins_s: f64,
     /// What it did.
     pub report: &'a SessionReport,
-    /// Whether it ended by itself.
+    /// Whether it ended by itself: at the end of the title, or with an error; not because it was told to stop.
     pub over: bool,
     /// What went wrong in its world, in order.
     pub receipts: &'a [Receipt],
@@ -38,8 +38,6 @@ pub struct Figure {
 pub enum Names {
     /// Nothing.
     None,
-    /// Any text.
-    Any,
     /// The name of an edge, which must be there.
     Edge,
     /// One of these.
@@ -48,12 +46,11 @@ pub enum Names {
 
 impl Names {
     /// Returns all names that may follow, of these edges.
-    pub(crate) fn known<'a>(self, edges: &[&'a str]) -> Option<Vec<&'a str>> {
+    pub(crate) fn known<'a>(self, edges: &[&'a str]) -> Vec<&'a str> {
         match self {
-            Self::None => Some(Vec::new()),
-            Self::Any => None,
-            Self::Edge => Some(edges.to_vec()),
-            Self::Of(lists) => Some(lists.concat()),
+            Self::None => Vec::new(),
+            Self::Edge => edges.to_vec(),
+            Self::Of(lists) => lists.concat(),
         }
     }
 }
@@ -173,7 +170,7 @@ pub const FIGURES: &[FigureKind] = &[
     counted(
         "ended",
         |session, _| is_so(session.over && session.report.error.is_none()),
-        "1 where playback came to its end, 0 where it did not",
+        "1 where playback came to the end of the title, 0 where it was stopped before, failed, or went on",
     )
     .up_to(1.0),
     counted(
@@ -269,11 +266,11 @@ pub const FIGURES: &[FigureKind] = &[
         "reasons",
         |session, of| {
             let decisions = session.report.decisions.iter();
-            count(decisions.filter(|one| is_of(of, &one.why)))
+            count(decisions.filter(|one| is_because(of, &one.why)))
         },
-        "decisions with this reason, as reports say it: `reasons.an edge did not accept the token`",
+        "decisions with this reason, as reports say it, or as far as its colon: `reasons.an edge did not accept the token`",
     )
-    .of(Names::Any),
+    .of(Names::Of(&[REASONS, CODES, CANCELS])),
     counted(
         "failures",
         |session, of| attempts(session.report, "failed", of),
@@ -351,6 +348,12 @@ impl Figure {
 /// Whether something is what follows the dot, or nothing does.
 fn is_of(of: Option<&str>, found: &str) -> bool {
     of.is_none_or(|of| of == found)
+}
+
+/// Whether a decision has this reason, with whatever particulars after a colon.
+fn is_because(of: Option<&str>, why: &str) -> bool {
+    let particulars = |of: &str| why.strip_prefix(of).map(|rest| rest.starts_with(": "));
+    of.is_none_or(|of| of == why || particulars(of) == Some(true))
 }
 
 fn is_so(is_so: bool) -> Vec<f64> {
@@ -441,7 +444,11 @@ mod tests {
         };
         let report = SessionReport {
             failovers: vec![failover("edge.corrupt"), failover("net.reset")],
-            decisions: vec![decision("it is slow"), decision("it is slow, too")],
+            decisions: vec![
+                decision("expected to deliver first"),
+                decision("expected to deliver first, as this network is remembered"),
+                decision("far slower than this edge was before: the soonest helps"),
+            ],
             edges: vec![edge(2), edge(0), edge(1)],
             ..SessionReport::default()
         };
@@ -457,7 +464,8 @@ mod tests {
             ("failovers == 0", 2.0),
             ("failovers.edge.corrupt == 0", 1.0),
             ("failovers.edge_silent == 0", 0.0),
-            ("reasons.it is slow == 0", 1.0),
+            ("reasons.expected to deliver first == 0", 1.0),
+            ("reasons.far slower than this edge was before == 0", 1.0),
             ("edge_failures == 0", 3.0),
         ] {
             let expectation = Expectation::parse(text, &World::default()).unwrap();

@@ -9,7 +9,7 @@ use std::fmt;
 
 pub use figure::{FIGURES, Figure, FigureKind, Names, Session};
 pub use judge::{Judge, Verdict};
-pub use told::{CANCELS, CAUSES, CODES, DECISIONS};
+pub use told::{CANCELS, CAUSES, CODES, DECISIONS, REASONS};
 
 use crate::error::nearest;
 use crate::scenario::{Doing, Scenario};
@@ -308,9 +308,7 @@ impl Expectation {
 }
 
 fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), NoExpectation> {
-    let Some(known) = kind.of.known(edges) else {
-        return Ok(());
-    };
+    let known = kind.of.known(edges);
     let Some(of) = of else {
         return if matches!(kind.of, Names::Edge) {
             Err(NoExpectation {
@@ -337,7 +335,12 @@ fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), N
     } else {
         match nearest(of, &known) {
             Some(near) => format!("did you mean `{}.{near}`?", kind.name),
-            None => format!("these are known: {}", alike(of, &known).join(", ")),
+            None => match alike(of, &known) {
+                many if many.len() > LISTED_MAX => {
+                    "`nearcast-lab figures` lists those that are known".to_owned()
+                }
+                few => format!("these are known: {}", few.join(", ")),
+            },
         }
     };
     Err(NoExpectation {
@@ -345,6 +348,9 @@ fn check_of(kind: &FigureKind, of: Option<&str>, edges: &[&str]) -> Result<(), N
         hint: Some(hint),
     })
 }
+
+/// More names are no help in a line of text.
+const LISTED_MAX: usize = 100;
 
 /// Returns the names of the same family (`net.`, say), or all where there are none.
 fn alike<'a>(name: &str, known: &[&'a str]) -> Vec<&'a str> {
@@ -429,6 +435,11 @@ mod tests {
             ("wasted_ratio <= 1", "always holds"),
             ("served.nar > 0.5", "did you mean `served.near`"),
             ("served > 0.5", "of which edge"),
+            ("reasons.no such reason == 0", "`nearcast-lab figures`"),
+            (
+                "reasons.an edge did not acept the token >= 1",
+                "did you mean `reasons.an edge did not accept the token`?",
+            ),
             ("stalls.edge == 0", "stalls.edge_silent"),
             ("startup_s.p98 < 2", "p95"),
             (

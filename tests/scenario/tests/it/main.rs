@@ -281,6 +281,8 @@ fn what_toml_refuses_is_told_in_words_of_the_format() {
         "faults = [{ edge = \"near\", fault = { kind = \"trickle\" } }]",
         "faults = [{ edge = \"near\", fault = { kind = \"late_first_byte\" } }]",
         "faults = [{ edge = \"near\", fault = { kind = \"tls\" } }]",
+        "faults = [{ edge = \"near\", fault = { kind = \"dns\" } }]",
+        "[[faults]]\nedge = \"near\"\n[faults.fault]\nkind = \"dns\"",
         "faults = [{ edge = \"near\" }]",
         "faults = [{ fault = { kind = \"kill\" } }]",
         "actions = [{ do = \"pause\" }]",

@@ -362,6 +362,20 @@ fn a_link_that_is_told_to_delay_answers_delays_them_by_so_much() {
 }
 
 #[test]
+fn playback_that_is_stopped_has_not_come_to_its_end() {
+    let ended = |actions: &str| {
+        let scenario = read(&format!("expect = [\"ended == 1\"]\n{actions}"));
+        let run = simulate(&scenario, 1, Watch::ALL).ran;
+        holds(&scenario, &run).is_empty()
+    };
+    assert!(ended(""));
+    assert!(ended("actions = [{ at_s = 20, do = \"seek\", to_s = 40 }]"));
+    assert!(!ended("actions = [{ at_s = 20, do = \"stop\" }]"));
+    let pause = "actions = [{ at_s = 20, do = \"pause\" }]\nlimit_s = 90";
+    assert!(!ended(pause), "it goes on");
+}
+
+#[test]
 fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
     let run = run("actions = [{ at_s = 20, do = \"rebind\" }]");
     let report = &run.players[0].report;
