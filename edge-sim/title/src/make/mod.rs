@@ -366,9 +366,18 @@ impl Place {
     fn finished(&self, wish: &Wish) -> Option<Record> {
         let record = self.record()?;
         let is_whole = |(path, size): (&String, &u64)| {
-            fs::metadata(self.dir.join(path)).is_ok_and(|file| file.len() == *size)
+            path == CATALOGUE
+                || fs::metadata(self.dir.join(path)).is_ok_and(|file| file.len() == *size)
         };
-        (record.wish == *wish && record.files.iter().all(is_whole)).then_some(record)
+        let is_there = record.wish == *wish && record.files.iter().all(is_whole);
+        (is_there && self.is_listed(&record)).then_some(record)
+    }
+
+    /// Whether the catalogue has the files where they are: in a folder that was copied or renamed it is written anew.
+    fn is_listed(&self, record: &Record) -> bool {
+        let listed = catalogue(&self.dir, record.wish.seconds);
+        fs::read_to_string(self.dir.join(CATALOGUE)).is_ok_and(|text| text == listed)
+            || write(&self.dir, CATALOGUE, &listed).is_ok()
     }
 
     /// Makes sure that a directory which will be replaced is one of ours.

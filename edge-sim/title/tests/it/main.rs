@@ -93,6 +93,7 @@ fn another_wish_or_a_damaged_file_is_not_taken_for_the_title() {
 fn a_title_that_is_there_is_taken_however_long_it_is() {
     let temp = TempDir::new().unwrap();
     let mut longer = config(temp.path());
+    longer.dir = temp.path().join("copy");
     longer.duration = Duration::from_secs(126);
     longer.ffmpeg = "no-such-program".into();
     let taken = |config: &TitleConfig| {
@@ -106,8 +107,15 @@ fn a_title_that_is_there_is_taken_however_long_it_is() {
 
     copy(&title().dir, &longer.dir);
     let (there, progress) = taken(&longer);
-    assert_eq!(there.unwrap().duration, title().duration);
+    assert_eq!(there.as_ref().unwrap().duration, title().duration);
     assert_eq!(progress, [Progress::Done { cached: true }]);
+    // Its catalogue names the folder that it was copied from no more.
+    let catalogue = fs::read_to_string(&there.unwrap().catalogue).unwrap();
+    let folder = longer.dir.file_name().unwrap().to_str().unwrap();
+    assert!(
+        catalogue.contains(&format!("dash = \"{folder}/")),
+        "{catalogue}"
+    );
 
     // One of an older version is not played; the new one is as long.
     let record = longer.dir.join("title.json");
