@@ -171,7 +171,6 @@ fn empty(run: &RunResult) -> ScenarioResult {
 }
 
 fn add(result: &mut ScenarioResult, run: RunResult) {
-    let failed_before = !result.passed;
     result.passed &= run.passed;
     result.seeds += 1;
     result.sessions += run.players.len() as u64;
@@ -185,6 +184,7 @@ fn add(result: &mut ScenarioResult, run: RunResult) {
         what: what.clone(),
         again: run.again.clone(),
     });
+    let is_named = !run.problems.is_empty() && result.problems.len() < PROBLEMS_MAX;
     result.problems.extend(problems);
     result.problems.truncate(PROBLEMS_MAX);
     for verdict in &run.verdicts {
@@ -203,7 +203,7 @@ fn add(result: &mut ScenarioResult, run: RunResult) {
             }
         }
     }
-    if result.runs.is_empty() || (!run.passed && !failed_before) {
+    if result.runs.is_empty() || is_named {
         result.runs.push(run);
     }
 }

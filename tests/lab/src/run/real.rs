@@ -174,7 +174,9 @@ pub(super) fn all(
     }
     let interrupted = interrupt.is_wanted();
     // A schedule is made smaller in virtual time, where a run takes no time and chance is what the seed says.
-    let results = gathered.into_iter().map(|one| one.result(|_, _| None));
+    let results = gathered
+        .into_iter()
+        .map(|one| one.result(|_| None, |_, _| None));
     Ok(Swept {
         interrupted,
         busy,

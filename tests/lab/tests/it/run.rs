@@ -103,6 +103,75 @@ fn a_failure_is_made_smaller_and_told_with_the_command_that_shows_it_again() {
     assert_eq!(again.status.code(), Some(1));
 }
 
+fn report(room: &TempDir, name: &str) -> LabReport {
+    serde_json::from_slice(&fs::read(room.path().join(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn the_smaller_schedule_is_that_of_the_problem_told_first() {
+    // The second fails whatever is broken.
+    let both = "\"failures.edge.server_error == 0\", \"startup_s < 0.001\"";
+    let room = room(&SCENARIO.replace("\"failures.edge.server_error == 0\"", both));
+    let output = run(room.path(), &["s.toml", "--json", "r.json"]);
+    let told = told(&output);
+    let first = "failures.edge.server_error == 0 does not hold";
+    assert!(told.contains(&format!("  of these, {first}")), "{told}");
+    assert!(
+        told.contains("needs of its 4 faults and actions only:\n    status at all edges, at 8 s"),
+        "{told}"
+    );
+    let minimised = report(&room, "r.json").scenarios.remove(0).minimised;
+    let problem = minimised.unwrap().problem;
+    assert!(problem.starts_with(first), "{problem}");
+}
+
+#[test]
+fn what_only_many_seeds_show_is_told_with_the_command_that_runs_them() {
+    let many = "\"failures.edge.server_error.sum < 4\", \"startup_s.max < 0.001\"";
+    let room = room(&SCENARIO.replace("\"failures.edge.server_error == 0\"", many));
+    run(room.path(), &["s.toml", "--seeds", "5", "--json", "r.json"]);
+    let problems = report(&room, "r.json").scenarios.remove(0).problems;
+    let [many, one] = &problems[..] else {
+        panic!("{problems:?}");
+    };
+    assert_eq!(many.again, "nearcast-lab run s.toml --mode sim --seeds 5");
+    let seed = one.seed;
+    assert_eq!(
+        one.again,
+        format!("nearcast-lab run s.toml --mode sim --seed {seed}")
+    );
+    for problem in &problems {
+        let words: Vec<&str> = problem.again.split_whitespace().skip(2).collect();
+        let again = told(&run(room.path(), &words));
+        let expectation = problem.what.split(" does").next().unwrap();
+        assert!(
+            again.contains(&format!("{expectation} does not hold")),
+            "{again}"
+        );
+    }
+}
+
+#[test]
+fn the_runs_that_problems_name_are_kept() {
+    // Startup varies little between seeds, and is longest in any of them.
+    let room = room(&SCENARIO.replace("startup_s < 2", "startup_s < 0.001"));
+    run(
+        room.path(),
+        &["s.toml", "--seeds", "20", "--json", "r.json"],
+    );
+    let result = report(&room, "r.json").scenarios.remove(0);
+    let kept: Vec<u64> = result.runs.iter().map(|run| run.seed).collect();
+    let named = result.problems.iter().map(|problem| problem.seed);
+    let named: Vec<u64> = named.collect();
+    assert!(named.iter().any(|seed| *seed > 1), "{named:?}");
+    assert!(
+        named.iter().all(|seed| kept.contains(seed)),
+        "{kept:?} {named:?}"
+    );
+    assert_eq!(kept.first(), Some(&0));
+    assert!(kept.len() <= 2 + named.len(), "{kept:?}");
+}
+
 #[test]
 fn the_same_seeds_write_the_same_bytes() {
     let room = room(&passing());
