@@ -100,7 +100,7 @@ pub struct LabReport {
     pub schema: String,
     /// How they were run.
     pub mode: Mode,
-    /// Whether all passed.
+    /// Whether all was run, and passed.
     pub passed: bool,
     /// Whether the run was ended before its end; what is here is what was done by then.
     pub interrupted: bool,

@@ -27,14 +27,18 @@ pub(crate) struct Arguments {
     documents: Documents,
 }
 
-/// Reads and tells; writes what is asked for.
+/// Reads and tells; writes what is asked for. Exit status 1 where what is opened was interrupted: it says nothing of the whole.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let report = read::all(&arguments.files)?;
     let mut out = write::printed();
     let Some(path) = &arguments.compare else {
         arguments.documents.write(&report)?;
         run::tell(&mut out, &report)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(if report.interrupted {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        });
     };
     let other = read::all(std::slice::from_ref(path))?;
     let pairs = compare::pairs(&report, &other);

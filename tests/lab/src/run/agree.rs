@@ -36,7 +36,7 @@ pub(crate) struct AgreeArguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// So many at most where runs of a scenario differ so much among themselves that more have to be made
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
     seeds_max: u64,
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]

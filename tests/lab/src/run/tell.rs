@@ -84,7 +84,7 @@ fn failure(out: &mut dyn Write, result: &ScenarioResult) -> io::Result<()> {
 fn needed(out: &mut dyn Write, minimised: &Minimised, is_named: bool) -> io::Result<()> {
     let Minimised { problem, of, .. } = minimised;
     if is_named {
-        writeln!(out, "  of these, {problem}:")?;
+        writeln!(out, "  of these, `{problem}`:")?;
     }
     if minimised.left.is_empty() {
         return writeln!(

@@ -115,7 +115,7 @@ fn the_smaller_schedule_is_that_of_the_problem_told_first() {
     let output = run(room.path(), &["s.toml", "--json", "r.json"]);
     let told = told(&output);
     let first = "failures.edge.server_error == 0 does not hold";
-    assert!(told.contains(&format!("  of these, {first}")), "{told}");
+    assert!(told.contains(&format!("  of these, `{first}")), "{told}");
     assert!(
         told.contains("needs of its 4 faults and actions only:\n    status at all edges, at 8 s"),
         "{told}"
@@ -321,6 +321,28 @@ fn chance_that_never_struck_fails_several_seeds_and_not_one() {
     );
 }
 
+#[test]
+fn what_a_command_would_not_do_is_refused() {
+    let room = room(&passing());
+    for (arguments, why) in [
+        ("--replay x.jsonl --html x.html", "--html <FILE>"),
+        ("--replay x.jsonl --jsonl y.jsonl", "--jsonl <FILE>"),
+        ("--replay x.jsonl --junit x.xml", "--junit <FILE>"),
+        ("--replay x.jsonl --mode app", "--mode <MODE>"),
+        ("--replay x.jsonl --seeds 3", "--seeds <N>"),
+        ("--replay x.jsonl --seed 3", "--seed <N>"),
+        ("--replay x.jsonl --record y", "--record <DIR>"),
+        ("s.toml --seeds 0", "0 is not in 1.."),
+        ("s.toml --record y", "give --mode app or packet"),
+    ] {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let output = run(room.path(), &words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(why), "{said}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+    }
+}
+
 /// A folder of scenarios with a seed each takes long enough to be interrupted.
 #[test]
 fn an_interrupted_run_writes_what_it_has_done() {
@@ -353,4 +375,11 @@ fn an_interrupted_run_writes_what_it_has_done() {
         report.interrupted && seeds > 0 && seeds < 1_000_000,
         "{seeds}"
     );
+    assert!(!report.passed && report.scenarios[0].passed);
+    let opened = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .args(["report", "r.json"])
+        .current_dir(room.path())
+        .output()
+        .unwrap();
+    assert_eq!(opened.status.code(), Some(1), "{}", self::told(&opened));
 }
