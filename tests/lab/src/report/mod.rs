@@ -17,7 +17,7 @@ use crate::{compare, run};
 /// What to open, and where to write it.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// What `run --json` or `run --jsonl` wrote, or `nearcast play --report`; several become one
+    /// What `run --json` or `run --jsonl` wrote, a folder of `run --record`, or `nearcast play --report`; several become one
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Puts another such file beside these: figures, and both timelines in the page
@@ -32,7 +32,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let report = read::all(&arguments.files)?;
     let mut out = write::printed();
     let Some(path) = &arguments.compare else {
-        arguments.documents.write(&report)?;
+        arguments.documents.write(&report, None)?;
         run::tell(&mut out, &report)?;
         return Ok(if report.interrupted {
             ExitCode::FAILURE

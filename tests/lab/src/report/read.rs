@@ -14,6 +14,8 @@ use nearcast_scenario::{
 };
 use serde_json::Value;
 
+/// How the names of sessions' reports end in a folder of `run --record`.
+const RECORDED: &str = ".report.json";
 /// More of them say nothing new.
 const PROBLEMS_MAX: usize = 20;
 
@@ -21,7 +23,13 @@ const PROBLEMS_MAX: usize = 20;
 pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
     let mut reports = Vec::new();
     for path in files {
-        reports.push(one(path)?);
+        if path.is_dir() {
+            for kept in of_folder(path)? {
+                reports.push(one(&kept)?);
+            }
+        } else {
+            reports.push(one(path)?);
+        }
     }
     let mut reports = reports.into_iter();
     let mut all = reports.next().context("no file is given")?;
@@ -37,6 +45,26 @@ pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
         all.scenarios.extend(report.scenarios);
     }
     Ok(all)
+}
+
+/// Returns the reports of sessions that `run --record` left in a folder.
+fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let shown = folder.display();
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {shown}"))? {
+        let path = entry.with_context(|| format!("reading {shown}"))?.path();
+        if path.to_string_lossy().ends_with(RECORDED) {
+            kept.push(path);
+        }
+    }
+    if kept.is_empty() {
+        bail!(
+            "{shown} holds no file that ends in {RECORDED}: give a folder of `nearcast-lab run --record`, or what --json or --jsonl \
+             wrote"
+        );
+    }
+    kept.sort();
+    Ok(kept)
 }
 
 /// Reads a file, however many documents are in it.

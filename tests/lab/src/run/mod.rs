@@ -27,7 +27,7 @@ use sweep::Seeds;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Scenario files, and folders of them
-    #[arg(required_unless_present = "replay", conflicts_with = "replay")]
+    #[arg(required_unless_present_any = ["replay", "against"], conflicts_with_all = ["replay", "against"])]
     paths: Vec<PathBuf>,
     /// Replays a session that `nearcast play --record FILE` recorded, in virtual time; with --json its report is written
     #[arg(long, value_name = "FILE", conflicts_with_all = [
@@ -146,8 +146,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         busy: swept.busy,
         scenarios: swept.results,
     };
-    arguments.documents.write(&report)?;
-    tell::report(&mut write::printed(), &report, Some(swept.took_s))?;
+    arguments.documents.write(&report, Some(&swept.took))?;
+    tell::report(&mut write::printed(), &report, Some(swept.took.all_s))?;
     Ok(if report.passed {
         ExitCode::SUCCESS
     } else {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::Way;
 use super::gather::{Failure, Gathered, One};
+use super::junit::Took;
 use super::progress::Progress;
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
@@ -30,7 +31,7 @@ pub(super) struct Swept {
     pub(super) interrupted: bool,
     /// Whether any run's timings are not to be trusted.
     pub(super) busy: bool,
-    pub(super) took_s: f64,
+    pub(super) took: Took,
 }
 
 /// So many seeds are run before anything is written.
@@ -67,11 +68,16 @@ fn until(
         .sum();
     let progress = Progress::new(runs, "{bar:30} {pos}/{len} runs, {eta} left: {wide_msg}")?;
     let mut results = Vec::new();
+    let mut each_s = Vec::new();
     for scenario in scenarios {
         progress.runs(&scenario.name);
+        let begins = Moment::now();
         let result = sweep(scenario, seeds, lines.as_mut(), &progress, stops)?;
         // Of what nothing was run to its end there is nothing to say.
-        results.extend((result.seeds > 0).then_some(result));
+        if result.seeds > 0 {
+            results.push(result);
+            each_s.push(begins.elapsed_s());
+        }
         if stops() {
             break;
         }
@@ -84,7 +90,10 @@ fn until(
         interrupted: stops(),
         busy: false,
         results,
-        took_s: began.elapsed_s(),
+        took: Took {
+            all_s: began.elapsed_s(),
+            each_s,
+        },
     })
 }
 

@@ -139,6 +139,33 @@ fn what_a_player_wrote_of_itself_is_opened_too() {
 }
 
 #[test]
+fn a_folder_of_recorded_sessions_is_opened_by_its_reports() {
+    let room = room();
+    let kept = room.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let none = refusal(&lab(room.path(), "report kept"));
+    assert!(
+        none.contains("kept holds no file that ends in .report.json"),
+        "{none}"
+    );
+    for name in ["b", "a"] {
+        let report = kept.join(format!("quick-app-0-{name}.report.json"));
+        fs::copy(room.path().join("player.json"), report).unwrap();
+        fs::write(kept.join(format!("quick-app-0-{name}.jsonl")), "{}").unwrap();
+    }
+    let told = stdout(&lab(room.path(), "report kept"));
+    let first: Vec<&str> = told
+        .lines()
+        .map(|line| line.split(' ').nth(3).unwrap())
+        .collect();
+    assert_eq!(
+        first[..2],
+        ["quick-app-0-a.report", "quick-app-0-b.report"],
+        "{told}"
+    );
+}
+
+#[test]
 fn two_files_are_told_side_by_side() {
     let room = room();
     let slow = SCENARIO.replace("20000", "2000");

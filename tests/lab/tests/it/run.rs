@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use nearcast_protocol::report::{SCHEMA, SessionReport};
 use nearcast_scenario::{LabReport, RunResult};
 use tempfile::TempDir;
 
@@ -208,11 +209,18 @@ fn the_same_seeds_write_the_same_bytes() {
 fn junit_has_a_case_for_each_scenario_and_says_why_one_failed() {
     let room = room(SCENARIO);
     fs::write(room.path().join("t.toml"), passing()).unwrap();
+    let began = std::time::Instant::now();
     let output = run(room.path(), &["s.toml", "t.toml", "--junit", "r.xml"]);
+    let took_s = began.elapsed().as_secs_f64();
     assert_eq!(output.status.code(), Some(1));
     let file = fs::File::open(room.path().join("r.xml")).unwrap();
     let suites = junit_parser::from_reader(std::io::BufReader::new(file)).unwrap();
     assert_eq!((suites.tests, suites.failures), (2, 1));
+    // Of the clock on the wall, not of the seconds that were played.
+    let cases_s = suites.suites.iter().flat_map(|suite| &suite.cases);
+    let cases_s: f64 = cases_s.map(|case| case.time).sum();
+    assert!(0.0 < cases_s && cases_s <= suites.time, "{suites:?}");
+    assert!(suites.time <= took_s, "{suites:?}");
     let failed = suites
         .suites
         .iter()
@@ -324,6 +332,11 @@ fn chance_that_never_struck_fails_several_seeds_and_not_one() {
 #[test]
 fn what_a_command_would_not_do_is_refused() {
     let room = room(&passing());
+    let report = serde_json::to_string_pretty(&SessionReport {
+        schema: SCHEMA.to_owned(),
+        ..SessionReport::default()
+    });
+    fs::write(room.path().join("report.json"), report.unwrap()).unwrap();
     for (arguments, why) in [
         ("--replay x.jsonl --html x.html", "--html <FILE>"),
         ("--replay x.jsonl --jsonl y.jsonl", "--jsonl <FILE>"),
@@ -332,6 +345,11 @@ fn what_a_command_would_not_do_is_refused() {
         ("--replay x.jsonl --seeds 3", "--seeds <N>"),
         ("--replay x.jsonl --seed 3", "--seed <N>"),
         ("--replay x.jsonl --record y", "--record <DIR>"),
+        ("--against x.json", "  --replay <FILE>\n\n"),
+        (
+            "--replay report.json",
+            "report.json is the report of a session, which --against takes",
+        ),
         ("s.toml --seeds 0", "0 is not in 1.."),
         ("s.toml --record y", "give --mode app or packet"),
     ] {
