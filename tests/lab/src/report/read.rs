@@ -14,26 +14,30 @@ use nearcast_scenario::{
 };
 use serde_json::Value;
 
+use crate::compare::{Counted, Tally};
+
 /// How the names of sessions' reports end in a folder of `run --record`.
 const RECORDED: &str = ".report.json";
 /// More of them say nothing new.
 const PROBLEMS_MAX: usize = 20;
 
-/// Reads files into one report.
-pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
+/// Reads files into one report; figures are counted where it is to be compared.
+pub(super) fn all(files: &[PathBuf], is_counted: bool) -> Result<Counted> {
     let mut reports = Vec::new();
     for path in files {
         if path.is_dir() {
             for kept in of_folder(path)? {
-                reports.push(one(&kept)?);
+                reports.push(one(&kept, is_counted)?);
             }
         } else {
-            reports.push(one(path)?);
+            reports.push(one(path, is_counted)?);
         }
     }
     let mut reports = reports.into_iter();
     let mut all = reports.next().context("no file is given")?;
-    for report in reports {
+    for Counted { report, tallies } in reports {
+        let all_tallies = &mut all.tallies;
+        let all = &mut all.report;
         if report.mode != all.mode {
             bail!(
                 "what was run in different ways makes no one report: give one of them to --compare"
@@ -43,6 +47,7 @@ pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
         all.interrupted |= report.interrupted;
         all.busy |= report.busy;
         all.scenarios.extend(report.scenarios);
+        all_tallies.extend(tallies);
     }
     Ok(all)
 }
@@ -68,11 +73,14 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Reads a file, however many documents are in it.
-fn one(path: &Path) -> Result<LabReport> {
+fn one(path: &Path, is_counted: bool) -> Result<Counted> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading {shown}"))?;
     let mut all: Option<LabReport> = None;
-    let mut lines = Lines::default();
+    let mut lines = Lines {
+        is_counted,
+        ..Lines::default()
+    };
     let documents = serde_json::Deserializer::from_reader(BufReader::new(file));
     for (number, document) in (1..).zip(documents.into_iter::<Value>()) {
         let document = document.with_context(|| format!("{shown} is no JSON"))?;
@@ -102,8 +110,11 @@ fn one(path: &Path) -> Result<LabReport> {
         }
     }
     match (all, lines.finish()) {
-        (Some(report), None) => Ok(report),
-        (None, Some(report)) => Ok(report),
+        (Some(report), None) => Ok(Counted {
+            tallies: report.scenarios.iter().map(Tally::of).collect(),
+            report,
+        }),
+        (None, Some(counted)) => Ok(counted),
         (None, None) => {
             bail!("{shown} is empty: it was not written to its end, or nothing was run")
         }
@@ -150,6 +161,9 @@ struct Lines {
     mode: Option<Mode>,
     busy: bool,
     results: Vec<ScenarioResult>,
+    /// By scenario, as `results` are; they stay empty where nothing is counted.
+    tallies: Vec<Tally>,
+    is_counted: bool,
     /// By file and scenario, the place in `results`.
     places: BTreeMap<(String, String), usize>,
 }
@@ -162,20 +176,28 @@ impl Lines {
         let place = *self.places.entry(key).or_insert(self.results.len());
         if place == self.results.len() {
             self.results.push(empty(&run));
+            self.tallies.push(Tally::default());
+        }
+        if let (true, Some(tally)) = (self.is_counted, self.tallies.get_mut(place)) {
+            tally.add(&run);
         }
         if let Some(result) = self.results.get_mut(place) {
             add(result, run);
         }
     }
 
-    fn finish(self) -> Option<LabReport> {
-        Some(LabReport {
+    fn finish(self) -> Option<Counted> {
+        let report = LabReport {
             schema: SCHEMA.to_owned(),
             mode: self.mode?,
             passed: self.results.iter().all(|result| result.passed),
             interrupted: false,
             busy: self.busy,
             scenarios: self.results,
+        };
+        Some(Counted {
+            report,
+            tallies: self.tallies,
         })
     }
 }

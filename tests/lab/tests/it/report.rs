@@ -172,10 +172,8 @@ fn two_files_are_told_side_by_side() {
     fs::write(room.path().join("slow.toml"), slow).unwrap();
     lab(room.path(), "run slow.toml --json slow.json");
     let told = stdout(&lab(room.path(), "report all.json --compare slow.json"));
-    assert!(
-        told.starts_with("quick, player: seed 0 and seed 0\n"),
-        "{told}"
-    );
+    assert!(told.starts_with("quick, player: seed 0\n"), "{told}");
+    assert!(told.contains("compare what --jsonl wrote"), "{told}");
     let mean = |name: &str| {
         let report = json(room.path(), name);
         let player = &report["scenarios"][0]["runs"][0]["players"][0];
@@ -186,6 +184,45 @@ fn two_files_are_told_side_by_side() {
     let row: Vec<&str> = row.unwrap().split_whitespace().skip(1).collect();
     assert_eq!(row, [a, b, b - a].map(|number| format!("{number:.4}")));
     assert!(told.contains("served.near"), "{told}");
+}
+
+#[test]
+fn two_sweeps_are_compared_by_scenario_and_over_the_seeds_of_both() {
+    let room = room();
+    let slow = SCENARIO.replace("20000", "2000");
+    fs::write(room.path().join("slow.toml"), &slow).unwrap();
+    let other = slow.replace("\"quick\"", "\"other\"");
+    fs::write(room.path().join("other.toml"), other).unwrap();
+    lab(
+        room.path(),
+        "run other.toml slow.toml --seeds 4 --jsonl slow.jsonl",
+    );
+    let told = stdout(&lab(room.path(), "report all.jsonl --compare slow.jsonl"));
+    assert!(
+        told.starts_with("quick, player: means of 3 seeds\n"),
+        "{told}"
+    );
+    assert!(told.ends_with("only in B: other\n"), "{told}");
+    let startup_s = |name: &str| {
+        let lines = fs::read_to_string(room.path().join(name)).unwrap();
+        let runs = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let runs = runs.filter(|run| run["scenario"] == "quick").take(3);
+        let each = runs.map(|run| run["players"][0]["report"]["startup_s"].as_f64().unwrap());
+        each.sum::<f64>() / 3.0
+    };
+    let (a, b) = (startup_s("all.jsonl"), startup_s("slow.jsonl"));
+    let row = told
+        .lines()
+        .find(|line| line.trim().starts_with("startup_s "));
+    let row: Vec<&str> = row.unwrap().split_whitespace().skip(1).collect();
+    assert_eq!(row, [a, b, b - a].map(|number| format!("{number:.4}")));
+    // Alone in each they are compared, whatever they are called.
+    lab(room.path(), "run other.toml --seed 9 --jsonl other.jsonl");
+    let told = stdout(&lab(room.path(), "report all.jsonl --compare other.jsonl"));
+    let first = "quick beside other, player: means of 3 seeds and seed 9, none of them in both\n";
+    assert!(told.starts_with(first), "{told}");
 }
 
 #[test]
