@@ -209,18 +209,16 @@ fn the_same_seeds_write_the_same_bytes() {
 fn junit_has_a_case_for_each_scenario_and_says_why_one_failed() {
     let room = room(SCENARIO);
     fs::write(room.path().join("t.toml"), passing()).unwrap();
-    let began = std::time::Instant::now();
     let output = run(room.path(), &["s.toml", "t.toml", "--junit", "r.xml"]);
-    let took_s = began.elapsed().as_secs_f64();
     assert_eq!(output.status.code(), Some(1));
     let file = fs::File::open(room.path().join("r.xml")).unwrap();
     let suites = junit_parser::from_reader(std::io::BufReader::new(file)).unwrap();
     assert_eq!((suites.tests, suites.failures), (2, 1));
-    // Of the clock on the wall, not of the seconds that were played.
+    // Of the clock on the wall, not of the 40 s that each plays.
     let cases_s = suites.suites.iter().flat_map(|suite| &suite.cases);
     let cases_s: f64 = cases_s.map(|case| case.time).sum();
     assert!(0.0 < cases_s && cases_s <= suites.time, "{suites:?}");
-    assert!(suites.time <= took_s, "{suites:?}");
+    assert!(suites.time < 40.0, "{suites:?}");
     let failed = suites
         .suites
         .iter()
