@@ -68,6 +68,7 @@ function minimised(one) {
     "div",
     { class: "minimised" },
     el("h3", {}, "The smallest schedule that fails"),
+    one.problem ? el("p", {}, one.problem) : null,
     one.left.length
       ? [
           el("p", {}, `Seed ${one.seed}; of ${count(one.of, "fault")} and actions it needs:`),
@@ -109,7 +110,10 @@ function playbacks(both) {
     scenario.runs.flatMap((run) => run.players.map((name, place) => ({ scenario, run, name, place }))),
   );
   if (!choices.length) return el("p", { class: "muted" }, "No run of it was kept.");
-  const failing = (scenario) => scenario.runs.find((run) => !run.passed) ?? scenario.runs[0];
+  const failing = (scenario) =>
+    scenario.runs.find((run) => run.seed === scenario.problems[0]?.seed) ??
+    scenario.runs.find((run) => !run.passed) ??
+    scenario.runs[0];
   const chosen = new Set(
     both.length > 1
       ? both.map((scenario) => choices.find((choice) => choice.scenario === scenario))

@@ -147,14 +147,22 @@ function comparison() {
           { name: "B − A", of: (row) => difference(row), number: true },
         ],
       });
-      const what = `${scenario.scenario}, ${session.player}: ${session.seeds[0] === session.seeds[1] ? `seed ${session.seeds[0]}` : `seed ${session.seeds[0]} and seed ${session.seeds[1]}`}`;
+      const what = `${beside(scenario.scenario, summary.reports[1].scenarios[pair.b].scenario)}, ${session.player}: ${session.over}`;
       return summary.comparison.length > 3 ? folded(what, () => made.element) : el("div", {}, el("h3", {}, what), made.element);
     }),
   );
   if (!summary.comparison.length)
     parts.push(el("p", { class: "warning" }, "No scenario is in both reports: there is nothing to put side by side."));
+  for (const [of, side] of ["a", "b"].entries()) {
+    const left = summary.reports[of].scenarios.filter((_, id) => summary.comparison.every((pair) => pair[side] !== id));
+    const names = left.map((scenario) => scenario.scenario).join(", ");
+    if (names) parts.push(el("p", { class: "warning" }, `Only in ${side.toUpperCase()}: ${names}.`));
+  }
   return el("section", { id: "comparison" }, el("h2", {}, "Figures side by side"), parts);
 }
+
+/** What is not called the same in both is told by both names. */
+const beside = (a, b) => (a === b ? a : `${a} beside ${b}`);
 
 /** What never came counts as an hour in figures. */
 const NEVER_S = 3600;

@@ -1,12 +1,61 @@
-//! Two reports side by side: which of their sessions belong together, and the figures of each.
+//! Two reports side by side: which of their scenarios belong together, and the figures of each over all seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use nearcast_scenario::{
     FIGURES, FigureKind, LabReport, PlayerResult, RunResult, ScenarioResult, Session,
 };
 use serde::Serialize;
+
+/// A report, and what its runs counted: more of them than it keeps in full, where it was made of lines.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    pub(crate) report: LabReport,
+    /// By scenario, in the report's order.
+    pub(crate) tallies: Vec<Tally>,
+}
+
+/// The figures of a scenario's sessions.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    seeds: BTreeSet<u64>,
+    players: Vec<(String, BySeed)>,
+}
+
+/// By figure, one number for each seed.
+type BySeed = BTreeMap<String, BTreeMap<u64, f64>>;
+
+impl Tally {
+    /// Takes a run.
+    pub(crate) fn add(&mut self, run: &RunResult) {
+        self.seeds.insert(run.seed);
+        for player in &run.players {
+            let known = self
+                .players
+                .iter()
+                .position(|(name, _)| *name == player.player);
+            let place = known.unwrap_or_else(|| {
+                self.players.push((player.player.clone(), BySeed::new()));
+                self.players.len() - 1
+            });
+            if let Some((_, by_seed)) = self.players.get_mut(place) {
+                for (figure, number) in figures((run, player)) {
+                    by_seed.entry(figure).or_default().insert(run.seed, number);
+                }
+            }
+        }
+    }
+
+    /// Takes the runs that a report keeps.
+    pub(crate) fn of(result: &ScenarioResult) -> Self {
+        let mut tally = Self::default();
+        for run in &result.runs {
+            tally.add(run);
+        }
+        tally
+    }
+}
 
 /// A scenario that is in both reports, by its place in each.
 #[derive(Debug, Serialize)]
@@ -16,15 +65,17 @@ pub(crate) struct Pair {
     sessions: Vec<Sessions>,
 }
 
-/// A session of each.
+/// A player's sessions of each.
 #[derive(Debug, Serialize)]
 struct Sessions {
+    /// Whose, in words.
     player: String,
-    seeds: [u64; 2],
+    /// Of which seeds, in words.
+    over: String,
     figures: Vec<Row>,
 }
 
-/// One figure; `None` where a session has none of it.
+/// One figure, its mean over the seeds; `None` where no session has any of it.
 #[derive(Debug, Serialize)]
 struct Row {
     figure: String,
@@ -32,64 +83,99 @@ struct Row {
     b: Option<f64>,
 }
 
-/// Pairs scenarios by their names (or the only one of each), their runs by seed (or the first of each), their players by name
-/// (or place).
-pub(crate) fn pairs(a: &LabReport, b: &LabReport) -> Vec<Pair> {
-    let alone = a.scenarios.len() == 1 && b.scenarios.len() == 1;
+/// Pairs scenarios by their names (or the only one of each), their players by name (or place); figures are of the seeds that are
+/// in both, or where none is, of all.
+pub(crate) fn pairs(a: &Counted, b: &Counted) -> Vec<Pair> {
+    let (ours, theirs) = (&a.report.scenarios, &b.report.scenarios);
+    let alone = ours.len() == 1 && theirs.len() == 1;
     let mut pairs = Vec::new();
-    for (place, one) in a.scenarios.iter().enumerate() {
-        let same = |other: &ScenarioResult| alone || other.scenario == one.scenario;
-        if let Some(other) = b.scenarios.iter().position(same) {
+    for (place, one) in ours.iter().enumerate() {
+        let same = |other: &ScenarioResult| other.scenario == one.scenario;
+        let of_file = |other: &ScenarioResult| same(other) && other.file == one.file;
+        let named = theirs.iter().position(of_file);
+        let named = named.or_else(|| theirs.iter().position(|other| alone || same(other)));
+        if let Some(other) = named {
             pairs.push(Pair {
                 a: place,
                 b: other,
-                sessions: sessions(one, &b.scenarios[other]),
+                sessions: sessions((a, place), (b, other)),
             });
         }
     }
     pairs
 }
 
-fn sessions(a: &ScenarioResult, b: &ScenarioResult) -> Vec<Sessions> {
-    let same_seed = a.runs.iter().find_map(|one| {
-        let other = b.runs.iter().find(|other| other.seed == one.seed)?;
-        Some((one, other))
-    });
-    let Some((a, b)) = same_seed.or_else(|| Some((a.runs.first()?, b.runs.first()?))) else {
+fn sessions((a, in_a): (&Counted, usize), (b, in_b): (&Counted, usize)) -> Vec<Sessions> {
+    let (Some(ours), Some(theirs)) = (a.tallies.get(in_a), b.tallies.get(in_b)) else {
         return Vec::new();
     };
+    let both: BTreeSet<u64> = ours.seeds.intersection(&theirs.seeds).copied().collect();
+    let of = |own: &BTreeSet<u64>| {
+        if both.is_empty() {
+            own.clone()
+        } else {
+            both.clone()
+        }
+    };
+    let seeds = [of(&ours.seeds), of(&theirs.seeds)];
     let mut all = Vec::new();
-    for (place, one) in a.players.iter().enumerate() {
-        let named = b.players.iter().find(|other| other.player == one.player);
-        if let Some(other) = named.or_else(|| b.players.get(place)) {
+    for (place, (name, one)) in ours.players.iter().enumerate() {
+        let named = theirs.players.iter().find(|(other, _)| other == name);
+        if let Some((other_name, other)) = named.or_else(|| theirs.players.get(place)) {
             all.push(Sessions {
-                player: one.player.clone(),
-                seeds: [a.seed, b.seed],
-                figures: rows((a, one), (b, other)),
+                player: beside(name, other_name),
+                over: over(&seeds),
+                figures: rows((one, &seeds[0]), (other, &seeds[1])),
             });
         }
     }
     all
 }
 
-fn rows(a: (&RunResult, &PlayerResult), b: (&RunResult, &PlayerResult)) -> Vec<Row> {
-    let (in_a, mut in_b) = (figures(a), figures(b));
-    let mut rows: Vec<Row> = in_a
-        .into_iter()
-        .map(|(figure, a)| Row {
-            b: in_b.remove(&figure),
-            a: Some(a),
-            figure,
-        })
-        .collect();
-    let only_b = in_b.into_iter().map(|(figure, b)| Row {
-        figure,
-        a: None,
-        b: Some(b),
-    });
-    rows.extend(only_b);
+/// Says of which seeds figures are.
+fn over([a, b]: &[BTreeSet<u64>; 2]) -> String {
+    let told = |seeds: &BTreeSet<u64>| match (seeds.first(), seeds.len()) {
+        (Some(seed), 1) => format!("seed {seed}"),
+        (_, count) => format!("means of {count} seeds"),
+    };
+    if a == b {
+        return told(a);
+    }
+    format!("{} and {}, none of them in both", told(a), told(b))
+}
+
+/// What is not called the same in both is told by both names.
+fn beside(a: &str, b: &str) -> String {
+    if a == b {
+        return a.to_owned();
+    }
+    format!("{a} beside {b}")
+}
+
+fn rows(a: (&BySeed, &BTreeSet<u64>), b: (&BySeed, &BTreeSet<u64>)) -> Vec<Row> {
+    let names: BTreeSet<&String> = a.0.keys().chain(b.0.keys()).collect();
+    let row = |figure: &String| Row {
+        figure: figure.clone(),
+        a: mean(a, figure),
+        b: mean(b, figure),
+    };
+    let mut rows: Vec<Row> = names.into_iter().map(row).collect();
+    rows.retain(|row| row.a.is_some() || row.b.is_some());
     rows.sort_by_key(|row| order(&row.figure));
     rows
+}
+
+/// The mean over those of the seeds that have any of this figure.
+fn mean((by_seed, seeds): (&BySeed, &BTreeSet<u64>), figure: &str) -> Option<f64> {
+    let all = by_seed.get(figure)?.iter();
+    let numbers: Vec<f64> = all
+        .filter(|(seed, _)| seeds.contains(seed))
+        .map(|(_, number)| *number)
+        .collect();
+    let count = u32::try_from(numbers.len())
+        .ok()
+        .filter(|count| *count > 0)?;
+    Some(numbers.iter().sum::<f64>() / f64::from(count))
 }
 
 /// Figures stand in the order in which they are listed.
@@ -139,27 +225,61 @@ fn names(kind: &FigureKind, player: &PlayerResult) -> Vec<Option<String>> {
     }
 }
 
-/// Prints figures side by side.
-pub(crate) fn tell(out: &mut dyn Write, a: &LabReport, pairs: &[Pair]) -> io::Result<()> {
+/// Prints figures side by side, and what is in one report only.
+pub(crate) fn tell(
+    out: &mut dyn Write,
+    a: &Counted,
+    b: &Counted,
+    pairs: &[Pair],
+) -> io::Result<()> {
     if pairs.is_empty() {
-        return writeln!(
+        writeln!(
             out,
             "no scenario is in both reports: there is nothing to put side by side"
-        );
+        )?;
     }
     for pair in pairs {
-        let scenario = a.scenarios.get(pair.a).map_or("", |one| &one.scenario);
+        let name = |of: &Counted, place: usize| {
+            let scenario = of.report.scenarios.get(place);
+            scenario.map_or(String::new(), |one| one.scenario.clone())
+        };
+        let scenario = beside(&name(a, pair.a), &name(b, pair.b));
         for sessions in &pair.sessions {
-            let [a, b] = sessions.seeds;
-            writeln!(
-                out,
-                "{scenario}, {}: seed {a} and seed {b}",
-                sessions.player
-            )?;
+            writeln!(out, "{scenario}, {}: {}", sessions.player, sessions.over)?;
             table(out, &sessions.figures)?;
         }
     }
+    only(out, "A", a, &pairs.iter().map(|pair| pair.a).collect())?;
+    only(out, "B", b, &pairs.iter().map(|pair| pair.b).collect())?;
+    if [a, b].into_iter().any(lacks_runs) {
+        writeln!(
+            out,
+            "not all seeds are in these files, as --json keeps few runs in full: compare what --jsonl wrote"
+        )?;
+    }
     Ok(())
+}
+
+fn only(
+    out: &mut dyn Write,
+    label: &str,
+    of: &Counted,
+    paired: &BTreeSet<usize>,
+) -> io::Result<()> {
+    let all = of.report.scenarios.iter().enumerate();
+    let left: Vec<&str> = all
+        .filter(|(place, _)| !paired.contains(place))
+        .map(|(_, one)| one.scenario.as_str())
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "only in {label}: {}", left.join(", "))
+}
+
+fn lacks_runs(of: &Counted) -> bool {
+    let mut both = of.report.scenarios.iter().zip(&of.tallies);
+    both.any(|(result, tally)| (tally.seeds.len() as u64) < result.seeds)
 }
 
 fn table(out: &mut dyn Write, rows: &[Row]) -> io::Result<()> {

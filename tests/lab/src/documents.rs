@@ -9,7 +9,7 @@ use clap::Args;
 use nearcast_scenario::{LabReport, ScenarioError};
 
 use crate::page::{self, Side};
-use crate::run::junit;
+use crate::run::junit::{self, Took};
 
 /// Where to write what.
 #[derive(Debug, Args)]
@@ -41,8 +41,8 @@ impl Documents {
         Ok(())
     }
 
-    /// Writes all that was asked for.
-    pub(crate) fn write(&self, report: &LabReport) -> Result<()> {
+    /// Writes all that was asked for; how long runs took is known where they were run just now.
+    pub(crate) fn write(&self, report: &LabReport, took: Option<&Took>) -> Result<()> {
         if let Some(path) = &self.json {
             let mut out = create(path)?;
             serde_json::to_writer(&mut out, report)
@@ -52,7 +52,7 @@ impl Documents {
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         if let Some(path) = &self.junit {
-            let text = junit::text(report)?;
+            let text = junit::text(report, took)?;
             std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
         }
         if let Some(path) = &self.html {

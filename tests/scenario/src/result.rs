@@ -100,7 +100,7 @@ pub struct LabReport {
     pub schema: String,
     /// How they were run.
     pub mode: Mode,
-    /// Whether all passed.
+    /// Whether all was run, and passed.
     pub passed: bool,
     /// Whether the run was ended before its end; what is here is what was done by then.
     pub interrupted: bool,
@@ -134,12 +134,12 @@ pub struct ScenarioResult {
     pub verdicts: Vec<Verdict>,
     /// What was wrong, at most the first twenty.
     pub problems: Vec<Problem>,
-    /// What is left of the scenario when all is left out that the first failure does not need.
+    /// What is left of the scenario when all is left out that the first problem does not need which one seed alone shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimised: Option<Minimised>,
     /// How often each fault took effect, by its name.
     pub receipts: std::collections::BTreeMap<String, u64>,
-    /// Runs in full: the first one, and the first that failed.
+    /// Runs in full: the first one, the first that failed, and those that `problems` name.
     pub runs: Vec<RunResult>,
 }
 
@@ -170,6 +170,9 @@ pub struct Problem {
 pub struct Minimised {
     /// With which seed.
     pub seed: u64,
+    /// Which problem that is, as `problems` tells it.
+    #[serde(default)]
+    pub problem: String,
     /// Faults and viewers' actions that are left, in words.
     pub left: Vec<String>,
     /// How many there were.

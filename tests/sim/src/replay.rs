@@ -25,6 +25,8 @@ pub struct Replayed {
     pub inputs: u64,
     /// Broken invariants; empty in a sound run.
     pub violations: Vec<String>,
+    /// Whether the session is over after the last of them: else the recording was cut off, or its player was.
+    pub is_over: bool,
 }
 
 /// Why a recording cannot be replayed.
@@ -106,8 +108,30 @@ pub fn replay(recording: impl BufRead) -> Result<Replayed, ReplayError> {
     }
     let session = session.ok_or(ReplayError::Empty)?;
     Ok(Replayed {
+        is_over: session.is_over(),
         report: session.report(now),
         inputs,
         violations,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_that_ends_before_its_session_says_so() {
+        let config = serde_json::to_string(&Config::default()).unwrap();
+        let stop = r#"{"input":{"at_ns":2,"input":{"command":"stop"}}}"#;
+        let text = format!(
+            "{{\"config\":{config}}}\n{{\"input\":{{\"at_ns\":1,\"input\":\"timeout\"}}}}\n{stop}\n"
+        );
+        let whole = replay(text.as_bytes()).unwrap();
+        assert!(whole.is_over && whole.inputs == 2);
+        // In the middle of a line, and after one.
+        for cut in [10, stop.len() + 1] {
+            let part = replay(&text.as_bytes()[..text.len() - cut]).unwrap();
+            assert!(!part.is_over && part.inputs == 1, "{cut}");
+        }
+    }
 }

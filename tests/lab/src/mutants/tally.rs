@@ -326,6 +326,7 @@ mod tests {
                 problems: fails.then_some(problem).into_iter().collect(),
                 minimised: fails.then(|| Minimised {
                     seed: 3,
+                    problem: String::new(),
                     left: scenario.told(),
                     of: 1,
                 }),

@@ -17,28 +17,34 @@ use crate::{compare, run};
 /// What to open, and where to write it.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// What `run --json` or `run --jsonl` wrote, or `nearcast play --report`; several become one
+    /// What `run --json` or `run --jsonl` wrote, a folder of `run --record`, or `nearcast play --report`; several become one
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Puts another such file beside these: figures, and both timelines in the page
+    /// Puts another such file beside these: figures (means over seeds that are in both), and both timelines in the page
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "junit"])]
     compare: Option<PathBuf>,
     #[command(flatten)]
     documents: Documents,
 }
 
-/// Reads and tells; writes what is asked for.
+/// Reads and tells; writes what is asked for. Exit status 1 where what is opened was interrupted: it says nothing of the whole.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
-    let report = read::all(&arguments.files)?;
+    let is_compared = arguments.compare.is_some();
+    let ours = read::all(&arguments.files, is_compared)?;
+    let report = &ours.report;
     let mut out = write::printed();
     let Some(path) = &arguments.compare else {
-        arguments.documents.write(&report)?;
-        run::tell(&mut out, &report)?;
-        return Ok(ExitCode::SUCCESS);
+        arguments.documents.write(report, None)?;
+        run::tell(&mut out, report)?;
+        return Ok(if report.interrupted {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        });
     };
-    let other = read::all(std::slice::from_ref(path))?;
-    let pairs = compare::pairs(&report, &other);
-    compare::tell(&mut out, &report, &pairs)?;
+    let theirs = read::all(std::slice::from_ref(path), is_compared)?;
+    let pairs = compare::pairs(&ours, &theirs);
+    compare::tell(&mut out, &ours, &theirs, &pairs)?;
     if let Some(html) = &arguments.documents.html {
         let names: Vec<String> = arguments
             .files
@@ -48,11 +54,11 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         let sides = [
             Side {
                 label: &names.join(", "),
-                report: &report,
+                report,
             },
             Side {
                 label: &path.display().to_string(),
-                report: &other,
+                report: &theirs.report,
             },
         ];
         let mut file = documents::create(html)?;

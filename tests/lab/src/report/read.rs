@@ -14,18 +14,30 @@ use nearcast_scenario::{
 };
 use serde_json::Value;
 
+use crate::compare::{Counted, Tally};
+
+/// How the names of sessions' reports end in a folder of `run --record`.
+const RECORDED: &str = ".report.json";
 /// More of them say nothing new.
 const PROBLEMS_MAX: usize = 20;
 
-/// Reads files into one report.
-pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
+/// Reads files into one report; figures are counted where it is to be compared.
+pub(super) fn all(files: &[PathBuf], is_counted: bool) -> Result<Counted> {
     let mut reports = Vec::new();
     for path in files {
-        reports.push(one(path)?);
+        if path.is_dir() {
+            for kept in of_folder(path)? {
+                reports.push(one(&kept, is_counted)?);
+            }
+        } else {
+            reports.push(one(path, is_counted)?);
+        }
     }
     let mut reports = reports.into_iter();
     let mut all = reports.next().context("no file is given")?;
-    for report in reports {
+    for Counted { report, tallies } in reports {
+        let all_tallies = &mut all.tallies;
+        let all = &mut all.report;
         if report.mode != all.mode {
             bail!(
                 "what was run in different ways makes no one report: give one of them to --compare"
@@ -35,16 +47,40 @@ pub(super) fn all(files: &[PathBuf]) -> Result<LabReport> {
         all.interrupted |= report.interrupted;
         all.busy |= report.busy;
         all.scenarios.extend(report.scenarios);
+        all_tallies.extend(tallies);
     }
     Ok(all)
 }
 
+/// Returns the reports of sessions that `run --record` left in a folder.
+fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let shown = folder.display();
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {shown}"))? {
+        let path = entry.with_context(|| format!("reading {shown}"))?.path();
+        if path.to_string_lossy().ends_with(RECORDED) {
+            kept.push(path);
+        }
+    }
+    if kept.is_empty() {
+        bail!(
+            "{shown} holds no file that ends in {RECORDED}: give a folder of `nearcast-lab run --record`, or what --json or --jsonl \
+             wrote"
+        );
+    }
+    kept.sort();
+    Ok(kept)
+}
+
 /// Reads a file, however many documents are in it.
-fn one(path: &Path) -> Result<LabReport> {
+fn one(path: &Path, is_counted: bool) -> Result<Counted> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading {shown}"))?;
     let mut all: Option<LabReport> = None;
-    let mut lines = Lines::default();
+    let mut lines = Lines {
+        is_counted,
+        ..Lines::default()
+    };
     let documents = serde_json::Deserializer::from_reader(BufReader::new(file));
     for (number, document) in (1..).zip(documents.into_iter::<Value>()) {
         let document = document.with_context(|| format!("{shown} is no JSON"))?;
@@ -74,8 +110,11 @@ fn one(path: &Path) -> Result<LabReport> {
         }
     }
     match (all, lines.finish()) {
-        (Some(report), None) => Ok(report),
-        (None, Some(report)) => Ok(report),
+        (Some(report), None) => Ok(Counted {
+            tallies: report.scenarios.iter().map(Tally::of).collect(),
+            report,
+        }),
+        (None, Some(counted)) => Ok(counted),
         (None, None) => {
             bail!("{shown} is empty: it was not written to its end, or nothing was run")
         }
@@ -152,6 +191,9 @@ struct Lines {
     mode: Option<Mode>,
     busy: bool,
     results: Vec<ScenarioResult>,
+    /// By scenario, as `results` are; they stay empty where nothing is counted.
+    tallies: Vec<Tally>,
+    is_counted: bool,
     /// By file and scenario, the place in `results`.
     places: BTreeMap<(String, String), usize>,
 }
@@ -164,20 +206,28 @@ impl Lines {
         let place = *self.places.entry(key).or_insert(self.results.len());
         if place == self.results.len() {
             self.results.push(empty(&run));
+            self.tallies.push(Tally::default());
+        }
+        if let (true, Some(tally)) = (self.is_counted, self.tallies.get_mut(place)) {
+            tally.add(&run);
         }
         if let Some(result) = self.results.get_mut(place) {
             add(result, run);
         }
     }
 
-    fn finish(self) -> Option<LabReport> {
-        Some(LabReport {
+    fn finish(self) -> Option<Counted> {
+        let report = LabReport {
             schema: SCHEMA.to_owned(),
             mode: self.mode?,
             passed: self.results.iter().all(|result| result.passed),
             interrupted: false,
             busy: self.busy,
             scenarios: self.results,
+        };
+        Some(Counted {
+            report,
+            tallies: self.tallies,
         })
     }
 }
@@ -201,7 +251,6 @@ fn empty(run: &RunResult) -> ScenarioResult {
 }
 
 fn add(result: &mut ScenarioResult, run: RunResult) {
-    let failed_before = !result.passed;
     result.passed &= run.passed;
     result.seeds += 1;
     result.sessions += run.players.len() as u64;
@@ -215,6 +264,7 @@ fn add(result: &mut ScenarioResult, run: RunResult) {
         what: what.clone(),
         again: run.again.clone(),
     });
+    let is_named = !run.problems.is_empty() && result.problems.len() < PROBLEMS_MAX;
     result.problems.extend(problems);
     result.problems.truncate(PROBLEMS_MAX);
     for verdict in &run.verdicts {
@@ -233,7 +283,7 @@ fn add(result: &mut ScenarioResult, run: RunResult) {
             }
         }
     }
-    if result.runs.is_empty() || (!run.passed && !failed_before) {
+    if result.runs.is_empty() || is_named {
         result.runs.push(run);
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct AgreeArguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// So many at most where runs of a scenario differ so much among themselves that more have to be made
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..))]
     seeds_max: u64,
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]
@@ -76,7 +76,12 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
     let mut titles = Titles::open(&arguments.real.title)?;
     let compared = compared(&scenarios, &modes, &arguments.real, &mut titles)?;
     if compared.is_empty() {
-        bail!("none of these scenarios can be run in another way than sim");
+        let names: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
+        bail!(
+            "none of these scenarios can be run both in sim and in one of --modes {}, by its `modes` or by --only: leave one of \
+             them out, or name another",
+            names.join(",")
+        );
     }
     let (runs, problems) = run(compared, arguments, &interrupt)?;
     let differences = differences(&scenarios, &runs);
@@ -142,9 +147,9 @@ fn run(
             one.simulate(seeds.clone(), &arguments.real, &mut runs)?;
             jobs.extend(seeds.clone().flat_map(|seed| one.jobs(seed)));
         }
-        real::make(jobs, arguments.real.jobs, interrupt, |job, ran| {
+        real::make(jobs, arguments.real.jobs, interrupt, |job, made| {
             let again = again(job.scenario, &arguments.real.way(job.mode), job.seed);
-            match ran {
+            match made.ran {
                 Ok(ran) => {
                     let told = ran.problems().into_iter();
                     problems.extend(told.map(|what| format!("{what}\n  again: {again}\n")));

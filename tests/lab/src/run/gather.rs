@@ -1,13 +1,13 @@
 //! What came of a scenario's runs, put together: the same for all ways to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::time::Duration;
 
 use anyhow::Result;
 use nearcast_scenario::{
-    CellResult, Judge, Minimised, Problem, Ran, RunResult, Scenario, ScenarioResult,
+    CellResult, Judge, Minimised, Mode, Problem, Ran, RunResult, Scenario, ScenarioResult, Verdict,
 };
 
 use super::{Way, again, command};
@@ -75,6 +75,34 @@ impl One {
             full: None,
         }
     }
+
+    /// Returns all of it, where it was kept.
+    pub(super) fn into_full(self) -> Option<RunResult> {
+        self.full
+    }
+}
+
+/// What is wrong with one seed alone, whatever its numbers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// An expectation, as it is written.
+    Expectation(String),
+    /// What is wrong whatever was expected.
+    Broken(String),
+}
+
+impl Failure {
+    /// When an invariant breaks is another moment in another schedule: numbers are left out.
+    pub(super) fn broken(what: &str) -> Self {
+        let words = what.split(' ').filter(|word| word.parse::<f64>().is_err());
+        Self::Broken(words.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// A problem, and what fails with its seed alone; `None` where only many seeds show it.
+struct Found {
+    problem: Problem,
+    alone: Option<Failure>,
 }
 
 /// What came of a scenario's runs so far.
@@ -87,8 +115,10 @@ pub(super) struct Gathered<'a> {
     done: u64,
     sessions: u64,
     played: Duration,
-    problems: Vec<Problem>,
-    /// The first one, and the first that fails.
+    found: Vec<Found>,
+    has_failed: bool,
+    /// Seeds whose runs are kept whatever comes: the first one, the first that fails, those with problems of their own.
+    kept: BTreeSet<u64>,
     runs: Vec<RunResult>,
 }
 
@@ -103,7 +133,9 @@ impl<'a> Gathered<'a> {
             done: 0,
             sessions: 0,
             played: Duration::ZERO,
-            problems: Vec::new(),
+            found: Vec::new(),
+            has_failed: false,
+            kept: BTreeSet::new(),
             runs: Vec::new(),
         }
     }
@@ -118,8 +150,14 @@ impl<'a> Gathered<'a> {
             *self.receipts.entry(id).or_default() += count;
         }
         let fails = !one.holds || !one.problems.is_empty();
+        let is_named = !one.problems.is_empty() && self.found.len() < PROBLEMS_MAX;
+        if self.kept.is_empty() || fails && !self.has_failed || is_named {
+            self.kept.insert(one.seed);
+        }
+        self.has_failed |= fails;
         for what in one.problems {
-            self.problem(one.seed, what);
+            let alone = Some(Failure::broken(&what));
+            self.problem(one.seed, what, alone);
         }
         let Some(full) = one.full.take() else {
             return Ok(());
@@ -128,39 +166,74 @@ impl<'a> Gathered<'a> {
             serde_json::to_writer(&mut *lines, &full).map_err(std::io::Error::from)?;
             lines.write_all(b"\n")?;
         }
-        if self.runs.is_empty() || fails && self.runs.iter().all(|run| run.passed) {
+        // In virtual time a run is made again where its seed is named at last; a real one is never the same again.
+        if self.way.mode != Mode::Sim {
+            self.runs.push(full);
+            let named: BTreeSet<Option<u64>> =
+                self.judge.verdicts().iter().map(|one| one.seed).collect();
+            let kept = &self.kept;
+            self.runs
+                .retain(|run| kept.contains(&run.seed) || named.contains(&Some(run.seed)));
+        } else if self.kept.contains(&full.seed) {
             self.runs.push(full);
         }
         Ok(())
     }
 
-    fn problem(&mut self, seed: u64, what: String) {
-        self.problems.push(Problem {
-            seed,
-            what,
-            again: again(self.scenario, self.way, seed),
+    /// Notes a problem: the command that shows it again is with its seed where that shows it, with all seeds elsewhere.
+    fn problem(&mut self, seed: u64, what: String, alone: Option<Failure>) {
+        let again = match alone {
+            None if self.done > 1 => {
+                // Several seeds are those from 0 on.
+                command(self.scenario, self.way, &format!("--seeds {}", self.done))
+            }
+            _ => again(self.scenario, self.way, seed),
+        };
+        self.found.push(Found {
+            problem: Problem { seed, what, again },
+            alone,
         });
     }
 
-    /// Judges all of it. `minimise` makes the first failing seed's schedule smaller, where that can be done.
+    fn missed(&mut self, verdict: &Verdict) {
+        let seed = verdict.seed.unwrap_or(self.first_seed);
+        let expectation = &verdict.expectation;
+        let is_shown = self.done == 1 || self.judge.is_shown_by(seed, expectation);
+        let alone = is_shown.then(|| Failure::Expectation(expectation.clone()));
+        self.problem(seed, verdict.to_string(), alone);
+    }
+
+    /// Keeps the runs that problems name; `rerun` makes again what was not kept.
+    fn keep_named(&mut self, rerun: impl FnMut(u64) -> Option<RunResult>) {
+        let named = self.found.iter().map(|one| one.problem.seed);
+        self.kept.extend(named);
+        self.runs.retain(|run| self.kept.contains(&run.seed));
+        let has: BTreeSet<u64> = self.runs.iter().map(|run| run.seed).collect();
+        let lacks = self.kept.difference(&has).copied();
+        self.runs.extend(lacks.filter_map(rerun));
+        self.runs.sort_by_key(|run| run.seed);
+    }
+
+    /// Judges all of it. `rerun` makes a seed's run again, and `minimise` a schedule smaller with which a problem is there
+    /// that its seed alone shows; both where that can be done.
     pub(super) fn result(
         mut self,
-        minimise: impl FnOnce(&Scenario, u64) -> Option<Minimised>,
+        rerun: impl FnMut(u64) -> Option<RunResult>,
+        minimise: impl FnOnce(&Problem, &Failure) -> Option<Minimised>,
     ) -> ScenarioResult {
         let verdicts = self.judge.verdicts();
         for what in self.scenario.never_struck(self.done, &self.receipts) {
-            self.problems.push(Problem {
-                seed: self.first_seed,
-                what,
-                // Several seeds are those from 0 on.
-                again: command(self.scenario, self.way, &format!("--seeds {}", self.done)),
-            });
+            self.problem(self.first_seed, what, None);
         }
         for verdict in verdicts.iter().filter(|verdict| !verdict.holds) {
-            self.problem(verdict.seed.unwrap_or(self.first_seed), verdict.to_string());
+            self.missed(verdict);
         }
-        self.problems.truncate(PROBLEMS_MAX);
-        let first_failing = self.problems.first().map(|problem| problem.seed);
+        self.found.truncate(PROBLEMS_MAX);
+        self.keep_named(rerun);
+        let mut alone = self.found.iter();
+        let first = alone.find_map(|one| Some((&one.problem, one.alone.as_ref()?)));
+        let minimised = first.and_then(|(problem, failure)| minimise(problem, failure));
+        let problems: Vec<Problem> = self.found.into_iter().map(|one| one.problem).collect();
         let scenario = self.scenario;
         ScenarioResult {
             scenario: scenario.name.clone(),
@@ -171,13 +244,13 @@ impl<'a> Gathered<'a> {
                 object: cell.object.clone(),
                 place: cell.place(),
             }),
-            passed: self.problems.is_empty(),
+            passed: problems.is_empty(),
             seeds: self.done,
             sessions: self.sessions,
             played_s: self.played.as_secs_f64(),
             verdicts,
-            minimised: first_failing.and_then(|seed| minimise(scenario, seed)),
-            problems: self.problems,
+            minimised,
+            problems,
             receipts: self.receipts,
             runs: self.runs,
         }

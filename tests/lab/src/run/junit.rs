@@ -6,12 +6,23 @@ use anyhow::{Context as _, Result};
 use nearcast_scenario::{LabReport, ScenarioError, ScenarioResult};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+/// How long runs took on the wall clock: the same run never takes the same, so that it is in no report.
+#[derive(Clone, Debug)]
+pub(crate) struct Took {
+    pub(crate) all_s: f64,
+    /// By scenario, in the report's order; real runs go on beside each other.
+    pub(crate) each_s: Vec<f64>,
+}
+
 /// Returns JUnit XML: a suite for each file, a case for each scenario (each cell of a matrix).
-pub(crate) fn text(report: &LabReport) -> Result<String> {
+pub(crate) fn text(report: &LabReport, took: Option<&Took>) -> Result<String> {
     let mut junit = Report::new("nearcast-lab");
     let mut suites: Vec<TestSuite> = Vec::new();
-    for result in &report.scenarios {
-        let case = case(result);
+    for (place, result) in report.scenarios.iter().enumerate() {
+        let mut case = case(result);
+        if let Some(took_s) = took.and_then(|took| took.each_s.get(place)) {
+            case.set_time(duration(*took_s));
+        }
         match suites
             .iter_mut()
             .find(|suite| suite.name.as_str() == result.file)
@@ -33,6 +44,14 @@ pub(crate) fn text(report: &LabReport) -> Result<String> {
         let mut suite = TestSuite::new("nearcast-lab");
         suite.add_test_case(TestCase::new("the whole run", status));
         suites.push(suite);
+    }
+    if let Some(took) = took {
+        let all = duration(took.all_s);
+        for suite in &mut suites {
+            let cases = suite.test_cases.iter().filter_map(|case| case.time);
+            suite.set_time(cases.sum::<Duration>().min(all));
+        }
+        junit.set_time(all);
     }
     junit.add_test_suites(suites);
     junit.to_string().context("writing JUnit XML")
@@ -71,10 +90,13 @@ fn case(result: &ScenarioResult) -> TestCase {
     }
     let mut case = TestCase::new(result.scenario.clone(), status);
     case.set_classname(result.file.clone());
-    case.set_time(Duration::try_from_secs_f64(result.played_s).unwrap_or_default());
     let told = result.verdicts.iter().map(|verdict| format!("{verdict}\n"));
     case.set_system_out(told.collect::<String>());
     case
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -93,10 +115,10 @@ mod tests {
             busy: false,
             scenarios: Vec::new(),
         };
-        let whole = text(&report).unwrap();
+        let whole = text(&report, None).unwrap();
         assert!(!whole.contains("<error"), "{whole}");
         report.interrupted = true;
-        let part = text(&report).unwrap();
+        let part = text(&report, None).unwrap();
         assert!(
             part.contains("errors=\"1\"") && part.contains("interrupted: "),
             "{part}"

@@ -27,10 +27,12 @@ use sweep::Seeds;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Scenario files, and folders of them
-    #[arg(required_unless_present = "replay", conflicts_with = "replay")]
+    #[arg(required_unless_present_any = ["replay", "against"], conflicts_with_all = ["replay", "against"])]
     paths: Vec<PathBuf>,
     /// Replays a session that `nearcast play --record FILE` recorded, in virtual time; with --json its report is written
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "mode", "seed", "seeds", "jobs", "record", "only", "each_shape", "jsonl", "junit", "html",
+    ])]
     replay: Option<PathBuf>,
     /// Compares the decisions of a replay with those of the report that the play left (`--report FILE`)
     #[arg(long, value_name = "REPORT", requires = "replay")]
@@ -42,7 +44,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     seed: Option<u64>,
     /// So many seeds, from 0 on (fewer where a scenario says so)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     #[command(flatten)]
     real: real::RealArguments,
@@ -91,6 +93,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     }
     arguments.documents.check()?;
     let mode = Mode::from(arguments.mode);
+    if mode == Mode::Sim && arguments.real.record.is_some() {
+        bail!(
+            "--record keeps what real sessions were told, and in --mode sim there are none: give --mode app or packet, or \
+             --jsonl FILE for each run in full"
+        );
+    }
     let mut scenarios = match find::scenarios(&arguments.paths)? {
         Ok(scenarios) => scenarios,
         Err(errors) => {
@@ -117,7 +125,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     }
     let seeds = Seeds {
         first: arguments.seed.unwrap_or(0),
-        count: arguments.seeds.unwrap_or(1).max(1),
+        count: arguments.seeds.unwrap_or(1),
     };
     let lines = arguments
         .jsonl
@@ -134,15 +142,14 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let report = LabReport {
         schema: SCHEMA.to_owned(),
         mode,
-        passed: swept.results.iter().all(|one| one.passed),
+        passed: !swept.interrupted && swept.results.iter().all(|one| one.passed),
         interrupted: swept.interrupted,
         busy: swept.busy,
         scenarios: swept.results,
     };
-    arguments.documents.write(&report)?;
-    tell::report(&mut write::printed(), &report, Some(swept.took_s))?;
-    let all_right = report.passed && !report.interrupted;
-    Ok(if all_right {
+    arguments.documents.write(&report, Some(&swept.took))?;
+    tell::report(&mut write::printed(), &report, Some(swept.took.all_s))?;
+    Ok(if report.passed {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Way;
 use super::gather::{Gathered, One};
+use super::junit::Took;
 use super::progress::Progress;
 use super::sweep::{Seeds, Swept, count};
 use crate::interrupt::Interrupt;
@@ -76,12 +77,18 @@ pub(super) struct Job<'a> {
     pub(super) folders: Folders,
 }
 
+/// What came of a job, and how long that took.
+pub(super) struct Made {
+    pub(super) ran: Result<Ran>,
+    pub(super) took_s: f64,
+}
+
 /// Makes runs, some at a time, until somebody interrupts that: what is not run to its end then says nothing.
 pub(super) fn make<'a>(
     jobs: Vec<Job<'a>>,
     at_once: u8,
     interrupt: &Interrupt,
-    mut take: impl FnMut(Job<'a>, Result<Ran>) -> Result<()>,
+    mut take: impl FnMut(Job<'a>, Made) -> Result<()>,
 ) -> Result<()> {
     let progress = Progress::new(
         u64::try_from(jobs.len())?,
@@ -100,20 +107,23 @@ pub(super) fn make<'a>(
             let begins = async {
                 turns.lock().await.tick().await;
                 progress.runs(&job.scenario.name);
-                run(&job).await
+                let begins = Moment::now();
+                let ran = run(&job).await;
+                let took_s = begins.elapsed_s();
+                Made { ran, took_s }
             };
-            let ran = tokio::select! {
+            let made = tokio::select! {
                 biased;
                 () = wanted(interrupt) => None,
-                ran = begins => Some(ran),
+                made = begins => Some(made),
             };
             progress.inc();
-            (job, ran)
+            (job, made)
         });
         let mut runs = futures_util::stream::iter(runs).buffer_unordered(at_once.into());
-        while let Some((job, ran)) = runs.next().await {
-            if let Some(ran) = ran {
-                take(job, ran)?;
+        while let Some((job, made)) = runs.next().await {
+            if let Some(made) = made {
+                take(job, made)?;
             }
         }
         Ok::<_, anyhow::Error>(())
@@ -161,9 +171,11 @@ pub(super) fn all(
         .map(|scenario| Gathered::new(scenario, way, seeds.first))
         .collect();
     let mut busy = false;
-    make(jobs, arguments.jobs, &interrupt, |job, ran| {
-        busy |= ran.as_ref().is_ok_and(|ran| ran.busy);
-        let one = match ran {
+    let mut each_s = vec![0.0; scenarios.len()];
+    make(jobs, arguments.jobs, &interrupt, |job, made| {
+        busy |= made.ran.as_ref().is_ok_and(|ran| ran.busy);
+        each_s[job.place] += made.took_s;
+        let one = match made.ran {
             Ok(ran) => One::new(job.scenario, (way, job.seed), ran, true),
             Err(error) => One::failed(job.scenario, job.seed, format!("{error:#}")),
         };
@@ -174,14 +186,21 @@ pub(super) fn all(
     }
     let interrupted = interrupt.is_wanted();
     // A schedule is made smaller in virtual time, where a run takes no time and chance is what the seed says.
-    let results = gathered.into_iter().map(|one| one.result(|_, _| None));
+    let results = gathered
+        .into_iter()
+        .map(|one| one.result(|_| None, |_, _| None));
+    let told = results.zip(each_s);
+    let (results, each_s) = told
+        .filter(|(result, _)| !interrupted || result.seeds > 0)
+        .unzip();
     Ok(Swept {
         interrupted,
         busy,
-        results: results
-            .filter(|result| !interrupted || result.seeds > 0)
-            .collect(),
-        took_s: began.elapsed_s(),
+        results,
+        took: Took {
+            all_s: began.elapsed_s(),
+            each_s,
+        },
     })
 }
 

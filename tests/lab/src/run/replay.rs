@@ -5,9 +5,10 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use nearcast_protocol::report::{DecisionReport, SessionReport};
-use nearcast_sim::replay::replay;
+use anyhow::{Context as _, Error, Result, anyhow};
+use nearcast_protocol::report::{DecisionReport, SCHEMA, SessionReport};
+use nearcast_sim::replay::{ReplayError, replay};
+use serde_json::Value;
 
 use crate::documents::create;
 
@@ -19,8 +20,9 @@ pub(super) fn execute(
     json: Option<&Path>,
     against: Option<&Path>,
 ) -> Result<ExitCode> {
-    let file = File::open(recording).with_context(|| format!("reading {}", recording.display()))?;
-    let replayed = replay(BufReader::new(file)).with_context(|| recording.display().to_string())?;
+    let reading = || format!("reading {}", recording.display());
+    let file = File::open(recording).with_context(reading)?;
+    let replayed = replay(BufReader::new(file)).map_err(|error| no_recording(recording, error))?;
     if let Some(path) = json {
         let mut file = create(path)?;
         serde_json::to_writer(&mut file, &replayed.report)
@@ -38,6 +40,12 @@ pub(super) fn execute(
         replayed.report.stall_count,
         replayed.report.played_s
     )?;
+    if !replayed.is_over {
+        writeln!(
+            out,
+            "it ends in the middle of a session: what came after that is not in the recording, or the player was killed"
+        )?;
+    }
     for violation in &replayed.violations {
         writeln!(out, "an invariant breaks: {violation}")?;
     }
@@ -54,6 +62,27 @@ pub(super) fn execute(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says what is wrong with a recording, or what it is instead.
+fn no_recording(path: &Path, error: ReplayError) -> Error {
+    let shown = path.display().to_string();
+    let schema = || {
+        let document: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        document.get("schema")?.as_str().map(str::to_owned)
+    };
+    let is_first = matches!(error, ReplayError::Line { line: 1, .. });
+    match is_first.then(schema).flatten().as_deref() {
+        Some(SCHEMA) => anyhow!(
+            "{shown} is the report of a session, which --against takes: give --replay the recording of the same session \
+             (`nearcast play --record FILE`, or of `nearcast-lab run --record DIR` the file that ends in .jsonl)"
+        ),
+        Some(nearcast_scenario::SCHEMA) => anyhow!(
+            "{shown} says what came of runs, and holds no recording: `nearcast-lab report` opens it; --replay takes what \
+             `nearcast play --record FILE` recorded"
+        ),
+        _ => Error::new(error).context(shown),
+    }
 }
 
 /// Tells the first decision that differs. Returns whether none does.

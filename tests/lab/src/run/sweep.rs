@@ -1,17 +1,17 @@
 //! Runs scenarios in virtual time, each with many seeds.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
 use anyhow::{Context as _, Result, bail};
-use nearcast_scenario::{Judge, Minimised, Mode, Ran, Scenario, ScenarioResult};
+use nearcast_scenario::{Judge, Minimised, Mode, Problem, Ran, Scenario, ScenarioResult};
 use nearcast_sim::Watch;
 use nearcast_sim::scenario::simulate_unless;
 use rayon::prelude::*;
 
 use super::Way;
-use super::gather::{Gathered, One};
+use super::gather::{Failure, Gathered, One};
+use super::junit::Took;
 use super::progress::Progress;
 use crate::interrupt::Interrupt;
 use crate::moment::Moment;
@@ -31,7 +31,7 @@ pub(super) struct Swept {
     pub(super) interrupted: bool,
     /// Whether any run's timings are not to be trusted.
     pub(super) busy: bool,
-    pub(super) took_s: f64,
+    pub(super) took: Took,
 }
 
 /// So many seeds are run before anything is written.
@@ -68,11 +68,16 @@ fn until(
         .sum();
     let progress = Progress::new(runs, "{bar:30} {pos}/{len} runs, {eta} left: {wide_msg}")?;
     let mut results = Vec::new();
+    let mut each_s = Vec::new();
     for scenario in scenarios {
         progress.runs(&scenario.name);
+        let begins = Moment::now();
         let result = sweep(scenario, seeds, lines.as_mut(), &progress, stops)?;
         // Of what nothing was run to its end there is nothing to say.
-        results.extend((result.seeds > 0).then_some(result));
+        if result.seeds > 0 {
+            results.push(result);
+            each_s.push(begins.elapsed_s());
+        }
         if stops() {
             break;
         }
@@ -85,7 +90,10 @@ fn until(
         interrupted: stops(),
         busy: false,
         results,
-        took_s: began.elapsed_s(),
+        took: Took {
+            all_s: began.elapsed_s(),
+            each_s,
+        },
     })
 }
 
@@ -125,9 +133,16 @@ fn sweep(
         from = to;
     }
     let is_small = scenario.sessions() <= WATCHED_MAX;
-    let minimise =
-        |scenario: &Scenario, seed| is_small.then(|| minimised(scenario, seed, stops)).flatten();
-    Ok(gathered.result(minimise))
+    let minimise = |problem: &Problem, failure: &Failure| {
+        let smaller = || minimised(scenario, problem, failure, stops);
+        is_small.then(smaller).flatten()
+    };
+    let rerun = |seed| {
+        // What was run to its end is, however soon the whole is to end.
+        let ran = run(scenario, seed, &|| false)?;
+        One::new(scenario, (&Way::SIM, seed), ran, true).into_full()
+    };
+    Ok(gathered.result(rerun, minimise))
 }
 
 /// Runs one; `None` where somebody interrupts it.
@@ -143,27 +158,31 @@ fn run(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> Option<Ran> {
 
 const WATCHED_MAX: u64 = 10;
 
-/// Leaves out of a failing scenario whatever its failure does not need. `None` where one seed alone does not fail: the
-/// expectation is one over many.
-fn minimised(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> Option<Minimised> {
-    let found = failures(scenario, seed, stops);
-    if found.is_empty() {
+/// Leaves out of a failing scenario whatever this failure does not need. `None` where somebody interrupts that.
+fn minimised(
+    scenario: &Scenario,
+    problem: &Problem,
+    failure: &Failure,
+    stops: Stops<'_>,
+) -> Option<Minimised> {
+    let seed = problem.seed;
+    let fails = |smaller: &Scenario| failures(smaller, seed, stops).contains(failure);
+    if !fails(scenario) {
         return None;
     }
-    let smallest =
-        scenario.minimised(|smaller| !failures(smaller, seed, stops).is_disjoint(&found));
+    let smallest = scenario.minimised(fails);
     Some(Minimised {
         seed,
+        problem: problem.what.clone(),
         left: smallest.told(),
         of: u64::try_from(scenario.told().len()).unwrap_or(u64::MAX),
     })
 }
 
-/// What fails with one seed: expectations as they are written, and what is wrong whatever was expected, by its kind. Nothing
-/// does where somebody interrupts it.
-fn failures(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> BTreeSet<String> {
+/// What fails with one seed. Nothing does where somebody interrupts it.
+fn failures(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> Vec<Failure> {
     let Some(ran) = run(scenario, seed, stops) else {
-        return BTreeSet::new();
+        return Vec::new();
     };
     let mut judge = Judge::new(scenario.expectations.clone());
     ran.judge(seed, &mut judge);
@@ -171,12 +190,9 @@ fn failures(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> BTreeSet<String
         .verdicts()
         .into_iter()
         .filter(|verdict| !verdict.holds);
-    let missed = missed.map(|verdict| verdict.expectation);
-    // When an invariant breaks is another moment in another schedule.
-    let broken = ran.problems().into_iter().map(|what| {
-        let words = what.split(' ').filter(|word| word.parse::<f64>().is_err());
-        words.collect::<Vec<_>>().join(" ")
-    });
+    let missed = missed.map(|verdict| Failure::Expectation(verdict.expectation));
+    let broken = ran.problems();
+    let broken = broken.iter().map(|what| Failure::broken(what));
     missed.chain(broken).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use nearcast_scenario::{LabReport, ScenarioResult};
+use nearcast_scenario::{LabReport, Minimised, ScenarioResult};
 
 use super::first_problem;
 use crate::moment;
@@ -74,23 +74,27 @@ fn failure(out: &mut dyn Write, result: &ScenarioResult) -> io::Result<()> {
     for problem in &result.problems {
         writeln!(out, "  {}\n    again: {}", problem.what, problem.again)?;
     }
-    if let Some(minimised) = &result.minimised {
-        if minimised.left.is_empty() {
-            writeln!(
-                out,
-                "  it fails with none of its {} faults and actions, too",
-                minimised.of
-            )?;
-        } else {
-            writeln!(
-                out,
-                "  needs of its {} faults and actions only:",
-                minimised.of
-            )?;
-            for left in &minimised.left {
-                writeln!(out, "    {left}")?;
-            }
-        }
+    match &result.minimised {
+        Some(minimised) => needed(out, minimised, result.problems.len() > 1),
+        None => Ok(()),
+    }
+}
+
+/// Prints what a problem needs, and which one where there are several.
+fn needed(out: &mut dyn Write, minimised: &Minimised, is_named: bool) -> io::Result<()> {
+    let Minimised { problem, of, .. } = minimised;
+    if is_named {
+        writeln!(out, "  of these, `{problem}`:")?;
+    }
+    if minimised.left.is_empty() {
+        return writeln!(
+            out,
+            "  it fails with none of its {of} faults and actions, too"
+        );
+    }
+    writeln!(out, "  needs of its {of} faults and actions only:")?;
+    for left in &minimised.left {
+        writeln!(out, "    {left}")?;
     }
     Ok(())
 }

@@ -127,8 +127,8 @@ fn lines_become_a_report_of_their_scenarios() {
     ] {
         assert_eq!(ours[field], theirs[field], "{field}");
     }
-    // The first run is kept in full; it is the first that failed, too.
-    assert_eq!(ours["runs"].as_array().unwrap().len(), 1);
+    // Those that problems name are kept in full; here that is each.
+    assert_eq!(ours["runs"].as_array().unwrap().len(), 3);
     assert_eq!(ours["runs"][0], theirs["runs"][0]);
     let verdicts = ours["verdicts"].as_array().unwrap();
     let held: Vec<_> = verdicts.iter().map(|one| &one["holds"]).collect();
@@ -162,16 +162,41 @@ fn what_a_player_wrote_of_itself_is_opened_too() {
 }
 
 #[test]
+fn a_folder_of_recorded_sessions_is_opened_by_its_reports() {
+    let room = room();
+    let kept = room.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    let none = refusal(&lab(room.path(), "report kept"));
+    assert!(
+        none.contains("kept holds no file that ends in .report.json"),
+        "{none}"
+    );
+    for name in ["b", "a"] {
+        let report = kept.join(format!("quick-app-0-{name}.report.json"));
+        fs::copy(room.path().join("player.json"), report).unwrap();
+        fs::write(kept.join(format!("quick-app-0-{name}.jsonl")), "{}").unwrap();
+    }
+    let told = stdout(&lab(room.path(), "report kept"));
+    let first: Vec<&str> = told
+        .lines()
+        .map(|line| line.split(' ').nth(3).unwrap())
+        .collect();
+    assert_eq!(
+        first[..2],
+        ["quick-app-0-a.report", "quick-app-0-b.report"],
+        "{told}"
+    );
+}
+
+#[test]
 fn two_files_are_told_side_by_side() {
     let room = room();
     let slow = SCENARIO.replace("20000", "2000");
     fs::write(room.path().join("slow.toml"), slow).unwrap();
     lab(room.path(), "run slow.toml --json slow.json");
     let told = stdout(&lab(room.path(), "report all.json --compare slow.json"));
-    assert!(
-        told.starts_with("quick, player: seed 0 and seed 0\n"),
-        "{told}"
-    );
+    assert!(told.starts_with("quick, player: seed 0\n"), "{told}");
+    assert!(told.contains("compare what --jsonl wrote"), "{told}");
     let mean = |name: &str| {
         let report = json(room.path(), name);
         let player = &report["scenarios"][0]["runs"][0]["players"][0];
@@ -182,6 +207,45 @@ fn two_files_are_told_side_by_side() {
     let row: Vec<&str> = row.unwrap().split_whitespace().skip(1).collect();
     assert_eq!(row, [a, b, b - a].map(|number| format!("{number:.4}")));
     assert!(told.contains("served.near"), "{told}");
+}
+
+#[test]
+fn two_sweeps_are_compared_by_scenario_and_over_the_seeds_of_both() {
+    let room = room();
+    let slow = SCENARIO.replace("20000", "2000");
+    fs::write(room.path().join("slow.toml"), &slow).unwrap();
+    let other = slow.replace("\"quick\"", "\"other\"");
+    fs::write(room.path().join("other.toml"), other).unwrap();
+    lab(
+        room.path(),
+        "run other.toml slow.toml --seeds 4 --jsonl slow.jsonl",
+    );
+    let told = stdout(&lab(room.path(), "report all.jsonl --compare slow.jsonl"));
+    assert!(
+        told.starts_with("quick, player: means of 3 seeds\n"),
+        "{told}"
+    );
+    assert!(told.ends_with("only in B: other\n"), "{told}");
+    let startup_s = |name: &str| {
+        let lines = fs::read_to_string(room.path().join(name)).unwrap();
+        let runs = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let runs = runs.filter(|run| run["scenario"] == "quick").take(3);
+        let each = runs.map(|run| run["players"][0]["report"]["startup_s"].as_f64().unwrap());
+        each.sum::<f64>() / 3.0
+    };
+    let (a, b) = (startup_s("all.jsonl"), startup_s("slow.jsonl"));
+    let row = told
+        .lines()
+        .find(|line| line.trim().starts_with("startup_s "));
+    let row: Vec<&str> = row.unwrap().split_whitespace().skip(1).collect();
+    assert_eq!(row, [a, b, b - a].map(|number| format!("{number:.4}")));
+    // Alone in each they are compared, whatever they are called.
+    lab(room.path(), "run other.toml --seed 9 --jsonl other.jsonl");
+    let told = stdout(&lab(room.path(), "report all.jsonl --compare other.jsonl"));
+    let first = "quick beside other, player: means of 3 seeds and seed 9, none of them in both\n";
+    assert!(told.starts_with(first), "{told}");
 }
 
 #[test]

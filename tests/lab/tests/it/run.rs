@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use nearcast_protocol::report::{SCHEMA, SessionReport};
 use nearcast_scenario::{LabReport, RunResult};
 use tempfile::TempDir;
 
@@ -103,6 +104,75 @@ fn a_failure_is_made_smaller_and_told_with_the_command_that_shows_it_again() {
     assert_eq!(again.status.code(), Some(1));
 }
 
+fn report(room: &TempDir, name: &str) -> LabReport {
+    serde_json::from_slice(&fs::read(room.path().join(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn the_smaller_schedule_is_that_of_the_problem_told_first() {
+    // The second fails whatever is broken.
+    let both = "\"failures.edge.server_error == 0\", \"startup_s < 0.001\"";
+    let room = room(&SCENARIO.replace("\"failures.edge.server_error == 0\"", both));
+    let output = run(room.path(), &["s.toml", "--json", "r.json"]);
+    let told = told(&output);
+    let first = "failures.edge.server_error == 0 does not hold";
+    assert!(told.contains(&format!("  of these, `{first}")), "{told}");
+    assert!(
+        told.contains("needs of its 4 faults and actions only:\n    status at all edges, at 8 s"),
+        "{told}"
+    );
+    let minimised = report(&room, "r.json").scenarios.remove(0).minimised;
+    let problem = minimised.unwrap().problem;
+    assert!(problem.starts_with(first), "{problem}");
+}
+
+#[test]
+fn what_only_many_seeds_show_is_told_with_the_command_that_runs_them() {
+    let many = "\"failures.edge.server_error.sum < 4\", \"startup_s.max < 0.001\"";
+    let room = room(&SCENARIO.replace("\"failures.edge.server_error == 0\"", many));
+    run(room.path(), &["s.toml", "--seeds", "5", "--json", "r.json"]);
+    let problems = report(&room, "r.json").scenarios.remove(0).problems;
+    let [many, one] = &problems[..] else {
+        panic!("{problems:?}");
+    };
+    assert_eq!(many.again, "nearcast-lab run s.toml --mode sim --seeds 5");
+    let seed = one.seed;
+    assert_eq!(
+        one.again,
+        format!("nearcast-lab run s.toml --mode sim --seed {seed}")
+    );
+    for problem in &problems {
+        let words: Vec<&str> = problem.again.split_whitespace().skip(2).collect();
+        let again = told(&run(room.path(), &words));
+        let expectation = problem.what.split(" does").next().unwrap();
+        assert!(
+            again.contains(&format!("{expectation} does not hold")),
+            "{again}"
+        );
+    }
+}
+
+#[test]
+fn the_runs_that_problems_name_are_kept() {
+    // Startup varies little between seeds, and is longest in any of them.
+    let room = room(&SCENARIO.replace("startup_s < 2", "startup_s < 0.001"));
+    run(
+        room.path(),
+        &["s.toml", "--seeds", "20", "--json", "r.json"],
+    );
+    let result = report(&room, "r.json").scenarios.remove(0);
+    let kept: Vec<u64> = result.runs.iter().map(|run| run.seed).collect();
+    let named = result.problems.iter().map(|problem| problem.seed);
+    let named: Vec<u64> = named.collect();
+    assert!(named.iter().any(|seed| *seed > 1), "{named:?}");
+    assert!(
+        named.iter().all(|seed| kept.contains(seed)),
+        "{kept:?} {named:?}"
+    );
+    assert_eq!(kept.first(), Some(&0));
+    assert!(kept.len() <= 2 + named.len(), "{kept:?}");
+}
+
 #[test]
 fn the_same_seeds_write_the_same_bytes() {
     let room = room(&passing());
@@ -144,6 +214,11 @@ fn junit_has_a_case_for_each_scenario_and_says_why_one_failed() {
     let file = fs::File::open(room.path().join("r.xml")).unwrap();
     let suites = junit_parser::from_reader(std::io::BufReader::new(file)).unwrap();
     assert_eq!((suites.tests, suites.failures), (2, 1));
+    // Of the clock on the wall, not of the 40 s that each plays.
+    let cases_s = suites.suites.iter().flat_map(|suite| &suite.cases);
+    let cases_s: f64 = cases_s.map(|case| case.time).sum();
+    assert!(0.0 < cases_s && cases_s <= suites.time, "{suites:?}");
+    assert!(suites.time < 40.0, "{suites:?}");
     let failed = suites
         .suites
         .iter()
@@ -259,6 +334,38 @@ fn chance_that_never_struck_fails_several_seeds_and_not_one() {
     );
 }
 
+#[test]
+fn what_a_command_would_not_do_is_refused() {
+    let room = room(&passing());
+    let report = serde_json::to_string_pretty(&SessionReport {
+        schema: SCHEMA.to_owned(),
+        ..SessionReport::default()
+    });
+    fs::write(room.path().join("report.json"), report.unwrap()).unwrap();
+    for (arguments, why) in [
+        ("--replay x.jsonl --html x.html", "--html <FILE>"),
+        ("--replay x.jsonl --jsonl y.jsonl", "--jsonl <FILE>"),
+        ("--replay x.jsonl --junit x.xml", "--junit <FILE>"),
+        ("--replay x.jsonl --mode app", "--mode <MODE>"),
+        ("--replay x.jsonl --seeds 3", "--seeds <N>"),
+        ("--replay x.jsonl --seed 3", "--seed <N>"),
+        ("--replay x.jsonl --record y", "--record <DIR>"),
+        ("--against x.json", "  --replay <FILE>\n\n"),
+        (
+            "--replay report.json",
+            "report.json is the report of a session, which --against takes",
+        ),
+        ("s.toml --seeds 0", "0 is not in 1.."),
+        ("s.toml --record y", "give --mode app or packet"),
+    ] {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let output = run(room.path(), &words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(why), "{said}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+    }
+}
+
 /// A folder of scenarios with a seed each takes long enough to be interrupted.
 #[test]
 fn an_interrupted_run_writes_what_it_has_done() {
@@ -291,4 +398,11 @@ fn an_interrupted_run_writes_what_it_has_done() {
         report.interrupted && seeds > 0 && seeds < 1_000_000,
         "{seeds}"
     );
+    assert!(!report.passed && report.scenarios[0].passed);
+    let opened = Command::new(env!("CARGO_BIN_EXE_nearcast-lab"))
+        .args(["report", "r.json"])
+        .current_dir(room.path())
+        .output()
+        .unwrap();
+    assert_eq!(opened.status.code(), Some(1), "{}", self::told(&opened));
 }

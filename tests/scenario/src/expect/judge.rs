@@ -113,6 +113,26 @@ impl Judge {
             .collect()
     }
 
+    /// Returns whether the sessions of one seed show by themselves that an expectation, given as it is written, does not hold.
+    #[must_use]
+    pub fn is_shown_by(&self, seed: u64, expectation: &str) -> bool {
+        let of_seed = |whose: u32| {
+            let session = usize::try_from(whose).ok();
+            let session = session.and_then(|whose| self.sessions.get(whose));
+            session.is_some_and(|(of, _)| *of == seed)
+        };
+        let both = self.expectations.iter().zip(&self.numbers);
+        let mut named = both.filter(|(one, _)| one.to_string() == expectation);
+        named.any(|(one, numbers)| {
+            let numbers = numbers.iter().filter(|(_, whose)| of_seed(*whose));
+            let numbers: Vec<(f64, u32)> = numbers.copied().collect();
+            let verdict = self.verdict(one, &numbers);
+            // Of one seed there are too few for what many together must reach: only too many say something.
+            let grows = matches!(one.over, Some(Over::Count | Over::Sum));
+            !verdict.holds && (!grows || verdict.found.is_some_and(|found| found > one.number))
+        })
+    }
+
     fn verdict(&self, expectation: &Expectation, numbers: &[(f64, u32)]) -> Verdict {
         let fails = |found: f64| !expectation.comparison.holds(found, expectation.number);
         let (found, whose, holds) = match expectation.over {
@@ -194,6 +214,10 @@ mod tests {
     use crate::expect::World;
 
     fn judge(expectation: &str, stalls_s: &[&[f64]]) -> Verdict {
+        looked(expectation, stalls_s).verdicts().remove(0)
+    }
+
+    fn looked(expectation: &str, stalls_s: &[&[f64]]) -> Judge {
         let expectation = Expectation::parse(expectation, &World::default()).unwrap();
         let mut judge = Judge::new(vec![expectation]);
         for (seed, stalls_s) in (0..).zip(stalls_s) {
@@ -216,7 +240,30 @@ mod tests {
             };
             judge.look(seed, "player", &session);
         }
-        judge.verdicts().remove(0)
+        judge
+    }
+
+    #[test]
+    fn one_seed_shows_what_many_together_do_only_where_it_fails_alone() {
+        let stalls_s: [&[f64]; 3] = [&[1.0, 2.0], &[4.0], &[]];
+        for (expectation, seed, shown) in [
+            ("stalled_s < 4", 1, true),
+            ("stalled_s < 4", 0, false),
+            ("stall_s.max < 4", 1, true),
+            ("stall_s.mean < 2", 1, true),
+            ("stall_s.mean < 2", 0, false),
+            ("stall_s.sum < 7", 1, false),
+            ("stall_s.sum < 2", 1, true),
+            // Of one seed there would be fewer whatever happened.
+            ("stall_s.count == 4", 1, false),
+            ("stall_s.count > 3", 0, false),
+            ("stall_s.count == 0", 0, true),
+        ] {
+            let judge = looked(expectation, &stalls_s);
+            assert!(!judge.verdicts()[0].holds, "{expectation}");
+            let alone = judge.is_shown_by(seed, expectation);
+            assert_eq!(alone, shown, "{expectation}, seed {seed}");
+        }
     }
 
     #[test]
