@@ -179,7 +179,7 @@ impl FaultPlan {
             }
             Some(ObjectKind::Key) => ": the title is not encrypted, and nobody asks for keys",
             Some(ObjectKind::Event) => {
-                ", which events of players in virtual time never do: `--mode app` sends them"
+                " (in virtual time nobody sends events: they need `--mode app`)"
             }
             _ => "",
         };

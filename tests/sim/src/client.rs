@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nearcast_core::{
-    Action, AttemptId, EdgeOffer, Epoch, Event, FetchId, Grant, Input, PlayState, Session,
-    TransportEvent,
+    Action, AttemptId, EdgeOffer, Epoch, Event, FetchId, Grant, Input, Session, TransportEvent,
 };
 use nearcast_protocol::manifest::{ObjectKey, TrackKind};
 use nearcast_units::{ByteCount, Instant, MediaTime};
@@ -111,8 +110,7 @@ impl Client {
     }
 
     pub(crate) fn outcome(self, now: Instant, bytes: Vec<ByteCount>) -> Outcome {
-        let state = self.session.snapshot(now).state;
-        let over = matches!(state, PlayState::Ended | PlayState::Failed(_));
+        let over = self.session.snapshot(now).state.ended_by_itself();
         let ended_at = match self.end {
             End::Open => now,
             End::Reached(at) | End::Told(at) => at,

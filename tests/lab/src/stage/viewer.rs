@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nearcast_player::{
-    BackendOptions, NetworkOptions, PlayState, Player, PlayerBuilder, PlayerError, PlayerSnapshot,
-    Source, TrackKind,
+    BackendOptions, NetworkOptions, Player, PlayerBuilder, PlayerError, PlayerSnapshot, Source,
+    TrackKind,
 };
 use nearcast_scenario::{Doing, Scenario, Viewer};
 use nearcast_sim::scenario::rule;
@@ -92,8 +92,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     drop(ended);
-    let state = player.snapshot().session.state;
-    let over = matches!(state, PlayState::Ended | PlayState::Failed(_));
+    let over = player.snapshot().session.state.ended_by_itself();
     let report = player.close().await?;
     let viewed = Viewed {
         began_unix_ms,
