@@ -208,6 +208,8 @@ impl Comparison {
         // Over too soon for two slices of a slow body: it goes on as it was.
         let steady = overlap.slow.steady();
         let slow = steady.unwrap_or(overlap.before);
+        // A line that has just got more gives it to both: what came before is no measure for the other's newest.
+        let slow_lately = overlap.slow.newest().unwrap_or(slow).max(slow);
         let beside = ByteCount::new(overlap.beside).rate_over(lasts);
         let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
         let round_trip = overlap.since.since(overlap.asked_at);
@@ -218,7 +220,7 @@ impl Comparison {
             Blame::Nobody
         } else if together <= overlap.before * ROOM {
             Blame::Line
-        } else if late > slow * FASTER {
+        } else if late > slow_lately * FASTER {
             Blame::Edge
         } else if may_get_faster {
             match self.held_to {
@@ -233,7 +235,10 @@ impl Comparison {
         let seen = overlap.other.bytes >= ENOUGH;
         let told = match blame {
             Blame::Edge if late > overlap.before * CLEAR => seen,
-            Blame::Edge => steady.is_some() && lasts >= EDGE_TOLD_AFTER && late > slow * FASTER,
+            Blame::Edge => {
+                let same_time = steady.is_some() && overlap.slow.last >= overlap.other.last;
+                same_time && lasts >= EDGE_TOLD_AFTER && late > slow_lately * FASTER
+            }
             Blame::Line => steady.is_some() && lasts >= LINE_TOLD_AFTER && seen,
             Blame::Both | Blame::Nobody => false,
         };
@@ -276,12 +281,18 @@ impl Stretch {
         rate.filter(|_| span >= STEADY_MIN).map(BitRate::as_f64)
     }
 
-    /// Rate of the newest slices, past the slowest of slow start; where there are too few, at least this much, from the
+    /// Rate of the newest slices; `None` where there are too few.
+    fn newest(&self) -> Option<f64> {
+        self.steady()?;
+        Some(self.recent.rate_over(self.last?, LATE)?.as_f64())
+    }
+
+    /// The same, past the slowest of slow start; where there are too few, at least this much, from the
     /// request on.
     fn late(&self, asked_at: Instant) -> Option<f64> {
         let last = self.last?;
         if self.steady().is_some() {
-            return Some(self.recent.rate_over(last, LATE)?.as_f64());
+            return self.newest();
         }
         let whole = ByteCount::new(self.bytes).rate_over(last.since(asked_at));
         whole.map(BitRate::as_f64)
@@ -402,6 +413,33 @@ mod tests {
             comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
         }
         assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Line);
+    }
+
+    #[test]
+    fn a_line_that_gets_more_meanwhile_gives_it_to_both() {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+        let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+        for n in 0..=10 {
+            comparison.progress(ms(n * 100), SLOW, 20_000);
+        }
+        comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+        for (n, bytes) in [10_000, 10_000, 10_000, 10_000, 30_000, 30_000]
+            .into_iter()
+            .enumerate()
+        {
+            let at = 1_010 + n as u64 * 100;
+            comparison.progress(ms(at), OTHER, bytes);
+            assert_eq!(
+                comparison.finding(ms(at)),
+                None,
+                "the slow one's is not here yet"
+            );
+            comparison.progress(ms(at + 50), SLOW, bytes);
+            assert_eq!(comparison.finding(ms(at + 50)), None);
+        }
+        comparison.ended(OTHER.0);
+        assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Both);
     }
 
     #[test]
