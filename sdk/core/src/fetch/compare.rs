@@ -8,7 +8,7 @@ use core::time::Duration;
 use nearcast_units::{BitRate, ByteCount, Instant};
 
 use crate::input::{AttemptId, EdgeId};
-use crate::throughput::{Forecast, RecentRate};
+use crate::throughput::{Forecast, RecentRate, TOLD_WITHIN, Told};
 
 /// A slow body and another edge's beside it.
 #[derive(Clone, Debug)]
@@ -60,8 +60,9 @@ struct Overlap {
     asked_at: Instant,
     /// Rate of all that came just before.
     before: f64,
-    /// All from the slow one's edge.
+    /// All from the slow one's edge, and until when all of that is known.
     slow: Stretch,
+    slow_known_until: Instant,
     other: Stretch,
     /// Bytes of bodies from other edges.
     beside: u64,
@@ -166,6 +167,7 @@ impl Comparison {
                 asked_at,
                 before: before.map_or(0.0, BitRate::as_f64),
                 slow: Stretch::default(),
+                slow_known_until: now,
                 other: Stretch::default(),
                 beside: 0,
             });
@@ -173,14 +175,18 @@ impl Comparison {
     }
 
     /// Bytes of some body came.
-    pub(crate) fn progress(&mut self, now: Instant, (id, edge): (AttemptId, EdgeId), bytes: u64) {
+    pub(crate) fn progress(&mut self, told: Told, (id, edge): (AttemptId, EdgeId), bytes: u64) {
         if self.ended {
             return;
         }
+        let now = told.now;
         match &mut self.overlap {
             Some(overlap) if id == self.other.0 => overlap.other.add(now, bytes),
             // Sound shares with the picture what their edge gives.
-            Some(overlap) if edge == self.slow.1 => overlap.slow.add(now, bytes),
+            Some(overlap) if edge == self.slow.1 => {
+                overlap.slow.add(now, bytes);
+                overlap.slow_known_until = told.known_until();
+            }
             Some(overlap) => overlap.beside += bytes,
             None if id == self.other.0 => {}
             None => self.alone.progress(now, bytes),
@@ -208,20 +214,25 @@ impl Comparison {
         // Over too soon for two slices of a slow body: it goes on as it was.
         let steady = overlap.slow.steady();
         let slow = steady.unwrap_or(overlap.before);
-        // A line that has just got more gives it to both: what came before is no measure for the other's newest.
-        let slow_lately = overlap.slow.newest().unwrap_or(slow).max(slow);
+        let (slow_lately, others_lately) = overlap.lately(now).unwrap_or((slow, late));
         let beside = ByteCount::new(overlap.beside).rate_over(lasts);
         let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
         let round_trip = overlap.since.since(overlap.asked_at);
         let starting = overlap.other.lasts() < round_trip * SLOW_START;
-        let may_get_faster =
-            starting && late > slow * STARTS && together > overlap.before * MUCH_ROOM;
+        let together_lately = slow_lately + others_lately;
+        let may_get_faster = starting
+            && late.min(others_lately) > slow * STARTS
+            && together.min(together_lately) > overlap.before * MUCH_ROOM;
+        // A line that has just got more gives it to both.
+        let rises = overlap.slow_newest(now).unwrap_or(slow) > slow.min(overlap.before) * ROOM;
         let blame = if slow > self.held_to.rate().as_f64() * CAME_BACK {
             Blame::Nobody
         } else if together <= overlap.before * ROOM {
             Blame::Line
-        } else if late > slow_lately * FASTER {
+        } else if late > slow * FASTER && others_lately > slow_lately * FASTER {
             Blame::Edge
+        } else if may_get_faster && rises {
+            Blame::Nobody
         } else if may_get_faster {
             match self.held_to {
                 HeldTo::Usual(_) => Blame::Edge,
@@ -235,10 +246,7 @@ impl Comparison {
         let seen = overlap.other.bytes >= ENOUGH;
         let told = match blame {
             Blame::Edge if late > overlap.before * CLEAR => seen,
-            Blame::Edge => {
-                let same_time = steady.is_some() && overlap.slow.last >= overlap.other.last;
-                same_time && lasts >= EDGE_TOLD_AFTER && late > slow_lately * FASTER
-            }
+            Blame::Edge => steady.is_some() && lasts >= EDGE_TOLD_AFTER && late > slow * FASTER,
             Blame::Line => steady.is_some() && lasts >= LINE_TOLD_AFTER && seen,
             Blame::Both | Blame::Nobody => false,
         };
@@ -265,6 +273,27 @@ impl Finding {
     };
 }
 
+impl Overlap {
+    /// Until when all that came from the slow one's edge is known.
+    fn slow_until(&self, now: Instant) -> Instant {
+        self.slow_known_until.max(now - TOLD_WITHIN)
+    }
+
+    /// Rate of the newest that is known of the slow one's edge; `None` where that is too short to tell.
+    fn slow_newest(&self, now: Instant) -> Option<f64> {
+        self.slow.rate_in(None, self.slow_until(now))
+    }
+
+    /// Rates of both over the same time, which ends with a slice of the other one, before which all is known of the slow one;
+    /// `None` where that is too short to tell.
+    fn lately(&self, now: Instant) -> Option<(f64, f64)> {
+        let until = self.other.recent.last_by(self.slow_until(now))?;
+        let since = self.slow.first?.0.max(self.other.first?.0);
+        let rate = |one: &Stretch| one.rate_in(Some(since), until);
+        Some((rate(&self.slow)?, rate(&self.other)?))
+    }
+}
+
 impl Stretch {
     fn add(&mut self, now: Instant, bytes: u64) {
         self.bytes += bytes;
@@ -281,18 +310,19 @@ impl Stretch {
         rate.filter(|_| span >= STEADY_MIN).map(BitRate::as_f64)
     }
 
-    /// Rate of the newest slices; `None` where there are too few.
-    fn newest(&self) -> Option<f64> {
-        self.steady()?;
-        Some(self.recent.rate_over(self.last?, LATE)?.as_f64())
+    /// Rate of what came in the 180 ms until then, or since then where that is later.
+    fn rate_in(&self, since: Option<Instant>, until: Instant) -> Option<f64> {
+        let from = since.max(Some(self.first?.0))?.max(until - LATE);
+        let rate = self.recent.rate_between(from, until)?;
+        (until.since(from) >= STEADY_MIN).then_some(rate.as_f64())
     }
 
-    /// The same, past the slowest of slow start; where there are too few, at least this much, from the
+    /// Rate of the newest slices, past the slowest of slow start; where there are too few, at least this much, from the
     /// request on.
     fn late(&self, asked_at: Instant) -> Option<f64> {
         let last = self.last?;
         if self.steady().is_some() {
-            return self.newest();
+            return Some(self.recent.rate_over(last, LATE)?.as_f64());
         }
         let whole = ByteCount::new(self.bytes).rate_over(last.since(asked_at));
         whole.map(BitRate::as_f64)
@@ -317,6 +347,10 @@ mod tests {
     const OTHER: (AttemptId, EdgeId) = (AttemptId(2), EdgeId(1));
     const THIRD: (AttemptId, EdgeId) = (AttemptId(3), EdgeId(2));
 
+    fn came(comparison: &mut Comparison, now: Instant, who: (AttemptId, EdgeId), bytes: u64) {
+        comparison.progress(Told::alone(now, now), who, bytes);
+    }
+
     /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
     fn shown(before: u64, slow: u64, other: u64) -> Blame {
         shown_after(40, (before, slow, other))
@@ -337,12 +371,12 @@ mod tests {
         let held_to = (None, held_to);
         let mut comparison = Comparison::new(SLOW, OTHER, held_to, RecentRate::default());
         for n in 0..=10 {
-            comparison.progress(ms(n * 100), SLOW, before * 100);
+            came(&mut comparison, ms(n * 100), SLOW, before * 100);
         }
         comparison.body_begins(ms(1_010), OTHER.0, ms(1_010 - round_trip));
         for n in 0..=5 {
-            comparison.progress(ms(1_010 + n * 100), OTHER, other * 100);
-            comparison.progress(ms(1_060 + n * 100), SLOW, slow * 100);
+            came(&mut comparison, ms(1_010 + n * 100), OTHER, other * 100);
+            came(&mut comparison, ms(1_060 + n * 100), SLOW, slow * 100);
         }
         comparison.ended(OTHER.0);
         comparison.finding(ms(1_600)).unwrap().blame
@@ -351,10 +385,12 @@ mod tests {
     #[test]
     fn who_may_still_get_faster_has_shown_something() {
         // In slow start, as it is after so long a round trip.
-        assert_eq!(shown_after(300, (200, 300, 250)), Blame::Edge);
-        assert_eq!(shown_after(40, (200, 300, 250)), Blame::Both);
+        assert_eq!(shown_after(300, (200, 220, 250)), Blame::Edge);
+        assert_eq!(shown_after(40, (200, 220, 250)), Blame::Both);
         // A queue makes round trips long, too, and then next to nothing comes.
-        assert_eq!(shown_after(300, (200, 300, 150)), Blame::Both);
+        assert_eq!(shown_after(300, (200, 220, 150)), Blame::Both);
+        // Who brings more beside another than alone is not kept down by its edge: the line has got more.
+        assert_eq!(shown_after(300, (200, 300, 250)), Blame::Nobody);
     }
 
     #[test]
@@ -403,43 +439,99 @@ mod tests {
         let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
-            comparison.progress(ms(n * 100), SLOW, 10_000);
-            comparison.progress(ms(n * 100), THIRD, 10_000);
+            came(&mut comparison, ms(n * 100), SLOW, 10_000);
+            came(&mut comparison, ms(n * 100), THIRD, 10_000);
         }
         // It has ended, and the other takes its place; its round trip is long.
         comparison.body_begins(ms(1_010), OTHER.0, ms(910));
         for n in 0..=5 {
-            comparison.progress(ms(1_010 + n * 100), OTHER, 10_000);
-            comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
+            came(&mut comparison, ms(1_010 + n * 100), OTHER, 10_000);
+            came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
         }
         assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Line);
     }
 
+    /// What comes to each of two bodies from then until then, in milliseconds, of a line that carries 200 kB/s until `rises`, and
+    /// `times` as much after that.
+    fn half_of_line(from: u64, to: u64, rises: u64, times: u64) -> u64 {
+        let (before, after) = (
+            to.min(rises) - from.min(rises),
+            to.max(rises) - from.max(rises),
+        );
+        100 * (before + after * times)
+    }
+
+    /// Two bodies share a line that gets more, and are told of at their own times; asked for a finding whenever one was.
+    fn shown_by_line_that_rises(
+        (round_trip, held_to): (u64, HeldTo),
+        (rises, times): (u64, u64),
+    ) -> Blame {
+        let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+        let mut comparison = Comparison::new(SLOW, OTHER, (None, held_to), RecentRate::default());
+        for n in 0..=10 {
+            came(&mut comparison, ms(n * 100), SLOW, 20_000);
+        }
+        comparison.body_begins(ms(1_010), OTHER.0, ms(1_010 - round_trip));
+        let bytes = |until: u64| half_of_line(until - 100, until, rises, times);
+        for n in 0..=4 {
+            for (at, who) in [(1_090 + n * 100, SLOW), (1_110 + n * 100, OTHER)] {
+                came(&mut comparison, ms(at), who, bytes(at));
+                let found = comparison.finding(ms(at)).map(|found| found.blame);
+                let what = (round_trip, held_to, rises, times);
+                assert_ne!(found, Some(Blame::Edge), "after {at} ms: {what:?}");
+            }
+        }
+        // Its last slice, when that of the slow one is still to come.
+        came(
+            &mut comparison,
+            ms(1_580),
+            OTHER,
+            half_of_line(1_510, 1_580, rises, times),
+        );
+        comparison.ended(OTHER.0);
+        comparison.finding(ms(1_580)).unwrap().blame
+    }
+
     #[test]
     fn a_line_that_gets_more_meanwhile_gives_it_to_both() {
+        let (rate, line) = (BitRate::from_kbps(80_000), BitRate::from_kbps(1_600));
+        for rises in (1_010..1_600).step_by(10) {
+            // Twice as much is what one who is slow by itself leaves to the other.
+            for times in [3, 7] {
+                for round_trip in [40, 100, 300] {
+                    for held_to in [HeldTo::Usual(rate), HeldTo::Wanted { rate, line }] {
+                        let found = shown_by_line_that_rises((round_trip, held_to), (rises, times));
+                        let what = (round_trip, held_to, rises, times);
+                        assert_ne!(found, Blame::Edge, "{what:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sound_that_is_told_of_alone_does_not_make_its_edge_slower() {
         let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-        let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+        let usual = (None, HeldTo::Usual(BitRate::from_kbps(80_000)));
+        let sound = (AttemptId(4), SLOW.1);
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
-            comparison.progress(ms(n * 100), SLOW, 20_000);
+            came(&mut comparison, ms(n * 100), SLOW, 20_000);
         }
         comparison.body_begins(ms(1_010), OTHER.0, ms(970));
-        for (n, bytes) in [10_000, 10_000, 10_000, 10_000, 30_000, 30_000]
-            .into_iter()
-            .enumerate()
-        {
-            let at = 1_010 + n as u64 * 100;
-            comparison.progress(ms(at), OTHER, bytes);
-            assert_eq!(
-                comparison.finding(ms(at)),
-                None,
-                "the slow one's is not here yet"
-            );
-            comparison.progress(ms(at + 50), SLOW, bytes);
-            assert_eq!(comparison.finding(ms(at + 50)), None);
+        for n in 1..=6 {
+            let at = 1_010 + n * 100;
+            let bytes = half_of_line(at - 100, at, 1_310, 3);
+            came(&mut comparison, ms(at), SLOW, bytes);
+            came(&mut comparison, ms(at), OTHER, bytes);
+            let told = Told {
+                since: ms(at),
+                now: ms(at + 90),
+                all_until: ms(at),
+            };
+            comparison.progress(told, sound, 1_000);
+            assert_eq!(comparison.finding(ms(at + 90)), None, "after {at} ms");
         }
-        comparison.ended(OTHER.0);
-        assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Both);
     }
 
     #[test]
@@ -450,14 +542,14 @@ mod tests {
         let sound = (AttemptId(4), SLOW.1);
         let mut comparison = Comparison::new(SLOW, OTHER, wanted, RecentRate::default());
         for n in 0..=10 {
-            comparison.progress(ms(n * 100), SLOW, 10_000);
-            comparison.progress(ms(n * 100), sound, 10_000);
+            came(&mut comparison, ms(n * 100), SLOW, 10_000);
+            came(&mut comparison, ms(n * 100), sound, 10_000);
         }
         comparison.body_begins(ms(1_010), OTHER.0, ms(970));
         for n in 0..=5 {
-            comparison.progress(ms(1_010 + n * 100), OTHER, 20_000);
-            comparison.progress(ms(1_060 + n * 100), SLOW, 10_000);
-            comparison.progress(ms(1_060 + n * 100), sound, 10_000);
+            came(&mut comparison, ms(1_010 + n * 100), OTHER, 20_000);
+            came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
+            came(&mut comparison, ms(1_060 + n * 100), sound, 10_000);
         }
         comparison.ended(OTHER.0);
         assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Both);
@@ -469,10 +561,10 @@ mod tests {
         let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
         let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
         for n in 0..=10 {
-            comparison.progress(ms(n * 100), SLOW, 10_000);
+            came(&mut comparison, ms(n * 100), SLOW, 10_000);
         }
         comparison.body_begins(ms(1_010), OTHER.0, ms(970));
-        comparison.progress(ms(1_020), OTHER, 9_000);
+        came(&mut comparison, ms(1_020), OTHER, 9_000);
         assert_eq!(comparison.finding(ms(1_020)), None);
         comparison.ended(SLOW.0);
         assert_eq!(comparison.finding(ms(1_020)), Some(Finding::NOTHING));

@@ -14,7 +14,7 @@ const BURST_COUNTS_MIN: Duration = Duration::from_millis(10);
 const BURST_TAKES_MIN: Duration = Duration::from_micros(100);
 /// A body that comes is told of at least so often ([`TransportEvent::Progress`](crate::input::TransportEvent::Progress)), with all that
 /// came since it was told of last. One that was not is silent, and holds nothing back.
-const TOLD_WITHIN: Duration = Duration::from_millis(100);
+pub(crate) const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
 /// What came lately over a line.
 ///
@@ -68,7 +68,7 @@ impl Slices {
                 bytes,
             }),
         }
-        let known = told.all_until.clamp(now - TOLD_WITHIN, now);
+        let known = told.known_until();
         let lasts = known.since(since);
         if lasts < SLICE_MIN {
             return None;
@@ -89,6 +89,13 @@ impl Slices {
         }
         let rate = all.rate_over(lasts.max(BURST_TAKES_MIN))?;
         Some((rate, lasts.max(BURST_COUNTS_MIN)))
+    }
+}
+
+impl Told {
+    /// Until when all that came is known.
+    pub(crate) fn known_until(self) -> Instant {
+        self.all_until.clamp(self.now - TOLD_WITHIN, self.now)
     }
 }
 

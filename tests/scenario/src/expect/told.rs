@@ -172,6 +172,7 @@ pub const REASONS: &[&str] = &[
     "expected to bring first what playback begins with",
     "brought all of it first",
     "slow, but the budget for comparing it is used up",
+    "slow, but the budget does not carry yet what comparing it with an edge as far takes",
     "another edge brought far more at the same time: the edge is slow",
     "another edge only shared what this one brought: the line is slow",
     "the line had room, but another edge is no faster",

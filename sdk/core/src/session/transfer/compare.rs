@@ -178,9 +178,14 @@ impl Session {
         };
         let name = self.edges.name(other).to_string();
         if !self.extra_allowed(bytes) {
-            let why = "slow, but the budget for comparing it is used up";
+            let why = match held_to {
+                HeldTo::Usual(_) => "slow, but the budget for comparing it is used up",
+                HeldTo::Wanted { .. } => {
+                    self.compare_at = self.now + DOUBT_AGAIN;
+                    "slow, but the budget does not carry yet what comparing it with an edge as far takes"
+                }
+            };
             self.decide(DecisionKind::Blame, "nobody".to_string(), why, &[]);
-            self.compare_at = self.now + DOUBT_AGAIN;
             return;
         }
         let inputs = [("slow_bps", rate.as_f64()), held_to.input()];

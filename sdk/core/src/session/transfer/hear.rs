@@ -149,7 +149,7 @@ impl Session {
             }
         }
         if let Some(comparison) = &mut self.comparison {
-            comparison.progress(self.now, (id, edge_id), bytes.get());
+            comparison.progress(told, (id, edge_id), bytes.get());
         }
         if fetch.is_probe() {
             self.extra += bytes;

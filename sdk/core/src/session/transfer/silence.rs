@@ -45,8 +45,7 @@ impl Session {
                 && self.now.since(one.last_byte_at()) < BRINGS_WITHIN
         };
         let mut others = self.fetches.iter().flat_map(|one| &one.attempts);
-        fetch.attempts.len() > 1
-            && late.bytes == ByteCount::ZERO
+        late.bytes == ByteCount::ZERO
             && (line_is_slow || is_compared)
             && others.any(|one| one.edge == late.edge && one.id != id && brings(one))
     }
