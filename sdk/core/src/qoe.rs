@@ -461,7 +461,8 @@ impl Session {
     /// Joins the recorder's story with what is under way at `now`.
     pub(crate) fn build_report(&self, now: Instant) -> SessionReport {
         let recorder = self.recorder();
-        let playhead = self.snapshot(now).position;
+        let snapshot = self.snapshot(now);
+        let playhead = snapshot.position;
         let running = recorder
             .running_from
             .map_or(Duration::ZERO, |from| playhead.since(from));
@@ -496,10 +497,7 @@ impl Session {
             schema: SCHEMA.to_string(),
             content: ContentReport {
                 source: String::new(),
-                duration_s: self
-                    .snapshot(now)
-                    .duration
-                    .map(|duration| duration.as_secs_f64()),
+                duration_s: snapshot.duration.map(|duration| duration.as_secs_f64()),
                 ladder: recorder.ladder.clone(),
             },
             wall_s: recorder.since_origin(now),
@@ -530,6 +528,7 @@ impl Session {
                 ..recorder.bytes.clone()
             },
             qoe_lin: quality - STALL_WEIGHT * stalled_s - change / 1e6,
+            ended: snapshot.state == PlayState::Ended,
             error: self.error_report(),
             ..SessionReport::default()
         }

@@ -63,6 +63,10 @@ pub struct SessionReport {
     pub peak_rss_bytes: Option<u64>,
     /// Whether the machine was too loaded for the timings to be trusted, or stood still.
     pub busy: bool,
+    /// Whether playback came to the end of the title: it neither failed, nor was it stopped before. Reports of older players do not
+    /// say.
+    #[serde(default)]
+    pub ended: bool,
     /// Why playback failed; `None` when it did not.
     pub error: Option<ErrorReport>,
 }

@@ -191,7 +191,6 @@ fn figures((run, player): (&RunResult, &PlayerResult)) -> BTreeMap<String, f64> 
         player: &player.player,
         begins_s: player.begins_s,
         report: &player.report,
-        over: player.over,
         receipts: &run.receipts,
         // A report holds what edges sent, not what would have been their share.
         load_ratio: &[],

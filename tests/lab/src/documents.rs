@@ -26,8 +26,9 @@ pub(crate) struct Documents {
 }
 
 impl Documents {
-    /// Looks whether all that was asked for has a folder to be in: a run of an hour must not be lost to a typing error.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Looks whether all that was asked for has a folder to be in: a run of an hour must not be lost to a typing error. What an
+    /// earlier run wrote there is removed, lest it stand for one that comes to no end.
+    pub(crate) fn make_room(&self) -> Result<()> {
         for path in [&self.json, &self.junit, &self.html].into_iter().flatten() {
             let folder = path
                 .parent()
@@ -37,6 +38,10 @@ impl Documents {
                 "{} cannot be written: give a file in a folder that is there",
                 path.display()
             );
+            if path.is_file() {
+                std::fs::remove_file(path)
+                    .with_context(|| format!("removing an earlier {}", path.display()))?;
+            }
         }
         Ok(())
     }
@@ -65,7 +70,7 @@ impl Documents {
         Ok(())
     }
 
-    /// Writes that nothing was run where JUnit XML was asked for, lest an older one stand for this run.
+    /// Writes that nothing was run where JUnit XML was asked for.
     pub(crate) fn write_errors(&self, errors: &[ScenarioError]) -> Result<()> {
         let Some(path) = &self.junit else {
             return Ok(());

@@ -32,7 +32,8 @@ use clap::{Parser, Subcommand};
     name = "nearcast-lab",
     version,
     after_help = "Exit status: 0 all is as expected; 1 something is not, or it could not be found out (what and why is said); \
-                  2 a mistake in the arguments or in a scenario file. `packet` ends with the status of the program that it runs."
+                  2 a mistake in the arguments or in a scenario file. `report` judges nothing: \
+                  1 is of what was interrupted, or cannot be read. `packet` ends with the status of the program that it runs."
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -87,7 +87,6 @@ impl Ran {
                 player: &one.player,
                 begins_s: one.begins_s,
                 report: &one.report,
-                over: one.over,
                 receipts: &self.receipts,
                 load_ratio: &self.load_ratio,
             };
@@ -158,7 +157,6 @@ fn unbegun(scenario: &Scenario, players: &[PlayerResult]) -> Vec<String> {
             player: &one.player,
             begins_s: one.begins_s,
             report: &one.report,
-            over: one.over,
             receipts: &[],
             load_ratio: &[],
         };
@@ -243,7 +241,6 @@ mod tests {
         let player = |(number, code): (usize, &Option<&str>)| PlayerResult {
             player: format!("player-{number}"),
             begins_s: 0.0,
-            over: code.is_some(),
             report: SessionReport {
                 error: code.map(|code| ErrorReport {
                     code: code.to_owned(),

@@ -50,8 +50,6 @@ pub struct PlayerResult {
     pub player: String,
     /// When it began, since the run did.
     pub begins_s: f64,
-    /// Whether it ended by itself: at the end of the title, or with an error; not because it was told to stop.
-    pub over: bool,
     /// What it did.
     pub report: SessionReport,
 }

@@ -113,7 +113,6 @@ impl Simulated {
             players.push(PlayerResult {
                 player,
                 begins_s: begins.as_secs_f64(),
-                over: outcome.over,
                 report: outcome.report,
             });
         }

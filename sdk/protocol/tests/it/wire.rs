@@ -198,6 +198,7 @@ fn full_report() -> SessionReport {
         cpu_s: None,
         peak_rss_bytes: None,
         busy: false,
+        ended: false,
         error: Some(ErrorReport::default()),
     }
 }

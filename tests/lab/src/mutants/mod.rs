@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Only mutations whose name contains this; scenarios that nothing fails are no mistake then
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// So many seeds, from 0 on
+    /// So many seeds, from 0 on (one for worlds of more than a thousand sessions)
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Where the copy is broken, built and run; left out, target/mutants
@@ -88,10 +88,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
 
     let (large, small) = (scenarios.into_iter()).partition(|one| one.sessions() > LARGE);
     let small = Part {
+        suffix: "",
         scenarios: small,
         seeds: arguments.seeds,
     };
     let large = Part {
+        suffix: "-large",
         scenarios: large,
         seeds: 1,
     };
@@ -220,6 +222,8 @@ fn spinner(what: String) -> Result<ProgressBar> {
 
 /// Scenarios that are run together, each with so many seeds.
 struct Part {
+    /// What the names of its reports end in.
+    suffix: &'static str,
     scenarios: Vec<Scenario>,
     seeds: u64,
 }
@@ -264,7 +268,7 @@ impl Laboratory {
     fn report(&self, name: &str, part: &Part) -> Result<Option<LabReport>> {
         let reports = self.room.join("reports");
         fs::create_dir_all(&reports).with_context(|| format!("making {}", reports.display()))?;
-        let json = reports.join(format!("{name}.json"));
+        let json = reports.join(format!("{name}{}.json", part.suffix));
         if json.exists() {
             fs::remove_file(&json).with_context(|| format!("removing {}", json.display()))?;
         }

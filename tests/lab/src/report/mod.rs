@@ -27,7 +27,8 @@ pub(crate) struct Arguments {
     documents: Documents,
 }
 
-/// Reads and tells; writes what is asked for. Exit status 1 where what is opened was interrupted: it says nothing of the whole.
+/// Reads and tells; writes what is asked for. Exit status 1 where a document says that its runs were interrupted: it says
+/// nothing of the whole. Lines do not say.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let is_compared = arguments.compare.is_some();
     let ours = read::all(&arguments.files, is_compared)?;
@@ -36,11 +37,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let Some(path) = &arguments.compare else {
         arguments.documents.write(report, None)?;
         run::tell(&mut out, report)?;
-        return Ok(if report.interrupted {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        });
+        return Ok(status(report.interrupted));
     };
     let theirs = read::all(std::slice::from_ref(path), is_compared)?;
     let pairs = compare::pairs(&ours, &theirs);
@@ -66,5 +63,13 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             .and_then(|()| io::Write::flush(&mut file))
             .with_context(|| format!("writing {}", html.display()))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status(report.interrupted || theirs.report.interrupted))
+}
+
+fn status(interrupted: bool) -> ExitCode {
+    if interrupted {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

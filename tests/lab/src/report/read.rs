@@ -149,7 +149,6 @@ fn of_player(path: &Path, report: SessionReport) -> RunResult {
                 report.player.name.clone()
             },
             begins_s: 0.0,
-            over: report.error.is_some() || is_played_out(&report),
             report,
         }],
     }
@@ -162,28 +161,6 @@ fn mode_of(report: &SessionReport) -> Mode {
         _ => Mode::App,
     }
 }
-
-/// Whether a play came to the end of the title. A report does not say: it follows from a buffer that was shown to its end while
-/// nothing more of the title was asked for.
-fn is_played_out(report: &SessionReport) -> bool {
-    let media = report.fetches.iter().filter(|one| one.kind == "media");
-    let mut attempts = media.flat_map(|one| &one.attempts);
-    let asks =
-        attempts.any(|one| one.result == "running" || one.code.as_deref() == Some("stopped"));
-    let left = match report.buffer.last() {
-        Some((at, video, audio)) if report.wall_s - at < DRAIN_S => {
-            video.max(*audio) - (report.wall_s - at)
-        }
-        // It played for longer than a report has rows.
-        _ => report.content.duration_s.unwrap_or(f64::MAX) - report.played_s,
-    };
-    report.startup_s.is_some() && !asks && left < FRAME_S
-}
-
-/// A player waits no longer than that for its decoders' last frames.
-const DRAIN_S: f64 = 15.0;
-/// What is left of a title that was shown to its end.
-const FRAME_S: f64 = 0.05;
 
 /// Runs one after the other, of which only those are kept that a report keeps.
 #[derive(Default)]

@@ -85,13 +85,21 @@ impl One {
 /// What is wrong with one seed alone, whatever its numbers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// An expectation, as it is written.
-    Expectation(String),
+    /// An expectation, as it is written, and whether too much was found; `None` where there was nothing to look at.
+    Expectation(String, Option<bool>),
     /// What is wrong whatever was expected.
     Broken(String),
 }
 
 impl Failure {
+    /// What a verdict misses. A schedule that gives too little instead of too much is another failure.
+    pub(super) fn missed(scenario: &Scenario, verdict: &Verdict) -> Self {
+        let mut all = scenario.expectations.iter();
+        let missed = all.find(|one| one.to_string() == verdict.expectation);
+        let too_much = missed.and_then(|one| Some(one.is_exceeded_by(verdict.found?)));
+        Self::Expectation(verdict.expectation.clone(), too_much)
+    }
+
     /// When an invariant breaks is another moment in another schedule: numbers are left out.
     pub(super) fn broken(what: &str) -> Self {
         let words = what.split(' ').filter(|word| word.parse::<f64>().is_err());
@@ -199,7 +207,7 @@ impl<'a> Gathered<'a> {
         let seed = verdict.seed.unwrap_or(self.first_seed);
         let expectation = &verdict.expectation;
         let is_shown = self.done == 1 || self.judge.is_shown_by(seed, expectation);
-        let alone = is_shown.then(|| Failure::Expectation(expectation.clone()));
+        let alone = is_shown.then(|| Failure::missed(self.scenario, verdict));
         self.problem(seed, verdict.to_string(), alone);
     }
 

@@ -91,7 +91,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         );
         return replay::execute(out, recording, json, against);
     }
-    arguments.documents.check()?;
+    arguments.documents.make_room()?;
     let mode = Mode::from(arguments.mode);
     if mode == Mode::Sim && arguments.real.record.is_some() {
         bail!(

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 
 /// Pipelines end what is silent for minutes, and nobody reads a line each second.
 const LINE_EVERY: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ fn write_lines(bar: ProgressBar) -> Sender<()> {
     std::thread::spawn(move || {
         while ended.recv_timeout(LINE_EVERY) == Err(RecvTimeoutError::Timeout) {
             let (done, all) = (bar.position(), bar.length().unwrap_or_default());
-            let elapsed = HumanDuration(bar.elapsed());
+            let elapsed = FormattedDuration(bar.elapsed());
             // Without standard error there is nobody to tell.
             drop(writeln!(
                 std::io::stderr(),

@@ -138,8 +138,8 @@ fn sweep(
         is_small.then(smaller).flatten()
     };
     let rerun = |seed| {
-        // What was run to its end is, however soon the whole is to end.
-        let ran = run(scenario, seed, &|| false)?;
+        // What was run to its end is, however soon the whole is to end, but for what takes long.
+        let ran = run(scenario, seed, &|| !is_small && stops())?;
         One::new(scenario, (&Way::SIM, seed), ran, true).into_full()
     };
     Ok(gathered.result(rerun, minimise))
@@ -190,7 +190,7 @@ fn failures(scenario: &Scenario, seed: u64, stops: Stops<'_>) -> Vec<Failure> {
         .verdicts()
         .into_iter()
         .filter(|verdict| !verdict.holds);
-    let missed = missed.map(|verdict| Failure::Expectation(verdict.expectation));
+    let missed = missed.map(|verdict| Failure::missed(scenario, &verdict));
     let broken = ran.problems();
     let broken = broken.iter().map(|what| Failure::broken(what));
     missed.chain(broken).collect()

@@ -357,7 +357,6 @@ impl Ended {
                     players.push(PlayerResult {
                         player,
                         begins_s: since_s(viewed.began_unix_ms),
-                        over: viewed.over,
                         report: viewed.report,
                     });
                 }

@@ -84,8 +84,6 @@ pub(super) struct Viewed {
     pub(super) began_unix_ms: u64,
     /// What its tokens name it.
     pub(super) playback_id: Option<String>,
-    /// Whether it ended by itself.
-    pub(super) over: bool,
     /// What it did.
     pub(super) report: SessionReport,
 }

@@ -92,12 +92,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     drop(ended);
-    let over = player.snapshot().session.state.ended_by_itself();
     let report = player.close().await?;
     let viewed = Viewed {
         began_unix_ms,
         playback_id,
-        over,
         report,
     };
     line::write(&mut out, &FromViewer::Ended(Box::new(viewed))).await

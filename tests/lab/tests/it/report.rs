@@ -101,14 +101,14 @@ fn a_play_that_was_cut_short_has_not_ended() {
     let player = &json(room.path(), "cut.json")["scenarios"][0]["runs"][0]["players"][0]["report"];
     fs::write(room.path().join("short.json"), player.to_string()).unwrap();
     // Nor of where; a process would say what it used of the machine.
-    for (name, over) in [("player", true), ("short", false)] {
+    for (name, ended) in [("player", true), ("short", false)] {
         stdout(&lab(
             room.path(),
             &format!("report {name}.json --json read.json"),
         ));
         let read = json(room.path(), "read.json");
         let player = &read["scenarios"][0]["runs"][0]["players"][0];
-        assert_eq!(player["over"], over, "{name}");
+        assert_eq!(player["report"]["ended"], ended, "{name}");
         assert_eq!(read["mode"], "sim");
     }
 }

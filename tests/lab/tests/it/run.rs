@@ -127,6 +127,39 @@ fn the_smaller_schedule_is_that_of_the_problem_told_first() {
 }
 
 #[test]
+fn a_smaller_schedule_fails_in_the_same_direction() {
+    let once = "\"failures.edge.server_error == 1\"";
+    let again = "    { id = \"again\", at_s = 12, edge = \"all\", fault = { kind = \"status\", status = 500 }, on = { object = \"media\", count = 1 } },\n]\nactions";
+    let text = SCENARIO.replace("\"failures.edge.server_error == 0\"", once);
+    let room = room(&text.replace("]\nactions", again));
+    let output = run(room.path(), &["s.toml", "--json", "r.json"]);
+    // With no fault at all there are none, which is another failure.
+    let told = told(&output);
+    assert!(told.contains("== 1 does not hold: "), "{told}");
+    assert!(
+        told.contains("needs of its 5 faults and actions only:\n    status at all edges"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_an_earlier_run_wrote_does_not_stand_for_one_that_comes_to_nothing() {
+    let room = room(&passing());
+    let written = ["r.json", "r.xml", "r.html"];
+    let arguments = [
+        "s.toml", "--json", "r.json", "--junit", "r.xml", "--html", "r.html",
+    ];
+    assert!(run(room.path(), &arguments).status.success());
+    assert!(written.iter().all(|name| room.path().join(name).exists()));
+    let nothing = run(
+        room.path(),
+        &[&arguments[..], &["--only", "nothing"]].concat(),
+    );
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(!written.iter().any(|name| room.path().join(name).exists()));
+}
+
+#[test]
 fn what_only_many_seeds_show_is_told_with_the_command_that_runs_them() {
     let many = "\"failures.edge.server_error.sum < 4\", \"startup_s.max < 0.001\"";
     let room = room(&SCENARIO.replace("\"failures.edge.server_error == 0\"", many));

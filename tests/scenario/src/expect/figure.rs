@@ -17,8 +17,6 @@ pub struct Session<'a> {
     pub begins_s: f64,
     /// What it did.
     pub report: &'a SessionReport,
-    /// Whether it ended by itself: at the end of the title, or with an error; not because it was told to stop.
-    pub over: bool,
     /// What went wrong in its world, in order.
     pub receipts: &'a [Receipt],
     /// What each edge carried after the last fault, over its fair share; empty where nobody counts.
@@ -169,7 +167,7 @@ pub const FIGURES: &[FigureKind] = &[
     ),
     counted(
         "ended",
-        |session, _| is_so(session.over && session.report.error.is_none()),
+        |session, _| is_so(session.report.ended && session.report.error.is_none()),
         "1 where playback came to the end of the title, 0 where it was stopped before, failed, or went on",
     )
     .up_to(1.0),
@@ -456,7 +454,6 @@ mod tests {
             player: "player",
             begins_s: 0.0,
             report: &report,
-            over: true,
             receipts: &[],
             load_ratio: &[],
         };

@@ -162,7 +162,6 @@ mod tests {
             player: "player",
             begins_s: 0.0,
             report: &report,
-            over: true,
             receipts: &[receipt],
             load_ratio: &[],
         })

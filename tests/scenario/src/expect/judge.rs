@@ -234,7 +234,6 @@ mod tests {
                 player: "player",
                 begins_s: 0.0,
                 report: &report,
-                over: true,
                 receipts: &[],
                 load_ratio: &[],
             };

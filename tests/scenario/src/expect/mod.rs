@@ -205,6 +205,12 @@ impl Expectation {
         Ok(it)
     }
 
+    /// Whether this is more than its number: where it does not hold, too much was found, or else too little.
+    #[must_use]
+    pub fn is_exceeded_by(&self, found: f64) -> bool {
+        found > self.number
+    }
+
     /// Whether it says how a session ends that never began to play: it holds of that one and not of one that plays to the end, or the
     /// other way round.
     pub(crate) fn tells_end(&self, session: &Session<'_>) -> bool {

@@ -379,7 +379,7 @@ fn playback_that_is_stopped_has_not_come_to_its_end() {
 fn a_rebinding_kills_connections_silently_and_playback_goes_on() {
     let run = run("actions = [{ at_s = 20, do = \"rebind\" }]");
     let report = &run.players[0].report;
-    assert_eq!((report.stall_count, run.players[0].over), (0, true));
+    assert_eq!((report.stall_count, run.players[0].report.ended), (0, true));
     let silent = report.fetches.iter().flat_map(|one| &one.attempts);
     let silent =
         silent.filter(|one| one.code.as_deref() == Some("edge_silent") && one.start_s < 25.0);
@@ -420,7 +420,7 @@ fn a_session_that_the_backend_says_is_over_is_replaced_once() {
     let play = |count| format!("object = \"play\", count = {count}");
     let (run, codes) = asked("token_expired\"", &play(1));
     assert_eq!(codes, Vec::<String>::new());
-    assert!(run.players[0].over && run.players[0].report.error.is_none());
+    assert!(run.players[0].report.ended && run.players[0].report.error.is_none());
     let (run, _) = asked("token_expired\"", &play(2));
     let error = run.players[0].report.error.as_ref().unwrap();
     assert_eq!(error.code, "play.session_expired");
@@ -452,7 +452,7 @@ fn handshakes_with_the_backend_fail_and_sealed_requests_make_none() {
         .iter()
         .filter_map(|one| one.id.as_deref())
         .collect();
-    assert_eq!((hit, run.players[0].over), (vec!["reset"], true));
+    assert_eq!((hit, run.players[0].report.ended), (vec!["reset"], true));
 }
 
 #[test]

@@ -50,8 +50,10 @@ fn a_language_that_was_left_does_not_end_playback() {
         script.tell(Input::Command(Command::SelectAudio { track }));
     }
     script.refuse(other, 404);
+    assert!(!script.session.report(script.now).ended);
     script.run(Duration::from_secs(200));
     assert_eq!(script.session.state, PlayState::Ended);
+    assert!(script.session.report(script.now).ended);
 }
 
 #[test]
