@@ -17,7 +17,7 @@ use nearcast_units::BitRate;
 
 use super::real::{self, Job, RealArguments};
 use super::{ModeName, again, find};
-use crate::abr::table::standard_error;
+use crate::abr::table::{mean, standard_error};
 use crate::interrupt::Interrupt;
 use crate::packet;
 use crate::stage::{Folders, Titles, keep_reports, unfit};
@@ -222,22 +222,63 @@ impl<'a> Compared<'a> {
         })
     }
 
-    /// Whether the means of all ways are known to half of what they may differ by (their standard errors): where runs differ
-    /// among themselves, a few say nothing. Where none came to its end, more would not either.
+    /// Whether the means of all ways are known well enough: where runs differ among themselves, a few say nothing. Where none came
+    /// to its end, more would not either.
     fn is_known(&self, runs: &Runs) -> bool {
-        [Mode::Sim].iter().chain(&self.ways).all(|mode| {
-            let Some(ran) = runs.get(&(self.place, *mode)) else {
-                return true;
-            };
-            let bitrate_max = Figures::of(ran).bitrate_kbps * BITRATE_MAX;
+        let of = |mode| runs.get(&(self.place, mode));
+        let Some(simulated) = of(Mode::Sim) else {
+            return true;
+        };
+        let bitrate_max = Figures::of(simulated).bitrate_kbps * BITRATE_MAX;
+        self.ways.iter().filter_map(|mode| of(*mode)).all(|ran| {
             let known = |of: fn(&SessionReport) -> f64, allowed: f64| {
-                standard_error(&each(ran, of)).is_some_and(|error| error <= allowed / 2.0)
+                is_certain(&each(simulated, of), &each(ran, of), allowed)
             };
             known(stalls, STALLS_MAX)
                 && known(switches, SWITCHES_MAX)
                 && known(bitrate_kbps, bitrate_max)
+                && (loses_all_edges(self.scenario)
+                    || medians_are_certain(&failovers_s(simulated), &failovers_s(ran)))
         })
     }
+}
+
+/// Whether it is certain that the means of two ways differ by less than is allowed, or that they differ by more: each is known to half of that (its
+/// standard error), and what they are off by is not as near to it as chance would have it.
+fn is_certain(simulated: &[f64], real: &[f64], allowed: f64) -> bool {
+    let (Some(one), Some(other)) = (standard_error(simulated), standard_error(real)) else {
+        return false;
+    };
+    let off = (mean(simulated) - mean(real)).abs();
+    one.max(other) <= allowed / 2.0 && (off - allowed).abs() >= one.hypot(other)
+}
+
+/// The same of the medians of hand-overs; where one way has next to none, more runs would not change that.
+fn medians_are_certain(simulated: &[f64], real: &[f64]) -> bool {
+    let (Some(one), Some(other)) = (standard_error(simulated), standard_error(real)) else {
+        return true;
+    };
+    let (Some(simulated), Some(real)) = (median(simulated), median(real)) else {
+        return true;
+    };
+    let off = (simulated - real).abs();
+    (off - FAILOVER_S_MAX).abs() >= one.hypot(other) * MEDIAN_VARIES
+}
+
+/// A median of many numbers varies by so much more than their mean (the square root of half of pi, where they are distributed normally).
+const MEDIAN_VARIES: f64 = 1.253;
+
+/// All hand-overs, from the shortest to the longest.
+fn failovers_s(runs: &[Ran]) -> Vec<f64> {
+    let players = runs.iter().flat_map(|ran| &ran.players);
+    let failovers = players.flat_map(|one| &one.report.failovers);
+    let mut all: Vec<f64> = failovers.filter_map(|one| one.first_byte_s).collect();
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
 }
 
 fn stalls(report: &SessionReport) -> f64 {
@@ -298,19 +339,17 @@ impl Figures {
             let sum: f64 = players().map(|one| of(&one.report)).sum();
             sum / number_of(sessions)
         };
-        let spans = |one: &PlayerResult| -> Vec<f64> {
-            let failovers = one.report.failovers.iter();
-            failovers.filter_map(|one| one.first_byte_s).collect()
+        let hands_over = |one: &&PlayerResult| {
+            let mut failovers = one.report.failovers.iter();
+            failovers.any(|one| one.first_byte_s.is_some())
         };
-        let with_any = players().filter(|one| !spans(one).is_empty()).count();
-        let mut all: Vec<f64> = players().flat_map(spans).collect();
-        all.sort_by(f64::total_cmp);
+        let with_any = players().filter(hands_over).count();
         Self {
             runs: runs.len(),
             stalls: mean(stalls),
             bitrate_kbps: mean(bitrate_kbps),
             switches: mean(switches),
-            failover_s: all.get(all.len() / 2).copied(),
+            failover_s: median(&failovers_s(runs)),
             hands_over: number_of(with_any) / number_of(sessions),
         }
     }
@@ -448,6 +487,25 @@ mod tests {
         };
         assert!(loses(&fault("all")));
         assert!(!loses(&fault("a")));
+    }
+
+    #[test]
+    fn what_is_near_its_bar_is_run_again_and_what_is_far_off_is_not() {
+        let around = |mean: f64, spread: f64| [mean - spread, mean, mean + spread];
+        // Standard errors of 0.58: off by 2.2 of 2 may be chance, 0.5 and 4 are not.
+        let certain = |off: f64| is_certain(&around(5.0, 1.0), &around(5.0 + off, 1.0), 2.0);
+        assert_eq!(
+            [0.5, 1.5, 2.2, 4.0].map(certain),
+            [true, false, false, true]
+        );
+        // The means themselves are not known well enough; of one run nothing is.
+        assert!(!is_certain(&around(5.0, 4.0), &around(5.0, 4.0), 2.0));
+        assert!(!is_certain(&[5.0], &[5.0, 5.0], 2.0));
+        // Equal ones are, exactly at the bar.
+        assert!(is_certain(&[5.0; 3], &[7.0; 3], 2.0));
+        let certain = |off: f64| medians_are_certain(&around(0.5, 0.1), &around(0.5 + off, 0.1));
+        assert_eq!([0.0, 0.1, 0.6].map(certain), [true, false, true]);
+        assert!(medians_are_certain(&[0.5], &[0.5, 0.9]));
     }
 
     #[test]
