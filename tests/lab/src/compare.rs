@@ -88,12 +88,18 @@ struct Row {
 pub(crate) fn pairs(a: &Counted, b: &Counted) -> Vec<Pair> {
     let (ours, theirs) = (&a.report.scenarios, &b.report.scenarios);
     let alone = ours.len() == 1 && theirs.len() == 1;
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for (place, one) in ours.iter().enumerate() {
         let same = |other: &ScenarioResult| other.scenario == one.scenario;
         let of_file = |other: &ScenarioResult| same(other) && other.file == one.file;
-        let named = theirs.iter().position(of_file);
-        let named = named.or_else(|| theirs.iter().position(|other| alone || same(other)));
+        // Several of one name are taken in turn.
+        let left = |place: &usize| pairs.iter().all(|pair| pair.b != *place);
+        let find = |is_it: &dyn Fn(&ScenarioResult) -> bool| {
+            let mut others = theirs.iter().enumerate();
+            let place = others.find(|(place, other)| left(place) && is_it(other));
+            place.map(|(place, _)| place)
+        };
+        let named = find(&of_file).or_else(|| find(&|other| alone || same(other)));
         if let Some(other) = named {
             pairs.push(Pair {
                 a: place,

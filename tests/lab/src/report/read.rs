@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nearcast_protocol::report::{self, SessionReport};
 use nearcast_scenario::{
     LabReport, Mode, PlayerResult, Problem, RunResult, SCHEMA, ScenarioResult,
@@ -24,24 +24,27 @@ const PROBLEMS_MAX: usize = 20;
 /// Reads files into one report; figures are counted where it is to be compared.
 pub(super) fn all(files: &[PathBuf], is_counted: bool) -> Result<Counted> {
     let mut reports = Vec::new();
+    let mut lines = Lines {
+        is_counted,
+        ..Lines::default()
+    };
     for path in files {
         if path.is_dir() {
             for kept in of_folder(path)? {
-                reports.push(one(&kept, is_counted)?);
+                reports.extend(one(&kept, &mut lines)?);
             }
         } else {
-            reports.push(one(path, is_counted)?);
+            reports.extend(one(path, &mut lines)?);
         }
     }
+    reports.extend(lines.finish());
     let mut reports = reports.into_iter();
     let mut all = reports.next().context("no file is given")?;
     for Counted { report, tallies } in reports {
         let all_tallies = &mut all.tallies;
         let all = &mut all.report;
         if report.mode != all.mode {
-            bail!(
-                "what was run in different ways makes no one report: give one of them to --compare"
-            );
+            bail!(DIFFERENT_WAYS);
         }
         all.passed &= report.passed;
         all.interrupted |= report.interrupted;
@@ -72,15 +75,12 @@ fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(kept)
 }
 
-/// Reads a file, however many documents are in it.
-fn one(path: &Path, is_counted: bool) -> Result<Counted> {
+/// Reads a file, however many documents are in it; returns the report that it holds, if it holds no runs.
+fn one(path: &Path, lines: &mut Lines) -> Result<Option<Counted>> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("reading {shown}"))?;
     let mut all: Option<LabReport> = None;
-    let mut lines = Lines {
-        is_counted,
-        ..Lines::default()
-    };
+    let before = lines.runs;
     let documents = serde_json::Deserializer::from_reader(BufReader::new(file));
     for (number, document) in (1..).zip(documents.into_iter::<Value>()) {
         let document = document.with_context(|| format!("{shown} is no JSON"))?;
@@ -95,10 +95,10 @@ fn one(path: &Path, is_counted: bool) -> Result<Counted> {
                     }
                 }
             }
-            Some(SCHEMA) => lines.add(serde_json::from_value(document).with_context(place)?),
+            Some(SCHEMA) => lines.add(serde_json::from_value(document).with_context(place)?)?,
             Some(report::SCHEMA) => {
                 let report = serde_json::from_value(document).with_context(place)?;
-                lines.add(of_player(path, report));
+                lines.add(of_player(path, report))?;
             }
             other => bail!(
                 "{}: schema {}, and {SCHEMA} (`nearcast-lab run --json` or `--jsonl`) or {} (`nearcast play --report`) would \
@@ -109,16 +109,16 @@ fn one(path: &Path, is_counted: bool) -> Result<Counted> {
             ),
         }
     }
-    match (all, lines.finish()) {
-        (Some(report), None) => Ok(Counted {
+    match (all, lines.runs > before) {
+        (Some(report), false) => Ok(Some(Counted {
             tallies: report.scenarios.iter().map(Tally::of).collect(),
             report,
-        }),
-        (None, Some(counted)) => Ok(counted),
-        (None, None) => {
+        })),
+        (None, true) => Ok(None),
+        (None, false) => {
             bail!("{shown} is empty: it was not written to its end, or nothing was run")
         }
-        (Some(_), Some(_)) => bail!("{shown} holds a report and runs: give each a file of its own"),
+        (Some(_), true) => bail!("{shown} holds a report and runs: give each a file of its own"),
     }
 }
 
@@ -162,9 +162,13 @@ fn mode_of(report: &SessionReport) -> Mode {
     }
 }
 
-/// Runs one after the other, of which only those are kept that a report keeps.
+const DIFFERENT_WAYS: &str =
+    "what was run in different ways makes no one report: give one of them to --compare";
+
+/// Runs one after the other, of all files, of which only those are kept that a report keeps.
 #[derive(Default)]
 struct Lines {
+    runs: u64,
     mode: Option<Mode>,
     busy: bool,
     results: Vec<ScenarioResult>,
@@ -176,8 +180,12 @@ struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, run: RunResult) {
-        self.mode.get_or_insert(run.mode);
+    fn add(&mut self, run: RunResult) -> Result<()> {
+        ensure!(
+            *self.mode.get_or_insert(run.mode) == run.mode,
+            DIFFERENT_WAYS
+        );
+        self.runs += 1;
         self.busy |= run.busy;
         let key = (run.file.clone(), run.scenario.clone());
         let place = *self.places.entry(key).or_insert(self.results.len());
@@ -191,6 +199,7 @@ impl Lines {
         if let Some(result) = self.results.get_mut(place) {
             add(result, run);
         }
+        Ok(())
     }
 
     fn finish(self) -> Option<Counted> {

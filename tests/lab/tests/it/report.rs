@@ -143,6 +143,29 @@ fn lines_become_a_report_of_their_scenarios() {
 }
 
 #[test]
+fn lines_of_one_sweep_are_one_scenario_however_many_files_they_are_in() {
+    let room = room();
+    let all = fs::read_to_string(room.path().join("all.jsonl")).unwrap();
+    let first = all.split_inclusive('\n').next().unwrap();
+    fs::write(room.path().join("a.jsonl"), first).unwrap();
+    fs::write(room.path().join("b.jsonl"), &all[first.len()..]).unwrap();
+    stdout(&lab(
+        room.path(),
+        "report a.jsonl b.jsonl --json split.json",
+    ));
+    stdout(&lab(room.path(), "report all.jsonl --json whole.json"));
+    assert_eq!(
+        json(room.path(), "split.json"),
+        json(room.path(), "whole.json")
+    );
+    let told = stdout(&lab(
+        room.path(),
+        "report a.jsonl b.jsonl --compare all.jsonl",
+    ));
+    assert!(!told.contains("only in"), "{told}");
+}
+
+#[test]
 fn what_a_player_wrote_of_itself_is_opened_too() {
     let room = room();
     let told = stdout(&lab(
