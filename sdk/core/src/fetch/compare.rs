@@ -204,58 +204,96 @@ impl Comparison {
         };
         let lasts = now.since(overlap.since);
         let over = self.ended || lasts >= LONG_ENOUGH;
-        let Some(late) = overlap.other.late(overlap.asked_at) else {
+        let Some(rates) = overlap.rates(now) else {
             return over.then_some(Finding::NOTHING);
         };
         // Too little of the other body tells nothing.
         if self.ended && overlap.other.bytes < ENOUGH / 2 {
             return Some(Finding::NOTHING);
         }
-        // Over too soon for two slices of a slow body: it goes on as it was.
-        let steady = overlap.slow.steady();
-        let slow = steady.unwrap_or(overlap.before);
-        let (slow_lately, others_lately) = overlap.lately(now).unwrap_or((slow, late));
-        let beside = ByteCount::new(overlap.beside).rate_over(lasts);
-        let together = slow + late + beside.map_or(0.0, BitRate::as_f64);
-        let round_trip = overlap.since.since(overlap.asked_at);
-        let starting = overlap.other.lasts() < round_trip * SLOW_START;
-        let together_lately = slow_lately + others_lately;
-        let may_get_faster = starting
-            && late.min(others_lately) > slow * STARTS
-            && together.min(together_lately) > overlap.before * MUCH_ROOM;
-        // A line that has just got more gives it to both.
-        let rises = overlap.slow_newest(now).unwrap_or(slow) > slow.min(overlap.before) * ROOM;
-        let blame = if slow > self.held_to.rate().as_f64() * CAME_BACK {
-            Blame::Nobody
-        } else if together <= overlap.before * ROOM {
-            Blame::Line
-        } else if late > slow * FASTER && others_lately > slow_lately * FASTER {
-            Blame::Edge
-        } else if may_get_faster && rises {
-            Blame::Nobody
-        } else if may_get_faster {
-            match self.held_to {
-                HeldTo::Usual(_) => Blame::Edge,
-                HeldTo::Wanted { .. } if late > slow * FASTER_YET => Blame::Edge,
-                // That the line has room does not say that anybody is faster.
-                HeldTo::Wanted { .. } => Blame::Nobody,
-            }
-        } else {
-            Blame::Both
-        };
+        let Rates {
+            before,
+            slow,
+            other,
+            ..
+        } = rates;
+        let blame = rates.blame(self.held_to);
+        let steady = overlap.slow.steady().is_some();
         let seen = overlap.other.bytes >= ENOUGH;
         let told = match blame {
-            Blame::Edge if late > overlap.before * CLEAR => seen,
-            Blame::Edge => steady.is_some() && lasts >= EDGE_TOLD_AFTER && late > slow * FASTER,
-            Blame::Line => steady.is_some() && lasts >= LINE_TOLD_AFTER && seen,
+            Blame::Edge if other > before * CLEAR => seen,
+            Blame::Edge => steady && lasts >= EDGE_TOLD_AFTER && other > slow * FASTER,
+            Blame::Line => steady && lasts >= LINE_TOLD_AFTER && seen,
             Blame::Both | Blame::Nobody => false,
         };
         (over || told).then_some(Finding {
             blame,
-            before: overlap.before,
+            before,
             slow,
-            other: late,
+            other,
         })
+    }
+}
+
+/// What two bodies bring beside each other, in bit/s.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    /// All that came just before.
+    before: f64,
+    /// The slow one's edge, since both come.
+    slow: f64,
+    /// The same, the newest of it.
+    slow_newest: f64,
+    /// The other one, the newest of it.
+    other: f64,
+    /// Both over the same time, as late as both are known.
+    same_time: (f64, f64),
+    /// Bodies from other edges.
+    beside: f64,
+    /// Whether the other one may still be in slow start.
+    starts: bool,
+}
+
+impl Rates {
+    fn blame(&self, held_to: HeldTo) -> Blame {
+        if self.slow > held_to.rate().as_f64() * CAME_BACK {
+            return Blame::Nobody;
+        }
+        if self.slow + self.other + self.beside <= self.before * ROOM {
+            return Blame::Line;
+        }
+        if self.other_is_faster() {
+            return Blame::Edge;
+        }
+        if !self.other_may_get_faster() {
+            return Blame::Both;
+        }
+        match held_to {
+            _ if self.line_gets_more() => Blame::Nobody,
+            HeldTo::Usual(_) => Blame::Edge,
+            HeldTo::Wanted { .. } if self.other > self.slow * FASTER_YET => Blame::Edge,
+            // That the line has room does not say that anybody is faster.
+            HeldTo::Wanted { .. } => Blame::Nobody,
+        }
+    }
+
+    /// Of what a line has just got more, the one that was told of later has had more: so it must be faster at the same time, too.
+    fn other_is_faster(&self) -> bool {
+        let (slow, other) = self.same_time;
+        self.other > self.slow * FASTER && other > slow * FASTER
+    }
+
+    fn other_may_get_faster(&self) -> bool {
+        let (slow, other) = self.same_time;
+        let together = (slow + other).min(self.slow + self.other + self.beside);
+        self.starts
+            && self.other.min(other) > self.slow * STARTS
+            && together > self.before * MUCH_ROOM
+    }
+
+    /// Whether the slow one brings more than it did alone, or than at first beside the other: its edge does not hold it back.
+    fn line_gets_more(&self) -> bool {
+        self.slow_newest > self.slow.min(self.before) * ROOM
     }
 }
 
@@ -274,9 +312,22 @@ impl Finding {
 }
 
 impl Overlap {
-    /// Until when all that came from the slow one's edge is known.
-    fn slow_until(&self, now: Instant) -> Instant {
-        self.slow_known_until.max(now - TOLD_WITHIN)
+    /// Returns what both bring; `None` before anything comes from the other one.
+    fn rates(&self, now: Instant) -> Option<Rates> {
+        let other = self.other.late(self.asked_at)?;
+        // Over too soon for two slices of a slow body: it goes on as it was.
+        let slow = self.slow.steady().unwrap_or(self.before);
+        let beside = ByteCount::new(self.beside).rate_over(now.since(self.since));
+        let round_trip = self.since.since(self.asked_at);
+        Some(Rates {
+            before: self.before,
+            slow,
+            slow_newest: self.slow_newest(now).unwrap_or(slow),
+            other,
+            same_time: self.same_time(now).unwrap_or((slow, other)),
+            beside: beside.map_or(0.0, BitRate::as_f64),
+            starts: self.other.lasts() < round_trip * SLOW_START,
+        })
     }
 
     /// Rate of the newest that is known of the slow one's edge; `None` where that is too short to tell.
@@ -286,11 +337,16 @@ impl Overlap {
 
     /// Rates of both over the same time, which ends with a slice of the other one, before which all is known of the slow one;
     /// `None` where that is too short to tell.
-    fn lately(&self, now: Instant) -> Option<(f64, f64)> {
+    fn same_time(&self, now: Instant) -> Option<(f64, f64)> {
         let until = self.other.recent.last_by(self.slow_until(now))?;
         let since = self.slow.first?.0.max(self.other.first?.0);
         let rate = |one: &Stretch| one.rate_in(Some(since), until);
         Some((rate(&self.slow)?, rate(&self.other)?))
+    }
+
+    /// Until when all that came from the slow one's edge is known.
+    fn slow_until(&self, now: Instant) -> Instant {
+        self.slow_known_until.max(now - TOLD_WITHIN)
     }
 }
 
