@@ -89,14 +89,6 @@ pub enum PlayState {
     Stopped,
 }
 
-impl PlayState {
-    /// Whether playback ended by itself: at the end of the title, or by an error.
-    #[must_use]
-    pub const fn ended_by_itself(&self) -> bool {
-        matches!(self, Self::Ended | Self::Failed(_))
-    }
-}
-
 /// Why playback stalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

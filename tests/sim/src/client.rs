@@ -110,18 +110,18 @@ impl Client {
     }
 
     pub(crate) fn outcome(self, now: Instant, bytes: Vec<ByteCount>) -> Outcome {
-        let over = self.session.snapshot(now).state.ended_by_itself();
         let ended_at = match self.end {
             End::Open => now,
             End::Reached(at) | End::Told(at) => at,
         };
+        let report = self.session.report(ended_at);
         Outcome {
-            report: self.session.report(ended_at),
+            over: report.ended || report.error.is_some(),
+            report,
             memory: self.session.memory(),
             log: self.log,
             violations: self.violations,
             ended_at,
-            over,
             bytes,
             shown: self.shown,
             replaced: self.replaced,

@@ -236,9 +236,11 @@ impl RecentRate {
     }
 
     /// Returns the rate from then until then: what came between two slices came evenly, and nothing after the last. `None` where that begins before
-    /// the oldest that is remembered.
+    /// the oldest that is remembered, or after it ends.
     pub(crate) fn rate_between(&self, from: Instant, until: Instant) -> Option<BitRate> {
-        let came = self.came_until(until)? - self.came_until(from)?;
+        let came = self
+            .came_until(until)?
+            .checked_sub(self.came_until(from)?)?;
         ByteCount::new(came).rate_over(until.since(from))
     }
 
