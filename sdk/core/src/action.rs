@@ -134,14 +134,12 @@ pub struct AttemptSpec {
     pub object: ObjectKey,
     /// Where from.
     pub edge: EdgeId,
-    /// First byte wanted, within the object.
+    /// First byte wanted, within the object. Bytes that are there already must match; if not, the attempt
+    /// has failed with [`crate::Failure::Mismatch`].
     pub from: u64,
     /// Offset after the last byte wanted; `None` is to the end. With `from` 0 the object is asked for
     /// whole, without a range.
     pub to: Option<u64>,
-    /// So many bytes from `from` on are there already and must match; if not, the attempt has failed
-    /// with [`crate::Failure::Mismatch`].
-    pub overlap: u64,
     /// Whether bytes are only counted, not kept.
     pub probe: bool,
 }

@@ -248,8 +248,6 @@ pub enum TransportEvent {
 pub struct Validators {
     /// Size of the whole object; `None` when the answer is chunked.
     pub total: Option<u64>,
-    /// Strong `ETag`.
-    pub etag: Option<String>,
     /// SHA-256 of the whole object, in base64 (RFC 9530).
     pub digest: Option<String>,
 }

@@ -23,8 +23,6 @@ pub struct Headers {
     pub content_range: Option<ContentRange>,
     /// Length of the whole object, if known: from `Content-Range`, else from `Content-Length` of a 200.
     pub total: Option<u64>,
-    /// `ETag` as sent, quotes and `W/` included.
-    pub etag: Option<String>,
     /// SHA-256 of the whole object (`Repr-Digest`).
     pub repr_digest_sha256: Option<[u8; 32]>,
     /// How long to leave the server alone. A date is taken relative to the answer's own `Date`.
@@ -39,14 +37,6 @@ pub struct Headers {
     pub location: Option<String>,
     /// The absolute URL that answered, when it is not the one asked; may hold a token.
     pub redirected_to: Option<String>,
-}
-
-impl Headers {
-    /// Returns the `ETag` if it is strong, that is, the same only for the same bytes.
-    #[must_use]
-    pub fn strong_etag(&self) -> Option<&str> {
-        self.etag.as_deref().filter(|etag| !etag.starts_with("W/"))
-    }
 }
 
 /// A part of an object, in bytes.
@@ -97,7 +87,6 @@ pub(crate) fn read(
         content_length,
         content_range: content_range.filter(|_| status == 206),
         total,
-        etag: text(&header::ETAG),
         repr_digest_sha256: list(map, &REPR_DIGEST).and_then(|value| sha256(&value)),
         retry_after: text(&header::RETRY_AFTER)
             .and_then(|value| retry_after(&value, text(&header::DATE).as_deref())),
@@ -371,12 +360,5 @@ mod tests {
         assert_eq!(headers.repr_digest_sha256, Some([7; 32]));
         assert_eq!(sha256("sha-256=:AA==:"), None);
         assert_eq!(sha256("sha-256=AA=="), None);
-    }
-
-    #[test]
-    fn only_a_strong_etag_proves_sameness() {
-        let etag = |value| read(200, &map(&[("etag", value)]), Protocol::Http1, None).unwrap();
-        assert_eq!(etag("\"a\"").strong_etag(), Some("\"a\""));
-        assert_eq!(etag("W/\"a\"").strong_etag(), None);
     }
 }

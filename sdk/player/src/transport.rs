@@ -281,7 +281,6 @@ impl Attempt {
         self.cursor = Some(cursor);
         let validators = Validators {
             total: cursor.total,
-            etag: headers.strong_etag().map(str::to_owned),
             // The digest is the whole file's.
             digest: headers
                 .repr_digest_sha256
@@ -430,7 +429,6 @@ mod tests {
             edge: EdgeId(0),
             from,
             to,
-            overlap: 0,
             probe: false,
         }
     }

@@ -57,7 +57,6 @@ pub(crate) struct Fetch {
     /// Edges that failed it in whatever way.
     pub(crate) failed_on: Vec<EdgeId>,
     pub(crate) digest: Option<alloc::string::String>,
-    etag: Option<alloc::string::String>,
     /// Who told first what object it is.
     pub(crate) identified_by: Option<EdgeId>,
     /// When one more edge joins the race for it, if none is connected by then.
@@ -147,7 +146,6 @@ impl Fetch {
             refused_at: None,
             failed_on: Vec::new(),
             digest: None,
-            etag: None,
             identified_by: None,
             joins_at: None,
             handover: None,
@@ -171,11 +169,10 @@ impl Fetch {
             .any(|attempt| attempt.role == Role::Probe)
     }
 
-    /// Returns where a continuation begins and how many bytes of it must match what is there.
-    pub(crate) fn resume_point(&self) -> (u64, u64) {
+    /// Returns where a continuation begins: its first bytes are there already, and must match.
+    pub(crate) fn resume_point(&self) -> u64 {
         let overlap = OVERLAP.min(self.size() / OVERLAP_SHARE);
-        let overlap = self.received.min(overlap);
-        (self.received - overlap, overlap)
+        self.received.saturating_sub(overlap)
     }
 
     /// Returns how much is still to come, by the best knowledge.
@@ -247,9 +244,6 @@ impl Fetch {
         self.total = self.total.or(validators.total);
         if self.digest.is_none() {
             self.digest.clone_from(&validators.digest);
-        }
-        if self.etag.is_none() {
-            self.etag.clone_from(&validators.etag);
         }
         Ok(())
     }

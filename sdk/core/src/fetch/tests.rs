@@ -79,11 +79,11 @@ fn a_pause_is_helped_and_a_helper_that_delivers_ends_the_silent_attempt() {
         .unwrap()
         .helped(due, Late::Paused);
 
-    let (from, overlap) = fetch.resume_point();
-    assert_eq!((from, overlap), (250_000 - 4096, 4096));
+    let from = fetch.resume_point();
+    assert_eq!(from, 250_000 - 4096);
     let mut small = self::fetch();
     (small.total, small.received) = (Some(36_000), 18_000);
-    assert_eq!(small.resume_point(), (18_000 - 2_250, 2_250));
+    assert_eq!(small.resume_point(), 18_000 - 2_250);
     fetch.attempts.push(Attempt::new(
         AttemptId(2),
         EdgeId(1),
@@ -123,7 +123,7 @@ fn a_helper_shows_whether_the_line_is_slow_or_the_edge() {
     for (slow, helps, ended, reason) in cases {
         let mut fetch = fetch();
         body(&mut fetch, 1, (100..=500).step_by(100), 10_000);
-        let (from, _) = fetch.resume_point();
+        let from = fetch.resume_point();
         let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
         let helper = Attempt::new(id, edge, role, from, None, ms(500), None);
         fetch.attempts.push(helper);
@@ -143,7 +143,7 @@ fn what_brings_as_good_as_nothing_ends_when_its_helper_is_ahead() {
     for (against, ends) in [(Late::Trickle, true), (Late::Slow, false)] {
         let mut fetch = fetch();
         body(&mut fetch, 1, (100..=500).step_by(100), 1_000);
-        let (from, _) = fetch.resume_point();
+        let from = fetch.resume_point();
         let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
         let mut helper = Attempt::new(id, edge, role, from, None, ms(500), None);
         helper.helps_against = Some(against);
@@ -198,7 +198,7 @@ fn a_body_that_trickles_is_as_good_as_silent_and_one_in_slow_start_is_not() {
         let verdict = fetch.review(ms(age), &edges, AMPLE);
         let attempt = AttemptId(1);
         assert_eq!(verdict, late.map(|late| Verdict::Help { attempt, late }));
-        let (from, _) = fetch.resume_point();
+        let from = fetch.resume_point();
         let role = Role::Helper;
         let (id, edge) = (AttemptId(2), EdgeId(1));
         let helper = Attempt::new(id, edge, role, from, None, ms(age), expected);
@@ -356,7 +356,7 @@ fn a_helper_that_gets_what_the_slow_body_leaves_shows_that_the_line_has_room() {
     for (before, slow, helps, reason) in cases {
         let mut fetch = fetch();
         body(&mut fetch, 1, (100..=500).step_by(100), before);
-        let (from, _) = fetch.resume_point();
+        let from = fetch.resume_point();
         let (id, edge, role) = (AttemptId(2), EdgeId(1), Role::Helper);
         let mut helper = Attempt::new(id, edge, role, from, None, ms(500), None);
         helper.before = ByteCount::new(before).rate_over(Duration::from_millis(100));

@@ -54,7 +54,6 @@ async fn a_range_comes_whole_in_pieces_with_its_headers() {
         assert_eq!((headers.status, headers.protocol), (206, protocol));
         assert_eq!(headers.total, Some(OBJECT_BYTES as u64));
         assert_eq!(headers.content_length, Some(500_000));
-        assert_eq!(headers.strong_etag(), Some("\"v1\""));
         assert_eq!(headers.content_type.as_deref(), Some("video/mp4"));
         assert!(outcome.body == object()[1000..=500_999]);
         assert!(outcome.pieces > 1, "progress is seen");

@@ -576,7 +576,6 @@ fn transport(bytes: &mut Bytes<'_>) -> TransportEvent {
             from: bytes.number(48),
             validators: Validators {
                 total: bytes.chance(192).then(|| bytes.number(64)),
-                etag: bytes.chance(64).then(|| "e".into()),
                 digest: bytes
                     .chance(128)
                     .then(|| ["x", "y"][usize::from(bytes.below(2))].into()),

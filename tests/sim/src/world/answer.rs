@@ -297,34 +297,17 @@ impl World {
             return;
         };
         self.plays_from(now, id);
-        let digest = self.digests.then(|| "sha-256".to_owned());
-        let Some(attempt) = self.attempts.get_mut(&id) else {
+        self.tell_of_answer(id, heard);
+        let Some(attempt) = self.attempts.get(&id) else {
             return;
         };
-        let edge = attempt.edge;
-        if attempt.phase == Phase::Answering {
-            attempt.phase = Phase::Answered;
-            let answer = TransportEvent::Headers {
-                status: 200,
-                from: attempt.first,
-                validators: Validators {
-                    total: Some(attempt.total),
-                    etag: None,
-                    digest,
-                },
-                retry_after: None,
-            };
-            heard.push((id, answer));
-        }
-        let (first, from) = (attempt.first, attempt.next);
-        let to = from + bytes.get();
+        let (edge, first, end) = (attempt.edge, attempt.first, attempt.decided.end);
+        let to = attempt.next + bytes.get();
         let wrong_from = attempt.decided.spoilt.map(|spoilt| {
             let flips = spoilt.how == Spoil::Flipped;
             let length = attempt.end.saturating_sub(first + spoilt.after);
             spoilt.after + if flips { (length / 2).min(500) } else { 0 }
         });
-        let too_much = attempt.decided.answer == Answer::Longer && to > attempt.total;
-        let (end, total) = (attempt.decided.end, attempt.total);
         self.count(now, id.0, edge, bytes);
         if let Some(at) = wrong_from
             && to > first + at
@@ -332,24 +315,8 @@ impl World {
         {
             self.takes_effect(now, id, Effect::Spoilt { at });
         }
-        let cut = match end {
-            _ if too_much => Some((total, Some(Failure::Truncated))),
-            BodyEnd::Reset { after } => Some((first + after, Some(Failure::Reset))),
-            BodyEnd::Truncate { after } => Some((first + after, Some(Failure::Truncated))),
-            BodyEnd::Hang { after } => Some((first + after, None)),
-            BodyEnd::Complete | BodyEnd::Link { .. } => None,
-        };
-        if let Some((at, failure)) = cut.filter(|(at, _)| to >= *at) {
-            self.tell_of_body(id, at, heard);
-            self.takes_effect(now, id, Effect::Cut);
-            return match failure {
-                Some(failure) => {
-                    heard.push((id, TransportEvent::Failed(failure)));
-                    self.cancel(now, id, false);
-                    self.served(now, edge, Outcome::Failed);
-                }
-                None => self.hangs(now, id, at.max(from)),
-            };
+        if self.cut_short(now, id, to, heard) {
+            return;
         }
         if let BodyEnd::Link { after, .. } = end
             && to >= first + after
@@ -395,10 +362,62 @@ impl World {
         }
     }
 
+    /// Ends a body that what has just come, up to there, is the last of, though not its end; tells whether it did.
+    fn cut_short(&mut self, now: Instant, id: Attempt, to: u64, heard: &mut Vec<Heard>) -> bool {
+        let Some(attempt) = self.attempts.get(&id) else {
+            return false;
+        };
+        let (edge, first, from) = (attempt.edge, attempt.first, attempt.next);
+        let too_much = attempt.decided.answer == Answer::Longer && to > attempt.total;
+        let cut = match attempt.decided.end {
+            _ if too_much => Some((attempt.total, Some(Failure::Truncated))),
+            BodyEnd::Reset { after } => Some((first + after, Some(Failure::Reset))),
+            BodyEnd::Truncate { after } => Some((first + after, Some(Failure::Truncated))),
+            BodyEnd::Hang { after } => Some((first + after, None)),
+            BodyEnd::Complete | BodyEnd::Link { .. } => None,
+        };
+        let Some((at, failure)) = cut.filter(|(at, _)| to >= *at) else {
+            return false;
+        };
+        self.tell_of_body(id, at, heard);
+        self.takes_effect(now, id, Effect::Cut);
+        match failure {
+            Some(failure) => {
+                heard.push((id, TransportEvent::Failed(failure)));
+                self.cancel(now, id, false);
+                self.served(now, edge, Outcome::Failed);
+            }
+            None => self.hangs(now, id, at.max(from)),
+        }
+        true
+    }
+
     /// Draws how much of a body has come and was not read yet.
     fn unread(&mut self, client: usize, transfer: TransferId) -> u64 {
         let late = READ_LATE.mul_f64(self.clients[client].reads.next_f64());
         self.network.rate(transfer).bytes_in(late).get()
+    }
+
+    /// A session is told of an answer, once: with the first bytes of its body.
+    fn tell_of_answer(&mut self, id: Attempt, heard: &mut Vec<Heard>) {
+        let has_digest = self.digests;
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return;
+        };
+        if attempt.phase != Phase::Answering {
+            return;
+        }
+        attempt.phase = Phase::Answered;
+        let answer = TransportEvent::Headers {
+            status: 200,
+            from: attempt.first,
+            validators: Validators {
+                total: Some(attempt.total),
+                digest: has_digest.then(|| "sha-256".to_owned()),
+            },
+            retry_after: None,
+        };
+        heard.push((id, answer));
     }
 
     /// A session is told what has come of a body.

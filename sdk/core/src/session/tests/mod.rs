@@ -179,7 +179,6 @@ impl Chance {
                 from: next,
                 validators: Validators {
                     total: (self.rng.below(8) > 0).then_some(total),
-                    etag: None,
                     digest: (self.rng.below(3) == 0)
                         .then(|| ["x", "x", "x", "y"][self.pick(4)].into()),
                 },

@@ -61,7 +61,7 @@ impl Session {
         self.next_fetch += 1;
         let mut fetch = Fetch::new(id, object, None, ByteCount::new(bytes), self.now);
         self.recorder.probe_begins(&fetch, self.timeline.as_ref());
-        let attempt = self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes), 0);
+        let attempt = self.start_attempt(&mut fetch, edge, Role::Probe, 0, Some(bytes));
         self.fetches.push(fetch);
         attempt
     }
@@ -76,7 +76,7 @@ impl Session {
             return;
         }
         let not = fetch.edges_tried();
-        let (from, overlap) = fetch.resume_point();
+        let from = fetch.resume_point();
         if let Some(choice) = self
             .edges
             .choose(self.now, fetch.object, fetch.rest(), &not)
@@ -91,7 +91,7 @@ impl Session {
             if let Some(handover) = fetch.handover {
                 self.announce_handover(fetch, handover, choice.edge);
             }
-            self.start_attempt(fetch, choice.edge, Role::Primary, from, None, overlap);
+            self.start_attempt(fetch, choice.edge, Role::Primary, from, None);
             return;
         }
         let none_left = self
@@ -149,7 +149,6 @@ impl Session {
         role: Role,
         from: u64,
         to: Option<u64>,
-        overlap: u64,
     ) -> AttemptId {
         let attempt = self.new_attempt_id();
         let expected = self.edges.expected_rate(self.now, edge);
@@ -164,7 +163,6 @@ impl Session {
             edge,
             from,
             to,
-            overlap,
             probe: role == Role::Probe,
         }));
         attempt

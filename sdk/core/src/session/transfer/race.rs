@@ -61,7 +61,7 @@ impl Session {
         };
         self.decide(DecisionKind::Race, names, why, &[]);
         for edge in racers {
-            self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
+            self.start_attempt(fetch, edge, Role::Racer, 0, None);
         }
         fetch.joins_at = Some(self.now + JOIN_EVERY);
     }
@@ -87,7 +87,7 @@ impl Session {
         let name = self.edges.name(edge).to_string();
         let why = "nobody is connected yet: one more joins the race";
         self.decide(DecisionKind::Race, name, why, &[]);
-        self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
+        self.start_attempt(fetch, edge, Role::Racer, 0, None);
         fetch.joins_at = Some(self.now + JOIN_EVERY);
     }
 
@@ -114,7 +114,7 @@ impl Session {
             .collect();
         sooner.sort_by_key(|(promised, _)| *promised);
         for (_, edge) in sooner.into_iter().take(rivals) {
-            self.start_attempt(fetch, edge, Role::Racer, 0, None, 0);
+            self.start_attempt(fetch, edge, Role::Racer, 0, None);
         }
     }
 

@@ -220,7 +220,7 @@ impl Session {
             );
             return;
         }
-        let (from, overlap) = fetch.resume_point();
+        let from = fetch.resume_point();
         let before = self.arriving.rate_over(self.now, BEFORE);
         let chosen = alloc::format!(
             "{} helps {}",
@@ -246,7 +246,7 @@ impl Session {
         for attempt in &mut fetch.attempts {
             attempt.wasted_before_help = attempt.wasted;
         }
-        self.start_attempt(fetch, helper, Role::Helper, from, None, overlap);
+        self.start_attempt(fetch, helper, Role::Helper, from, None);
         if let Some(begun) = fetch.attempts.last_mut() {
             begun.helps_against = Some(late);
             begun.before = before;
