@@ -181,10 +181,12 @@ impl Session {
             let why = match held_to {
                 HeldTo::Usual(_) => "slow, but the budget for comparing it is used up",
                 HeldTo::Wanted { .. } => {
-                    self.compare_at = self.now + DOUBT_AGAIN;
                     "slow, but the budget does not carry yet what comparing it with an edge as far takes"
                 }
             };
+            if matches!(held_to, HeldTo::Wanted { .. }) {
+                self.compare_at = self.now + DOUBT_AGAIN;
+            }
             self.decide(DecisionKind::Blame, "nobody".to_string(), why, &[]);
             return;
         }

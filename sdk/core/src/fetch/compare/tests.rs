@@ -1,0 +1,235 @@
+use super::*;
+
+const SLOW: (AttemptId, EdgeId) = (AttemptId(1), EdgeId(0));
+const OTHER: (AttemptId, EdgeId) = (AttemptId(2), EdgeId(1));
+const THIRD: (AttemptId, EdgeId) = (AttemptId(3), EdgeId(2));
+
+fn came(comparison: &mut Comparison, now: Instant, who: (AttemptId, EdgeId), bytes: u64) {
+    comparison.progress(Told::alone(now, now), who, bytes);
+}
+
+/// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
+fn shown(before: u64, slow: u64, other: u64) -> Blame {
+    shown_after(40, (before, slow, other))
+}
+
+/// The same where the other one has begun so many milliseconds after it was asked.
+fn shown_after(round_trip: u64, rates: (u64, u64, u64)) -> Blame {
+    let usual = HeldTo::Usual(BitRate::from_kbps(8_000));
+    shown_beside(usual, round_trip, rates)
+}
+
+fn shown_beside(held_to: HeldTo, round_trip: u64, (before, slow, other): (u64, u64, u64)) -> Blame {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let held_to = (None, held_to);
+    let mut comparison = Comparison::new(SLOW, OTHER, held_to, RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, before * 100);
+    }
+    comparison.body_begins(ms(1_010), OTHER.0, ms(1_010 - round_trip));
+    for n in 0..=5 {
+        came(&mut comparison, ms(1_010 + n * 100), OTHER, other * 100);
+        came(&mut comparison, ms(1_060 + n * 100), SLOW, slow * 100);
+    }
+    comparison.ended(OTHER.0);
+    comparison.finding(ms(1_600)).unwrap().blame
+}
+
+#[test]
+fn who_may_still_get_faster_has_shown_something() {
+    // In slow start, as it is after so long a round trip.
+    assert_eq!(shown_after(300, (200, 220, 250)), Blame::Edge);
+    assert_eq!(shown_after(40, (200, 220, 250)), Blame::Both);
+    // A queue makes round trips long, too, and then next to nothing comes.
+    assert_eq!(shown_after(300, (200, 220, 150)), Blame::Both);
+    // Who brings more beside another than alone is not kept down by its edge: the line has got more.
+    assert_eq!(shown_after(300, (200, 300, 250)), Blame::Nobody);
+}
+
+#[test]
+fn who_is_ahead_and_still_gets_faster_is_better_than_an_edge_that_was_always_slow() {
+    let (rate, line) = (BitRate::from_kbps(8_000), BitRate::from_kbps(1_600));
+    let shown = |round_trip, other| {
+        shown_beside(HeldTo::Wanted { rate, line }, round_trip, (200, 200, other))
+    };
+    assert_eq!(shown(300, 250), Blame::Edge);
+    // As fast so far: that tells nothing yet.
+    assert_eq!(shown(300, 220), Blame::Nobody);
+    // All that it has.
+    assert_eq!(shown(40, 250), Blame::Both);
+}
+
+#[test]
+fn a_far_edge_shows_what_it_has_after_more() {
+    let slow = BitRate::from_kbps(3_000);
+    let bytes = |ms| Comparison::shows_after(slow, Duration::from_millis(ms)).get();
+    assert_eq!((bytes(0), bytes(100)), (101_250, 213_750));
+}
+
+#[test]
+fn who_is_slow_shows_in_what_two_bodies_get_together() {
+    let cases = [
+        // They share what one had alone: evenly, or as TCP shares with one that is nearer.
+        (200, 100, 100, Blame::Line),
+        (200, 60, 140, Blame::Line),
+        // The slow one goes on as it was, and the other gets much more.
+        (200, 200, 800, Blame::Edge),
+        (200, 180, 400, Blame::Edge),
+        // Nothing is taken away, and yet nothing is won.
+        (200, 200, 200, Blame::Both),
+        (200, 200, 100, Blame::Both),
+        // It is back.
+        (200, 900, 900, Blame::Nobody),
+    ];
+    for (before, slow, other, blame) in cases {
+        assert_eq!(shown(before, slow, other), blame, "{before} {slow} {other}");
+    }
+}
+
+#[test]
+fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, 10_000);
+        came(&mut comparison, ms(n * 100), THIRD, 10_000);
+    }
+    // It has ended, and the other takes its place; its round trip is long.
+    comparison.body_begins(ms(1_010), OTHER.0, ms(910));
+    for n in 0..=5 {
+        came(&mut comparison, ms(1_010 + n * 100), OTHER, 10_000);
+        came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
+    }
+    assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Line);
+}
+
+/// What comes to each of two bodies from then until then, in milliseconds, of a line that carries 200 kB/s until `rises`, and
+/// `times` as much after that.
+fn half_of_line(from: u64, to: u64, rises: u64, times: u64) -> u64 {
+    let (before, after) = (
+        to.min(rises) - from.min(rises),
+        to.max(rises) - from.max(rises),
+    );
+    100 * (before + after * times)
+}
+
+/// Two bodies share a line that gets more, and are told of at their own times; asked for a finding whenever one was.
+fn shown_by_line_that_rises(
+    (round_trip, held_to): (u64, HeldTo),
+    (rises, times): (u64, u64),
+) -> Blame {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let mut comparison = Comparison::new(SLOW, OTHER, (None, held_to), RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, 20_000);
+    }
+    comparison.body_begins(ms(1_010), OTHER.0, ms(1_010 - round_trip));
+    let bytes = |until: u64| half_of_line(until - 100, until, rises, times);
+    for n in 0..=4 {
+        for (at, who) in [(1_090 + n * 100, SLOW), (1_110 + n * 100, OTHER)] {
+            came(&mut comparison, ms(at), who, bytes(at));
+            let found = comparison.finding(ms(at)).map(|found| found.blame);
+            let what = (round_trip, held_to, rises, times);
+            assert_ne!(found, Some(Blame::Edge), "after {at} ms: {what:?}");
+        }
+    }
+    // Its last slice, when that of the slow one is still to come.
+    came(
+        &mut comparison,
+        ms(1_580),
+        OTHER,
+        half_of_line(1_510, 1_580, rises, times),
+    );
+    comparison.ended(OTHER.0);
+    comparison.finding(ms(1_580)).unwrap().blame
+}
+
+#[test]
+fn a_line_that_gets_more_meanwhile_gives_it_to_both() {
+    let (rate, line) = (BitRate::from_kbps(80_000), BitRate::from_kbps(1_600));
+    for rises in (1_010..1_600).step_by(10) {
+        // Twice as much is what one who is slow by itself leaves to the other.
+        for times in [3, 7] {
+            for round_trip in [40, 100, 300] {
+                for held_to in [HeldTo::Usual(rate), HeldTo::Wanted { rate, line }] {
+                    let found = shown_by_line_that_rises((round_trip, held_to), (rises, times));
+                    let what = (round_trip, held_to, rises, times);
+                    assert_ne!(found, Blame::Edge, "{what:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sound_that_is_told_of_alone_does_not_make_its_edge_slower() {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let usual = (None, HeldTo::Usual(BitRate::from_kbps(80_000)));
+    let sound = (AttemptId(4), SLOW.1);
+    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, 20_000);
+    }
+    comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+    for n in 1..=6 {
+        let at = 1_010 + n * 100;
+        let bytes = half_of_line(at - 100, at, 1_310, 3);
+        came(&mut comparison, ms(at), SLOW, bytes);
+        came(&mut comparison, ms(at), OTHER, bytes);
+        let told = Told {
+            since: ms(at),
+            now: ms(at + 90),
+            all_until: ms(at),
+        };
+        comparison.progress(told, sound, 1_000);
+        assert_eq!(comparison.finding(ms(at + 90)), None, "after {at} ms");
+    }
+}
+
+#[test]
+fn sound_and_picture_share_what_their_edge_gives() {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let (rate, line) = (BitRate::from_kbps(8_000), BitRate::from_kbps(160));
+    let wanted = (None, HeldTo::Wanted { rate, line });
+    let sound = (AttemptId(4), SLOW.1);
+    let mut comparison = Comparison::new(SLOW, OTHER, wanted, RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, 10_000);
+        came(&mut comparison, ms(n * 100), sound, 10_000);
+    }
+    comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+    for n in 0..=5 {
+        came(&mut comparison, ms(1_010 + n * 100), OTHER, 20_000);
+        came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
+        came(&mut comparison, ms(1_060 + n * 100), sound, 10_000);
+    }
+    comparison.ended(OTHER.0);
+    assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Both);
+}
+
+#[test]
+fn too_little_of_the_other_body_tells_nothing() {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, 10_000);
+    }
+    comparison.body_begins(ms(1_010), OTHER.0, ms(970));
+    came(&mut comparison, ms(1_020), OTHER, 9_000);
+    assert_eq!(comparison.finding(ms(1_020)), None);
+    comparison.ended(SLOW.0);
+    assert_eq!(comparison.finding(ms(1_020)), Some(Finding::NOTHING));
+}
+
+#[test]
+fn what_ends_before_both_have_come_tells_nothing() {
+    let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+    comparison.ended(THIRD.0);
+    assert_eq!(comparison.finding(Instant::ZERO), None);
+    comparison.ended(SLOW.0);
+    let finding = comparison.finding(Instant::ZERO).unwrap();
+    assert_eq!(finding.blame, Blame::Nobody);
+}
