@@ -73,27 +73,33 @@ fn first_rung(context: &AbrContext, remembered: BitRate) -> usize {
     rungs.rev().find(fits).unwrap_or(0)
 }
 
+/// The representation of this rung of the ladder that begins with `lowest`.
+fn at_rung(lowest: RepresentationKey, rung: usize) -> Option<RepresentationKey> {
+    let representation = u16::try_from(rung).ok()?;
+    Some(RepresentationKey {
+        representation,
+        ..lowest
+    })
+}
+
 impl Session {
+    /// Chooses what comes next of a track; `None` where nothing does now.
     pub(super) fn choose_representation(
         &mut self,
         kind: TrackKind,
         period: u16,
         track: u16,
     ) -> Option<Chosen> {
-        let top = self.top_rung(kind, period, track);
-        let timeline = self.timeline.as_ref()?;
-        let ladder = timeline.ladder(period, track);
-        let key = |rung: usize| {
-            Some(RepresentationKey {
-                period,
-                track,
-                representation: u16::try_from(rung).ok()?,
-            })
+        let ladder = self.timeline.as_ref()?.ladder(period, track);
+        let lowest = RepresentationKey {
+            period,
+            track,
+            representation: 0,
         };
         if kind != self.leading() {
             let rung = self.rung_beside_picture(kind, ladder, self.last_rung(kind, period, track));
             let grounds = Grounds::rule("as much as the picture leaves room for");
-            return self.nearest(kind, key(rung)?, ladder.len(), grounds);
+            return self.nearest(kind, at_rung(lowest, rung)?, grounds);
         }
         if kind == TrackKind::Video
             && let Some(lower) = self.given_up_for
@@ -104,41 +110,55 @@ impl Session {
             let why = "a higher rung was given up for this one";
             return Some(Chosen::Next(lower, Grounds::rule(why)));
         }
-        let ladder_len = ladder.len();
         if let Some(lock) = self.lock.filter(|_| kind == TrackKind::Video) {
             let lock = usize::from(lock).min(ladder.len().saturating_sub(1));
             let grounds = Grounds::rule("the viewer locked this rung");
-            return self.nearest(kind, key(lock)?, ladder.len(), grounds);
+            return self.nearest(kind, at_rung(lowest, lock)?, grounds);
         }
-        // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
-        let fresh = matches!(self.state, PlayState::Starting | PlayState::Seeking)
-            && self.track(kind).level(self.playhead()).is_zero();
-        let last = self
-            .last_rung(kind, period, track)
-            .filter(|_| !fresh)
-            .map(|last| last.min(top));
-        if self.policy.waits(self.now) && !self.track(kind).level(self.playhead()).is_zero() {
+        let level = self.track(kind).level(self.playhead());
+        if self.policy.waits(self.now) && !level.is_zero() {
             return None;
         }
-        let mut context = core::mem::take(&mut self.told);
-        let about = self.track(kind).next;
+        // Where nothing is shown and nothing is buffered, playback begins anew, whatever was shown before.
+        let fresh =
+            matches!(self.state, PlayState::Starting | PlayState::Seeking) && level.is_zero();
+        let last = self.last_rung(kind, period, track).filter(|_| !fresh);
+        let top = self.top_rung(kind, period, track);
         let question = Question {
             kind,
-            lowest: key(0)?,
+            lowest,
+            top,
+            last: last.map(|last| last.min(top)),
+            from: self.track(kind).next,
+        };
+        let mut context = core::mem::take(&mut self.told);
+        self.tell_policy(&mut context, &question);
+        let chosen = self.choose_by_policy(&mut context, &question);
+        self.told = context;
+        chosen
+    }
+
+    /// The same where nobody but the policy decides, or what is remembered of the network, before it can tell anything.
+    fn choose_by_policy(
+        &mut self,
+        context: &mut AbrContext,
+        question: &Question,
+    ) -> Option<Chosen> {
+        let &Question {
+            kind,
+            lowest,
             top,
             last,
-            from: about,
-        };
-        self.tell_policy(&mut context, &question);
+            from,
+        } = question;
         if last.is_none()
             && !self.policy.is_custom()
             && let Some(rate) = self.edges.recalled_rate()
         {
-            let rung = first_rung(&context, rate);
-            self.told = context;
-            return self.nearest(kind, key(rung)?, ladder_len, Grounds::rule(FIRST_BY_MEMORY));
+            let rung = first_rung(context, rate);
+            return self.nearest(kind, at_rung(lowest, rung)?, Grounds::rule(FIRST_BY_MEMORY));
         }
-        let mut answer = self.ask_policy(&context, about);
+        let mut answer = self.ask_policy(context, from);
         if let Some(Answer {
             choice:
                 AbrChoice {
@@ -148,16 +168,13 @@ impl Session {
             ..
         }) = answer
         {
-            let lowest = question.lowest;
             if let Some(by) = self.replacement(kind, lowest, (segment, rung.min(top))) {
-                self.told = context;
                 return Some(Chosen::Replace(by, why));
             }
             // It cannot be had, or not now: what would come next?
             context.buffered.clear();
-            answer = Some(self.policy.by_built_in(&context));
+            answer = Some(self.policy.by_built_in(context));
         }
-        self.told = context;
         let Answer { choice, compared } = answer?;
         let rung = match choice.decision {
             AbrDecision::Next { rung } => rung.min(top),
@@ -168,14 +185,14 @@ impl Session {
             // Nothing was offered to be replaced.
             AbrDecision::Replace { .. } => last.unwrap_or(0),
         };
-        let wanted = key(rung)?;
+        let wanted = at_rung(lowest, rung)?;
         // A rung whose index is not here yet costs a round trip: kept to the last one while it is fetched.
-        let begin = key(self.rung_with_index(kind, wanted, last, rung))?;
+        let begin = at_rung(lowest, self.rung_with_index(kind, wanted, last, rung))?;
         let grounds = Grounds {
             why: choice.why,
             compared,
         };
-        let there = self.nearest_there(kind, begin, ladder_len)?;
+        let there = self.nearest_there(kind, begin)?;
         Some(Chosen::next(there, wanted, grounds))
     }
 
@@ -184,10 +201,9 @@ impl Session {
         &self,
         kind: TrackKind,
         wanted: RepresentationKey,
-        rungs: usize,
         grounds: Grounds,
     ) -> Option<Chosen> {
-        let there = self.nearest_there(kind, wanted, rungs)?;
+        let there = self.nearest_there(kind, wanted)?;
         Some(Chosen::next(there, wanted, grounds))
     }
 
@@ -197,10 +213,10 @@ impl Session {
         &self,
         kind: TrackKind,
         wanted: RepresentationKey,
-        rungs: usize,
     ) -> Option<RepresentationKey> {
         let at = self.track(kind).next;
-        let rungs = u16::try_from(rungs).unwrap_or(u16::MAX);
+        let ladder = self.timeline.as_ref()?.ladder(wanted.period, wanted.track);
+        let rungs = u16::try_from(ladder.len()).unwrap_or(u16::MAX);
         let key = |representation| RepresentationKey {
             representation,
             ..wanted
