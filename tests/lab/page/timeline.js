@@ -85,13 +85,14 @@ function rates(place, view, run, player, attempts, spans) {
 /** What edges sent to all sessions of a run together, also to those that are not in the document. */
 function loads(place, view, run) {
   const most = run.load.reduce((largest, load) => load.bytes.reduce((most, sent) => Math.max(most, sent), largest), 1);
-  const functions = run.load.map((load) => [...load.bytes.map((sent, second) => [second, (sent * 8) / 1e6]), [load.bytes.length, null]]);
+  const seconds = Math.max(...run.load.map((load) => load.bytes.length));
+  const functions = run.load.map((load) => load.bytes.map((sent, second) => [second, (sent * 8) / 1e6]));
   return chart(place, view, {
     title: "Load, Mbit/s",
     about: "What each edge sent to all sessions together",
     height: 130,
     spans: [],
-    data: steps(functions, Math.max(view.whole[1], ...run.load.map((load) => load.bytes.length))),
+    data: until(seconds, functions),
     series: run.load.map((load, place) =>
       stepSeries(load.edge, LINK_COLORS[place % LINK_COLORS.length], { width: 1.5, dash: place < LINK_COLORS.length ? [] : [4, 3] }),
     ),
