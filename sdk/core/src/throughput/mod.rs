@@ -8,7 +8,7 @@ mod weights;
 
 pub use forecast::{Forecast, HORIZONS, HORIZONS_S, QUANTILES, QUANTILES_AT};
 pub use history::SIGNS;
-pub(crate) use slices::{TOLD_WITHIN, Told};
+pub(crate) use slices::{Came, TOLD_WITHIN, Told};
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -233,32 +233,6 @@ impl RecentRate {
 
     pub(crate) fn last_at(&self) -> Option<Instant> {
         self.marks.back().map(|(at, _)| *at)
-    }
-
-    /// Returns the rate from then until then: what came between two slices came evenly, and nothing after the last. `None` where that begins before
-    /// the oldest that is remembered, or after it ends.
-    pub(crate) fn rate_between(&self, from: Instant, until: Instant) -> Option<BitRate> {
-        let came = self
-            .came_until(until)?
-            .checked_sub(self.came_until(from)?)?;
-        ByteCount::new(came).rate_over(until.since(from))
-    }
-
-    /// Returns when the last slice ended that had ended by then.
-    pub(crate) fn last_by(&self, then: Instant) -> Option<Instant> {
-        let after = self.marks.partition_point(|(at, _)| *at <= then);
-        Some(self.marks.get(after.checked_sub(1)?)?.0)
-    }
-
-    fn came_until(&self, until: Instant) -> Option<u64> {
-        let after = self.marks.partition_point(|(at, _)| *at <= until);
-        let (at, came) = *self.marks.get(after.checked_sub(1)?)?;
-        let Some((next_at, next)) = self.marks.get(after) else {
-            return Some(came);
-        };
-        let (past, all) = (until.since(at).as_nanos(), next_at.since(at).as_nanos());
-        let share = u128::from(next - came) * past / all.max(1);
-        Some(came + u64::try_from(share).unwrap_or(next - came))
     }
 
     fn rate_since(&self, now: Instant, (at, before): (Instant, u64)) -> Option<BitRate> {

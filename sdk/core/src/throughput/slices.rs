@@ -40,9 +40,9 @@ pub(crate) struct Told {
 
 /// Bytes that came evenly over a span of time.
 #[derive(Clone, Copy, Debug)]
-struct Came {
+pub(crate) struct Came {
     from: Instant,
-    to: Instant,
+    pub(crate) to: Instant,
     bytes: ByteCount,
 }
 
@@ -112,15 +112,29 @@ impl Told {
 }
 
 impl Came {
-    /// Takes out what came until then.
-    fn take_until(&mut self, until: Instant) -> ByteCount {
+    /// All that a body brought since it was told of last.
+    pub(crate) const fn of(told: Told, bytes: u64) -> Self {
+        Self {
+            from: told.since,
+            to: told.now,
+            bytes: ByteCount::new(bytes),
+        }
+    }
+
+    /// Returns how much of it came until then.
+    pub(crate) fn until(&self, until: Instant) -> ByteCount {
         if self.to <= until {
-            return core::mem::take(&mut self.bytes);
+            return self.bytes;
         }
         let (all, past) = (self.to.since(self.from), until.since(self.from));
         let share = u128::from(self.bytes.get()) * past.as_nanos();
-        let taken = share.checked_div(all.as_nanos()).unwrap_or(0);
-        let taken = ByteCount::new(u64::try_from(taken).unwrap_or(u64::MAX));
+        let came = share.checked_div(all.as_nanos()).unwrap_or(0);
+        ByteCount::new(u64::try_from(came).unwrap_or(u64::MAX))
+    }
+
+    /// Takes out what came until then.
+    fn take_until(&mut self, until: Instant) -> ByteCount {
+        let taken = self.until(until);
         self.bytes = self.bytes - taken;
         self.from = self.from.max(until);
         taken

@@ -67,7 +67,7 @@ pub(crate) enum Blame {
     Line,
     /// The line had room, but the other edge is no faster.
     Both,
-    /// One of the two ended too soon to tell, or the slow one is as fast as ever again.
+    /// One of the two ended too soon to tell, the slow one is as fast as ever again, or the line gets more.
     Nobody,
 }
 
@@ -151,7 +151,7 @@ impl Comparison {
         }
         let now = told.now;
         match &mut self.overlap {
-            Some(overlap) if id == self.other.0 => overlap.other_came(now, bytes),
+            Some(overlap) if id == self.other.0 => overlap.other_came(told, bytes),
             // Sound shares with the picture what their edge gives.
             Some(overlap) if edge == self.slow.1 => overlap.slow_came(told, bytes),
             Some(overlap) => overlap.beside_came(bytes),
@@ -233,13 +233,14 @@ impl Rates {
 
     fn other_may_get_faster(&self) -> bool {
         let (slow, other) = self.same_time;
-        let together = (slow + other).min(self.slow + self.other + self.beside);
+        let together = (slow + other).min(self.slow + self.other) + self.beside;
         self.starts
             && self.other.min(other) > self.slow * STARTS
             && together > self.before * MUCH_ROOM
     }
 
-    /// Whether the slow one brings more than it did alone, or than at first beside the other: its edge does not hold it back.
+    /// Whether the newest that the slow one brings is more than it brought alone, or since the other one comes: its edge does not
+    /// hold it back.
     fn line_gets_more(&self) -> bool {
         self.slow_newest > self.slow.min(self.before) * ROOM
     }

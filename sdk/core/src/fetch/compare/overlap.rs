@@ -1,10 +1,11 @@
 //! What two bodies bring beside each other, measured over the same time.
 
+use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use nearcast_units::{BitRate, ByteCount, Instant};
 
-use crate::throughput::{RecentRate, TOLD_WITHIN, Told};
+use crate::throughput::{Came, RECENT, RecentRate, TOLD_WITHIN, Told};
 
 /// Since both bodies come.
 #[derive(Clone, Debug)]
@@ -22,13 +23,15 @@ pub(super) struct Overlap {
     beside: u64,
 }
 
-/// Bytes of one body from slice to slice.
+/// Bytes from one edge, of one body or of several, from slice to slice.
 #[derive(Clone, Debug, Default)]
 struct Stretch {
     first: Option<(Instant, u64)>,
     last: Option<Instant>,
     bytes: u64,
     recent: RecentRate,
+    /// The newest, each body's at its own times.
+    came: VecDeque<Came>,
 }
 
 /// What two bodies bring beside each other, in bit/s.
@@ -72,12 +75,12 @@ impl Overlap {
     }
 
     pub(super) fn slow_came(&mut self, told: Told, bytes: u64) {
-        self.slow.add(told.now, bytes);
+        self.slow.add(told, bytes);
         self.slow_known_until = told.known_until();
     }
 
-    pub(super) fn other_came(&mut self, now: Instant, bytes: u64) {
-        self.other.add(now, bytes);
+    pub(super) fn other_came(&mut self, told: Told, bytes: u64) {
+        self.other.add(told, bytes);
     }
 
     pub(super) const fn beside_came(&mut self, bytes: u64) {
@@ -123,7 +126,7 @@ impl Overlap {
     /// Rates of both over the same time, which ends with a slice of the other one, before which all is known of the slow one;
     /// `None` where that is too short to tell.
     fn same_time(&self, now: Instant) -> Option<(f64, f64)> {
-        let until = self.other.recent.last_by(self.slow_until(now))?;
+        let until = self.other.last_by(self.slow_until(now))?;
         let since = self.slow.first?.0.max(self.other.first?.0);
         let rate = |one: &Stretch| one.rate_in(Some(since), until);
         Some((rate(&self.slow)?, rate(&self.other)?))
@@ -136,11 +139,26 @@ impl Overlap {
 }
 
 impl Stretch {
-    fn add(&mut self, now: Instant, bytes: u64) {
+    fn add(&mut self, told: Told, bytes: u64) {
+        let now = told.now;
         self.bytes += bytes;
         self.first.get_or_insert((now, self.bytes));
         self.last = Some(now);
         self.recent.progress(now, bytes);
+        self.came.push_back(Came::of(told, bytes));
+        while self
+            .came
+            .front()
+            .is_some_and(|one| now.since(one.to) > RECENT)
+        {
+            self.came.pop_front();
+        }
+    }
+
+    /// Returns when the last slice ended that had ended by then.
+    fn last_by(&self, then: Instant) -> Option<Instant> {
+        let ends = self.came.iter().rev().map(|one| one.to);
+        ends.into_iter().find(|end| *end <= then)
     }
 
     /// Rate from the first slice to the last; `None` where they are too near to tell.
@@ -154,8 +172,11 @@ impl Stretch {
     /// Rate of what came in the 180 ms until then, or since then where that is later.
     fn rate_in(&self, since: Option<Instant>, until: Instant) -> Option<f64> {
         let from = since.max(Some(self.first?.0))?.max(until - LATE);
-        let rate = self.recent.rate_between(from, until)?;
-        (until.since(from) >= STEADY_MIN).then_some(rate.as_f64())
+        let span = until.since(from);
+        let came = self.came.iter();
+        let bytes = came.map(|one| one.until(until) - one.until(from)).sum();
+        let rate = ByteCount::rate_over(bytes, span);
+        rate.filter(|_| span >= STEADY_MIN).map(BitRate::as_f64)
     }
 
     /// Rate of the newest slices, past the slowest of slow start; where there are too few, at least this much, from the

@@ -4,8 +4,10 @@ const SLOW: (AttemptId, EdgeId) = (AttemptId(1), EdgeId(0));
 const OTHER: (AttemptId, EdgeId) = (AttemptId(2), EdgeId(1));
 const THIRD: (AttemptId, EdgeId) = (AttemptId(3), EdgeId(2));
 
+/// In the last tenth of a second so much came.
 fn came(comparison: &mut Comparison, now: Instant, who: (AttemptId, EdgeId), bytes: u64) {
-    comparison.progress(Told::alone(now, now), who, bytes);
+    let since = now - Duration::from_millis(100);
+    comparison.progress(Told::alone(since, now), who, bytes);
 }
 
 /// A body of `before` kB/s that gets `slow` while another gets `other` for half a second; usual are 1,000.
@@ -104,6 +106,26 @@ fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
     assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Line);
 }
 
+#[test]
+fn what_a_third_body_still_brings_is_room_of_the_line() {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+    for n in 0..=10 {
+        came(&mut comparison, ms(n * 100), SLOW, 10_000);
+        came(&mut comparison, ms(n * 100), THIRD, 10_000);
+    }
+    // Its round trip is long: it may still get faster.
+    comparison.body_begins(ms(1_010), OTHER.0, ms(710));
+    for n in 0..=5 {
+        came(&mut comparison, ms(1_010 + n * 100), OTHER, 14_000);
+        came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
+        came(&mut comparison, ms(1_060 + n * 100), THIRD, 10_000);
+    }
+    comparison.ended(OTHER.0);
+    assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Edge);
+}
+
 /// What comes to each of two bodies from then until then, in milliseconds, of a line that carries 200 kB/s until `rises`, and
 /// `times` as much after that.
 fn half_of_line(from: u64, to: u64, rises: u64, times: u64) -> u64 {
@@ -135,12 +157,8 @@ fn shown_by_line_that_rises(
         }
     }
     // Its last slice, when that of the slow one is still to come.
-    came(
-        &mut comparison,
-        ms(1_580),
-        OTHER,
-        half_of_line(1_510, 1_580, rises, times),
-    );
+    let last = half_of_line(1_510, 1_580, rises, times);
+    comparison.progress(Told::alone(ms(1_510), ms(1_580)), OTHER, last);
     comparison.ended(OTHER.0);
     comparison.finding(ms(1_580)).unwrap().blame
 }
@@ -185,6 +203,41 @@ fn sound_that_is_told_of_alone_does_not_make_its_edge_slower() {
         comparison.progress(told, sound, 1_000);
         assert_eq!(comparison.finding(ms(at + 90)), None, "after {at} ms");
     }
+}
+
+/// The picture is told of a millisecond after the sound: what it brought since it was told of last is not known by then, and yet came.
+#[test]
+fn sound_and_picture_come_at_the_same_time_though_they_are_told_of_in_turn() {
+    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
+    let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
+    let sound = (AttemptId(4), SLOW.1);
+    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
+    let tell = |comparison: &mut Comparison, at: u64, bodies: &[_], kb_s: u64| {
+        for (who, late) in bodies {
+            let told = Told {
+                all_until: ms(at + late - 99),
+                ..Told::alone(ms(at + late - 100), ms(at + late))
+            };
+            comparison.progress(told, *who, kb_s * 100);
+        }
+    };
+    for n in 1..=10 {
+        tell(&mut comparison, n * 100, &[(sound, 0), (SLOW, 1)], 100);
+    }
+    comparison.body_begins(ms(1_050), OTHER.0, ms(1_040));
+    // After 0.8 s the line gets more, which all have of it. The other one has a third more than the slow edge's two.
+    for n in 11..=22 {
+        let rate = if n < 19 { 100 } else { 300 };
+        tell(&mut comparison, n * 100, &[(sound, 0)], rate);
+        tell(&mut comparison, n * 100, &[(OTHER, 0)], rate * 8 / 3);
+        if n == 22 {
+            break;
+        }
+        tell(&mut comparison, n * 100, &[(SLOW, 1)], rate);
+    }
+    comparison.ended(OTHER.0);
+    let finding = comparison.finding(ms(2_200)).unwrap();
+    assert_eq!(finding.blame, Blame::Both, "{finding:?}");
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Session {
             let why = match held_to {
                 HeldTo::Usual(_) => "slow, but the budget for comparing it is used up",
                 HeldTo::Wanted { .. } => {
-                    "slow, but the budget does not carry yet what comparing it with an edge as far takes"
+                    "slow, but the budget does not carry yet what comparing it takes"
                 }
             };
             if matches!(held_to, HeldTo::Wanted { .. }) {
@@ -361,7 +361,8 @@ impl Session {
                 ("nobody".to_string(), why)
             }
             Blame::Nobody => {
-                let why = "the comparison was over too soon, or the edge came back";
+                let why =
+                    "the comparison was over too soon, the edge came back, or the line gets more";
                 ("nobody".to_string(), why)
             }
         };
