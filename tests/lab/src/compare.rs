@@ -88,27 +88,31 @@ struct Row {
 pub(crate) fn pairs(a: &Counted, b: &Counted) -> Vec<Pair> {
     let (ours, theirs) = (&a.report.scenarios, &b.report.scenarios);
     let alone = ours.len() == 1 && theirs.len() == 1;
-    let mut pairs: Vec<Pair> = Vec::new();
-    for (place, one) in ours.iter().enumerate() {
-        let same = |other: &ScenarioResult| other.scenario == one.scenario;
-        let of_file = |other: &ScenarioResult| same(other) && other.file == one.file;
-        // Several of one name are taken in turn.
-        let left = |place: &usize| pairs.iter().all(|pair| pair.b != *place);
-        let find = |is_it: &dyn Fn(&ScenarioResult) -> bool| {
-            let mut others = theirs.iter().enumerate();
-            let place = others.find(|(place, other)| left(place) && is_it(other));
-            place.map(|(place, _)| place)
-        };
-        let named = find(&of_file).or_else(|| find(&|other| alone || same(other)));
-        if let Some(other) = named {
-            pairs.push(Pair {
-                a: place,
-                b: other,
-                sessions: sessions((a, place), (b, other)),
-            });
+    let mut taken: Vec<Option<usize>> = vec![None; ours.len()];
+    // Whose file is the same comes first; of the others, several of one name are taken in turn.
+    for by_file in [true, false] {
+        for (place, one) in ours.iter().enumerate() {
+            let is_it = |other: &ScenarioResult| {
+                let same = other.scenario == one.scenario;
+                same && (other.file == one.file || !by_file) || alone && !by_file
+            };
+            if taken[place].is_none() {
+                let left = |place: &usize| !taken.contains(&Some(*place));
+                let mut others = theirs.iter().enumerate();
+                let found = others.find(|(place, other)| left(place) && is_it(other));
+                taken[place] = found.map(|(place, _)| place);
+            }
         }
     }
+    let pairs = taken.into_iter().enumerate();
+    let pairs = pairs.filter_map(|(place, other)| Some((place, other?)));
     pairs
+        .map(|(place, other)| Pair {
+            a: place,
+            b: other,
+            sessions: sessions((a, place), (b, other)),
+        })
+        .collect()
 }
 
 fn sessions((a, in_a): (&Counted, usize), (b, in_b): (&Counted, usize)) -> Vec<Sessions> {

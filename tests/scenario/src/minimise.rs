@@ -81,10 +81,18 @@ impl Scenario {
     }
 
     fn action_told(&self, action: &Action) -> String {
-        let who = action
-            .player
-            .map_or("all", |player| self.players[player].name.as_str());
-        format!("{who}: {:?} at {} s", action.doing, action.at.as_secs_f64())
+        let who = match action.player {
+            Some(player) => self.players[player].name.as_str(),
+            None => match &self.players[..] {
+                [one] => one.name.as_str(),
+                _ => "all",
+            },
+        };
+        let mut text = format!("{who}: {} at {} s", action.doing, action.at.as_secs_f64());
+        if !action.within.is_zero() {
+            text += &format!(" or within {} s", action.within.as_secs_f64());
+        }
+        text
     }
 }
 
@@ -100,7 +108,7 @@ mod tests {
             { id = "two", at_s = 2, edge = "b", fault = { kind = "stop" } },
             { id = "three", at_s = 3, lasts_s = 1, every_s = 5, edge = "all", fault = { kind = "corrupt" } },
         ]
-        actions = [{ at_s = 4, do = "pause" }, { at_s = 5, do = "play" }]
+        actions = [{ at_s = 4, do = "pause" }, { at_s = 5, within_s = 2, do = "seek", to_s = 1 }]
     "#;
 
     #[test]
@@ -118,6 +126,12 @@ mod tests {
         let none = scenario.minimised(|_| true);
         assert_eq!(none.told(), Vec::<String>::new());
         let pause = scenario.minimised(|one| one.actions.len() > 1);
-        assert_eq!(pause.told(), ["all: Pause at 4 s", "all: Play at 5 s"]);
+        assert_eq!(
+            pause.told(),
+            [
+                "player: pause at 4 s",
+                "player: seek to 1 s at 5 s or within 2 s"
+            ]
+        );
     }
 }

@@ -57,7 +57,12 @@ fn within(number: f64, max: f64, unit: &str) -> Result<f64, String> {
             "{number} is negative: from 0 to {max} {unit} would be right"
         ));
     }
-    if number.is_nan() || number > max {
+    if number.is_nan() {
+        return Err(format!(
+            "`nan` is no number: from 0 to {max} {unit} would be right"
+        ));
+    }
+    if number > max {
         return Err(format!(
             "{number} is too much: from 0 to {max} {unit} would be right"
         ));

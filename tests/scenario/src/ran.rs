@@ -18,7 +18,7 @@ pub struct Ran {
     pub broken: Vec<String>,
     /// What went wrong, in order.
     pub receipts: Vec<Receipt>,
-    /// Faults that never took effect and should have, in words.
+    /// Faults that never took effect and should have, and what viewers were to do when all was over, in words.
     pub missed: Vec<String>,
     /// Sessions that never began to play and should have, in words.
     pub unbegun: Vec<String>,
@@ -49,7 +49,8 @@ impl Ran {
             .faults
             .iter()
             .filter(|fault| fault.must_hit() && !happened.contains(fault.id.as_str()));
-        let missed = missed.map(FaultPlan::missed).collect();
+        let missed = missed.map(FaultPlan::missed);
+        let missed = missed.chain(undone(scenario, &players)).collect();
         let named = scenario.edges.iter().zip(load);
         let load: Vec<EdgeLoad> = named
             .map(|(edge, bytes)| EdgeLoad {
@@ -57,11 +58,7 @@ impl Ran {
                 bytes,
             })
             .collect();
-        let load_ratio = if players.len() > 1 {
-            load_ratio(&load, receipts.last())
-        } else {
-            Vec::new()
-        };
+        let load_ratio = load_ratio(&players, &load, &receipts);
         let ends = players
             .iter()
             .map(|one| one.begins_s + one.report.wall_s)
@@ -81,18 +78,8 @@ impl Ran {
 
     /// Lets a judge look at each session. Returns whether all holds that can be told of one session.
     pub fn judge(&self, seed: u64, judge: &mut Judge) -> bool {
-        let mut holds = true;
-        for one in &self.players {
-            let session = Session {
-                player: &one.player,
-                begins_s: one.begins_s,
-                report: &one.report,
-                receipts: &self.receipts,
-                load_ratio: &self.load_ratio,
-            };
-            holds &= judge.look(seed, &one.player, &session);
-        }
-        holds
+        let around = (&self.receipts[..], &self.load_ratio[..]);
+        look(seed, &self.players, around, judge)
     }
 
     /// Returns what is wrong whatever was expected: what must never be, sessions that never began to play, faults that never took
@@ -126,8 +113,9 @@ impl Ran {
         self.judge(seed, &mut judge);
         let verdicts = judge.verdicts();
         let mut problems = self.problems();
-        let missed = verdicts.iter().filter(|verdict| !verdict.holds);
+        let missed = verdicts.iter().filter(|one| !one.holds && !one.of_all);
         problems.extend(missed.map(|verdict| verdict.to_string()));
+        let sessions = self.players.len() as u64;
         self.players.truncate(players_max);
         RunResult {
             schema: SCHEMA.to_owned(),
@@ -142,10 +130,55 @@ impl Ran {
             receipts: self.receipts,
             links: self.links,
             load: self.load,
+            sessions,
             players: self.players,
             busy: self.busy,
         }
     }
+}
+
+/// Lets a judge look at sessions with what went wrong around them, and what edges carried. Returns whether all holds that can be told of
+/// one session alone.
+pub(crate) fn look(
+    seed: u64,
+    players: &[PlayerResult],
+    (receipts, load_ratio): (&[Receipt], &[f64]),
+    judge: &mut Judge,
+) -> bool {
+    let mut holds = true;
+    for one in players {
+        let session = Session {
+            player: &one.player,
+            begins_s: one.begins_s,
+            report: &one.report,
+            receipts,
+            load_ratio,
+        };
+        holds &= judge.look(seed, &one.player, &session);
+    }
+    holds
+}
+
+/// Tells what viewers were to do when each session that it is about had ended, without an error.
+fn undone(scenario: &Scenario, players: &[PlayerResult]) -> Vec<String> {
+    let told = scenario.actions.iter().filter_map(|action| {
+        let name = action.player.map(|player| &scenario.players[player].name);
+        let is_its = |one: &&PlayerResult| {
+            let rest = name.map(|name| one.player.strip_prefix(name.as_str()));
+            rest.is_none_or(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+        };
+        let its = || players.iter().filter(is_its);
+        let ends_s = its().map(|one| one.report.wall_s).fold(0.0, f64::max);
+        let at_s = action.at.as_secs_f64();
+        let is_undone = at_s > ends_s && its().all(|one| one.report.error.is_none());
+        is_undone.then(|| {
+            format!(
+                "`{}` at {at_s} s was never done: all had ended after {ends_s:.1} s: an earlier `at_s` would be right",
+                action.doing
+            )
+        })
+    });
+    told.collect()
 }
 
 /// Tells of sessions that never began to play, by how they ended: nothing stalls in them, and much else that is expected holds of
@@ -192,8 +225,18 @@ fn unbegun(scenario: &Scenario, players: &[PlayerResult]) -> Vec<String> {
 const SETTLES_S: f64 = 5.0;
 const LOOKED_AT_S: usize = 60;
 
-fn load_ratio(load: &[EdgeLoad], last: Option<&Receipt>) -> Vec<f64> {
-    let from_s = last.map_or(0.0, |receipt| receipt.at_s.max(0.0) + SETTLES_S);
+/// What each edge carried after the last fault, over its fair share; empty with one player.
+pub(crate) fn load_ratio(
+    players: &[PlayerResult],
+    load: &[EdgeLoad],
+    receipts: &[Receipt],
+) -> Vec<f64> {
+    if players.len() < 2 {
+        return Vec::new();
+    }
+    let from_s = receipts
+        .last()
+        .map_or(0.0, |receipt| receipt.at_s.max(0.0) + SETTLES_S);
     let from = usize::try_from(Duration::from_secs_f64(from_s).as_secs()).unwrap_or(usize::MAX);
     let carried = load.iter().map(|edge| {
         let seconds = edge.bytes.iter().skip(from).take(LOOKED_AT_S);

@@ -4,7 +4,8 @@ use nearcast_protocol::report::SessionReport;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::expect::Verdict;
+use crate::expect::{Expectation, Judge, Verdict, World};
+use crate::ran::{load_ratio, look};
 use crate::spec::Mode;
 
 /// The value of [`RunResult::schema`].
@@ -25,11 +26,11 @@ pub struct RunResult {
     pub seed: u64,
     /// The command that runs it again.
     pub again: String,
-    /// Whether it passed.
+    /// Whether it passed, as far as one run tells: what must hold of all sessions together is judged over all runs.
     pub passed: bool,
     /// Why not, in words; empty where it passed.
     pub problems: Vec<String>,
-    /// What came of each expectation.
+    /// What came of each expectation in this run alone.
     pub verdicts: Vec<Verdict>,
     /// What went wrong in the world, in order.
     pub receipts: Vec<Receipt>,
@@ -37,10 +38,36 @@ pub struct RunResult {
     pub links: Vec<LinkLine>,
     /// What each edge sent in each second, in bytes.
     pub load: Vec<EdgeLoad>,
-    /// Sessions.
+    /// How many sessions there were.
+    #[serde(default)]
+    pub sessions: u64,
+    /// Sessions, at most the first eight.
     pub players: Vec<PlayerResult>,
     /// Whether the machine was too busy for the timings to be trusted; never in `sim`.
     pub busy: bool,
+}
+
+impl RunResult {
+    /// Judges again what was expected, so that runs can be put together. `None` where that cannot be told any more: not every
+    /// session's report is here, or what was expected is not read by this version.
+    #[must_use]
+    pub fn judge(&self) -> Option<Judge> {
+        if self.sessions > self.players.len() as u64 {
+            return None;
+        }
+        let world = World::of_run(self);
+        let written = self.verdicts.iter().map(|verdict| &verdict.expectation);
+        let read = written.map(|text| Expectation::parse(text, &world).ok());
+        let mut judge = Judge::new(read.collect::<Option<_>>()?);
+        let load_ratio = load_ratio(&self.players, &self.load, &self.receipts);
+        look(
+            self.seed,
+            &self.players,
+            (&self.receipts, &load_ratio),
+            &mut judge,
+        );
+        Some(judge)
+    }
 }
 
 /// One session.

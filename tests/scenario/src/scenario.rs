@@ -1,6 +1,7 @@
 //! A scenario that can be run: what was written, checked once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -140,6 +141,27 @@ pub enum Doing {
     Rebind,
     /// Ends playback.
     Stop,
+}
+
+/// As a scenario's file says it.
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seek(to) => write!(f, "seek to {} s", to.as_secs_f64()),
+            Self::Pause => f.write_str("pause"),
+            Self::Play => f.write_str("play"),
+            Self::Cap(Some(rate)) => write!(f, "cap at {} kbit/s", rate.as_f64() / 1e3),
+            Self::Cap(None) => f.write_str("cap lifted"),
+            Self::LockRung(Some(rung)) => write!(f, "lock_rung {rung}"),
+            Self::LockRung(None) => f.write_str("lock_rung lifted"),
+            Self::Audio(track) => write!(f, "audio {track}"),
+            Self::Subtitles(Some(track)) => write!(f, "subtitles {track}"),
+            Self::Subtitles(None) => f.write_str("subtitles off"),
+            Self::NetworkChange => f.write_str("network_change"),
+            Self::Rebind => f.write_str("rebind"),
+            Self::Stop => f.write_str("stop"),
+        }
+    }
 }
 
 /// Something that goes wrong.

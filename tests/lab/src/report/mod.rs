@@ -3,7 +3,7 @@
 mod read;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -31,6 +31,12 @@ pub(crate) struct Arguments {
 /// nothing of the whole. Lines do not say.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     let is_compared = arguments.compare.is_some();
+    let read = arguments.files.iter().chain(&arguments.compare);
+    let (read, written): (Vec<&Path>, Vec<&Path>) = (
+        read.map(PathBuf::as_path).collect(),
+        arguments.documents.paths().collect(),
+    );
+    documents::check(&written, &read)?;
     let ours = read::all(&arguments.files, is_compared)?;
     let report = &ours.report;
     let mut out = write::printed();

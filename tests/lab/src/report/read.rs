@@ -1,6 +1,7 @@
 //! Makes one report of files: of whole reports, of lines that are runs, of what a player wrote of itself.
 //!
-//! A line was judged by itself: of a scenario's lines, the expectations shown are those of the first line that misses them.
+//! A line was judged by itself: of a scenario's lines together, expectations are judged again. Where that cannot be, as of worlds of
+//! which no line has all reports, those are shown of the first line that misses them, and what is of all together is left out.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,14 +11,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use nearcast_protocol::report::{self, SessionReport};
 use nearcast_scenario::{
-    LabReport, Mode, PlayerResult, Problem, RunResult, SCHEMA, ScenarioResult,
+    Judge, LabReport, Mode, PlayerResult, Problem, RunResult, SCHEMA, ScenarioResult,
 };
 use serde_json::Value;
 
 use crate::compare::{Counted, Tally};
+use crate::documents::RECORDED;
 
-/// How the names of sessions' reports end in a folder of `run --record`.
-const RECORDED: &str = ".report.json";
 /// More of them say nothing new.
 const PROBLEMS_MAX: usize = 20;
 
@@ -142,6 +142,7 @@ fn of_player(path: &Path, report: SessionReport) -> RunResult {
         links: Vec::new(),
         load: Vec::new(),
         busy: report.busy,
+        sessions: 1,
         players: vec![PlayerResult {
             player: if report.player.name.is_empty() {
                 "player".to_owned()
@@ -171,11 +172,9 @@ struct Lines {
     runs: u64,
     mode: Option<Mode>,
     busy: bool,
-    results: Vec<ScenarioResult>,
-    /// By scenario, as `results` are; they stay empty where nothing is counted.
-    tallies: Vec<Tally>,
+    all: Vec<OfScenario>,
     is_counted: bool,
-    /// By file and scenario, the place in `results`.
+    /// By file and scenario, the place in `all`.
     places: BTreeMap<(String, String), usize>,
 }
 
@@ -188,88 +187,157 @@ impl Lines {
         self.runs += 1;
         self.busy |= run.busy;
         let key = (run.file.clone(), run.scenario.clone());
-        let place = *self.places.entry(key).or_insert(self.results.len());
-        if place == self.results.len() {
-            self.results.push(empty(&run));
-            self.tallies.push(Tally::default());
+        let place = *self.places.entry(key).or_insert(self.all.len());
+        if place == self.all.len() {
+            self.all.push(OfScenario::begin(&run));
         }
-        if let (true, Some(tally)) = (self.is_counted, self.tallies.get_mut(place)) {
-            tally.add(&run);
-        }
-        if let Some(result) = self.results.get_mut(place) {
-            add(result, run);
+        if let Some(scenario) = self.all.get_mut(place) {
+            scenario.add(run, self.is_counted);
         }
         Ok(())
     }
 
     fn finish(self) -> Option<Counted> {
+        let all = self.all.into_iter().map(OfScenario::finish);
+        let (scenarios, tallies): (Vec<ScenarioResult>, Vec<Tally>) = all.unzip();
         let report = LabReport {
             schema: SCHEMA.to_owned(),
             mode: self.mode?,
-            passed: self.results.iter().all(|result| result.passed),
+            passed: scenarios.iter().all(|result| result.passed),
             interrupted: false,
             busy: self.busy,
-            scenarios: self.results,
+            scenarios,
         };
-        Some(Counted {
-            report,
-            tallies: self.tallies,
-        })
+        Some(Counted { report, tallies })
     }
 }
 
-fn empty(run: &RunResult) -> ScenarioResult {
-    ScenarioResult {
-        scenario: run.scenario.clone(),
-        about: String::new(),
-        file: run.file.clone(),
-        cell: None,
-        passed: true,
-        seeds: 0,
-        sessions: 0,
-        played_s: 0.0,
-        verdicts: Vec::new(),
-        problems: Vec::new(),
-        minimised: None,
-        receipts: BTreeMap::new(),
-        runs: Vec::new(),
-    }
+/// The runs of one scenario so far.
+struct OfScenario {
+    result: ScenarioResult,
+    /// It stays empty where nothing is counted.
+    tally: Tally,
+    /// What all runs together are; `None` where that cannot be told.
+    judge: Option<Judge>,
+    /// The first one, and the command that runs it again.
+    first: (u64, String),
+    /// After the last one's seed.
+    ends: u64,
 }
 
-fn add(result: &mut ScenarioResult, run: RunResult) {
-    result.passed &= run.passed;
-    result.seeds += 1;
-    result.sessions += run.players.len() as u64;
-    result.played_s += run.players.iter().map(|one| one.report.wall_s).sum::<f64>();
-    for receipt in &run.receipts {
-        let id = receipt.id.as_ref().unwrap_or(&receipt.fault);
-        *result.receipts.entry(id.clone()).or_default() += 1;
-    }
-    let problems = run.problems.iter().map(|what| Problem {
-        seed: run.seed,
-        what: what.clone(),
-        again: run.again.clone(),
-    });
-    let is_named = !run.problems.is_empty() && result.problems.len() < PROBLEMS_MAX;
-    result.problems.extend(problems);
-    result.problems.truncate(PROBLEMS_MAX);
-    for verdict in &run.verdicts {
-        let known = result.verdicts.iter_mut();
-        let known = known
-            .into_iter()
-            .find(|one| one.expectation == verdict.expectation);
-        match known {
-            None => result.verdicts.push(verdict.clone()),
-            Some(known) => {
-                let numbers = known.numbers + verdict.numbers;
-                if (known.holds && !verdict.holds) || known.found.is_none() {
-                    known.clone_from(verdict);
-                }
-                known.numbers = numbers;
-            }
+impl OfScenario {
+    fn begin(run: &RunResult) -> Self {
+        let result = ScenarioResult {
+            scenario: run.scenario.clone(),
+            about: String::new(),
+            file: run.file.clone(),
+            cell: None,
+            passed: true,
+            seeds: 0,
+            sessions: 0,
+            played_s: 0.0,
+            verdicts: Vec::new(),
+            problems: Vec::new(),
+            minimised: None,
+            receipts: BTreeMap::new(),
+            runs: Vec::new(),
+        };
+        Self {
+            result,
+            tally: Tally::default(),
+            judge: None,
+            first: (run.seed, run.again.clone()),
+            ends: 0,
         }
     }
-    if result.runs.is_empty() || is_named {
-        result.runs.push(run);
+
+    /// The command that runs all of them again: several are those from 0 on; none where these are others.
+    fn again(&self) -> String {
+        let (seed, again) = &self.first;
+        match self.result.seeds {
+            1 => again.clone(),
+            all if all == self.ends => {
+                again.replace(&format!("--seed {seed}"), &format!("--seeds {all}"))
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn add(&mut self, run: RunResult, is_counted: bool) {
+        if is_counted {
+            self.tally.add(&run);
+        }
+        let judge = run.judge();
+        match (&mut self.judge, judge) {
+            (None, judge) if self.result.seeds == 0 => self.judge = judge,
+            (Some(all), Some(judge)) if all.expects_as(&judge) => all.add(judge),
+            _ => self.judge = None,
+        }
+        self.ends = self.ends.max(run.seed.saturating_add(1));
+        let result = &mut self.result;
+        result.passed &= run.passed;
+        result.seeds += 1;
+        result.sessions += run.sessions.max(run.players.len() as u64);
+        result.played_s += run.players.iter().map(|one| one.report.wall_s).sum::<f64>();
+        for receipt in &run.receipts {
+            let id = receipt.id.as_ref().unwrap_or(&receipt.fault);
+            *result.receipts.entry(id.clone()).or_default() += 1;
+        }
+        let problems = run.problems.iter().map(|what| Problem {
+            seed: run.seed,
+            what: what.clone(),
+            again: run.again.clone(),
+        });
+        let is_named = !run.problems.is_empty() && result.problems.len() < PROBLEMS_MAX;
+        result.problems.extend(problems);
+        result.problems.truncate(PROBLEMS_MAX);
+        // Of several runs each says nothing of what all are together.
+        if result.seeds > 1 {
+            result.verdicts.retain(|verdict| !verdict.of_all);
+        }
+        for verdict in &run.verdicts {
+            let known = result.verdicts.iter_mut();
+            let known = known
+                .into_iter()
+                .find(|one| one.expectation == verdict.expectation);
+            match known {
+                None if verdict.of_all && result.seeds > 1 => {}
+                None => result.verdicts.push(verdict.clone()),
+                Some(known) => {
+                    let numbers = known.numbers + verdict.numbers;
+                    if (known.holds && !verdict.holds) || known.found.is_none() {
+                        known.clone_from(verdict);
+                    }
+                    known.numbers = numbers;
+                }
+            }
+        }
+        if result.runs.is_empty() || is_named {
+            result.runs.push(run);
+        }
+    }
+
+    fn finish(self) -> (ScenarioResult, Tally) {
+        let again = self.again();
+        let mut result = self.result;
+        if let Some(judge) = self.judge {
+            result.verdicts = judge.verdicts();
+        }
+        let together = result
+            .verdicts
+            .iter()
+            .filter(|one| one.of_all && !one.holds);
+        let mut missed: Vec<Problem> = together
+            .map(|verdict| Problem {
+                seed: verdict.seed.unwrap_or(0),
+                what: verdict.to_string(),
+                again: again.clone(),
+            })
+            .collect();
+        result.passed &= missed.is_empty();
+        missed.append(&mut result.problems);
+        missed.truncate(PROBLEMS_MAX);
+        result.problems = missed;
+        (result, self.tally)
     }
 }

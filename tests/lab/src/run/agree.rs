@@ -171,7 +171,7 @@ fn differences(scenarios: &[Scenario], runs: &Runs) -> Vec<Difference> {
         let modes = [Mode::Sim, Mode::App, Mode::Packet].into_iter();
         let seen = modes.filter_map(|mode| Some((mode, Figures::of(runs.get(&(place, mode))?))));
         let mut seen: Vec<(Mode, Figures)> = seen.collect();
-        if !hands_over(&seen) || loses_all_edges(scenario) {
+        if !failovers_count(scenario, &seen) {
             for (_, figures) in &mut seen {
                 figures.failover_s = None;
             }
@@ -229,6 +229,9 @@ impl<'a> Compared<'a> {
         let Some(simulated) = of(Mode::Sim) else {
             return true;
         };
+        let all = [Mode::Sim, Mode::App, Mode::Packet].into_iter();
+        let seen = all.filter_map(|mode| Some((mode, Figures::of(of(mode)?))));
+        let has_failovers = failovers_count(self.scenario, &seen.collect::<Vec<_>>());
         let bitrate_max = Figures::of(simulated).bitrate_kbps * BITRATE_MAX;
         self.ways.iter().filter_map(|mode| of(*mode)).all(|ran| {
             let known = |of: fn(&SessionReport) -> f64, allowed: f64| {
@@ -237,7 +240,7 @@ impl<'a> Compared<'a> {
             known(stalls, STALLS_MAX)
                 && known(switches, SWITCHES_MAX)
                 && known(bitrate_kbps, bitrate_max)
-                && (loses_all_edges(self.scenario)
+                && (!has_failovers
                     || medians_are_certain(&failovers_s(simulated), &failovers_s(ran)))
         })
     }
@@ -253,15 +256,15 @@ fn is_certain(simulated: &[f64], real: &[f64], allowed: f64) -> bool {
     one.max(other) <= allowed / 2.0 && (off - allowed).abs() >= one.hypot(other)
 }
 
-/// The same of the medians of hand-overs; where one way has next to none, more runs would not change that.
+/// The same of the medians of hand-overs; where one way has none, there is nothing to compare.
 fn medians_are_certain(simulated: &[f64], real: &[f64]) -> bool {
+    let (Some(one_is), Some(other_is)) = (median(simulated), median(real)) else {
+        return true;
+    };
     let (Some(one), Some(other)) = (standard_error(simulated), standard_error(real)) else {
-        return true;
+        return false;
     };
-    let (Some(simulated), Some(real)) = (median(simulated), median(real)) else {
-        return true;
-    };
-    let off = (simulated - real).abs();
+    let off = (one_is - other_is).abs();
     (off - FAILOVER_S_MAX).abs() >= one.hypot(other) * MEDIAN_VARIES
 }
 
@@ -353,6 +356,11 @@ impl Figures {
             hands_over: number_of(with_any) / number_of(sessions),
         }
     }
+}
+
+/// Whether hand-overs are compared.
+fn failovers_count(scenario: &Scenario, seen: &[(Mode, Figures)]) -> bool {
+    hands_over(seen) && !loses_all_edges(scenario)
 }
 
 /// Hand-overs belong to a scenario where half of the sessions of some way have one: of one session in thirty, their median would be
@@ -505,7 +513,8 @@ mod tests {
         assert!(is_certain(&[5.0; 3], &[7.0; 3], 2.0));
         let certain = |off: f64| medians_are_certain(&around(0.5, 0.1), &around(0.5 + off, 0.1));
         assert_eq!([0.0, 0.1, 0.6].map(certain), [true, false, true]);
-        assert!(medians_are_certain(&[0.5], &[0.5, 0.9]));
+        assert!(medians_are_certain(&[], &[0.5, 0.9]));
+        assert!(!medians_are_certain(&[0.5], &[0.5, 0.9]));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod replay;
 mod sweep;
 mod tell;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,6 +84,16 @@ impl From<ModeName> for Mode {
 
 /// Runs and tells. Exit status 1 where a scenario fails, 2 where one cannot be read.
 pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
+    let read = arguments.paths.iter();
+    let read = read.chain(&arguments.replay).chain(&arguments.against);
+    let read: Vec<&Path> = read.map(PathBuf::as_path).collect();
+    let written = arguments
+        .documents
+        .paths()
+        .chain(arguments.jsonl.as_deref());
+    let written: Vec<&Path> = written.collect();
+    documents::check(&written, &read)?;
+    documents::clear(&written)?;
     if let Some(recording) = &arguments.replay {
         let out = &mut write::printed();
         let (json, against) = (
@@ -91,7 +102,6 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         );
         return replay::execute(out, recording, json, against);
     }
-    arguments.documents.make_room()?;
     let mode = Mode::from(arguments.mode);
     if mode == Mode::Sim && arguments.real.record.is_some() {
         bail!(
@@ -110,18 +120,38 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    scenarios.retain(|scenario| {
-        let named = arguments.only.as_deref();
-        named.is_none_or(|text| scenario.name.contains(text)) && scenario.modes.contains(&mode)
-    });
+    if let Some(text) = &arguments.only {
+        scenarios.retain(|scenario| scenario.name.contains(text));
+        if scenarios.is_empty() {
+            return refused(&format!(
+                "no name of these scenarios contains `{text}`, which --only asks for: another text would be right"
+            ));
+        }
+    }
+    let others: BTreeSet<&str> = scenarios
+        .iter()
+        .flat_map(|scenario| scenario.modes.iter().map(|mode| mode.name()))
+        .collect();
+    let others = others.into_iter().collect::<Vec<_>>().join(" or ");
+    scenarios.retain(|scenario| scenario.modes.contains(&mode));
     if arguments.each_shape {
         find::one_of_each_shape(&mut scenarios);
     }
     if scenarios.is_empty() {
-        bail!(
-            "none of these scenarios is for --mode {}, by its `modes` or by --only: leave one of them out",
+        return refused(&format!(
+            "by its `modes`, none of these scenarios is for --mode {}: --mode {others} would be right",
             mode.name()
-        );
+        ));
+    }
+    if arguments.real.record.is_some() {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = scenarios.iter().find(|one| !names.insert(&one.name)) {
+            return refused(&format!(
+                "two scenarios are called `{}`, and what --record keeps is called after them: run one at a time, or give one \
+                 another `name`",
+                twice.name
+            ));
+        }
     }
     let seeds = Seeds {
         first: arguments.seed.unwrap_or(0),
@@ -154,6 +184,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Says what is wrong with the arguments.
+fn refused(why: &str) -> Result<ExitCode> {
+    writeln!(io::stderr().lock(), "nearcast-lab: {why}")?;
+    Ok(ExitCode::from(2))
 }
 
 /// Reads the scenarios of files and folders that can be run in a mode.

@@ -72,7 +72,10 @@ fn line(out: &mut dyn Write, result: &ScenarioResult) -> io::Result<()> {
 fn failure(out: &mut dyn Write, result: &ScenarioResult) -> io::Result<()> {
     writeln!(out, "\nFAIL {}", result.scenario)?;
     for problem in &result.problems {
-        writeln!(out, "  {}\n    again: {}", problem.what, problem.again)?;
+        writeln!(out, "  {}", problem.what)?;
+        if !problem.again.is_empty() {
+            writeln!(out, "    again: {}", problem.again)?;
+        }
     }
     match &result.minimised {
         Some(minimised) => needed(out, minimised, result.problems.len() > 1),

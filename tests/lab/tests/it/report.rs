@@ -90,7 +90,7 @@ fn a_report_is_opened_and_written_again() {
     assert!(page.contains("Leon Sorokin") && page.contains("Permission is hereby granted"));
 }
 
-/// A player's own report says nothing of how it ended.
+/// A player's own report says whether playback came to its end.
 #[test]
 fn a_play_that_was_cut_short_has_not_ended() {
     let room = room();
@@ -100,7 +100,7 @@ fn a_play_that_was_cut_short_has_not_ended() {
     lab(room.path(), "run cut.toml --json cut.json");
     let player = &json(room.path(), "cut.json")["scenarios"][0]["runs"][0]["players"][0]["report"];
     fs::write(room.path().join("short.json"), player.to_string()).unwrap();
-    // Nor of where; a process would say what it used of the machine.
+    // Not of where; a process would say what it used of the machine.
     for (name, ended) in [("player", true), ("short", false)] {
         stdout(&lab(
             room.path(),
@@ -123,23 +123,50 @@ fn lines_become_a_report_of_their_scenarios() {
     );
     let (ours, theirs) = (&lines["scenarios"][0], &all["scenarios"][0]);
     for field in [
-        "scenario", "file", "passed", "seeds", "sessions", "receipts",
+        "scenario", "file", "passed", "seeds", "sessions", "receipts", "verdicts",
     ] {
         assert_eq!(ours[field], theirs[field], "{field}");
     }
     // Those that problems name are kept in full; here that is each.
     assert_eq!(ours["runs"].as_array().unwrap().len(), 3);
     assert_eq!(ours["runs"][0], theirs["runs"][0]);
-    let verdicts = ours["verdicts"].as_array().unwrap();
-    let held: Vec<_> = verdicts.iter().map(|one| &one["holds"]).collect();
-    assert_eq!(held, [true, false]);
-    assert_eq!(verdicts[0]["numbers"], 3);
     let problems = ours["problems"].as_array().unwrap();
     assert_eq!(problems.len(), 3);
     assert_eq!(
         problems[2]["again"],
         "nearcast-lab run quick.toml --mode sim --seed 2"
     );
+}
+
+/// What no run shows alone is neither held against each, nor forgotten.
+#[test]
+fn of_lines_all_together_is_judged_what_must_hold_of_all_together() {
+    let room = TempDir::new().unwrap();
+    for (least, passes) in [(2, true), (4, false)] {
+        let expect =
+            format!("[\"played_s.count > {least}\", \"startup_s.max < 9\", \"startup_s < 9\"]");
+        let text = SCENARIO.replace("[\"stalled_s == 0\", \"played_s < 1\"]", &expect);
+        fs::write(room.path().join("s.toml"), text).unwrap();
+        lab(
+            room.path(),
+            "run s.toml --seeds 3 --json all.json --jsonl all.jsonl",
+        );
+        let lines = fs::read_to_string(room.path().join("all.jsonl")).unwrap();
+        for line in lines.lines() {
+            let run: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(run["passed"], true, "{}", run["problems"]);
+        }
+        stdout(&lab(room.path(), "report all.jsonl --json lines.json"));
+        let (lines, all) = (
+            json(room.path(), "lines.json"),
+            json(room.path(), "all.json"),
+        );
+        assert_eq!(lines["passed"], passes);
+        let (ours, theirs) = (&lines["scenarios"][0], &all["scenarios"][0]);
+        for field in ["passed", "verdicts", "problems"] {
+            assert_eq!(ours[field], theirs[field], "{field}");
+        }
+    }
 }
 
 #[test]
@@ -272,6 +299,45 @@ fn two_sweeps_are_compared_by_scenario_and_over_the_seeds_of_both() {
 }
 
 #[test]
+fn of_two_scenarios_of_one_name_each_is_compared_with_that_of_its_file() {
+    let room = room();
+    for folder in ["a", "b"] {
+        fs::create_dir(room.path().join(folder)).unwrap();
+        fs::copy(
+            room.path().join("quick.toml"),
+            room.path().join(folder).join("quick.toml"),
+        )
+        .unwrap();
+    }
+    lab(room.path(), "run a b --jsonl both.jsonl");
+    lab(room.path(), "run b --jsonl one.jsonl");
+    let page = "report both.jsonl --compare one.jsonl --html page.html";
+    let told = stdout(&lab(room.path(), page));
+    assert!(told.ends_with("only in A: quick\n"), "{told}");
+    let page = fs::read_to_string(room.path().join("page.html")).unwrap();
+    assert!(page.contains("{\"a\":1,\"b\":0,"), "the second of A");
+}
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let room = room();
+    fs::copy(room.path().join("all.json"), room.path().join("other.json")).unwrap();
+    for arguments in [
+        "report all.json --json all.json",
+        "report all.json --html ./all.json",
+        "report other.json --compare all.json --html all.json",
+    ] {
+        let before = fs::read(room.path().join("all.json")).unwrap();
+        let refusal = refusal(&lab(room.path(), arguments));
+        assert!(
+            refusal.contains("all.json is what this is made from"),
+            "{refusal}"
+        );
+        assert_eq!(fs::read(room.path().join("all.json")).unwrap(), before);
+    }
+}
+
+#[test]
 fn files_that_are_no_results_are_refused_by_what_they_are() {
     let room = room();
     let write = |name: &str, text: &str| fs::write(room.path().join(name), text).unwrap();
@@ -304,7 +370,7 @@ fn files_that_are_no_results_are_refused_by_what_they_are() {
             "all.json --compare all.json --json x.json",
             "cannot be used with",
         ),
-        ("all.json --html none/x.html", "writing none/x.html"),
+        ("all.json --html none/x.html", "none/x.html cannot be written"),
     ] {
         let told = refusal(&lab(room.path(), &format!("report {arguments}")));
         assert!(told.contains(what), "{arguments}: {told}");

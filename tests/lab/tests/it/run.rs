@@ -143,11 +143,23 @@ fn a_smaller_schedule_fails_in_the_same_direction() {
 }
 
 #[test]
+fn too_much_is_too_much_where_it_is_as_much_as_must_not_be() {
+    let below = "\"failures.edge.server_error < 1\"";
+    let again = "    { id = \"again\", at_s = 12, edge = \"all\", fault = { kind = \"status\", status = 500 }, on = { object = \"media\", count = 1 } },\n]\nactions";
+    let text = SCENARIO.replace("\"failures.edge.server_error == 0\"", below);
+    let room = room(&text.replace("]\nactions", again));
+    run(room.path(), &["s.toml", "--json", "r.json"]);
+    let minimised = report(&room, "r.json").scenarios.remove(0).minimised;
+    let left = minimised.unwrap().left;
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
 fn what_an_earlier_run_wrote_does_not_stand_for_one_that_comes_to_nothing() {
     let room = room(&passing());
-    let written = ["r.json", "r.xml", "r.html"];
+    let written = ["r.json", "r.xml", "r.html", "r.jsonl"];
     let arguments = [
-        "s.toml", "--json", "r.json", "--junit", "r.xml", "--html", "r.html",
+        "s.toml", "--json", "r.json", "--junit", "r.xml", "--html", "r.html", "--jsonl", "r.jsonl",
     ];
     assert!(run(room.path(), &arguments).status.success());
     assert!(written.iter().all(|name| room.path().join(name).exists()));
@@ -155,7 +167,7 @@ fn what_an_earlier_run_wrote_does_not_stand_for_one_that_comes_to_nothing() {
         room.path(),
         &[&arguments[..], &["--only", "nothing"]].concat(),
     );
-    assert_eq!(nothing.status.code(), Some(1));
+    assert_eq!(nothing.status.code(), Some(2));
     assert!(!written.iter().any(|name| room.path().join(name).exists()));
 }
 
@@ -276,6 +288,49 @@ fn what_could_not_be_written_is_told_before_anything_runs() {
     assert!(said.contains("nowhere/r.xml cannot be written"), "{said}");
 }
 
+#[test]
+fn what_is_read_is_not_written_over() {
+    let room = room(&passing());
+    fs::create_dir(room.path().join("kept")).unwrap();
+    fs::write(room.path().join("kept/t.toml"), passing()).unwrap();
+    for (arguments, why) in [
+        ("s.toml --json s.toml", "s.toml is what this is made from"),
+        (
+            "s.toml --jsonl ./s.toml",
+            "s.toml is what this is made from",
+        ),
+        (
+            "kept --html kept/t.toml",
+            "t.toml is what this is made from",
+        ),
+        ("s.toml --json r --junit r", "r is asked for twice"),
+        ("s.toml --json r --jsonl ./r", "r is asked for twice"),
+    ] {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let output = run(room.path(), &words);
+        assert_eq!(output.status.code(), Some(1), "{arguments}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(why), "{arguments}: {said}");
+    }
+    for name in ["s.toml", "kept/t.toml"] {
+        let text = fs::read_to_string(room.path().join(name)).unwrap();
+        assert_eq!(text, passing(), "{name}");
+    }
+    assert!(!room.path().join("r").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_written_through() {
+    let room = room(&passing());
+    fs::write(room.path().join("there.json"), "of an earlier run").unwrap();
+    let link = room.path().join("latest.json");
+    std::os::unix::fs::symlink("there.json", &link).unwrap();
+    run(room.path(), &["s.toml", "--json", "latest.json"]);
+    assert!(link.is_symlink());
+    assert!(report(&room, "there.json").passed);
+}
+
 /// Readers of such files forgive each other nothing: the same file by a library of another language.
 #[test]
 fn junit_is_read_by_a_reader_of_another_make_too() {
@@ -348,6 +403,19 @@ fn a_fault_that_never_happened_fails_the_scenario() {
 }
 
 #[test]
+fn what_a_viewer_was_to_do_when_all_was_over_fails_the_scenario() {
+    let late = "{ at_s = 99, do = \"seek\", to_s = 3 }, { at_s = 5, do = \"pause\" }";
+    let room = room(&passing().replace("{ at_s = 5, do = \"pause\" }", late));
+    let output = run(room.path(), &["s.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = told(&output);
+    assert!(
+        told.contains("`seek to 3 s` at 99 s was never done"),
+        "{told}"
+    );
+}
+
+#[test]
 fn chance_that_never_struck_fails_several_seeds_and_not_one() {
     // Nobody asks for keys.
     let by_chance = "on = { object = \"key\", probability = 0.5 } },\n]";
@@ -375,6 +443,13 @@ fn what_a_command_would_not_do_is_refused() {
         ..SessionReport::default()
     });
     fs::write(room.path().join("report.json"), report.unwrap()).unwrap();
+    let named = |name: &str, what: &str| {
+        let text = format!("{what}\n{}", passing());
+        fs::write(room.path().join(name), text).unwrap();
+    };
+    named("s.toml", "name = \"same\"");
+    named("t.toml", "name = \"same\"");
+    named("u.toml", "modes = [\"app\", \"packet\"]");
     for (arguments, why) in [
         ("--replay x.jsonl --html x.html", "--html <FILE>"),
         ("--replay x.jsonl --jsonl y.jsonl", "--jsonl <FILE>"),
@@ -390,6 +465,15 @@ fn what_a_command_would_not_do_is_refused() {
         ),
         ("s.toml --seeds 0", "0 is not in 1.."),
         ("s.toml --record y", "give --mode app or packet"),
+        (
+            "s.toml t.toml --mode app --record y",
+            "two scenarios are called `same`",
+        ),
+        ("s.toml --only x", "no name of these scenarios contains `x`"),
+        (
+            "u.toml",
+            "none of these scenarios is for --mode sim: --mode app or packet would be right",
+        ),
     ] {
         let words: Vec<&str> = arguments.split(' ').collect();
         let output = run(room.path(), &words);

@@ -23,8 +23,9 @@ impl Checker<'_> {
             let (table, spec) = (spanned.span(), spanned.get_ref());
             let name = spec.name.get_ref();
             if players.iter().any(|other| other.name == *name) {
+                let written = spec.name.span();
                 return self.wrong(
-                    spec.name.span(),
+                    if written.is_empty() { table } else { written },
                     format!("there are two players `{name}`"),
                     "give each a `name`",
                 );

@@ -10,6 +10,9 @@ use super::{Expectation, Over, Session};
 pub struct Verdict {
     /// As it was written.
     pub expectation: String,
+    /// Whether it is of all sessions together (`stalls.sum`), and not of each.
+    #[serde(default)]
+    pub of_all: bool,
     /// Whether it holds.
     pub holds: bool,
     /// What was found: the one number, or the worst of all; `None` where there was nothing to look at.
@@ -92,6 +95,12 @@ impl Judge {
         holds
     }
 
+    /// Whether another one looks for the same.
+    #[must_use]
+    pub fn expects_as(&self, other: &Self) -> bool {
+        self.expectations == other.expectations
+    }
+
     /// Takes what another one has seen, after what this one has.
     pub fn add(&mut self, other: Self) {
         let offset = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
@@ -163,6 +172,7 @@ impl Judge {
         let session = whose.and_then(|whose| self.sessions.get(usize::try_from(whose).ok()?));
         Verdict {
             expectation: expectation.to_string(),
+            of_all: expectation.over.is_some(),
             holds,
             found,
             numbers: numbers.len() as u64,

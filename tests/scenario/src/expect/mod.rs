@@ -12,6 +12,7 @@ pub use judge::{Judge, Verdict};
 pub use told::{CANCELS, CAUSES, CODES, DECISIONS, REASONS};
 
 use crate::error::nearest;
+use crate::result::RunResult;
 use crate::scenario::{Doing, Scenario};
 use figure::NEVER_S;
 
@@ -129,6 +130,15 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
+    /// Takes it from a run; how much of a title can be seen in one, it does not say.
+    pub(crate) fn of_run(run: &'a RunResult) -> Self {
+        Self {
+            edges: run.load.iter().map(|load| load.edge.as_str()).collect(),
+            sessions: run.players.len() as u64,
+            played_s_max: None,
+        }
+    }
+
     /// Takes it from a scenario, whatever that expects.
     pub(crate) fn of(scenario: &'a Scenario) -> Self {
         let mut actions = scenario.actions.iter();
@@ -205,10 +215,14 @@ impl Expectation {
         Ok(it)
     }
 
-    /// Whether this is more than its number: where it does not hold, too much was found, or else too little.
+    /// Where this does not hold: whether too much was found, or else too little.
     #[must_use]
     pub fn is_exceeded_by(&self, found: f64) -> bool {
-        found > self.number
+        match self.comparison {
+            Comparison::Below | Comparison::AtMost => true,
+            Comparison::AtLeast | Comparison::Above => false,
+            Comparison::Equal | Comparison::NotEqual => found > self.number,
+        }
     }
 
     /// Whether it says how a session ends that never began to play: it holds of that one and not of one that plays to the end, or the
