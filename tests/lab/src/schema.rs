@@ -43,7 +43,11 @@ pub(crate) fn figures(out: &mut dyn Write) -> Result<ExitCode> {
     )?;
     writeln!(
         out,
-        ".mean, .sum or .count after the figure it is of all sessions (and all seeds) together.\n"
+        ".mean, .sum or .count after the figure it is of all sessions (and all seeds) together. Where there is nothing to look at, it"
+    )?;
+    writeln!(
+        out,
+        "holds: `handover_s.p99 < 2` of sessions without any, say; `handover_s.count > 0` wants some.\n"
     )?;
     let width = FIGURES
         .iter()

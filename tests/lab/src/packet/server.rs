@@ -26,8 +26,9 @@ pub(super) async fn start(network: &PacketNetwork, commands: &[String]) -> Resul
         let mut child = spawn(network, &line)?;
         let began = wait(network, &before, &mut child).await;
         let ports = began.with_context(|| format!("the server `{line}`"))?;
-        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        let ports = ports.join(", ");
+        // One that listens at several addresses is told of once.
+        let ports: BTreeSet<String> = ports.iter().map(ToString::to_string).collect();
+        let ports = ports.into_iter().collect::<Vec<_>>().join(", ");
         write::tell(&format!("server at {address}, {ports}: {line}\n"))?;
     }
     Ok(())
@@ -62,7 +63,7 @@ async fn wait(
         looks.tick().await;
         // Before it is looked for: one that goes on in the background ends well, and listens by then.
         let ended = child.try_wait().context("waiting for it")?;
-        let ports: Vec<Port> = listening(network)?.difference(before).copied().collect();
+        let ports: Vec<Port> = listening(network)?.difference(before).cloned().collect();
         if !ports.is_empty() {
             return Ok(ports);
         }
@@ -76,10 +77,12 @@ async fn wait(
 }
 
 /// A port that somebody waits at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Port {
     protocol: &'static str,
     number: u16,
+    /// As the system's tables write it: two servers may have the same port of different addresses.
+    address: String,
 }
 
 impl fmt::Display for Port {
@@ -96,7 +99,12 @@ fn listening(network: &PacketNetwork) -> Result<BTreeSet<Port>> {
             // The tables of IPv6 are not there where the system has none.
             if fs::exists(&path)? {
                 let table = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-                ports.extend(waiting(&table, state).map(|number| Port { protocol, number }));
+                let waiting = waiting(&table, state);
+                ports.extend(waiting.map(|(address, number)| Port {
+                    protocol,
+                    number,
+                    address: address.to_owned(),
+                }));
             }
         }
         Ok(ports)
@@ -111,12 +119,14 @@ const TABLES: [(&str, &str, &str); 4] = [
     ("udp6", "UDP", "07"),
 ];
 
-/// Returns the ports in a table of sockets that are in a state: address, peer and state are its second to fourth column.
-fn waiting(table: &str, state: &str) -> impl Iterator<Item = u16> {
+/// Returns the addresses and ports in a table of sockets that are in a state: address, peer and state are its second to fourth
+/// column.
+fn waiting<'a>(table: &'a str, state: &str) -> impl Iterator<Item = (&'a str, u16)> {
     table.lines().skip(1).filter_map(move |line| {
         let mut columns = line.split_whitespace().skip(1);
-        let (_, port) = columns.next()?.rsplit_once(':')?;
-        (columns.nth(1)? == state).then(|| u16::from_str_radix(port, 16).ok())?
+        let (address, port) = columns.next()?.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        (columns.nth(1)? == state).then_some((address, port))
     })
 }
 
@@ -129,7 +139,8 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue\n   \
              0: 00000000:1F40 00000000:0000 0A 00000000:00000000\n   \
              1: 0100007F:0BB8 0100007F:9C40 01 00000000:00000000\n";
-        assert_eq!(waiting(table, "0A").collect::<Vec<_>>(), [8000]);
+        let found: Vec<_> = waiting(table, "0A").collect();
+        assert_eq!(found, [("00000000", 8000)]);
         assert_eq!(waiting("", "0A").count(), 0);
     }
 }

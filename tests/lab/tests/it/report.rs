@@ -370,7 +370,10 @@ fn files_that_are_no_results_are_refused_by_what_they_are() {
             "all.json --compare all.json --json x.json",
             "cannot be used with",
         ),
-        ("all.json --html none/x.html", "none/x.html cannot be written"),
+        (
+            "all.json --html none/x.html",
+            "none/x.html cannot be written",
+        ),
     ] {
         let told = refusal(&lab(room.path(), &format!("report {arguments}")));
         assert!(told.contains(what), "{arguments}: {told}");

@@ -272,7 +272,7 @@ pub const FIGURES: &[FigureKind] = &[
     counted(
         "failures",
         |session, of| attempts(session.report, "failed", of),
-        "attempts that failed with a code: `failures.net.reset`",
+        "attempts that failed with a code: `failures.net.reset` (an object that is found wrong once it is whole fails no attempt: `failovers`)",
     )
     .of(Names::Of(&[CODES])),
     counted(
