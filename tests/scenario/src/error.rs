@@ -145,6 +145,12 @@ impl Source<'_> {
             ),
             // Of names that are known only texts can be one.
             ("wanted string or table", _) => is_wrong(text.unwrap_or("this"), TEXT),
+            _ if message.starts_with("wanted exactly 1 element") => (
+                "a table is wrong here".to_owned(),
+                Some(format!(
+                    "{TEXT} would be right, and what belongs to it beside it"
+                )),
+            ),
             _ => wrong_type(message).unwrap_or_else(|| (message.to_owned(), None)),
         };
         match error.span() {
