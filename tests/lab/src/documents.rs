@@ -1,14 +1,14 @@
 //! A report in the forms that others read: JSON, JUnit XML, a page.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use nearcast_scenario::{LabReport, ScenarioError};
 
+use crate::mistake::Mistake;
 use crate::page::{self, Side};
 use crate::run::junit::{self, Took};
 
@@ -74,39 +74,38 @@ pub(crate) fn check(outputs: &[&Path], inputs: &[&Path]) -> Result<()> {
     let mut taken = Vec::new();
     for path in outputs {
         let shown = path.display();
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        ensure!(
-            folder.is_none_or(Path::is_dir),
-            "{shown} cannot be written: give a file in a folder that is there"
-        );
+        let no = |what: &str| bail!(Mistake(format!("{shown} {what}")));
+        let is_file = !path.is_dir() && path.file_name().is_some();
+        if !is_file || !folder_of(path).is_dir() {
+            return no("cannot be written: give a file in a folder that is there");
+        }
         // What is neither missing nor a file, as a pipe, keeps nothing that could be lost.
         if path.exists() && !path.is_file() {
             continue;
         }
         let place = place_of(path);
         if read.iter().any(|input| is_read_from(&place, input)) {
-            bail!(
-                "{shown} is what this is made from, and would be lost: give another file to write to"
+            return no(
+                "is what this is made from, and would be lost: give another file to write to",
             );
         }
         if taken.contains(&place) {
-            bail!("{shown} is asked for twice: give each document a file of its own");
+            return no("is asked for twice: give each document a file of its own");
         }
         taken.push(place);
     }
     Ok(())
 }
 
-/// Removes what an earlier run wrote there, lest it stand for one that comes to no end. Links, and what is no file, are written through.
+/// Removes what an earlier run wrote there, lest it stand for one that comes to no end; of links, what they lead to is emptied.
 pub(crate) fn clear(outputs: &[&Path]) -> Result<()> {
     for path in outputs {
-        let is_file = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
-        if is_file {
-            std::fs::remove_file(path)
-                .with_context(|| format!("removing an earlier {}", path.display()))?;
-        }
+        let cleared = match std::fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => std::fs::remove_file(path),
+            Ok(found) if found.is_symlink() && path.is_file() => File::create(path).map(drop),
+            _ => Ok(()),
+        };
+        cleared.with_context(|| format!("removing an earlier {}", path.display()))?;
     }
     Ok(())
 }
@@ -130,15 +129,19 @@ pub(crate) const RECORDED: &str = ".report.json";
 
 /// Where a file is or would be, whatever way it is named.
 fn place_of(path: &Path) -> PathBuf {
+    // A link may lead to what is not there yet.
+    let led = std::fs::read_link(path).map(|to| folder_of(path).join(to));
+    let path = led.as_deref().unwrap_or(path);
+    let beside = || Some(folder_of(path).canonicalize().ok()?.join(path.file_name()?));
     let real = path.canonicalize().ok();
-    let beside = || {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
-        Some(folder.join(path.file_name().unwrap_or(OsStr::new(""))))
-    };
     real.or_else(beside).unwrap_or_else(|| path.to_owned())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Makes a file, or says where one could be made.

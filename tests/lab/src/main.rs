@@ -8,6 +8,7 @@ mod documents;
 mod edges;
 mod fit;
 mod interrupt;
+mod mistake;
 mod moment;
 mod mutants;
 mod packet;
@@ -25,6 +26,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mistake::Mistake;
 
 /// Breaks networks on purpose and proves what the viewer saw; measures decisions over recorded networks.
 #[derive(Debug, Parser)]
@@ -32,7 +34,7 @@ use clap::{Parser, Subcommand};
     name = "nearcast-lab",
     version,
     after_help = "Exit status: 0 all is as expected; 1 something is not, or it could not be found out (what and why is said); \
-                  2 a mistake in the arguments or in a scenario file. `report` judges nothing: \
+                  2 a mistake in the arguments or in a scenario file. `report` tells, whether that failed or not: \
                   1 is of what was interrupted, or cannot be read. `packet` ends with the status of the program that it runs."
 )]
 struct Arguments {
@@ -122,7 +124,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Without standard error there is nobody to tell.
             let told = writeln!(std::io::stderr(), "nearcast-lab: {error:#}");
-            told.map_or(ExitCode::from(2), |()| ExitCode::FAILURE)
+            if told.is_err() || error.is::<Mistake>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

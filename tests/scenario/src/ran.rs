@@ -159,21 +159,20 @@ pub(crate) fn look(
     holds
 }
 
-/// Tells what viewers were to do when each session that it is about had ended, without an error.
+/// Tells what viewers were to do when each session that it is about had played to its end. Who was stopped may have been by chance.
 fn undone(scenario: &Scenario, players: &[PlayerResult]) -> Vec<String> {
     let told = scenario.actions.iter().filter_map(|action| {
-        let name = action.player.map(|player| &scenario.players[player].name);
-        let is_its = |one: &&PlayerResult| {
-            let rest = name.map(|name| one.player.strip_prefix(name.as_str()));
-            rest.is_none_or(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
-        };
+        let player = action.player.map(|player| &scenario.players[player]);
+        let is_its = |one: &&PlayerResult| player.is_none_or(|player| player.is_called(&one.player));
         let its = || players.iter().filter(is_its);
-        let ends_s = its().map(|one| one.report.wall_s).fold(0.0, f64::max);
+        let ends_s = its()
+            .map(|one| one.report.wall_s)
+            .reduce(f64::max)
+            .filter(|_| its().all(|one| one.report.ended))?;
         let at_s = action.at.as_secs_f64();
-        let is_undone = at_s > ends_s && its().all(|one| one.report.error.is_none());
-        is_undone.then(|| {
+        (at_s > ends_s).then(|| {
             format!(
-                "`{}` at {at_s} s was never done: all had ended after {ends_s:.1} s: an earlier `at_s` would be right",
+                "`{}` at {at_s} s was never done: all was over after {ends_s:.1} s: an earlier `at_s` would be right",
                 action.doing
             )
         })

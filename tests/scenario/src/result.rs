@@ -52,7 +52,7 @@ impl RunResult {
     /// session's report is here, or what was expected is not read by this version.
     #[must_use]
     pub fn judge(&self) -> Option<Judge> {
-        if self.sessions > self.players.len() as u64 {
+        if self.sessions != self.players.len() as u64 {
             return None;
         }
         let world = World::of_run(self);

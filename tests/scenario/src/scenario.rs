@@ -105,6 +105,25 @@ pub struct Player {
     pub race_width: usize,
 }
 
+impl Player {
+    /// Returns what a session of it is called: as the player, with a number where there are many.
+    pub(crate) fn session(&self, number: u32) -> String {
+        if self.count > 1 {
+            format!("{}-{number}", self.name)
+        } else {
+            self.name.clone()
+        }
+    }
+
+    /// Whether a session of this name is one of it.
+    pub(crate) fn is_called(&self, session: &str) -> bool {
+        let number = session
+            .rsplit_once('-')
+            .and_then(|(_, number)| number.parse().ok());
+        session == self.session(number.unwrap_or(0))
+    }
+}
+
 /// Something that a viewer does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action {

@@ -48,11 +48,7 @@ impl Scenario {
                 let mut rng = chance.split_index(u64::from(number)).rng();
                 Viewer {
                     player: index,
-                    name: if player.count > 1 {
-                        format!("{}-{number}", player.name)
-                    } else {
-                        player.name.clone()
-                    },
+                    name: player.session(number),
                     seed: Seed::new(rng.next_u64()),
                     arrives: player.starts + player.spread.mul_f64(rng.next_f64()),
                 }

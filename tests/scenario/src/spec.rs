@@ -47,7 +47,7 @@ pub struct ScenarioSpec {
     #[serde(default)]
     #[schemars(with = "Vec<PlayerSpec>")]
     pub players: Vec<Spanned<PlayerSpec>>,
-    /// What viewers do.
+    /// What viewers do. What is to be done when all its sessions have played to their end fails the scenario.
     #[serde(default)]
     #[schemars(with = "Vec<ActionSpec>")]
     pub actions: Vec<Spanned<ActionSpec>>,

@@ -1,7 +1,7 @@
 //! Makes one report of files: of whole reports, of lines that are runs, of what a player wrote of itself.
 //!
 //! A line was judged by itself: of a scenario's lines together, expectations are judged again. Where that cannot be, as of worlds of
-//! which no line has all reports, those are shown of the first line that misses them, and what is of all together is left out.
+//! which no line has all reports, those are shown of the first line that misses them, what is of all together among them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -291,17 +291,12 @@ impl OfScenario {
         let is_named = !run.problems.is_empty() && result.problems.len() < PROBLEMS_MAX;
         result.problems.extend(problems);
         result.problems.truncate(PROBLEMS_MAX);
-        // Of several runs each says nothing of what all are together.
-        if result.seeds > 1 {
-            result.verdicts.retain(|verdict| !verdict.of_all);
-        }
         for verdict in &run.verdicts {
             let known = result.verdicts.iter_mut();
             let known = known
                 .into_iter()
                 .find(|one| one.expectation == verdict.expectation);
             match known {
-                None if verdict.of_all && result.seeds > 1 => {}
                 None => result.verdicts.push(verdict.clone()),
                 Some(known) => {
                     let numbers = known.numbers + verdict.numbers;

@@ -70,6 +70,7 @@ pub(crate) fn execute(arguments: &AgreeArguments) -> Result<ExitCode> {
         named.is_none_or(|text| scenario.name.contains(text))
     };
     scenarios.retain(asked);
+    arguments.real.check_names(&scenarios)?;
     // From here on folders and processes are there that an end in disorder would leave.
     let interrupt = Interrupt::watch()?;
     // It keeps what it cuts of the title as long as it is there itself.

@@ -85,7 +85,11 @@ fn case(result: &ScenarioResult) -> TestCase {
         status
             .set_message(first.map_or_else(|| "failed".to_owned(), |problem| problem.what.clone()));
         let all = result.problems.iter();
-        let all = all.map(|problem| format!("{}\n  again: {}\n", problem.what, problem.again));
+        let all = all.map(|problem| {
+            let again = Some(&problem.again).filter(|again| !again.is_empty());
+            let again = again.map_or_else(String::new, |again| format!("  again: {again}\n"));
+            format!("{}\n{again}", problem.what)
+        });
         status.set_description(all.collect::<String>());
     }
     let mut case = TestCase::new(result.scenario.clone(), status);

@@ -20,6 +20,7 @@ use clap::{Args, ValueEnum};
 use nearcast_scenario::{LabReport, Mode, SCHEMA, Scenario, ScenarioResult};
 
 use crate::documents::{self, Documents};
+use crate::mistake::Mistake;
 use crate::write;
 pub(crate) use agree::{AgreeArguments, execute as agree};
 use sweep::Seeds;
@@ -123,9 +124,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(text) = &arguments.only {
         scenarios.retain(|scenario| scenario.name.contains(text));
         if scenarios.is_empty() {
-            return refused(&format!(
+            bail!(Mistake(format!(
                 "no name of these scenarios contains `{text}`, which --only asks for: another text would be right"
-            ));
+            )));
         }
     }
     let others: BTreeSet<&str> = scenarios
@@ -138,21 +139,12 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
         find::one_of_each_shape(&mut scenarios);
     }
     if scenarios.is_empty() {
-        return refused(&format!(
+        bail!(Mistake(format!(
             "by its `modes`, none of these scenarios is for --mode {}: --mode {others} would be right",
             mode.name()
-        ));
+        )));
     }
-    if arguments.real.record.is_some() {
-        let mut names = BTreeSet::new();
-        if let Some(twice) = scenarios.iter().find(|one| !names.insert(&one.name)) {
-            return refused(&format!(
-                "two scenarios are called `{}`, and what --record keeps is called after them: run one at a time, or give one \
-                 another `name`",
-                twice.name
-            ));
-        }
-    }
+    arguments.real.check_names(&scenarios)?;
     let seeds = Seeds {
         first: arguments.seed.unwrap_or(0),
         count: arguments.seeds.unwrap_or(1),
@@ -184,12 +176,6 @@ pub(crate) fn execute(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Says what is wrong with the arguments.
-fn refused(why: &str) -> Result<ExitCode> {
-    writeln!(io::stderr().lock(), "nearcast-lab: {why}")?;
-    Ok(ExitCode::from(2))
 }
 
 /// Reads the scenarios of files and folders that can be run in a mode.

@@ -1,5 +1,6 @@
 //! Runs scenarios over real sockets, some at a time.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -17,9 +18,10 @@ use super::junit::Took;
 use super::progress::Progress;
 use super::sweep::{Seeds, Swept, count};
 use crate::interrupt::Interrupt;
+use crate::mistake::Mistake;
 use crate::moment::Moment;
 use crate::packet;
-use crate::stage::{Folders, OneMachine, Titles, perform, unfit};
+use crate::stage::{Folders, OneMachine, Titles, perform, plain, unfit};
 
 /// Players are busiest while they start, and who wins a race of edges is a matter of milliseconds then: no two runs begin
 /// within this time.
@@ -51,6 +53,22 @@ impl RealArguments {
             mode,
             title: Some(self.title.clone()),
         }
+    }
+
+    /// Refuses scenarios whose recordings would have the same names.
+    pub(super) fn check_names(&self, scenarios: &[Scenario]) -> Result<()> {
+        if self.record.is_none() {
+            return Ok(());
+        }
+        let mut known = BTreeSet::new();
+        if let Some(twice) = scenarios.iter().find(|one| !known.insert(plain(&one.name))) {
+            bail!(Mistake(format!(
+                "what --record keeps is called after scenarios, and two are called `{}`, as far as names of files tell: run one at \
+                 a time, or give one another `name`",
+                twice.name
+            )));
+        }
+        Ok(())
     }
 
     /// Returns the folders for a scenario; that of recordings is there afterwards.

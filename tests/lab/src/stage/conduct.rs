@@ -103,7 +103,13 @@ pub(crate) fn keep_reports(
     Ok(())
 }
 
-/// Names a file of a session: names of scenarios and players are people's words.
+/// Returns a name, which is people's words, as a part of a file's.
+pub(crate) fn plain(name: &str) -> String {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
+    name.replace(|letter| !fits(letter), "-")
+}
+
+/// Names a file of a session.
 fn recording(
     folder: &Path,
     scenario: &Scenario,
@@ -111,10 +117,6 @@ fn recording(
     player: &str,
     ending: &str,
 ) -> PathBuf {
-    let plain = |name: &str| {
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
-        name.replace(|letter| !fits(letter), "-")
-    };
     let (scenario, player) = (plain(&scenario.name), plain(player));
     folder.join(format!(
         "{scenario}-{}-{seed}-{player}.{ending}",

@@ -27,7 +27,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use nearcast_scenario::Scenario;
 
-pub(crate) use conduct::{Folders, OneMachine, Stage, keep_reports, perform};
+pub(crate) use conduct::{Folders, OneMachine, Stage, keep_reports, perform, plain};
 pub(crate) use fit::unfit;
 pub(crate) use title::Titles;
 

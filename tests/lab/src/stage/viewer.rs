@@ -169,7 +169,7 @@ async fn act(
         }
     };
     match done {
-        // What a viewer does when all is over concerns nobody.
+        // What a viewer does when all is over is told of with what came of the run.
         Ok(()) | Err(PlayerError::Closed) => Ok(()),
         Err(error) => Err(error).context(format!("the viewer's action {doing:?}")),
     }

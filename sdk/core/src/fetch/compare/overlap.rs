@@ -30,8 +30,9 @@ struct Stretch {
     last: Option<Instant>,
     bytes: u64,
     recent: RecentRate,
-    /// The newest, each body's at its own times.
+    /// The newest, each body's at its own times, and until when some were forgotten.
     came: VecDeque<Came>,
+    forgotten: Option<Instant>,
 }
 
 /// What two bodies bring beside each other, in bit/s.
@@ -57,6 +58,8 @@ pub(super) struct Rates {
 pub(super) const LATE: Duration = Duration::from_millis(180);
 /// Slices nearer than this say more about scheduling.
 const STEADY_MIN: Duration = Duration::from_millis(80);
+/// More than a window holds of two bodies at 100 Mbit/s.
+const CAME_MAX: usize = 256;
 /// A body that has lasted for less than so many round trips may still be in slow start.
 const SLOW_START: u32 = 6;
 
@@ -146,12 +149,9 @@ impl Stretch {
         self.last = Some(now);
         self.recent.progress(now, bytes);
         self.came.push_back(Came::of(told, bytes));
-        while self
-            .came
-            .front()
-            .is_some_and(|one| now.since(one.to) > RECENT)
-        {
-            self.came.pop_front();
+        let is_old = |one: &Came| now.since(one.to) > RECENT;
+        while self.came.len() > CAME_MAX || self.came.front().is_some_and(is_old) {
+            self.forgotten = self.came.pop_front().map(|one| one.to);
         }
     }
 
@@ -172,6 +172,9 @@ impl Stretch {
     /// Rate of what came in the 180 ms until then, or since then where that is later.
     fn rate_in(&self, since: Option<Instant>, until: Instant) -> Option<f64> {
         let from = since.max(Some(self.first?.0))?.max(until - LATE);
+        if self.forgotten.is_some_and(|until| from < until) {
+            return None;
+        }
         let span = until.since(from);
         let came = self.came.iter();
         let bytes = came.map(|one| one.until(until) - one.until(from)).sum();
