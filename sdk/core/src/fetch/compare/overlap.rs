@@ -157,8 +157,8 @@ impl Stretch {
 
     /// Returns when the last slice ended that had ended by then.
     fn last_by(&self, then: Instant) -> Option<Instant> {
-        let ends = self.came.iter().rev().map(|one| one.to);
-        ends.into_iter().find(|end| *end <= then)
+        let mut ends = self.came.iter().rev().map(|one| one.to);
+        ends.find(|end| *end <= then)
     }
 
     /// Rate from the first slice to the last; `None` where they are too near to tell.

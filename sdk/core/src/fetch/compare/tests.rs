@@ -88,8 +88,9 @@ fn who_is_slow_shows_in_what_two_bodies_get_together() {
     }
 }
 
-#[test]
-fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
+/// Beside the slow body, of 100 kB/s, a third one brings as much until the other begins, and `third` after that; the other one brings
+/// `other` kB/s, and its round trip is as long as it says.
+fn shown_beside_third(round_trip: u64, other: u64, third: u64) -> Blame {
     let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
     let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
     let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
@@ -97,33 +98,22 @@ fn what_a_third_body_took_of_the_line_before_is_no_room_for_another() {
         came(&mut comparison, ms(n * 100), SLOW, 10_000);
         came(&mut comparison, ms(n * 100), THIRD, 10_000);
     }
-    // It has ended, and the other takes its place; its round trip is long.
-    comparison.body_begins(ms(1_010), OTHER.0, ms(910));
+    comparison.body_begins(ms(1_010), OTHER.0, ms(1_010 - round_trip));
     for n in 0..=5 {
-        came(&mut comparison, ms(1_010 + n * 100), OTHER, 10_000);
+        came(&mut comparison, ms(1_010 + n * 100), OTHER, other * 100);
         came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
+        came(&mut comparison, ms(1_060 + n * 100), THIRD, third * 100);
     }
-    assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Line);
+    comparison.ended(OTHER.0);
+    comparison.finding(ms(1_600)).unwrap().blame
 }
 
 #[test]
-fn what_a_third_body_still_brings_is_room_of_the_line() {
-    let ms = |n: u64| Instant::ZERO + Duration::from_millis(n);
-    let usual = (None, HeldTo::Usual(BitRate::from_kbps(8_000)));
-    let mut comparison = Comparison::new(SLOW, OTHER, usual, RecentRate::default());
-    for n in 0..=10 {
-        came(&mut comparison, ms(n * 100), SLOW, 10_000);
-        came(&mut comparison, ms(n * 100), THIRD, 10_000);
-    }
-    // Its round trip is long: it may still get faster.
-    comparison.body_begins(ms(1_010), OTHER.0, ms(710));
-    for n in 0..=5 {
-        came(&mut comparison, ms(1_010 + n * 100), OTHER, 14_000);
-        came(&mut comparison, ms(1_060 + n * 100), SLOW, 10_000);
-        came(&mut comparison, ms(1_060 + n * 100), THIRD, 10_000);
-    }
-    comparison.ended(OTHER.0);
-    assert_eq!(comparison.finding(ms(1_600)).unwrap().blame, Blame::Edge);
+fn what_a_third_body_takes_of_the_line_counts_before_and_beside() {
+    // It has ended, and the other takes its place: no room was there.
+    assert_eq!(shown_beside_third(100, 100, 0), Blame::Line);
+    // It goes on, and the other, which may still get faster, comes on top of it.
+    assert_eq!(shown_beside_third(300, 140, 100), Blame::Edge);
 }
 
 /// What comes to each of two bodies from then until then, in milliseconds, of a line that carries 200 kB/s until `rises`, and
