@@ -112,18 +112,13 @@ pub(crate) fn clear(outputs: &[&Path]) -> Result<()> {
 
 /// Whether a file is read where this is given: a file itself, or those of a folder that are meant by it.
 fn is_read_from(place: &Path, input: &Path) -> bool {
-    let ends = |end: &str| {
-        place
-            .as_os_str()
-            .as_encoded_bytes()
-            .ends_with(end.as_bytes())
-    };
-    let is_meant = || ends(SCENARIO) || ends(RECORDED);
+    let is_recorded = || place.to_string_lossy().ends_with(RECORDED);
+    let is_meant = || place.extension().is_some_and(|end| end == SCENARIO) || is_recorded();
     place == input || input.is_dir() && place.exists() && place.starts_with(input) && is_meant()
 }
 
-/// How the names of scenarios end in a folder of them.
-pub(crate) const SCENARIO: &str = ".toml";
+/// The extension of scenarios in a folder of them.
+pub(crate) const SCENARIO: &str = "toml";
 /// How the names of sessions' reports end in a folder of `run --record`.
 pub(crate) const RECORDED: &str = ".report.json";
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use nearcast_scenario::{Scenario, ScenarioError};
 
+use crate::documents::SCENARIO;
+
 /// Reads all files, and all files of folders that end in `.toml`, in order; either all can be read, or what is wrong with each that cannot.
 pub(super) fn scenarios(paths: &[PathBuf]) -> Result<Result<Vec<Scenario>, Vec<ScenarioError>>> {
     let mut files = Vec::new();
@@ -74,7 +76,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         if entry.is_dir() {
             collect(&entry, files)?;
-        } else if entry.extension().is_some_and(|end| end == "toml") {
+        } else if entry.extension().is_some_and(|end| end == SCENARIO) {
             files.push(entry);
         }
     }
